@@ -1,0 +1,183 @@
+"""Every knob of a run, typed, with its unit.
+
+A recipe in `configs/` returns a `Config`; `--config.SECTION.FIELD=VALUE` overrides one field, and an unknown field or a
+wrong type is refused by name. `config.json` in a run's folder is the resolved form, and the only one that programs read
+back.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+
+from hpa_jax.errors import InputError
+from hpa_jax.labels import CHANNELS, LABELS
+
+
+@dataclass(slots=True)
+class Data:
+    """What is read, and how it is cut into batches."""
+
+    data_dir: str = "data"  # what `python -m tfds_builder.hpa` was given as --data_dir
+    name: str = "kaggle_512"  # builder config: kaggle_512, synthetic, ...
+    train_split: str = "train"  # train, validation, test, or all (their union)
+    eval_split: str = "validation"  # the same; evaluated while training, and by --mode=evaluate and predict
+    image_size: int = 0  # px a side that the net sees; 0: as stored. The host resizes (area or bilinear)
+    batch_size: int = 32  # over all devices of all processes
+    channels: tuple[str, ...] = CHANNELS  # stored channels that the net is shown, in this order
+    labels: tuple[int, ...] = ()  # label ids to learn, and fields that bear one of them; (): all 28
+    # Mean and deviation of each stored channel as shares of 255, in the order red, green, blue, yellow: those of the
+    # challenge's training fields (bestfitting, CellProfiling/HPA-competition-solutions).
+    mean: tuple[float, ...] = (0.0746, 0.0506, 0.0509, 0.0763)
+    std: tuple[float, ...] = (0.1228, 0.0857, 0.1299, 0.1194)
+    threads: int = 4  # that decode, in each process
+
+
+@dataclass(slots=True)
+class Model:
+    name: str = "densenet121"
+    head: str = "pooled"  # seed (the study's: flatten), pooled (mean and max; any image size), linear
+    dropout: float = 0.5
+    dtype: str = "bfloat16"  # of the arithmetic; parameters, statistics and logits are float32
+    bn_momentum: float = 0.9  # share of the running statistics that a step keeps
+
+
+@dataclass(slots=True)
+class Augment:
+    """Drawn anew for each image, on the device."""
+
+    flips: bool = True  # one of the eight symmetries of the square
+    rotate_degrees: float = 0.0  # free rotation by up to so much either way; costs gathers, slow on a TPU
+    scale: tuple[float, float] = (1.0, 1.0)  # side of the window that is zoomed to the full image, as a share
+    shift: float = 0.0  # the window's centre moves by up to this share of the side (with scale < 1: a crop)
+
+
+@dataclass(slots=True)
+class Optim:
+    name: str = "adam"
+    lr: float = 0.01  # peak; the seed study's
+    schedule: str = "constant"  # one of hpa_jax.optim.SCHEDULES, Optax's own names
+    schedule_options: str = "{}"  # its further arguments, by Optax's names: '{"warmup_steps": 500}'
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-7  # Keras's default, with which the seed study's Adam ran; Optax's own is 1e-8
+
+
+@dataclass(slots=True)
+class Train:
+    epochs: float = 30.0  # passes over train_split
+    steps: int = 0  # if above 0: so many steps in place of epochs
+    seed: int = 0  # of weights, order, augmentation and dropout
+    loss: str = "bce"  # one of hpa_jax.losses.LOSSES
+    prior_bias: bool = False  # scores start at each label's share of train_split, not at 0.5 (arXiv:1708.02002, 4.1)
+    log_every: int = 20  # steps between log lines; the only times at which the host waits for the device
+    eval_every: int = 0  # steps between evaluations; 0: once an epoch. The last step is always evaluated
+    log_ids: bool = False  # write the Ids of every batch to ids.jsonl
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    every: int = 0  # steps between saves; 0: with each evaluation only. An evaluation always saves
+    keep: int = 2  # latest checkpoints kept, besides the best
+    metric: str = "macro_f1"  # of the evaluation; the largest is the best
+
+
+@dataclass(slots=True)
+class Evaluate:
+    scores: str = ""  # .npy, float [N, L]: evaluate anyone's scores, no model needed
+    targets: str = ""  # .npy, 0/1 [N, L]
+    folds: int = 5  # of the cross-fitted thresholds
+    seed: int = 0  # of the folds
+    checkpoint: str = "best"  # best, latest, or a step; for evaluate, predict and export
+
+
+@dataclass(slots=True)
+class Export:
+    folder: str = ""  # '': WORKDIR/export
+
+
+@dataclass(slots=True)
+class Config:
+    data: Data = field(default_factory=Data)
+    model: Model = field(default_factory=Model)
+    augment: Augment = field(default_factory=Augment)
+    optim: Optim = field(default_factory=Optim)
+    train: Train = field(default_factory=Train)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    evaluate: Evaluate = field(default_factory=Evaluate)
+    export: Export = field(default_factory=Export)
+
+    def label_ids(self) -> tuple[int, ...]:
+        """The labels of this run, ids in the order of the logits."""
+        return tuple(self.data.labels) or tuple(range(len(LABELS)))
+
+    def channel_ids(self) -> tuple[int, ...]:
+        """Where each of the net's channels stands in a stored image."""
+        return tuple(CHANNELS.index(name) for name in self.data.channels)
+
+
+def to_dict(config: Config) -> dict:
+    """The resolved form that `config.json` holds: nested dicts, tuples as lists."""
+    plain = dataclasses.asdict(config)
+    return {s: {k: list(v) if isinstance(v, tuple) else v for k, v in f.items()} for s, f in plain.items()}
+
+
+def from_dict(plain: dict) -> Config:
+    """The inverse of `to_dict`; fields that `plain` lacks take their defaults, unknown ones are refused by name."""
+    config = Config()
+    for section, values in plain.items():
+        target = getattr(config, section, None)
+        for name, value in values.items():
+            if target is None or not hasattr(target, name):
+                raise InputError(
+                    f"config.json has the unknown field {section}.{name}; was it written by another version?"
+                )
+            setattr(target, name, tuple(value) if isinstance(value, list) else value)
+    return config
+
+
+def differences(a: Config, b: Config) -> dict[str, tuple]:
+    """`{'section.field': (value in a, value in b)}` for each field in which two configurations differ."""
+    flat_a, flat_b = ({(s, k): v for s, f in to_dict(c).items() for k, v in f.items()} for c in (a, b))
+    return {".".join(key): (flat_a[key], flat_b[key]) for key in flat_a if flat_a[key] != flat_b[key]}
+
+
+def check(config: Config) -> None:
+    """Refuses what no type can: values out of range, and names that are not in their tables.
+
+    Raises:
+      InputError: names the field, its value and what it may be.
+    """
+    d, m, a, t, c = config.data, config.model, config.augment, config.train, config.checkpoint
+    rules = (
+        ("data.image_size", d.image_size, d.image_size == 0 or 32 <= d.image_size <= 8192, "0 or 32 to 8192 px"),
+        ("data.batch_size", d.batch_size, d.batch_size >= 1, "1 or more"),
+        ("data.threads", d.threads, d.threads >= 1, "1 or more"),
+        (
+            "data.channels",
+            d.channels,
+            _distinct(d.channels, CHANNELS),
+            f"one or more of {', '.join(CHANNELS)}, each once",
+        ),
+        ("data.labels", d.labels, not d.labels or _distinct(d.labels, range(len(LABELS))), "ids 0 to 27, each once"),
+        ("data.mean", d.mean, len(d.mean) == len(CHANNELS), "four shares of 255"),
+        ("data.std", d.std, len(d.std) == len(CHANNELS) and min(d.std) > 0, "four shares of 255 above 0"),
+        ("model.dropout", m.dropout, 0 <= m.dropout < 1, "0 to below 1"),
+        ("model.bn_momentum", m.bn_momentum, 0 <= m.bn_momentum < 1, "0 to below 1"),
+        ("augment.rotate_degrees", a.rotate_degrees, 0 <= a.rotate_degrees <= 180, "0 to 180 degrees"),
+        ("augment.scale", a.scale, len(a.scale) == 2 and 0 < a.scale[0] <= a.scale[1], "(low, high), 0 < low <= high"),
+        ("augment.shift", a.shift, 0 <= a.shift <= 0.5, "0 to 0.5"),
+        ("optim.lr", config.optim.lr, config.optim.lr > 0, "above 0"),
+        ("train.epochs", t.epochs, t.epochs > 0, "above 0"),
+        ("train.steps", t.steps, t.steps >= 0, "0 or more"),
+        ("train.log_every", t.log_every, t.log_every >= 1, "1 or more"),
+        ("train.eval_every", t.eval_every, t.eval_every >= 0, "0 or more"),
+        ("checkpoint.every", c.every, c.every >= 0, "0 or more"),
+        ("checkpoint.keep", c.keep, c.keep >= 1, "1 or more"),
+        ("evaluate.folds", config.evaluate.folds, config.evaluate.folds >= 2, "2 or more"),
+    )
+    for name, value, holds, allowed in rules:
+        if not holds:
+            raise InputError(f"config.{name}={value!r} is out of range; allowed: {allowed}")
+
+
+def _distinct(values: tuple, known) -> bool:
+    return 0 < len(values) == len(set(values)) and all(value in known for value in values)

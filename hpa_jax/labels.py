@@ -1,0 +1,49 @@
+"""The four channels and the 28 labels of the Human Protein Atlas image classification challenge.
+
+Names and their order: the challenge's data page (Kaggle 2018). Counts: positives among the 31,072 fields of its
+train.csv.
+"""
+
+CHANNELS = ("red", "green", "blue", "yellow")
+"""Stored order: microtubules, the protein of interest, nucleus, endoplasmic reticulum."""
+
+# name, number of fields that bear it in the challenge's train.csv
+_TABLE = (
+    ("Nucleoplasm", 12885),
+    ("Nuclear membrane", 1254),
+    ("Nucleoli", 3621),
+    ("Nucleoli fibrillar center", 1561),
+    ("Nuclear speckles", 1858),
+    ("Nuclear bodies", 2513),
+    ("Endoplasmic reticulum", 1008),
+    ("Golgi apparatus", 2822),
+    ("Peroxisomes", 53),
+    ("Endosomes", 45),
+    ("Lysosomes", 28),
+    ("Intermediate filaments", 1093),
+    ("Actin filaments", 688),
+    ("Focal adhesion sites", 537),
+    ("Microtubules", 1066),
+    ("Microtubule ends", 21),
+    ("Cytokinetic bridge", 530),
+    ("Mitotic spindle", 210),
+    ("Microtubule organizing center", 902),
+    ("Centrosome", 1482),
+    ("Lipid droplets", 172),
+    ("Plasma membrane", 3777),
+    ("Cell junctions", 802),
+    ("Mitochondria", 2965),
+    ("Aggresome", 322),
+    ("Cytosol", 8228),
+    ("Cytoplasmic bodies", 328),
+    ("Rods & rings", 11),
+)
+
+LABELS = tuple(name for name, _ in _TABLE)
+"""Label names; a label's id is its position."""
+
+TRAIN_COUNTS = tuple(count for _, count in _TABLE)
+"""Fields of the challenge's train.csv that bear each label (31,072 fields, 1.634 labels each)."""
+
+FIRST_NINE = tuple(range(9))
+"""The labels of the seed study's second comparison."""

@@ -1,0 +1,135 @@
+#!/usr/bin/env bash
+# Everything on this machine, from a fresh clone: needs Python 3.11 to 3.13 and nothing else.
+#
+#   launch/local.sh quickstart            install, draw the synthetic dataset, train on it, evaluate, export
+#   launch/local.sh test [--all] [ARG..]  install, run the tests (--all: the slow ones too); ARGs go to pytest
+#   launch/local.sh train ARG..           install, then python -m hpa_jax.main ARG.., started again when it exits with 75
+#   launch/local.sh setup                 install only
+#
+# Installs into .venv from the lock that fits the machine (cuda with an NVIDIA driver, tpu on a TPU VM, else cpu);
+# HPA_LOCK=cpu|cuda|tpu overrides, PYTHON=... names the interpreter.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+fail() {
+  echo "error: $1" >&2
+  exit 2
+}
+
+usage() {
+  sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//;p}' "$0"
+}
+
+find_python() {
+  local candidate
+  for candidate in ${PYTHON:+"$PYTHON"} python3 python3.13 python3.12 python3.11; do
+    if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
+      echo "$candidate"
+      return
+    fi
+  done
+  fail "no Python 3.11 to 3.13 found; install one, or name it: PYTHON=/path/to/python3.12 launch/local.sh ..."
+}
+
+pick_lock() {
+  if [ -n "${HPA_LOCK:-}" ]; then
+    echo "$HPA_LOCK"
+  elif nvidia-smi -L >/dev/null 2>&1; then
+    echo cuda
+  elif compgen -G '/dev/accel[0-9]*' >/dev/null || [ -n "${TPU_NAME:-}${TPU_WORKER_ID:-}" ]; then
+    echo tpu
+  else
+    echo cpu
+  fi
+}
+
+setup() {
+  local lock file stamp
+  lock=$(pick_lock)
+  file="requirements/$lock.lock"
+  [ -f "$file" ] || fail "HPA_LOCK=$lock: no $file; choose cpu, cuda or tpu"
+  stamp=$(cat "$file" pyproject.toml | cksum)
+  if [ "$(cat .venv/installed 2>/dev/null)" != "$stamp" ]; then
+    local python
+    python=$(find_python)
+    echo "installing the locked stack for $lock into .venv (a minute or two) ..." >&2
+    [ -x .venv/bin/python ] || "$python" -m venv .venv
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r "$file"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+    echo "$stamp" >.venv/installed
+  fi
+  python=.venv/bin/python
+}
+
+# Runs the trainer and starts it again when it was stopped from outside after saving. A signal that reaches this script
+# is the user's: it is passed on and ends both.
+run_until_finished() {
+  local status stopped=
+  trap 'stopped=1' INT
+  trap 'stopped=1; kill -TERM "$child" 2>/dev/null || true' TERM
+  while :; do
+    $python -m hpa_jax.main "$@" &
+    child=$!
+    status=0
+    wait "$child" || status=$?
+    # A trapped signal ends `wait` early: wait again for the child's own status.
+    while kill -0 "$child" 2>/dev/null; do
+      status=0
+      wait "$child" || status=$?
+    done
+    if [ "$status" -ne 75 ] || [ -n "$stopped" ]; then
+      trap - INT TERM
+      return "$status"
+    fi
+    echo "started again after exit status 75" >&2
+  done
+}
+
+quickstart() {
+  local begun=$SECONDS installed
+  setup
+  installed=$SECONDS
+  echo "== 1/5 drawing the synthetic dataset"
+  $python -m tfds_builder.hpa --config=synthetic --data_dir=data | head -n 1
+  echo "== 2/5 training DenseNet-121"
+  run_until_finished --config=configs/quickstart.py --workdir=runs/quickstart
+  echo "== 3/5 evaluating the best checkpoint on fields that it was not trained on"
+  $python -m hpa_jax.main --mode=evaluate --workdir=runs/quickstart --config.data.eval_split=test
+  echo "== 4/5 a peer that does not look: logistic regression on intensity histograms of the same fields"
+  $python benchmarks/histogram_baseline.py --data_dir=data --dataset=synthetic --workdir=runs/quickstart
+  echo "== 5/5 exporting"
+  $python -m hpa_jax.main --mode=export --workdir=runs/quickstart
+  cat <<END
+
+Done in $((SECONDS - begun)) s, $((installed - begun)) s of them for installing.
+  data/hpa/synthetic                   the dataset: TFRecords that any TensorFlow program reads
+  runs/quickstart                      the run: metrics.jsonl, evaluation.json, checkpoints/, thresholds.json
+  runs/quickstart/export               the net for serving: parameters, forward pass, model.json, golden output
+Next:
+  .venv/bin/python -m tensorboard.main --logdir=runs      learning curves (pip install tensorboard first)
+  .venv/bin/python -m hpa_jax.serving runs/quickstart/export      checks the export, as a server would
+  README.md, "Your own images"                            the same on real fields
+END
+}
+
+run_tests() {
+  local slow=(-m "not slow")
+  if [ "${1:-}" = --all ]; then
+    slow=()
+    shift
+  fi
+  setup
+  $python -c 'import torch' 2>/dev/null || $python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+  $python -m ruff check .
+  $python -m ruff format --check --quiet .
+  exec $python -m pytest "${slow[@]}" "$@"
+}
+
+case "${1:-}" in
+  quickstart) [ $# -eq 1 ] || fail "quickstart takes no arguments"; quickstart ;;
+  test) shift; run_tests "$@" ;;
+  train) shift; setup; run_until_finished "$@" ;;
+  setup) [ $# -eq 1 ] || fail "setup takes no arguments"; setup ;;
+  -h | --help) usage ;;
+  *) usage >&2; exit 2 ;;
+esac
