@@ -1,0 +1,65 @@
+"""Batch normalisation that can be told the moments of its input.
+
+Unusual: a DenseNet normalises each feature map again in every later layer of its block, each time with other scales but
+with the same batch moments. `batch_moments` is therefore a function of its own, called once a map, and `BatchNorm`
+takes the result. Under a batch sharded over a mesh the moments are global (XLA inserts the all-reduce): in effect
+SyncBN.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+Moments = tuple[jax.Array, jax.Array]
+
+
+def batch_moments(x: jax.Array) -> Moments:
+    """Mean and biased variance of each channel over batch, height and width.
+
+    Args:
+      x: `[B, H, W, C]`, any float dtype; the sums are taken in float32.
+
+    Returns:
+      Two `float32 [C]`. The variance is E[x^2] - (E x)^2, not below 0, which needs one reading of `x` where the
+      two-pass form needs two; a DenseNet is bound by memory traffic.
+    """
+    x = x.astype(jnp.float32)
+    mean = jnp.mean(x, axis=(0, 1, 2))
+    return mean, jnp.maximum(jnp.mean(jnp.square(x), axis=(0, 1, 2)) - jnp.square(mean), 0)
+
+
+def concat_moments(*moments: Moments) -> Moments:
+    """Moments of feature maps that are concatenated along the channels."""
+    means, variances = zip(*moments, strict=True)
+    return jnp.concatenate(means), jnp.concatenate(variances)
+
+
+class BatchNorm(nn.Module):
+    """`scale * (x - mean) / sqrt(var + epsilon) + bias` (Ioffe & Szegedy 2015).
+
+    Attributes:
+      momentum: share of the old running statistics that a training step keeps.
+      epsilon: added to the variance; 1.001e-5 is what the published Keras DenseNets were trained with.
+      dtype: dtype of the result; statistics, scale and bias are float32 throughout.
+    """
+
+    momentum: float = 0.9
+    epsilon: float = 1.001e-5
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool, moments: Moments | None = None) -> jax.Array:
+        channels = (x.shape[-1],)
+        scale = self.param("scale", nn.initializers.ones, channels)
+        bias = self.param("bias", nn.initializers.zeros, channels)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
+        running_var = self.variable("batch_stats", "var", jnp.ones, channels)
+        if train:
+            mean, var = batch_moments(x) if moments is None else moments
+            if not self.is_initializing():
+                running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
+                running_var.value = self.momentum * running_var.value + (1 - self.momentum) * var
+        else:
+            mean, var = running_mean.value, running_var.value
+        factor = scale * jax.lax.rsqrt(var + self.epsilon)
+        return (x.astype(jnp.float32) * factor + (bias - mean * factor)).astype(self.dtype)

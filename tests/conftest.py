@@ -1,0 +1,71 @@
+"""Eight virtual CPU devices for every test, so that sharded code runs sharded; a small dataset; runs as processes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import jax
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 8)
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def compilation_cache(tmp_path_factory):
+    """Compiled programs that runs of this session share."""
+    return tmp_path_factory.mktemp("xla")
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory):
+    """A data_dir with `synthetic_32`: 80 synthetic fields of 32 px, 56 to train on."""
+    from tfds_builder.hpa.__main__ import main
+
+    data_dir = tmp_path_factory.mktemp("data")
+    assert main(["--config=synthetic", "--size=32", "--fields=80", "--workers=1", f"--data_dir={data_dir}"]) == 0
+    return data_dir
+
+
+@pytest.fixture(scope="session")
+def start(compilation_cache):
+    """Starts `python -m hpa_jax.main ARGUMENTS` as a process of its own, on one CPU device."""
+
+    def start(*arguments) -> subprocess.Popen:
+        environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(compilation_cache)}
+        command = [sys.executable, "-m", "hpa_jax.main", *map(str, arguments)]
+        return subprocess.Popen(
+            command, cwd=REPOSITORY, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def run(start):
+    """Runs it to its end: a CompletedProcess."""
+
+    def run(*arguments) -> subprocess.CompletedProcess:
+        process = start(*arguments)
+        out, err = process.communicate(timeout=600)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def small_run(small_data):
+    """Flags of a run that takes seconds: the tiny net on `synthetic_32`."""
+    return (
+        "--config=configs/quickstart.py",
+        f"--config.data.data_dir={small_data}",
+        "--config.data.name=synthetic_32",
+        "--config.data.batch_size=8",
+        "--config.model.name=densenet_tiny",
+        "--config.model.dropout=0.3",
+        "--config.train.log_ids=True",
+    )
