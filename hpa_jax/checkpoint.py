@@ -1,0 +1,126 @@
+"""Saving and restoring a run: the state, the position in the data, and the figures that rank it.
+
+The one file that calls Orbax, whose v1 API is marked as subject to change: hence the pinned version. Saves are
+asynchronous and atomic (a folder is renamed when it is whole), so a kill loses at most the save under way.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import jax
+from orbax.checkpoint import v1 as ocp
+
+from hpa_jax.errors import InputError, RunStopped
+
+_policies = ocp.training.preservation_policies
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+      folder: where they lie, a folder a step.
+      metric: the figure by which the best is chosen, the larger the better.
+      keep: how many of the latest are kept, besides the best; None opens the folder for reading only.
+    """
+
+    def __init__(self, folder: Path, *, metric: str, keep: int | None = None):
+        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells of every file at level INFO and WARNING
+        self._metric = metric
+        preserve = None
+        if keep is not None:
+            best = _policies.BestN(get_metric_fn=lambda m: m[metric], n=1, keep_checkpoints_without_metrics=False)
+            preserve = _policies.AnyPreservationPolicy([_policies.LatestN(keep), best])
+        self._folder = folder.absolute()
+        self._checkpointer = ocp.training.Checkpointer(
+            self._folder,
+            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
+            preservation_policy=preserve,
+            cleanup_tmp_directories=keep is not None,
+        )
+
+    def latest(self) -> int | None:
+        """The step of the last whole checkpoint."""
+        latest = self._checkpointer.latest
+        return None if latest is None else latest.step
+
+    def figures(self, step: int) -> dict[str, Any]:
+        """What was saved as figures with `step`; empty where it was saved without an evaluation."""
+        return next((c.metrics or {} for c in self._checkpointer.checkpoints if c.step == step), {})
+
+    def best(self) -> int | None:
+        """The step with the largest metric, the later of equals; the last one where none was evaluated."""
+        ranked = [(c.metrics[self._metric], c.step) for c in self._checkpointer.checkpoints if c.metrics]
+        return max(ranked)[1] if ranked else self.latest()
+
+    def choose(self, which: str) -> int:
+        """'best', 'latest' or a number to a step.
+
+        Raises:
+          InputError: there is no such checkpoint; lists those there are.
+        """
+        steps = [c.step for c in self._checkpointer.checkpoints]
+        step = {"best": self.best, "latest": self.latest}.get(which, lambda: int(which) if which.isdigit() else -1)()
+        if step not in steps:
+            there = ", ".join(map(str, steps)) or "none; train first"
+            raise InputError(f"config.evaluate.checkpoint={which!r} is not in {self._folder}; there are: {there}")
+        return step
+
+    def save(self, step: int, state: Any, position: Any, figures: dict[str, Any] | None = None) -> None:
+        """Begins to save; returns as soon as `state` is copied off the devices.
+
+        Args:
+          step: number of steps done.
+          state: a pytree of arrays.
+          position: a Grain iterator, whose position is saved.
+          figures: those of an evaluation of this state, as JSON.
+
+        Raises:
+          RunStopped: this save or the one before it failed (a full disk).
+        """
+        try:
+            self._checkpointer.save_checkpointables_async(
+                step, {"state": state, "data": position}, force=True, metrics=figures
+            )
+        except (OSError, ValueError) as error:
+            raise self._failed(error) from error
+
+    def restore(self, step: int, state: Any, position: Any = None) -> Any:
+        """Reads a checkpoint into the shapes and shardings of `state` (arrays or abstract); moves `position` there.
+
+        Raises:
+          InputError: the checkpoint does not fit `state`, or is damaged.
+        """
+        abstract = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), state)
+        wanted = {"state": abstract} | ({} if position is None else {"data": position})
+        try:
+            return self._checkpointer.load_checkpointables(step, wanted)["state"]
+        except (OSError, ValueError, KeyError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(
+                f"checkpoint {self._folder / str(step)} cannot be read ({reason}); "
+                "delete that folder to go on from the one before it"
+            ) from error
+
+    def wait(self) -> None:
+        """Waits until all that was begun is on disk.
+
+        Raises:
+          RunStopped: it could not be written.
+        """
+        try:
+            self._checkpointer.wait()
+        except (OSError, ValueError) as error:
+            raise self._failed(error) from error
+
+    def close(self) -> None:
+        self._checkpointer.close()
+
+    def _failed(self, error: Exception) -> RunStopped:
+        whole = [int(p.name) for p in self._folder.iterdir() if p.name.isdigit()]
+        last = f"the last whole checkpoint is step {max(whole)}" if whole else "there is no whole checkpoint yet"
+        reason = str(error).strip().splitlines()[0]
+        return RunStopped(
+            f"a checkpoint could not be written to {self._folder} ({reason}); {last}; start again to go on"
+        )

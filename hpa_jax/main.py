@@ -1,0 +1,187 @@
+"""hpa_jax: train, evaluate and hand over classifiers of protein localisation.
+
+    python -m hpa_jax.main --config=FILE --workdir=DIR [--mode=MODE] [--config.SECTION.FIELD=VALUE ...]
+
+    --config=FILE   a recipe, such as configs/lowres.py; without it the run in DIR is gone on with, as it was configured
+    --workdir=DIR   the run's folder; a second start with the same folder goes on where the first one stopped
+    --mode=MODE     train     (the default) train, or go on training
+                    evaluate  a checkpoint on config.data.eval_split, to DIR/evaluation.json; or anyone's scores, with
+                              --config.evaluate.scores=S.npy --config.evaluate.targets=T.npy and no recipe
+                    predict   scores and labels of config.data.eval_split, to DIR/predictions.csv
+                    export    the net for serving, to DIR/export
+
+Exit status: 0 finished; 75 stopped by a signal after saving, start it again; 2 a wrong call or bad input; 1 the run had
+to stop itself. The fields of a configuration, with their defaults:
+"""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from hpa_jax.config import Config, check, differences, to_dict
+from hpa_jax.errors import EXIT_BAD_INPUT, EXIT_OK, EXIT_RUN_STOPPED, InputError, RunStopped
+from hpa_jax.workdir import locked, read_config
+
+MODES = ("train", "evaluate", "predict", "export")
+
+# What decides how a stored checkpoint is read: another value would give another net, or feed it other numbers.
+FIXED_BY_TRAINING = ("model.", "optim.", "data.channels", "data.labels", "data.mean", "data.std", "data.image_size")
+
+
+def load_recipe(path: str) -> Config:
+    """Runs a recipe's `get_config()`. It is a program: never run one that came with a run or from the network.
+
+    Raises:
+      InputError: no such file, or it does not give a Config.
+    """
+    if not Path(path).is_file():
+        there = ", ".join(sorted(map(str, Path("configs").glob("*.py")))) or "none below configs/ here"
+        raise InputError(f"--config={path}: no such recipe; there are: {there}")
+    spec = importlib.util.spec_from_file_location("recipe", path)
+    if spec is None:
+        raise InputError(f"--config={path}: a recipe is a .py file")
+    recipe = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(recipe)
+        config = recipe.get_config()
+    except Exception as error:
+        raise InputError(f"--config={path}: {type(error).__name__}: {error}") from error
+    if not isinstance(config, Config):
+        raise InputError(f"--config={path}: get_config() gives a {type(config).__name__}, not a hpa_jax.config.Config")
+    return config
+
+
+def parse(arguments: list[str]) -> tuple[str, Path, Config]:
+    """Command line to mode, workdir and checked configuration.
+
+    Raises:
+      InputError: names the flag or field that is wrong.
+    """
+    recipe, rest = _take(arguments, "config")
+    mode, rest = _take(rest, "mode")
+    workdir, rest = _take(rest, "workdir")
+    mode = mode or "train"
+    if mode not in MODES:
+        raise InputError(f"--mode={mode} is unknown; choose one of {', '.join(MODES)}")
+    if not workdir:
+        raise InputError("--workdir=DIR is missing: the folder of the run, new or begun")
+    workdir = Path(workdir)
+    begun = (workdir / "config.json").is_file()
+    if recipe:
+        config = load_recipe(recipe)
+    elif begun:
+        config = read_config(workdir)
+    elif mode == "evaluate":
+        config = Config()  # scores of a file need no recipe
+    else:
+        raise InputError(f"--config=FILE is missing, and {workdir} holds no run; try --config=configs/lowres.py")
+    config = override(config, rest)
+    check(config)
+    if mode != "train" and not (config.evaluate.scores or config.evaluate.targets):
+        config = _as_trained(config, read_config(workdir), workdir)
+    return mode, workdir, config
+
+
+def override(config: Config, arguments: list[str]) -> Config:
+    """Applies `--config.SECTION.FIELD=VALUE` flags, typed by ml_collections.
+
+    Raises:
+      InputError: an unknown field, a value of the wrong type, or an argument that is no such flag.
+    """
+    values = flags.FlagValues()
+    try:
+        holder = config_flags.DEFINE_config_dataclass("config", config, flag_values=values, sys_argv=["", *arguments])
+        extra = values(["", *arguments])[1:]
+    except (flags.Error, KeyError, ValueError, TypeError, AttributeError) as error:
+        text = " ".join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split())
+        raise InputError(f"{text}; --help lists the fields") from error
+    if extra:
+        raise InputError(f"{extra[0]!r} is no flag; fields are set with --config.SECTION.FIELD=VALUE")
+    return holder.value
+
+
+def _take(arguments: list[str], name: str) -> tuple[str | None, list[str]]:
+    """The value of `--name=VALUE` or `--name VALUE` (the last one given), and the other arguments."""
+    value, rest, position = None, [], 0
+    while position < len(arguments):
+        argument = arguments[position]
+        flag = argument.removeprefix("-").removeprefix("-") if argument.startswith("-") else ""
+        if flag == name and position + 1 < len(arguments):
+            value, position = arguments[position + 1], position + 1
+        elif flag.startswith(f"{name}="):
+            value = flag.removeprefix(f"{name}=")
+        else:
+            rest.append(argument)
+        position += 1
+    return value, rest
+
+
+def _as_trained(config: Config, trained: Config, workdir: Path) -> Config:
+    for name, (before, now) in differences(trained, config).items():
+        unset = name == "data.image_size" and now == 0
+        if name.startswith(FIXED_BY_TRAINING) and not unset:
+            raise InputError(f"{workdir} was trained with config.{name}={before!r}, not {now!r}; leave that as it was")
+    config.data.image_size = trained.data.image_size
+    return config
+
+
+def _help() -> str:
+    lines = [f"  --config.{s}.{name}={value!r}" for s, f in to_dict(Config()).items() for name, value in f.items()]
+    return __doc__ + "\n" + "\n".join(lines) + "\n\nhpa_jax/config.py says what each means, with its unit.\n"
+
+
+def _run(mode: str, workdir: Path, config: Config) -> int:
+    # Imported here: a wrong call should be told at once, not after seconds of loading.
+    if mode == "train":
+        from hpa_jax.train import train
+
+        return train(config, workdir)
+    if mode == "evaluate":
+        from hpa_jax.evaluate import evaluate_arrays, evaluate_run
+
+        (evaluate_arrays if config.evaluate.scores or config.evaluate.targets else evaluate_run)(config, workdir)
+    elif mode == "predict":
+        from hpa_jax.predict import predict
+
+        predict(config, workdir)
+    else:
+        from hpa_jax.export import export
+
+        export(config, workdir)
+    return EXIT_OK
+
+
+def use_compilation_cache() -> None:
+    """Keeps compiled programs between runs, in JAX_COMPILATION_CACHE_DIR or the user's cache folder."""
+    import jax
+
+    if not jax.config.jax_compilation_cache_dir:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        jax.config.update("jax_compilation_cache_dir", str(Path(home) / "hpa_jax" / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+
+
+def main(arguments: list[str]) -> int:
+    """Runs a command line and returns its exit status."""
+    if {"-h", "--help", "-help"} & set(arguments):
+        print(_help())
+        return EXIT_OK
+    try:
+        mode, workdir, config = parse(arguments)
+        use_compilation_cache()
+        with locked(workdir):
+            return _run(mode, workdir, config)
+    except InputError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except RunStopped as error:
+        print(f"stopped: {error}", file=sys.stderr)
+        return EXIT_RUN_STOPPED
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,134 @@
+"""Train, evaluate, predict and export as a user does, then serve from a process that knows nothing of the training."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from hpa_jax import serving
+from hpa_jax.assembly import open_split
+from hpa_jax.errors import InputError
+from hpa_jax.labels import LABELS
+from hpa_jax.workdir import read_config
+
+
+@pytest.fixture(scope="module")
+def workdir(run, small_run, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("run")
+    bfloat16 = ("--config.model.dtype=bfloat16", "--config.train.steps=30", "--config.model.head=seed")
+    for mode in ("train", "evaluate", "predict", "export"):
+        flags = (*small_run, *bfloat16) if mode == "train" else ("--config.data.eval_split=test",)
+        done = run(f"--mode={mode}", f"--workdir={workdir}", *flags)
+        assert done.returncode == 0, done.stderr
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def test_fields(workdir):
+    config = read_config(workdir)
+    return open_split(config, "test")
+
+
+def test_predictions_are_a_row_a_field(workdir, test_fields):
+    with open(workdir / "predictions.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["id"] for row in rows] == list(test_fields.ids())
+    assert list(rows[0]) == ["id", *LABELS, "labels"]
+    thresholds = json.loads((workdir / "thresholds.json").read_text())["thresholds"]
+    for row in rows:
+        chosen = [str(i) for i, name in enumerate(LABELS) if float(row[name]) > thresholds[name]]
+        assert row["labels"].split() == chosen
+
+
+def test_evaluation_counts_the_predictions(workdir, test_fields):
+    from sklearn.metrics import f1_score
+
+    report = json.loads((workdir / "evaluation.json").read_text())
+    with open(workdir / "predictions.csv", newline="", encoding="utf-8") as file:
+        scores = np.array([[float(row[name]) for name in LABELS] for row in csv.DictReader(file)])
+    expected = f1_score(test_fields.targets(), scores > 0.5, average="macro", zero_division=0)
+    assert report["split"] == "test" and report["fields"] == len(test_fields)
+    assert report["macro_f1"] == pytest.approx(expected, abs=1e-6)
+    assert report["stored_thresholds_fitted_on"] == "validation" and "macro_f1_stored_thresholds" in report
+
+
+def test_a_fresh_process_reproduces_the_golden_output(workdir, tmp_path):
+    moved = shutil.copytree(workdir / "export", tmp_path / "elsewhere")
+    code = (
+        "import sys\n"
+        "for name in ('flax', 'optax', 'orbax', 'tensorflow', 'grain', 'ml_collections'): sys.modules[name] = None\n"
+        "from hpa_jax.serving import main; sys.exit(main(sys.argv[1:]))"
+    )
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", code, str(moved)], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "golden output reproduced" in done.stdout
+
+
+def test_the_export_is_the_net_in_float32(workdir, test_fields):
+    served = serving.load(workdir / "export")
+    images = np.stack([test_fields[i]["image"] for i in range(5)])
+    one, many = served.probabilities(images[:1]), served.probabilities(images)
+    assert many.shape == (5, len(LABELS)) and many.dtype == np.float32
+    np.testing.assert_allclose(many[:1], one, atol=1e-5)
+    with open(workdir / "predictions.csv", newline="", encoding="utf-8") as file:
+        scores = np.array([[float(row[name]) for name in LABELS] for row in list(csv.DictReader(file))[:5]])
+    np.testing.assert_allclose(many, scores, atol=0.02)  # the run computed in bfloat16
+    assert {a.dtype for a in load_file(workdir / "export" / serving.PARAMETERS).values()} == {np.dtype(np.float32)}
+
+
+def test_the_description_says_what_a_server_needs(workdir):
+    description = json.loads((workdir / "export" / "model.json").read_text())
+    assert [label["name"] for label in description["labels"]] == list(LABELS)
+    assert len(description["thresholds"]) == 28 and description["thresholds_fitted_on"] == "validation"
+    assert description["input"]["channels"] == ["red", "green", "blue", "yellow"]
+    assert description["input"]["shape"] == ["B", 32, 32, 4]
+    assert description["provenance"]["config"]["model"]["dtype"] == "bfloat16"
+
+
+@pytest.mark.parametrize("name", [*serving.FILES, serving.MANIFEST])
+def test_one_changed_byte_is_refused(workdir, tmp_path, name):
+    folder = shutil.copytree(workdir / "export", tmp_path / "export")
+    data = bytearray((folder / name).read_bytes())
+    rng = np.random.default_rng()
+    for position in {0, len(data) // 2, len(data) - 1, *rng.integers(0, len(data), 5).tolist()}:
+        changed = data.copy()
+        changed[position] ^= 1 << int(rng.integers(8))
+        (folder / name).write_bytes(changed)
+        with pytest.raises(InputError, match=r"is not what was exported"):
+            serving.load(folder)
+
+
+def test_a_missing_file_and_wrong_images_are_refused_in_one_line(workdir, tmp_path):
+    served = serving.load(workdir / "export")
+    for wrong in (
+        np.zeros((1, 32, 32, 3), np.uint8),
+        np.zeros((1, 32, 32, 4), np.float32),
+        np.zeros((1, 64, 64, 4), np.uint8),
+    ):
+        with pytest.raises(InputError, match="the net takes uint8"):
+            served.probabilities(wrong)
+    folder = shutil.copytree(workdir / "export", tmp_path / "export")
+    (folder / serving.FORWARD).unlink()
+    with pytest.raises(InputError, match=serving.FORWARD):
+        serving.load(folder)
+
+
+def test_nothing_in_the_export_is_a_pickle(workdir):
+    for path in (workdir / "export").iterdir():
+        assert not path.read_bytes().startswith(b"\x80"), path  # the first byte of every binary pickle
+
+
+def test_exporting_twice_replaces_the_first_whole(run, workdir):
+    before = {path.name: path.read_bytes() for path in (workdir / "export").iterdir()}
+    assert run("--mode=export", f"--workdir={workdir}").returncode == 0
+    after = {path.name: path.read_bytes() for path in (workdir / "export").iterdir()}
+    same = {name for name in before if before[name] == after[name]}
+    assert before.keys() == after.keys() and {serving.PARAMETERS, serving.FORWARD, serving.GOLDEN} <= same
+    assert not list(workdir.glob(".export*"))
