@@ -1,0 +1,1 @@
+"""Builders of prepared datasets. Only here is TensorFlow imported (to write TFRecords through TFDS)."""

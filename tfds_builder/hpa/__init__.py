@@ -1,0 +1,1 @@
+"""The `hpa` dataset: four-channel fields of the Human Protein Atlas with the labels of where the protein is."""

@@ -1,0 +1,49 @@
+"""The source `synthetic`: fields drawn from a seed, nothing to download.
+
+A field depends on seed, number, labels and size alone, so any worker draws the same one.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfds_builder.hpa import synthetic
+from tfds_builder.hpa.sources import Bar, Field, no_bar
+
+FREQUENCIES = ("tempered", "real")
+DEFAULT_FIELDS = 4000
+DEFAULT_SIZE = 64
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """`count` fields of `size` x `size` pixels; `frequencies`: of the labels, as in train.csv or tempered."""
+
+    count: int = DEFAULT_FIELDS
+    size: int = DEFAULT_SIZE
+    seed: int = 0
+    frequencies: str = "tempered"
+    fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
+
+    def settings(self) -> dict:
+        """See `Source.settings`."""
+        return {
+            "source": "synthetic",
+            "fields": self.count,
+            "size": self.size,
+            "seed": self.seed,
+            "frequencies": self.frequencies,
+            "fractions": list(self.fractions),
+        }
+
+    def fields(self, bar: Bar = no_bar) -> list[Field]:
+        """Draws the labels of all fields; see `Source.fields`."""
+        drawn = synthetic.draw_labels(self.seed, self.count, self.frequencies)
+        return [
+            Field(f"synthetic-{self.seed}-{index:06d}", tuple(sorted(int(label) for label in labels)), index)
+            for index, labels in enumerate(drawn)
+        ]
+
+    def image(self, field: Field) -> np.ndarray:
+        """Draws one field; see `Source.image`."""
+        return synthetic.render(self.seed, field.index, field.labels, self.size)

@@ -1,0 +1,17 @@
+"""TFDS's own checks of a builder, on the ten fields of `dummy_data/`."""
+
+import tensorflow_datasets as tfds
+
+from tfds_builder.hpa import hpa_dataset_builder
+
+
+class HpaTest(tfds.testing.DatasetBuilderTestCase):
+    """Registered, built, read back; every split has its fields and no field is in two."""
+
+    DATASET_CLASS = hpa_dataset_builder.Builder
+    BUILDER_CONFIG_NAMES_TO_TEST = ["kaggle_512"]  # `synthetic` has 2,400 fields: see tests/test_builder_synthetic.py
+    SPLITS = {"train": 8, "validation": 1, "test": 1}
+
+
+if __name__ == "__main__":
+    tfds.testing.test_main()

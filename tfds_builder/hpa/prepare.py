@@ -1,0 +1,183 @@
+"""Builds a dataset so that it is there whole, with its indexes, or not at all.
+
+TFDS writes into a hidden folder of the same file system; shards are indexed there (each record's CRC is checked on
+the way); then the folder of the version is renamed into its place, which is one step. Nothing that a reader could
+take for a dataset exists before. A lock keeps a second build of the same dataset out; the kernel takes it from a
+killed process, so whoever holds it may remove what such a one has left.
+"""
+
+import contextlib
+import fcntl
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from hpa_jax.errors import InputError
+from hpa_jax.records import Records, write_index
+from tfds_builder.hpa.configs import CONFIGS, base
+from tfds_builder.hpa.pool import Pool
+from tfds_builder.hpa.sources import Source
+
+VERSION = "1.0.0"
+
+
+def folder(data_dir: Path, config: str) -> Path:
+    """Where the finished dataset lies."""
+    return data_dir / "hpa" / config / VERSION
+
+
+def build(source: Source, config: str, data_dir: Path, workers: int) -> bool:
+    """Builds `hpa/<config>` under `data_dir`.
+
+    Returns:
+      True if it was built, False if it was there already with the same settings.
+
+    Raises:
+      InputError: a faulty field, other settings than those of the dataset that is there, or no writing.
+    """
+    final = folder(data_dir, config)
+    if is_there(final, source):
+        return False
+    fields = source.fields(_bar)
+    with _writing_to(data_dir), _locked(data_dir, config):
+        if is_there(final, source):  # another build has finished since
+            return False
+        half = data_dir / f".hpa_{config}.incomplete"
+        shutil.rmtree(half, ignore_errors=True)  # left by a killed build
+        try:
+            with _bar(fields, "building") as bar, Pool(workers) as pool:
+                _run_tfds(source, fields, config, half, lambda task, items: _counted(pool.map(task, items), bar))
+            _index(folder(half, config))
+            final.parent.mkdir(parents=True, exist_ok=True)
+            _copy_default_config(half, data_dir)
+            os.rename(folder(half, config), final)
+        finally:
+            shutil.rmtree(half, ignore_errors=True)
+    return True
+
+
+def is_there(final: Path, source: Source) -> bool:
+    """Whether the dataset is there with the source's settings; InputError if it is there with others."""
+    try:
+        if not final.exists():
+            return False
+        found = dict(json.loads((final / "metadata.json").read_text())["build"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{final} is there, but was not written by this program; move it away") from None
+    wanted = source.settings()
+    other = [
+        f"{key} {found.get(key)}, not {wanted.get(key)}" for key in wanted | found if found.get(key) != wanted.get(key)
+    ]
+    if other:
+        raise InputError(f"{final} is there with {'; '.join(other)}: remove it or choose another --data_dir")
+    return True
+
+
+def counts(final: Path) -> dict[str, int]:
+    """Number of fields in each part of a finished dataset."""
+    info = json.loads((final / "dataset_info.json").read_text())
+    return {part["name"]: sum(map(int, part["shardLengths"])) for part in info["splits"]}
+
+
+def _run_tfds(source: Source, fields: list, config: str, half: Path, read) -> None:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # nothing is computed here; on, it writes a line to stderr
+    # Imported here, after the checks: TensorFlow takes seconds, and a worker process must not load it.
+    try:
+        import tensorflow as tf
+        import tensorflow_datasets as tfds
+        from absl import logging
+
+        from tfds_builder.hpa.hpa_dataset_builder import Builder
+    except ModuleNotFoundError as error:
+        raise InputError(f"building needs the package {error.name}; pip install 'hpa_jax[build]'") from None
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    tfds.disable_progress_bar()
+    own = config if config in CONFIGS else tfds.core.BuilderConfig(name=config, description=base(config).description)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            builder = Builder(source=source, fields=fields, read=read, data_dir=half, config=own)
+            builder.download_and_prepare()
+    except Exception as error:
+        cause = error  # TFDS wraps what its writer meets, in types that say less
+        while cause.__cause__:
+            cause = cause.__cause__
+        if isinstance(cause, tf.errors.OpError):  # TensorFlow's files: a full disk comes as this, not as OSError
+            raise OSError(None, cause.message.splitlines()[0].rpartition("; ")[2]) from None
+        if isinstance(cause, OSError | InputError):
+            raise cause from None
+        raise
+    finally:
+        logging.set_verbosity(verbosity)
+        tfds.enable_progress_bar()
+
+
+def _index(version: Path) -> None:
+    """Writes the indexes, which checks each record, and compares the shards' lengths with what TFDS noted."""
+    shards = sorted(version.glob("*.tfrecord-*"))
+    for shard in _bar(shards, "indexing"):
+        write_index(shard)
+    written = json.loads((version / "dataset_info.json").read_text())["splits"]
+    lengths = {part["name"]: list(map(int, part["shardLengths"])) for part in written}
+    for name, expected in lengths.items():
+        Records([shard for shard in shards if shard.name.startswith(f"hpa-{name}.")], expected)
+
+
+def _copy_default_config(half: Path, data_dir: Path) -> None:
+    """TFDS's note of which configuration is the default one, for `tfds.load("hpa")` without a name."""
+    there = data_dir / "hpa" / ".config"
+    if not there.exists():
+        shutil.copytree(half / "hpa" / ".config", there, dirs_exist_ok=True)
+
+
+@contextlib.contextmanager
+def _writing_to(data_dir: Path) -> Iterator[None]:
+    """Turns the system's refusals into one line, and takes back the folders that were made for nothing."""
+    made = [path for path in (data_dir / "hpa", data_dir, *data_dir.parents) if not path.exists()]
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"cannot write to {data_dir}: {reason}; make room or choose another --data_dir") from None
+    finally:
+        for path in made:
+            with contextlib.suppress(OSError):
+                path.rmdir()  # refuses what is not empty
+
+
+@contextlib.contextmanager
+def _locked(data_dir: Path, config: str) -> Iterator[None]:
+    path = data_dir / f".hpa_{config}.lock"
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            same = os.path.samestat(os.fstat(file.fileno()), os.stat(path))  # not one that its holder has just removed
+        except (BlockingIOError, FileNotFoundError):
+            same = False
+        if not same:
+            raise InputError(
+                f"hpa/{config} is being built in {data_dir} by another process; wait until it has finished"
+            )
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _bar(items: Sequence, caption: str) -> tqdm:
+    """On a terminal alone: in a log file a bar is noise around the one line that matters."""
+    return tqdm(items, desc=caption, unit=" fields", disable=None)
+
+
+def _counted(results: Iterator, bar: tqdm) -> Iterator:
+    for result in results:
+        bar.update()
+        yield result
