@@ -11,12 +11,12 @@ from hpa_jax.config import Augment, Config, Data, Model, Optim, Train
 
 def get_config() -> Config:
     return Config(
-        # Mean and deviation: of 200 synthetic fields.
+        # Mean and deviation: of 400 synthetic fields.
         data=Data(
-            name="synthetic", batch_size=32, threads=2, mean=(0.23, 0.12, 0.15, 0.19), std=(0.21, 0.13, 0.25, 0.17)
+            name="synthetic", batch_size=16, threads=2, mean=(0.23, 0.15, 0.15, 0.19), std=(0.21, 0.16, 0.25, 0.17)
         ),
         model=Model(head="pooled", dropout=0.2, dtype="float32"),
         augment=Augment(flips=True),
-        optim=Optim(lr=2e-3, schedule="cosine_onecycle"),
-        train=Train(steps=400, eval_every=100, log_every=10, prior_bias=True),
+        optim=Optim(lr=1.5e-3, schedule="cosine_onecycle"),
+        train=Train(steps=500, eval_every=125, log_every=10, prior_bias=True),
     )

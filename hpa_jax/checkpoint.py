@@ -4,7 +4,9 @@ The one file that calls Orbax, whose v1 API is marked as subject to change: henc
 asynchronous and atomic (a folder is renamed when it is whole), so a kill loses at most the save under way.
 """
 
+import contextlib
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,8 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, *, metric: str, keep: int | None = None):
-        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells of every file at level INFO and WARNING
-        self._metric = metric
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax tells of every file, and prints tracebacks
+        self._metric, self._closed = metric, False
         preserve = None
         if keep is not None:
             best = _policies.BestN(get_metric_fn=lambda m: m[metric], n=1, keep_checkpoints_without_metrics=False)
@@ -81,7 +83,7 @@ class Checkpoints:
         """
         try:
             self._checkpointer.save_checkpointables_async(
-                step, {"state": state, "data": position}, force=True, metrics=figures
+                step, {"state": state, "data": position}, force=True, overwrite=step == self.latest(), metrics=figures
             )
         except (OSError, ValueError) as error:
             raise self._failed(error) from error
@@ -97,9 +99,8 @@ class Checkpoints:
         try:
             return self._checkpointer.load_checkpointables(step, wanted)["state"]
         except (OSError, ValueError, KeyError) as error:
-            reason = str(error).strip().splitlines()[0]
             raise InputError(
-                f"checkpoint {self._folder / str(step)} cannot be read ({reason}); "
+                f"checkpoint {self._folder / str(step)} cannot be read ({_reason(error)}); "
                 "delete that folder to go on from the one before it"
             ) from error
 
@@ -115,12 +116,32 @@ class Checkpoints:
             raise self._failed(error) from error
 
     def close(self) -> None:
-        self._checkpointer.close()
+        """Waits for what was begun, as `wait` does."""
+        if not self._closed:
+            self._closed = True
+            try:
+                self._checkpointer.close()
+            except (OSError, ValueError) as error:
+                raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> RunStopped:
-        whole = [int(p.name) for p in self._folder.iterdir() if p.name.isdigit()]
+        if not self._closed:
+            self._closed = True
+            with contextlib.suppress(OSError, ValueError):
+                self._checkpointer.close()  # its threads may still write
+        # What a failed save leaves takes the room that the next one needs.
+        for entry in self._folder.glob("*.orbax-checkpoint-tmp"):
+            shutil.rmtree(entry, ignore_errors=True)
+        whole = [int(entry.name) for entry in self._folder.iterdir() if entry.name.isdigit()]
         last = f"the last whole checkpoint is step {max(whole)}" if whole else "there is no whole checkpoint yet"
-        reason = str(error).strip().splitlines()[0]
         return RunStopped(
-            f"a checkpoint could not be written to {self._folder} ({reason}); {last}; start again to go on"
+            f"a checkpoint could not be written to {self._folder} ({_reason(error)}); {last}; start again to go on"
         )
+
+
+def _reason(error: Exception) -> str:
+    """The gist of an Orbax error, which may hold a stack of others."""
+    text = str(error)
+    if "No space left" in text:
+        return "no space left on the device: free some"
+    return text.strip().splitlines()[0] if text.strip() else type(error).__name__

@@ -14,6 +14,7 @@ Exit status: 0 finished; 75 stopped by a signal after saving, start it again; 2 
 to stop itself. The fields of a configuration, with their defaults:
 """
 
+import errno
 import importlib.util
 import os
 import sys
@@ -178,6 +179,12 @@ def main(arguments: list[str]) -> int:
     except InputError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return EXIT_BAD_INPUT
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" (writing {error.filename})" if error.filename else ""
+        print(f"stopped: no space left on the device{where}; free some and start again", file=sys.stderr)
+        return EXIT_RUN_STOPPED
     except RunStopped as error:
         print(f"stopped: {error}", file=sys.stderr)
         return EXIT_RUN_STOPPED

@@ -24,6 +24,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 BINS = 1000
 """Steps of the threshold grid between 0 and 1; even, so that 0.5 is one of them."""
 
+FIGURES = (
+    *("macro_f1", "micro_f1", "macro_precision", "macro_recall", "micro_precision", "micro_recall"),
+    *("accuracy", "macro_f1_present"),
+)
+"""What `ratios` gives over all labels."""
+
 CHUNK_ROWS = 4096
 """Fields of an array that one call counts: a fixed number, so that one compilation serves arrays of any length."""
 

@@ -4,11 +4,14 @@ metrics.jsonl is the record; a run that resumes drops the lines past the step it
 if the run had never been stopped.
 """
 
+import contextlib
 import json
 import time
 from pathlib import Path
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
 from tqdm import tqdm
 
 from hpa_jax.workdir import write_atomically
@@ -29,7 +32,11 @@ class RunLog:
     def __init__(self, workdir: Path, *, first_step: int, total_steps: int, log_ids: bool):
         self._metrics = _reopen(workdir / "metrics.jsonl", lambda record: record["step"] <= first_step)
         self._ids = _reopen(workdir / "ids.jsonl", lambda record: record["step"] < first_step) if log_ids else None
-        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1, write_to_disk=True)
+        # Not SummaryWriter: its thread dies on a full disk, and the run would then wait for it for ever.
+        (workdir / "tensorboard").mkdir(exist_ok=True)
+        self._board = EventsWriter(str(workdir / "tensorboard" / "events"))
+        restart = Event(wall_time=time.time(), step=first_step + 1, session_log=SessionLog(status=SessionLog.START))
+        self._board.write_event(restart)
         self._total = total_steps
         self._pace_from = None  # (step, time) of the first record: what was before it is mostly compilation
         self._last_line = float("-inf")
@@ -52,10 +59,11 @@ class RunLog:
         figures = {name: float(value) for name, value in figures.items()}
         self._metrics.write(json.dumps({"step": step, "split": split, **figures}) + "\n")
         self._metrics.flush()
-        for name, value in figures.items():
-            self._board.add_scalar(f"{split}/{name}", value, step)
+        values = [Summary.Value(tag=f"{split}/{name}", simple_value=value) for name, value in figures.items()]
+        self._board.write_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
+        self._board.flush()
         if split == "train":
-            now = f"loss {figures['loss']:.4f}, {figures['images_per_sec']:.1f} images/s"
+            now = f"loss {figures['loss']:.4f}, {figures['images_per_sec']:.3g} images/s"
             self._bar.set_postfix_str(now)
             self._plain_line(step, now)
 
@@ -76,11 +84,10 @@ class RunLog:
         print(text, flush=True)
 
     def close(self) -> None:
-        self._bar.close()
-        self._board.close()
-        self._metrics.close()
-        if self._ids is not None:
-            self._ids.close()
+        with contextlib.ExitStack() as all_of_them:  # each of them, whatever another raises
+            for part in (self._bar, self._board, self._metrics, self._ids):
+                if part is not None:
+                    all_of_them.callback(part.close)
 
 
 def _reopen(path: Path, keep):

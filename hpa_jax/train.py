@@ -5,9 +5,11 @@ The loop that resumes from a save therefore does just what the one that was not 
 for the devices at log lines, evaluations and saves only.
 """
 
+import contextlib
 import signal
 import time
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -39,6 +41,11 @@ def train(config: Config, workdir: Path) -> int:
       InputError: what the user asked for cannot be done.
       RunStopped: the run had to stop itself.
     """
+    if config.checkpoint.metric not in metrics.FIGURES:
+        raise InputError(
+            f"config.checkpoint.metric={config.checkpoint.metric!r} is none of {', '.join(metrics.FIGURES)}"
+        )
+    stop = StopRequest()  # from here on: a signal that comes while the net is built is obeyed as well
     mesh = make_mesh()
     check_batch_size(config.data.batch_size, mesh)
     fields = assembly.open_split(config, config.data.train_split)
@@ -63,26 +70,25 @@ def train(config: Config, workdir: Path) -> int:
     batches = iter(prefetched(batches, put, ahead=STEPS_AHEAD))
 
     checkpoints = Checkpoints(workdir / "checkpoints", metric=config.checkpoint.metric, keep=config.checkpoint.keep)
-    step = resumed_at = checkpoints.latest() or 0
-    if checkpoints.latest() is not None:
-        state = checkpoints.restore(step, state, batches)
-    log = RunLog(workdir, first_step=step, total_steps=steps, log_ids=config.train.log_ids)
-    stop = StopRequest()
-    pending, last_log = deque(), time.monotonic()
+    restored = checkpoints.latest()
+    step = first_step = restored or 0
+    if restored is not None:
+        state = checkpoints.restore(restored, state, batches)
+    log = RunLog(workdir, first_step=first_step, total_steps=steps, log_ids=config.train.log_ids)
+    pace, pending = Pace(config.data.batch_size), deque()
     log.say(_opening(config, workdir, fields, eval_fields, steps, step, mesh, state))
     try:
         while True:
-            new, done = step > resumed_at or step == 0, step >= steps
-            figures = None
-            if new and step > 0 and (done or step % eval_every == 0) and not stop:
+            done, figures = step >= steps, None
+            evaluated_before = step == restored and checkpoints.figures(step)
+            if step > 0 and (done or step % eval_every == 0) and not evaluated_before and not stop:
                 _stop_if_failed(state, checkpoints)
-                paused = time.monotonic()
-                figures = _evaluate(count_step, state, config, eval_fields, mesh, stop)
+                with pace.paused():
+                    figures = _evaluate(count_step, state, config, eval_fields, mesh, stop)
                 if figures is not None:
                     _report(log, step, config.data.eval_split, figures)
-                last_log += time.monotonic() - paused
-            periodic = step > 0 and config.checkpoint.every and step % config.checkpoint.every == 0
-            if new and (figures is not None or periodic or stop):
+            due = stop or (step > 0 and config.checkpoint.every and step % config.checkpoint.every == 0)
+            if figures is not None or (due and step != restored):
                 _stop_if_failed(state, checkpoints)
                 checkpoints.save(step, state, batches, figures)
             if stop or done:
@@ -94,27 +100,50 @@ def train(config: Config, workdir: Path) -> int:
             step += 1
 
             pending.append(step_figures)
+            pace.steps += 1
             if len(pending) > STEPS_AHEAD:
                 jax.block_until_ready(pending[-1 - STEPS_AHEAD])
             log.tick(step)
             if step % config.train.log_every == 0 or step == steps:
                 _stop_if_failed(state, checkpoints)
                 seen = jax.device_get(list(pending))
-                seconds, last_log = time.monotonic() - last_log, time.monotonic()
                 means = {name: np.mean([f[name] for f in seen]) for name in seen[0]}
-                means["images_per_sec"] = len(seen) * config.data.batch_size / seconds
-                log.record(step, "train", means)
+                log.record(step, "train", means | {"images_per_sec": pace.images_per_sec()})
                 pending.clear()
+                pace.restart()
+            elif step == first_step + 1:
+                jax.block_until_ready(step_figures)
+                pace.restart()  # the first step compiles
         checkpoints.wait()
-        if stop and not done:
+        if stop and not (done and checkpoints.figures(step)):
             log.say(f"stopped by {stop.name} after saving step {step} of {steps}; the same command goes on from there")
             return EXIT_START_AGAIN
         _finish(config, workdir, checkpoints, log)
         return EXIT_OK
     finally:
-        stop.restore_handlers()
-        log.close()
-        checkpoints.close()
+        with contextlib.ExitStack() as all_of_them:
+            for close in (stop.restore_handlers, log.close, checkpoints.close):
+                all_of_them.callback(close)
+
+
+class Pace:
+    """Images a second since the last log line, without evaluations."""
+
+    def __init__(self, batch_size: int):
+        self._batch_size = batch_size
+        self.restart()
+
+    def restart(self) -> None:
+        self.steps, self._since = 0, time.monotonic()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        begun = time.monotonic()
+        yield
+        self._since += time.monotonic() - begun
+
+    def images_per_sec(self) -> float:
+        return self.steps * self._batch_size / max(time.monotonic() - self._since, 1e-9)
 
 
 class StopRequest:
@@ -154,10 +183,11 @@ def _evaluate(count_step, state, config, eval_fields, mesh, stop) -> dict | None
     counts = evaluate_counts(count_step, variables, config, eval_fields, mesh, lambda: bool(stop))
     if counts is None:
         return None
-    figures = {name: value for name, value in metrics.figures(counts).items() if name != "per_label"}
-    if config.checkpoint.metric not in figures:
-        raise InputError(f"config.checkpoint.metric={config.checkpoint.metric!r} is none of {', '.join(figures)}")
-    return figures | {"thresholds": thresholds.fit(counts).tolist(), "thresholds_split": config.data.eval_split}
+    figures = metrics.figures(counts)
+    return {name: figures[name] for name in metrics.FIGURES} | {
+        "thresholds": thresholds.fit(counts).tolist(),
+        "thresholds_split": config.data.eval_split,
+    }
 
 
 def _report(log: RunLog, step: int, split: str, figures: dict) -> None:

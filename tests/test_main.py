@@ -74,6 +74,7 @@ def test_wrong_flags_are_refused_by_name(capsys, tmp_path, flag, named):
         ("--config.train.loss=mse", "bce"),
         ("--config.optim.schedule=cosine", "cosine_decay"),
         ("--config.optim.name=sgd", "adam"),
+        ("--config.checkpoint.metric=loss", "micro_f1"),
         ("--config.data.name=hpav18", "synthetic_32"),
         ("--config.data.train_split=training", "train"),
         ("--config.data.batch_size=9", "multiple of 8"),

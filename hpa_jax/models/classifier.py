@@ -40,7 +40,7 @@ class Classifier(nn.Module):
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         """`float [B, H, W, C]` to logits `float32 [B, labels]`; training needs an rng named 'dropout'."""
         backbone = BACKBONES[self.backbone](momentum=self.momentum, dtype=self.dtype, name="backbone")
-        head = HEADS[self.head](self.labels, self.dropout, self.dtype, name="head")
+        head = HEADS[self.head](self.labels, self.dropout, self.momentum, self.dtype, name="head")
         return head(backbone(images.astype(self.dtype), train=train), train=train)
 
 

@@ -5,6 +5,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from hpa_jax.models.norm import BatchNorm
+
 
 class SeedHead(nn.Module):
     """1x1 convolution to 128, flatten, dropout, dense 512 ReLU, dense n: the seed study's head.
@@ -15,6 +17,7 @@ class SeedHead(nn.Module):
 
     labels: int
     dropout: float
+    momentum: float
     dtype: jnp.dtype
 
     @nn.compact
@@ -27,21 +30,26 @@ class SeedHead(nn.Module):
 
 
 class PooledHead(nn.Module):
-    """Mean and maximum over the map side by side, dropout, dense 512 ReLU, dense n: takes any image size.
+    """Mean and maximum over the map side by side, batch norm, dropout, dense 512 ReLU, batch norm, dropout, dense n.
 
-    Pooling both ways is what the challenge's first place did (bestfitting, CellProfiling/HPA-competition-solutions).
+    Takes any image size. The head of the challenge's first place (bestfitting, in
+    CellProfiling/HPA-competition-solutions).
     """
 
     labels: int
     dropout: float
+    momentum: float
     dtype: jnp.dtype
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         mean = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
         x = jnp.concatenate([mean, jnp.max(x, axis=(1, 2)).astype(jnp.float32)], axis=-1)
+        x = BatchNorm(self.momentum, dtype=self.dtype, name="pool_norm")(x, train=train)
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
         x = nn.relu(nn.Dense(512, dtype=self.dtype, name="dense")(x))
+        x = BatchNorm(self.momentum, dtype=self.dtype, name="dense_norm")(x, train=train)
+        x = nn.Dropout(self.dropout)(x, deterministic=not train)
         return nn.Dense(self.labels, dtype=jnp.float32, name="logits")(x)
 
 
@@ -50,6 +58,7 @@ class LinearHead(nn.Module):
 
     labels: int
     dropout: float
+    momentum: float
     dtype: jnp.dtype
 
     @nn.compact

@@ -14,18 +14,18 @@ Moments = tuple[jax.Array, jax.Array]
 
 
 def batch_moments(x: jax.Array) -> Moments:
-    """Mean and biased variance of each channel over batch, height and width.
+    """Mean and biased variance of each channel over all other axes.
 
     Args:
-      x: `[B, H, W, C]`, any float dtype; the sums are taken in float32.
+      x: `[B, ..., C]`, any float dtype; the sums are taken in float32.
 
     Returns:
       Two `float32 [C]`. The variance is E[x^2] - (E x)^2, not below 0, which needs one reading of `x` where the
       two-pass form needs two; a DenseNet is bound by memory traffic.
     """
-    x = x.astype(jnp.float32)
-    mean = jnp.mean(x, axis=(0, 1, 2))
-    return mean, jnp.maximum(jnp.mean(jnp.square(x), axis=(0, 1, 2)) - jnp.square(mean), 0)
+    x, axes = x.astype(jnp.float32), tuple(range(x.ndim - 1))
+    mean = jnp.mean(x, axis=axes)
+    return mean, jnp.maximum(jnp.mean(jnp.square(x), axis=axes) - jnp.square(mean), 0)
 
 
 def concat_moments(*moments: Moments) -> Moments:

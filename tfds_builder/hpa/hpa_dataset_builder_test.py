@@ -9,7 +9,7 @@ class HpaTest(tfds.testing.DatasetBuilderTestCase):
     """Registered, built, read back; every split has its fields and no field is in two."""
 
     DATASET_CLASS = hpa_dataset_builder.Builder
-    BUILDER_CONFIG_NAMES_TO_TEST = ["kaggle_512"]  # `synthetic` has 2,400 fields: see tests/test_builder_synthetic.py
+    BUILDER_CONFIG_NAMES_TO_TEST = ["kaggle_512"]  # `synthetic` has 4,000 fields: see tests/test_builder.py
     SPLITS = {"train": 8, "validation": 1, "test": 1}
 
 
