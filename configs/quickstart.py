@@ -15,8 +15,8 @@ def get_config() -> Config:
         data=Data(
             name="synthetic", batch_size=16, threads=2, mean=(0.23, 0.15, 0.15, 0.19), std=(0.21, 0.16, 0.25, 0.17)
         ),
-        model=Model(head="pooled", dropout=0.2, dtype="float32"),
+        model=Model(head="linear", dropout=0.0, dtype="float32"),
         augment=Augment(flips=True),
-        optim=Optim(lr=1.5e-3, schedule="cosine_onecycle"),
+        optim=Optim(lr=4e-3, schedule="cosine_onecycle"),
         train=Train(steps=500, eval_every=125, log_every=10, prior_bias=True),
     )

@@ -168,7 +168,7 @@ def test_starting_again(tmp_path, capsys):
 @contextlib.contextmanager
 def building(data_dir, fields):
     """The real command on a terminal, with two workers, from the moment at which its bar shows the first fields."""
-    command = [sys.executable, "-m", "tfds_builder.hpa", "--config=synthetic_64", f"--fields={fields}"]
+    command = [sys.executable, "-m", "tfds_builder.hpa", "--config=synthetic_72", f"--fields={fields}"]
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 100))
     with subprocess.Popen(
@@ -183,7 +183,7 @@ def building(data_dir, fields):
 
 
 def test_a_second_build_at_once_then_a_kill_then_a_new_start(tmp_path, capsys):
-    flags = ("--config=synthetic_64", "--fields=120")
+    flags = ("--config=synthetic_72", "--fields=120")
     assert build(tmp_path / "clean", *flags) == 0
     data_dir = tmp_path / "killed"
     with building(data_dir, fields=120) as process:
@@ -193,7 +193,7 @@ def test_a_second_build_at_once_then_a_kill_then_a_new_start(tmp_path, capsys):
         family = subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True, text=True).stdout.split()
         assert len(family) >= 3
         process.send_signal(signal.SIGKILL)
-    assert list(data_dir.glob(".hpa_synthetic_64.incomplete"))  # it was in the middle,
+    assert list(data_dir.glob(".hpa_synthetic_72.incomplete"))  # it was in the middle,
     assert not (data_dir / "hpa").exists()  # and nothing looks finished
     end = time.monotonic() + 10
     while (left := [pid for pid in family if Path(f"/proc/{pid}").exists()]) and time.monotonic() < end:

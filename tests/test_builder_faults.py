@@ -173,7 +173,7 @@ VALUES = ["--data_dir=/nowhere/at/all", "--workers=1"]
         (["--config=synthetic", "--feilds=3"], "unrecognized arguments: --feilds=3"),
         (["--config=synthetic", "--field=3"], "unrecognized arguments: --field=3"),
         (["--config=synthetic", "--fields=many"], "argument --fields: invalid int value: 'many'"),
-        (["--config=synthetic", "--fields=0"], "--fields=0 --size=96 is out of range; ask for at least 1 field"),
+        (["--config=synthetic", "--fields=0"], "--fields=0 --size=64 is out of range; ask for at least 1 field"),
         (["--config=synthetic", "--size=31"], "of 32 to 4096 pixels"),
         (["--config=synthetic", "--frequencies=even"], "invalid choice: 'even'"),
         (["--config=synthetic", "--seed=-1"], "--seed=-1 is out of range"),
