@@ -50,10 +50,10 @@ setup() {
   [ -f "$file" ] || fail "HPA_LOCK=$lock: no $file; choose cpu, cuda or tpu"
   stamp=$(cat "$file" pyproject.toml | cksum)
   if [ "$(cat .venv/installed 2>/dev/null)" != "$stamp" ]; then
-    local python
-    python=$(find_python)
+    local interpreter
+    interpreter=$(find_python)
     echo "installing the locked stack for $lock into .venv (a minute or two) ..." >&2
-    [ -x .venv/bin/python ] || "$python" -m venv .venv
+    [ -x .venv/bin/python ] || "$interpreter" -m venv .venv
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r "$file"
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
     echo "$stamp" >.venv/installed
