@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from hpa_jax import assembly
-from hpa_jax.evaluate import Predictor
 from hpa_jax.labels import CHANNELS
 from hpa_jax.metrics import decisions, ratios
+from hpa_jax.predictor import Predictor
 from hpa_jax.workdir import read_config
 
 GREEN = CHANNELS.index("green")

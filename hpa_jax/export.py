@@ -24,9 +24,9 @@ import hpa_jax
 from hpa_jax import assembly, serving
 from hpa_jax.config import Config, to_dict
 from hpa_jax.errors import InputError
-from hpa_jax.evaluate import Predictor
 from hpa_jax.labels import CHANNELS, LABELS
 from hpa_jax.models import build_model
+from hpa_jax.predictor import Predictor
 from hpa_jax.steps import make_score_step
 
 PLATFORMS = ("cpu", "cuda", "tpu")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from hpa_jax import assembly
 from hpa_jax.config import Config
-from hpa_jax.evaluate import Predictor
 from hpa_jax.labels import LABELS
+from hpa_jax.predictor import Predictor
 from hpa_jax.workdir import write_atomically
 
 

@@ -54,8 +54,8 @@ setup() {
     interpreter=$(find_python)
     echo "installing the locked stack for $lock into .venv (a minute or two) ..." >&2
     [ -x .venv/bin/python ] || "$interpreter" -m venv .venv
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r "$file"
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+    .venv/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r "$file"
+    .venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
     echo "$stamp" >.venv/installed
   fi
   python=.venv/bin/python
@@ -119,7 +119,7 @@ run_tests() {
     shift
   fi
   setup
-  $python -c 'import torch' 2>/dev/null || $python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+  $python -c 'import torch' 2>/dev/null || $python -m pip install -qq --disable-pip-version-check torch==2.13.0
   $python -m ruff check .
   $python -m ruff format --check --quiet .
   exec $python -m pytest "${slow[@]}" "$@"

@@ -14,7 +14,7 @@ FLOORS = {
         *("checkpoint", "data", "records", "runlog", "shard_index", "workdir"),  # host I/O
     ),
     2: ("mesh", "state", "steps"),
-    3: ("assembly", "evaluate", "export", "predict", "scores", "serving", "train"),
+    3: ("assembly", "evaluate", "export", "predict", "predictor", "scores", "serving", "train"),
     4: ("main",),
 }
 MATHS = ("augment", "losses", "metrics", "models", "optim", "thresholds")
