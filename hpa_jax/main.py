@@ -17,6 +17,7 @@ to stop itself. The fields of a configuration, with their defaults:
 import errno
 import importlib.util
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from hpa_jax.config import Config, check, differences, to_dict
-from hpa_jax.errors import EXIT_BAD_INPUT, EXIT_OK, EXIT_RUN_STOPPED, InputError, RunStopped
+from hpa_jax.errors import EXIT_BAD_INPUT, EXIT_OK, EXIT_RUN_STOPPED, EXIT_START_AGAIN, InputError, RunStopped
 from hpa_jax.workdir import locked, read_config
 
 MODES = ("train", "evaluate", "predict", "export")
@@ -135,9 +136,17 @@ def _help() -> str:
     return __doc__ + "\n" + "\n".join(lines) + "\n\nhpa_jax/config.py says what each means, with its unit.\n"
 
 
+def _stopped_early(number: int, frame) -> None:
+    os.write(1, b"stopped by SIGTERM before there was anything to save; the same command begins\n")
+    os._exit(
+        EXIT_START_AGAIN
+    )  # SystemExit would be swallowed where the signal falls into a callback of the interpreter
+
+
 def _run(mode: str, workdir: Path, config: Config) -> int:
     # Imported here: a wrong call should be told at once, not after seconds of loading.
     if mode == "train":
+        signal.signal(signal.SIGTERM, _stopped_early)  # the loop has its own handler once it is there
         from hpa_jax.train import train
 
         return train(config, workdir)

@@ -109,6 +109,19 @@ def test_sigterm_saves_says_where_and_exits_75(start, run, small_run, uninterrup
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
 
 
+def test_sigterm_before_the_first_step_exits_75_as_well(start, run, small_run, tmp_path):
+    flags = (*small_run, "--config.train.steps=4", f"--workdir={tmp_path}")
+    for seconds in (0.3, 2.5):  # while modules are loaded, while the net is built
+        process = start(*flags)
+        wait_until(process, (tmp_path / ".lock").exists)
+        time.sleep(seconds)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 75, err
+        assert "stopped by SIGTERM" in out and "Traceback" not in err
+    assert run(*flags).returncode == 0
+
+
 def test_a_second_start_in_the_same_folder_is_refused(start, run, small_run, tmp_path):
     flags = (*small_run, f"--workdir={tmp_path}", "--config.train.steps=100000")
     first = start(*flags)
