@@ -7,6 +7,7 @@ asynchronous and atomic (a folder is renamed when it is whole), so a kill loses 
 import contextlib
 import logging
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,9 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, *, metric: str, keep: int | None = None):
-        logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax tells of every file, and prints tracebacks
+        for name in ("absl", "asyncio"):  # Orbax tells of every file, and prints the traceback of every failed read
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        sys.unraisablehook = _not_of_closed_loops
         self._metric, self._closed = metric, False
         preserve = None
         if keep is not None:
@@ -139,9 +142,18 @@ class Checkpoints:
         )
 
 
+def _not_of_closed_loops(unraisable) -> None:
+    """A sys.unraisablehook: after a failed read each of Orbax's reading threads says that its event loop is closed."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
+
+
 def _reason(error: Exception) -> str:
     """The gist of an Orbax error, which may hold a stack of others."""
     text = str(error)
     if "No space left" in text:
         return "no space left on the device: free some"
-    return text.strip().splitlines()[0] if text.strip() else type(error).__name__
+    if "incompatible handler" in text:
+        return "its arrays are damaged or missing"
+    first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
+    return first if len(first) <= 160 else f"{first[:160]} ..."  # Orbax may print the whole tree

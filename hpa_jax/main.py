@@ -200,4 +200,8 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    exit_status = main(sys.argv[1:])
+    if exit_status == EXIT_BAD_INPUT:
+        sys.stdout.flush(), sys.stderr.flush()
+        os._exit(exit_status)  # a failed restore leaves threads that print tracebacks while the interpreter ends
+    sys.exit(exit_status)

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import time
 
@@ -130,6 +131,20 @@ def test_a_second_start_in_the_same_folder_is_refused(start, run, small_run, tmp
     first.kill()
     first.communicate()
     assert second.returncode == 2 and str(first.pid) in second.stderr and len(second.stderr.splitlines()) == 1
+
+
+def test_a_damaged_checkpoint_is_told_in_one_line_and_the_one_before_it_goes_on(run, uninterrupted, tmp_path):
+    workdir = shutil.copytree(uninterrupted, tmp_path / "run")
+    for file in (workdir / "checkpoints" / str(STEPS) / "state" / "d").iterdir():
+        file.unlink()
+    for mode in ("train", "evaluate"):
+        refused = run(f"--mode={mode}", f"--workdir={workdir}", "--config.evaluate.checkpoint=latest")
+        assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1, refused.stderr
+        assert f"{STEPS} cannot be read" in refused.stderr and "delete that folder" in refused.stderr
+    shutil.rmtree(workdir / "checkpoints" / str(STEPS))
+    assert run(f"--workdir={workdir}").returncode == 0
+    expected, found = final_state(uninterrupted), final_state(workdir)
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
 
 
 def test_another_configuration_in_the_same_folder_is_refused(run, small_run, uninterrupted):
