@@ -1,8 +1,8 @@
 """Starting values of a net, drawn on the host.
 
-Unusual: compiling `model.init` takes longer than an epoch of a small run (23 s for DenseNet-121 on two CPU cores), and
-all that is wanted from it are shapes. So the net is traced for shapes alone, and each array is drawn by NumPy from
-the seed and its own name: the same on any device, mesh or process.
+Unusual: compiling `model.init` compiles the whole forward pass, and all that is wanted from it are shapes. So the net
+is traced for shapes alone, and each array is drawn by NumPy from the seed and its own name: the same on any device,
+mesh or process.
 """
 
 import zlib
