@@ -11,10 +11,7 @@ from hpa_jax.config import Augment, Config, Data, Model, Optim, Train
 
 def get_config() -> Config:
     return Config(
-        # Mean and deviation: of 400 synthetic fields.
-        data=Data(
-            name="synthetic", batch_size=16, threads=2, mean=(0.23, 0.15, 0.15, 0.19), std=(0.21, 0.16, 0.25, 0.17)
-        ),
+        data=Data(name="synthetic", batch_size=16, threads=2),
         model=Model(head="linear", dropout=0.0, dtype="float32"),
         augment=Augment(flips=True),
         optim=Optim(lr=4e-3, schedule="cosine_onecycle"),

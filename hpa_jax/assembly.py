@@ -3,16 +3,21 @@
 from collections.abc import Callable
 
 import jax
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from hpa_jax import sampling
 from hpa_jax.config import Config
-from hpa_jax.data import Fields, open_fields
 from hpa_jax.errors import InputError
+from hpa_jax.fields import Fields, Joined, open_fields, read_figures
+from hpa_jax.labels import CHANNELS
 from hpa_jax.losses import LOSSES
 from hpa_jax.mesh import replicated
+from hpa_jax.mixes import parse_mix
 from hpa_jax.models import Classifier, build_model, init_variables, prior_bias
 from hpa_jax.optim import make_optimizer, make_schedule
+from hpa_jax.sampling import Order
 from hpa_jax.state import TrainState, new_state
 from hpa_jax.steps import make_train_step
 
@@ -24,26 +29,88 @@ def make_model(config: Config) -> Classifier:
     )
 
 
+def resolve(config: Config, image_size: int = 0) -> None:
+    """Fills in what the configuration leaves to the data: normalisation figures, and the image size if given.
+
+    Raises:
+      InputError: a dataset without figures.
+    """
+    data = config.data
+    if not data.mean:
+        figures = [read_figures(data.data_dir, name) for name in config.source_names()]
+        data.mean = tuple(value for source in figures for value in source.mean)
+        data.std = tuple(value for source in figures for value in source.std)
+    data.image_size = data.image_size or image_size
+
+
 def preparation(config: Config) -> dict:
-    """Keyword arguments of `augment.prepare`."""
-    return {"channels": config.channel_ids(), "mean": tuple(config.data.mean), "std": tuple(config.data.std)}
+    """Keyword arguments of `augment.prepare` for fields of `config.data.name`.
+
+    A dataset that is none of the sources is shown with the figures of the first.
+    """
+    names = config.source_names()
+    number = names.index(config.data.name) if config.data.name in names else 0
+    return _preparation(config, *(figures[number] for figures in _figures(config)))
 
 
-def open_split(config: Config, split: str) -> Fields:
-    """The fields of one part of the dataset, as the configuration wants them seen.
+def _preparation(config: Config, mean: tuple, std: tuple) -> dict:
+    data, mix = config.data, parse_mix(config.data.mix)
+    if data.shown_mean and len(data.shown_mean) != len(mix):
+        raise InputError(
+            f"config.data.shown_mean={data.shown_mean!r}, but config.data.mix={data.mix!r} has {len(mix)} channels; "
+            "give one figure for each, or none: --config.data.shown_mean=() --config.data.shown_std=()"
+        )
+    shown = (tuple(data.shown_mean), tuple(data.shown_std)) if data.shown_mean else None
+    return {"mix": mix, "mean": mean, "std": std, "shown": shown}
+
+
+def _figures(config: Config) -> tuple[tuple, tuple]:
+    """Means and deviations, each a tuple of four for every source."""
+    data, sources = config.data, len(config.source_names())
+    mean, std = ((v,) * sources if len(v) == len(CHANNELS) else _cut(v) for v in (data.mean, data.std))
+    return tuple(map(tuple, mean)), tuple(map(tuple, std))
+
+
+def _cut(values: tuple) -> list[tuple]:
+    return [values[at : at + len(CHANNELS)] for at in range(0, len(values), len(CHANNELS))]
+
+
+def open_split(config: Config, split: str, name: str = "") -> Fields:
+    """The fields of one part of the dataset `name` (default: config.data.name), as the configuration wants them seen.
 
     Raises:
       InputError: no such dataset or part, or no field in it bears one of the labels.
     """
     data = config.data
+    name = name or data.name
     label_ids = tuple(data.labels) or None
-    fields = open_fields(data.data_dir, data.name, split, image_size=data.image_size or None, label_ids=label_ids)
+    size = data.image_size or None
+    fields = open_fields(data.data_dir, name, split, fold=data.fold, image_size=size, label_ids=label_ids)
     if len(fields) == 0:
-        raise InputError(f"no field of split {split!r} of {data.name} bears one of config.data.labels={data.labels!r}")
+        raise InputError(f"no field of split {split!r} of {name} bears one of config.data.labels={data.labels!r}")
     return fields
 
 
-def image_size_of(config: Config, fields: Fields) -> int:
+def open_sources(config: Config) -> Joined:
+    """The fields to train on, of every source."""
+    names = config.source_names()
+    return Joined([open_split(config, config.data.train_split, name) for name in names], names)
+
+
+def make_order(config: Config, fields: Joined) -> Order:
+    """Which field comes when: sampling by labels, times the weight of the field's source."""
+    data = config.data
+    factors = sampling.factors(
+        fields.targets(),
+        data.sampling,
+        rare_below=data.rare_below,
+        rare_copies=data.rare_copies,
+        repeat_threshold=data.repeat_threshold,
+    )
+    return Order(factors * np.repeat(config.source_weights(), fields.lengths()), config.train.seed)
+
+
+def image_size_of(config: Config, fields: Joined) -> int:
     """The side in px of the images that the net sees: as configured, or as stored.
 
     Raises:
@@ -57,14 +124,14 @@ def image_size_of(config: Config, fields: Fields) -> int:
     return height
 
 
-def total_steps(config: Config, fields: Fields) -> int:
+def total_steps(config: Config, order: Order) -> int:
     """Length of the run in steps."""
-    steps = config.train.steps or round(config.train.epochs * len(fields) / config.data.batch_size)
+    steps = config.train.steps or round(config.train.epochs * order.epoch_length / config.data.batch_size)
     return max(1, steps)
 
 
 def start_state(
-    config: Config, mesh: Mesh, steps: int, fields: Fields | None = None
+    config: Config, mesh: Mesh, steps: int, fields: Joined | None = None
 ) -> tuple[TrainState, optax.GradientTransformation]:
     """The state before the first step, on every device of the mesh, and the optimiser that advances it.
 
@@ -74,22 +141,35 @@ def start_state(
     schedule = make_schedule(o.schedule, o.lr, steps, o.schedule_options)
     optimizer = make_optimizer(o.name, schedule, b1=o.b1, b2=o.b2, eps=o.eps)
     size = config.data.image_size
-    variables = init_variables(make_model(config), (size, size, len(config.data.channels)), config.train.seed)
+    variables = init_variables(make_model(config), (size, size, len(parse_mix(config.data.mix))), config.train.seed)
     if fields is not None and config.train.prior_bias:
         variables["params"]["head"]["logits"]["bias"] = prior_bias(fields.targets().mean(0))
     return jax.device_put(new_state(variables, optimizer), replicated(mesh)), optimizer
 
 
-def make_step(config: Config, optimizer: optax.GradientTransformation) -> Callable:
-    """The training step of this configuration, not jitted."""
+def make_step(config: Config, optimizer: optax.GradientTransformation, fields: Joined | None = None) -> Callable:
+    """The training step of this configuration, not jitted; `fields`, those to train on, say which labels are rare."""
     if config.train.loss not in LOSSES:
         raise InputError(f"config.train.loss={config.train.loss!r} is unknown; choose one of {', '.join(LOSSES)}")
     a = config.augment
+    mean, std = _figures(config)
+    if len(mean) == 1:
+        mean, std = mean[0], std[0]
+    only_labels = None
+    if a.only_rare and fields is not None:
+        only_labels = tuple(np.flatnonzero(sampling.rare_labels(fields.targets(), config.data.rare_below)).tolist())
     return make_train_step(
         make_model(config),
         optimizer,
         LOSSES[config.train.loss],
         seed=config.train.seed,
-        augmentation={"flips": a.flips, "rotate_degrees": a.rotate_degrees, "scale": tuple(a.scale), "shift": a.shift},
-        preparation=preparation(config),
+        augmentation={
+            "flips": a.flips,
+            "rotate_degrees": a.rotate_degrees,
+            "scale": tuple(a.scale),
+            "shift": a.shift,
+            "channel_dropout": a.channel_dropout,
+        },
+        preparation=_preparation(config, mean, std),
+        only_labels=only_labels,
     )

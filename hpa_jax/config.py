@@ -17,17 +17,29 @@ class Data:
     """What is read, and how it is cut into batches."""
 
     data_dir: str = "data"  # what `python -m tfds_builder.hpa` was given as --data_dir
-    name: str = "kaggle_512"  # builder config: kaggle_512, synthetic, ...
+    name: str = "kaggle_512"  # the dataset; of several sources, the one that is evaluated and exported for
+    # Datasets to train on together, each "NAME" or "NAME:WEIGHT": its fields are drawn WEIGHT times as often. (): name
+    sources: tuple[str, ...] = ()
     train_split: str = "train"  # train, validation, test, or all (their union)
     eval_split: str = "validation"  # the same; evaluated while training, and by --mode=evaluate and predict
+    fold: int = 0  # the fold that `validation` means; the other folds are then `train`
     image_size: int = 0  # px a side that the net sees; 0: as stored. The host resizes (area or bilinear)
     batch_size: int = 32  # over all devices of all processes
-    channels: tuple[str, ...] = CHANNELS  # stored channels that the net is shown, in this order
+    # What the net sees of the four stored channels: one of hpa_jax.mixes.MIXES, channels by name ("green,blue"), or a
+    # matrix with a row for each of the net's channels ("[[0, 1, 0, 0], [0.5, 0, 0.5, 0]]")
+    mix: str = "rgby"
     labels: tuple[int, ...] = ()  # label ids to learn, and fields that bear one of them; (): all 28
-    # Mean and deviation of each stored channel as shares of 255, in the order red, green, blue, yellow: those of the
-    # challenge's training fields (bestfitting, CellProfiling/HPA-competition-solutions).
-    mean: tuple[float, ...] = (0.0746, 0.0506, 0.0509, 0.0763)
-    std: tuple[float, ...] = (0.1228, 0.0857, 0.1299, 0.1194)
+    # Mean and deviation of each stored channel as shares of 255, in the order red, green, blue, yellow; with several
+    # sources, four for each. (): those that the build computed for each source
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    # The same of the net's own channels, where they are not to follow from those above: ImageNet's for an ImageNet net
+    shown_mean: tuple[float, ...] = ()
+    shown_std: tuple[float, ...] = ()
+    sampling: str = "uniform"  # uniform, seed (repeat fields with a rare label), repeat_factor (LVIS)
+    rare_below: int = 350  # fields of the part; a label that fewer bear is rare: the challenge's nine rarest
+    rare_copies: float = 4.0  # times that an epoch shows a field with a rare label (sampling=seed)
+    repeat_threshold: float = 0.03  # share of the fields below which a label is repeated (sampling=repeat_factor)
     threads: int = 4  # that decode, in each process
 
 
@@ -47,6 +59,8 @@ class Augment:
     flips: bool = True  # one of the eight symmetries of the square
     rotate_degrees: float = 0.0  # free rotation by up to so much either way; costs gathers, slow on a TPU
     scale: tuple[float, float] = (1.0, 1.0)  # side of the window that is zoomed to the full image, as a share
+    only_rare: bool = False  # augment fields with a rare label (data.rare_below) alone, as the seed study does
+    channel_dropout: float = 0.0  # chance that red, blue, yellow, each for itself, is shown black; green never
     shift: float = 0.0  # the window's centre moves by up to this share of the side (with scale < 1: a crop)
 
 
@@ -109,9 +123,13 @@ class Config:
         """The labels of this run, ids in the order of the logits."""
         return tuple(self.data.labels) or tuple(range(len(LABELS)))
 
-    def channel_ids(self) -> tuple[int, ...]:
-        """Where each of the net's channels stands in a stored image."""
-        return tuple(CHANNELS.index(name) for name in self.data.channels)
+    def source_names(self) -> tuple[str, ...]:
+        """The datasets to train on."""
+        return tuple(source.partition(":")[0] for source in self.data.sources) or (self.data.name,)
+
+    def source_weights(self) -> tuple[float, ...]:
+        """How often a field of each is drawn, beside a field of weight 1."""
+        return tuple(float(source.partition(":")[2] or 1) for source in self.data.sources) or (1.0,)
 
 
 def to_dict(config: Config) -> dict:
@@ -147,25 +165,33 @@ def check(config: Config) -> None:
       InputError: names the field, its value and what it may be.
     """
     d, m, a, t, c = config.data, config.model, config.augment, config.train, config.checkpoint
+    figures = (0, len(CHANNELS), len(CHANNELS) * len(config.source_names()))
     rules = (
         ("data.image_size", d.image_size, d.image_size == 0 or 32 <= d.image_size <= 8192, "0 or 32 to 8192 px"),
         ("data.batch_size", d.batch_size, d.batch_size >= 1, "1 or more"),
         ("data.threads", d.threads, d.threads >= 1, "1 or more"),
-        (
-            "data.channels",
-            d.channels,
-            _distinct(d.channels, CHANNELS),
-            f"one or more of {', '.join(CHANNELS)}, each once",
-        ),
+        ("data.sources", d.sources, _sources(d.sources), "NAME or NAME:WEIGHT, weights 0.001 to 1000, each name once"),
+        ("data.fold", d.fold, d.fold >= 0, "0 or more"),
+        ("data.rare_below", d.rare_below, d.rare_below >= 1, "1 or more"),
+        ("data.rare_copies", d.rare_copies, d.rare_copies >= 1, "1 or more"),
+        ("data.repeat_threshold", d.repeat_threshold, 0 < d.repeat_threshold <= 1, "above 0, up to 1"),
         ("data.labels", d.labels, not d.labels or _distinct(d.labels, range(len(LABELS))), "ids 0 to 27, each once"),
-        ("data.mean", d.mean, len(d.mean) == len(CHANNELS), "four shares of 255"),
-        ("data.std", d.std, len(d.std) == len(CHANNELS) and min(d.std) > 0, "four shares of 255 above 0"),
+        ("data.mean", d.mean, len(d.mean) in figures, "four shares of 255 for each source"),
+        ("data.std", d.std, len(d.std) == len(d.mean) and all(v > 0 for v in d.std), "as many shares of 255 above 0"),
+        (
+            "data.shown_std",
+            d.shown_std,
+            len(d.shown_std) == len(d.shown_mean) and all(v > 0 for v in d.shown_std),
+            "as many shares above 0 as data.shown_mean",
+        ),
         ("model.dropout", m.dropout, 0 <= m.dropout < 1, "0 to below 1"),
         ("model.bn_momentum", m.bn_momentum, 0 <= m.bn_momentum < 1, "0 to below 1"),
         ("augment.rotate_degrees", a.rotate_degrees, 0 <= a.rotate_degrees <= 180, "0 to 180 degrees"),
         ("augment.scale", a.scale, len(a.scale) == 2 and 0 < a.scale[0] <= a.scale[1], "(low, high), 0 < low <= high"),
+        ("augment.channel_dropout", a.channel_dropout, 0 <= a.channel_dropout < 1, "0 to below 1"),
         ("augment.shift", a.shift, 0 <= a.shift <= 0.5, "0 to 0.5"),
         ("optim.lr", config.optim.lr, config.optim.lr > 0, "above 0"),
+        ("train.seed", t.seed, t.seed >= 0, "0 or more"),
         ("train.epochs", t.epochs, t.epochs > 0, "above 0"),
         ("train.steps", t.steps, t.steps >= 0, "0 or more"),
         ("train.log_every", t.log_every, t.log_every >= 1, "1 or more"),
@@ -177,6 +203,15 @@ def check(config: Config) -> None:
     for name, value, holds, allowed in rules:
         if not holds:
             raise InputError(f"config.{name}={value!r} is out of range; allowed: {allowed}")
+
+
+def _sources(sources: tuple[str, ...]) -> bool:
+    names = [source.partition(":")[0] for source in sources]
+    try:
+        weights = [float(source.partition(":")[2] or 1) for source in sources]
+    except ValueError:
+        return False
+    return all(names) and len(set(names)) == len(names) and all(1e-3 <= weight <= 1e3 for weight in weights)
 
 
 def _distinct(values: tuple, known) -> bool:

@@ -14,7 +14,8 @@ from jax.sharding import Mesh
 
 from hpa_jax import assembly, metrics
 from hpa_jax.config import Config
-from hpa_jax.data import Fields, eval_batches
+from hpa_jax.data import eval_batches
+from hpa_jax.fields import Fields
 from hpa_jax.mesh import make_mesh, put_batch, replicated
 from hpa_jax.predictor import Predictor
 from hpa_jax.scores import evaluate_scores, format_table, load_scores

@@ -25,6 +25,7 @@ from hpa_jax import assembly, serving
 from hpa_jax.config import Config, to_dict
 from hpa_jax.errors import InputError
 from hpa_jax.labels import CHANNELS, LABELS
+from hpa_jax.mixes import mixed_figures
 from hpa_jax.models import build_model
 from hpa_jax.predictor import Predictor
 from hpa_jax.steps import make_score_step
@@ -82,17 +83,19 @@ def export(config: Config, workdir: Path) -> None:
 
 
 def _describe(config: Config, predictor: Predictor) -> dict:
-    size = config.data.image_size
+    size, preparation = config.data.image_size, assembly.preparation(config)
+    mean, std = preparation["shown"] or mixed_figures(preparation["mix"], preparation["mean"], preparation["std"])
     return {
         "labels": [{"id": i, "name": LABELS[i]} for i in config.label_ids()],
         "thresholds": predictor.thresholds.tolist(),
         "thresholds_fitted_on": predictor.thresholds_split,
         "input": {"dtype": "uint8", "shape": ["B", size, size, len(CHANNELS)], "channels": list(CHANNELS)},
-        "channels_used": list(config.data.channels),
+        "mix": {"name": config.data.mix, "matrix": [list(row) for row in preparation["mix"]]},
         "normalisation": {
-            "formula": "(x / 255 - mean) / std, inside the forward pass",
-            "mean": list(config.data.mean),
-            "std": list(config.data.std),
+            "formula": "(matrix (x / 255) - mean) / std, inside the forward pass",
+            "figures_of": "config.data.shown_mean" if preparation["shown"] else config.data.name,
+            "mean": list(mean),
+            "std": list(std),
         },
         "output": "probability of each label; a label is predicted where it is above its threshold",
         "provenance": {

@@ -9,6 +9,7 @@
                               --config.evaluate.scores=S.npy --config.evaluate.targets=T.npy and no recipe
                     predict   scores and labels of config.data.eval_split, to DIR/predictions.csv
                     export    the net for serving, to DIR/export
+                    report    what a dataset looks like, to DIR/report.html; no recipe and no run
 
 Exit status: 0 finished; 75 stopped by a signal after saving, start it again; 2 a wrong call or bad input; 1 the run had
 to stop itself. The fields of a configuration, with their defaults:
@@ -26,12 +27,24 @@ from ml_collections import config_flags
 
 from hpa_jax.config import Config, check, differences, to_dict
 from hpa_jax.errors import EXIT_BAD_INPUT, EXIT_OK, EXIT_RUN_STOPPED, EXIT_START_AGAIN, InputError, RunStopped
+from hpa_jax.mixes import parse_mix
 from hpa_jax.workdir import locked, read_config
 
-MODES = ("train", "evaluate", "predict", "export")
+MODES = ("train", "evaluate", "predict", "export", "report")
 
 # What decides how a stored checkpoint is read: another value would give another net, or feed it other numbers.
-FIXED_BY_TRAINING = ("model.", "optim.", "data.channels", "data.labels", "data.mean", "data.std", "data.image_size")
+FIXED_BY_TRAINING = (
+    "model.",
+    "optim.",
+    "data.mix",
+    "data.labels",
+    "data.mean",
+    "data.std",
+    "data.shown_",
+    "data.image_size",
+)
+# What a recipe may leave to the data; the run's own values then hold.
+RESOLVED = ("mean", "std", "image_size")
 
 
 def load_recipe(path: str) -> Config:
@@ -77,13 +90,14 @@ def parse(arguments: list[str]) -> tuple[str, Path, Config]:
         config = load_recipe(recipe)
     elif begun:
         config = read_config(workdir)
-    elif mode == "evaluate":
-        config = Config()  # scores of a file need no recipe
+    elif mode in ("evaluate", "report"):
+        config = Config()  # scores of a file, or a dataset, need no recipe
     else:
         raise InputError(f"--config=FILE is missing, and {workdir} holds no run; try --config=configs/lowres.py")
     config = override(config, rest)
     check(config)
-    if mode != "train" and not (config.evaluate.scores or config.evaluate.targets):
+    parse_mix(config.data.mix)
+    if mode not in ("train", "report") and not (config.evaluate.scores or config.evaluate.targets):
         config = _as_trained(config, read_config(workdir), workdir)
     return mode, workdir, config
 
@@ -123,11 +137,13 @@ def _take(arguments: list[str], name: str) -> tuple[str | None, list[str]]:
 
 
 def _as_trained(config: Config, trained: Config, workdir: Path) -> Config:
+    for name in RESOLVED:
+        if not getattr(config.data, name):
+            setattr(config.data, name, getattr(trained.data, name))
     for name, (before, now) in differences(trained, config).items():
-        unset = name == "data.image_size" and now == 0
-        if name.startswith(FIXED_BY_TRAINING) and not unset:
+        if name.startswith(FIXED_BY_TRAINING):
             raise InputError(f"{workdir} was trained with config.{name}={before!r}, not {now!r}; leave that as it was")
-    config.data.image_size = trained.data.image_size
+    config.data.sources = trained.data.sources or (trained.data.name,)  # whose figures mean and std are
     return config
 
 
@@ -158,6 +174,10 @@ def _run(mode: str, workdir: Path, config: Config) -> int:
         from hpa_jax.predict import predict
 
         predict(config, workdir)
+    elif mode == "report":
+        from hpa_jax.report import report
+
+        report(config, workdir)
     else:
         from hpa_jax.export import export
 

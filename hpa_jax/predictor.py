@@ -9,7 +9,8 @@ from tqdm import tqdm
 from hpa_jax import assembly
 from hpa_jax.checkpoint import Checkpoints
 from hpa_jax.config import Config
-from hpa_jax.data import Fields, eval_batches
+from hpa_jax.data import eval_batches
+from hpa_jax.fields import Fields
 from hpa_jax.mesh import by_field, check_batch_size, make_mesh, put_batch
 from hpa_jax.steps import make_score_step
 

@@ -117,6 +117,18 @@ class Records:
         rows = [np.stack([index.rows["height"], index.rows["width"]], 1).astype(np.int64) for index in self.indexes]
         return np.concatenate(rows) if rows else np.zeros((0, 2), np.int64)
 
+    def folds(self) -> np.ndarray:
+        """The fold of each record, `int64 [records]`, from the index; NO_FOLD in the test part."""
+        return self._column("fold")
+
+    def groups(self) -> np.ndarray:
+        """The group of each record, `int64 [records]`, from the index: fields of one group share a fold."""
+        return self._column("group")
+
+    def _column(self, name: str) -> np.ndarray:
+        columns = [index.rows[name].astype(np.int64) for index in self.indexes]
+        return np.concatenate(columns) if columns else np.zeros(0, np.int64)
+
     def close(self) -> None:
         """Closes the files; a later read opens them again. Not while another thread reads."""
         with self._lock:

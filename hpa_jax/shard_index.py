@@ -6,7 +6,7 @@ A TFRecord file is a chain of frames, each to be found only through the one befo
 
 What is unusual here:
 
-- The index holds more than offsets: the Id, the labels and the image's size of every field, so that without reading a
+- The index holds more than offsets: Id, labels, fold, group and image size of every field, so that without reading a
   shard a run knows its label statistics, and an error the Id of a record that can no longer be read.
 - It holds every record's data CRC too, and a reader compares: an index that does not belong to its shard is found out
   at the latest where it would matter.
@@ -21,23 +21,27 @@ import os
 import struct
 import uuid
 from pathlib import Path
+from typing import NamedTuple
 
 import google_crc32c
 import numpy as np
 from google.protobuf.message import DecodeError
 from tensorflow_datasets.proto import tf_example_pb2
 
+from hpa_jax import codec
 from hpa_jax.errors import InputError
 
-MAGIC = b"hpaidx\x00\x01"  # the last byte is the version of the layout
+MAGIC = b"hpaidx\x00\x02"  # the last byte is the version of the layout
 _HEAD = struct.Struct("<8sQQQQ")  # magic, bytes of the shard, records, bytes of Ids, number of label ids
 _ROW = np.dtype(
     [
         ("offset", "<u8"),  # of the frame
         ("length", "<u8"),  # of the data
         ("crc", "<u4"),  # of the data, masked, as the frame has it
-        ("height", "<u4"),  # of the image, in pixels; 0 where it is no PNG
+        ("height", "<u4"),  # of the image, in pixels; 0 where it is in no codec that we know
         ("width", "<u4"),
+        ("fold", "<i4"),  # NO_FOLD in the held-out test part
+        ("group", "<u4"),
         ("id_end", "<u4"),  # where its Id ends among the shard's Ids; it begins where the one before ends
         ("labels_end", "<u4"),
     ]
@@ -45,6 +49,7 @@ _ROW = np.dtype(
 FRAME_HEAD = struct.Struct("<QI")
 CRC = struct.Struct("<I")
 _SAMPLED = 16  # frames compared with the index at opening, where the index is younger than its shard
+NO_FOLD = -1
 REMEDY = "copy the file again or build the dataset again"
 
 
@@ -68,21 +73,28 @@ def frame_fault(frame: bytes) -> str | None:
     return None
 
 
-def example_facts(data: bytes) -> tuple[str, list[int], tuple[int, int]]:
-    """Id, label ids and image (height, width) of a serialised `tf.train.Example` as the dataset builder writes it.
+class Facts(NamedTuple):
+    """What the index keeps of a field."""
 
-    The size comes from the PNG's header and is (0, 0) for anything else. Raises ValueError where there is no Id.
-    """
+    id: str
+    labels: list[int]
+    size: tuple[int, int]  # height and width, from the image's header; (0, 0) where it cannot be read
+    fold: int
+    group: int
+
+
+def example_facts(data: bytes) -> Facts:
+    """The facts of a serialised `tf.train.Example` as the builder writes it; ValueError where there is no Id."""
     try:
         feature = tf_example_pb2.Example.FromString(data).features.feature
         ids = feature["id"].bytes_list.value
         field_id = ids[0].decode()
     except (DecodeError, IndexError, UnicodeDecodeError) as error:
         raise ValueError("not a tf.train.Example with a feature `id`") from error
-    image = next(iter(feature["image"].bytes_list.value), b"")[:24]
-    is_png = image[:8] == b"\x89PNG\r\n\x1a\n" and image[12:16] == b"IHDR"
-    width, height = struct.unpack(">II", image[16:24]) if is_png else (0, 0)
-    return field_id, list(feature["labels"].int64_list.value), (height, width)
+    size = codec.size(next(iter(feature["image"].bytes_list.value), b"")[: codec.HEAD_BYTES])
+    fold = next(iter(feature["fold"].int64_list.value), NO_FOLD)
+    group = next(iter(feature["group"].int64_list.value), 0)
+    return Facts(field_id, list(feature["labels"].int64_list.value), size, fold, group)
 
 
 def example_image(data: bytes) -> bytes:
@@ -152,16 +164,17 @@ def scan(shard: str | os.PathLike, known: Index | None = None) -> Index:
             fault = frame_fault(frame)
             if fault is None:
                 try:
-                    field_id, label_ids, (height, width) = example_facts(data)
+                    facts = example_facts(data)
+                    field_id = facts.id
                 except ValueError as error:
                     fault = f"it is {error}"
             if fault is not None:
                 who = _name_damaged(known, len(rows), offset, data, field_id)
                 raise InputError(f"{shard}: record {len(rows)} ({who}) is damaged, {fault}: {REMEDY}")
             ids += field_id.encode()
-            labels += label_ids
+            labels += facts.labels
             crc = CRC.unpack_from(frame, FRAME_HEAD.size + length)[0]
-            rows.append((offset, length, crc, height, width, len(ids), len(labels)))
+            rows.append((offset, length, crc, *facts.size, facts.fold, facts.group, len(ids), len(labels)))
             offset += len(frame)
     return Index(offset, np.array(rows, _ROW), bytes(ids), np.array(labels, np.int32))
 
@@ -171,7 +184,7 @@ def _name_damaged(known: Index | None, i: int, offset: int, data: bytes, previou
     if known is not None and i < len(known) and known.rows["offset"][i] == offset:
         return f"Id {known.id(i)}"
     try:
-        return f"Id {example_facts(data)[0]!r}, as its own damaged data say"
+        return f"Id {example_facts(data).id!r}, as its own damaged data say"
     except ValueError:
         return "Id unknown" + (f", next after Id {previous_id}" if previous_id is not None else "")
 

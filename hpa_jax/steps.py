@@ -10,6 +10,7 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from hpa_jax.augment import augment, prepare
@@ -26,6 +27,7 @@ def make_train_step(
     seed: int,
     augmentation: dict,
     preparation: dict,
+    only_labels: tuple[int, ...] | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """One step of training, to be jitted with the state donated.
 
@@ -35,17 +37,25 @@ def make_train_step(
       loss: logits and targets `[B, L]` to `[B]`.
       seed: of augmentation and dropout; the key of step `s` is `fold_in(key(seed), s)`.
       augmentation: keyword arguments of `augment`.
-      preparation: keyword arguments of `prepare`.
+      preparation: keyword arguments of `prepare`; `mean` and `std` may have a row for each source of the fields.
+      only_labels: augment only images of fields that bear one of these (positions in `targets`); None: all.
 
     Returns:
-      A function of a state and a batch (`image` uint8 `[B, H, W, 4]`, `targets` 0/1 `[B, L]`) that gives the next
+      A function of a state and a batch (`image` uint8 `[B, H, W, 4]`, `targets` 0/1 `[B, L]`, and with several sources
+      `source` int32 `[B]`) that gives the next
       state and three float32 figures of this step: `loss`, `grad_norm` (before any clipping), and `accuracy`, the share
       of (field, label) pairs that are right at 0.5, as the seed study logs it.
     """
 
+    several = np.ndim(preparation["mean"]) == 2
+
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), state.step))
-        images = prepare(augment(batch["image"], augment_key, **augmentation), **preparation)
+        rows = None
+        if only_labels is not None:
+            rows = jnp.any(batch["targets"][:, jnp.array(only_labels, jnp.int32)] > 0, axis=1)
+        images = augment(batch["image"], augment_key, rows=rows, **augmentation)
+        images = prepare(images, **(_for_sources(preparation, batch["source"]) if several else preparation))
 
         def mean_loss(params):
             logits, updates = model.apply(
@@ -76,6 +86,11 @@ def make_train_step(
         return next_state, {"loss": value, "grad_norm": grad_norm, "accuracy": accuracy}
 
     return train_step
+
+
+def _for_sources(preparation: dict, source: jax.Array) -> dict:
+    """Keyword arguments of `prepare` with the figures of each image's source, `[B, 4]`."""
+    return preparation | {name: jnp.array(preparation[name], jnp.float32)[source] for name in ("mean", "std")}
 
 
 def make_score_step(model: nn.Module, *, preparation: dict) -> Callable[[dict, jax.Array], jax.Array]:

@@ -48,25 +48,26 @@ def train(config: Config, workdir: Path) -> int:
     stop = StopRequest()  # from here on: a signal that comes while the net is built is obeyed as well
     mesh = make_mesh()
     check_batch_size(config.data.batch_size, mesh)
-    fields = assembly.open_split(config, config.data.train_split)
+    fields = assembly.open_sources(config)
+    assembly.resolve(config, assembly.image_size_of(config, fields))
     eval_fields = assembly.open_split(config, config.data.eval_split)
-    config.data.image_size = assembly.image_size_of(config, fields)
-    steps = assembly.total_steps(config, fields)
-    eval_every = config.train.eval_every or max(1, round(len(fields) / config.data.batch_size))
+    order = assembly.make_order(config, fields)
+    steps = assembly.total_steps(config, order)
+    eval_every = config.train.eval_every or max(1, round(order.epoch_length / config.data.batch_size))
 
     state, optimizer = assembly.start_state(config, mesh, steps, fields)
     train_step = jax.jit(
-        assembly.make_step(config, optimizer), donate_argnums=0, out_shardings=(replicated(mesh), replicated(mesh))
+        assembly.make_step(config, optimizer, fields),
+        donate_argnums=0,
+        out_shardings=(replicated(mesh), replicated(mesh)),
     )
     count_step = make_count_step(config, mesh)
     claim(workdir, config)
 
     def put(batch):
-        return {"id": batch["id"], **put_batch({name: batch[name] for name in ("image", "targets")}, mesh)}
+        return {"id": batch["id"], **put_batch({name: batch[name] for name in ("image", "targets", "source")}, mesh)}
 
-    batches = train_batches(
-        fields, batch_size=config.data.batch_size, seed=config.train.seed, threads=config.data.threads
-    )
+    batches = train_batches(fields, order, batch_size=config.data.batch_size, threads=config.data.threads)
     batches = iter(prefetched(batches, put, ahead=STEPS_AHEAD))
 
     checkpoints = Checkpoints(workdir / "checkpoints", metric=config.checkpoint.metric, keep=config.checkpoint.keep)
@@ -76,7 +77,7 @@ def train(config: Config, workdir: Path) -> int:
         state = checkpoints.restore(restored, state, batches)
     log = RunLog(workdir, first_step=first_step, total_steps=steps, log_ids=config.train.log_ids)
     pace, pending = Pace(config.data.batch_size), deque()
-    log.say(_opening(config, workdir, fields, eval_fields, steps, step, mesh, state))
+    log.say(_opening(config, workdir, fields, order, eval_fields, steps, step, mesh, state))
     try:
         while True:
             done, figures = step >= steps, None
@@ -95,8 +96,8 @@ def train(config: Config, workdir: Path) -> int:
                 break
 
             batch = next(batches)
-            log.ids(step, batch["id"])
-            state, step_figures = train_step(state, {"image": batch["image"], "targets": batch["targets"]})
+            log.ids(step, batch.pop("id"))
+            state, step_figures = train_step(state, batch)
             step += 1
 
             pending.append(step_figures)
@@ -198,16 +199,16 @@ def _report(log: RunLog, step: int, split: str, figures: dict) -> None:
     )
 
 
-def _opening(config, workdir, fields, eval_fields, steps, step, mesh, state) -> str:
+def _opening(config, workdir, fields, order, eval_fields, steps, step, mesh, state) -> str:
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     device = mesh.devices.flat[0]
     begin = f"going on at step {step} of {steps}" if step else f"{steps} steps"
     return (
         f"{workdir}: {config.model.name} with the {config.model.head} head, {parameters / 1e6:.1f} million parameters, "
         f"{config.model.dtype}, {config.data.image_size} px\n"
-        f"{config.data.name}: {len(fields)} fields of {config.data.train_split} to train on, "
-        f"{len(eval_fields)} of {config.data.eval_split} to evaluate; batches of {config.data.batch_size} on "
-        f"{mesh.size} x {device.device_kind}; {begin} (the first one compiles)"
+        f"{', '.join(config.source_names())}: {len(fields)} fields of {config.data.train_split} to train on, "
+        f"{order.epoch_length} an epoch; {len(eval_fields)} of {config.data.eval_split} to evaluate; "
+        f"batches of {config.data.batch_size} on {mesh.size} x {device.device_kind}; {begin} (the first one compiles)"
     )
 
 

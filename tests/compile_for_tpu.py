@@ -33,6 +33,8 @@ from hpa_jax.mesh import by_field, make_mesh, replicated
 
 def main(recipe, topology, *flags):
     config = override(load_recipe(recipe), list(flags))
+    if not config.data.mean:  # no dataset is opened here, whose figures they would be
+        config.data.mean, config.data.std = (0.1,) * len(CHANNELS), (0.2,) * len(CHANNELS)
     slice_ = topologies.get_topology_desc(platform="tpu", topology_name=topology)
     mesh = topologies.make_mesh(slice_, (len(slice_.devices), 1), ("data", "space"))
     state, optimizer = assembly.start_state(config, make_mesh(), steps=100)

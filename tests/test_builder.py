@@ -74,24 +74,24 @@ def assert_holds(version, manual_dir, ids):
 
 def test_every_pixel_and_label_is_found_by_plain_tf_data(tmp_path):
     assert build(tmp_path) == 0
-    assert_holds(tmp_path / "hpa/kaggle_512/1.0.0", DUMMY, None)
+    assert_holds(tmp_path / "hpa/kaggle_512/2.0.0", DUMMY, None)
 
 
 @pytest.mark.skipif("HPA_SAMPLE_DIR" not in os.environ, reason="HPA_SAMPLE_DIR is not set")
 def test_real_fields(tmp_path):
     sample = Path(os.environ["HPA_SAMPLE_DIR"]) / "kaggle_512"
     assert build(tmp_path, manual_dir=sample, workers=2) == 0
-    version = tmp_path / "hpa/kaggle_512/1.0.0"
+    version = tmp_path / "hpa/kaggle_512/2.0.0"
     assert_holds(version, sample, sorted(rows(sample))[::19])
-    assert [len(read(version, part)) for part in PARTS] == [62, 7, 8]
+    assert [len(read(version, part)) for part in PARTS] == [55, 14, 8]
 
 
 def test_tfds_reads_it_without_the_builder(tmp_path):
     assert build(tmp_path) == 0
-    builder = tfds.builder_from_directory(tmp_path / "hpa/kaggle_512/1.0.0")
+    builder = tfds.builder_from_directory(tmp_path / "hpa/kaggle_512/2.0.0")
     assert {name: part.num_examples for name, part in builder.info.splits.items()} == {
-        "train": 8,
-        "validation": 1,
+        "train": 7,
+        "validation": 2,
         "test": 1,
     }
     assert builder.info.features["labels"].feature.names == list(LABELS)
@@ -103,7 +103,7 @@ def test_tfds_reads_it_without_the_builder(tmp_path):
 
 def test_an_index_lies_beside_each_shard(tmp_path):
     assert build(tmp_path, *SMALL) == 0
-    version = tmp_path / "hpa/synthetic_32/1.0.0"
+    version = tmp_path / "hpa/synthetic_32/2.0.0"
     shards = sorted(version.glob("*.tfrecord-*"))
     assert len(shards) == len(list(version.glob("*.index-*"))) == 3
     before = digests(tmp_path)
@@ -123,7 +123,7 @@ def test_same_bytes_on_one_and_two_workers_and_in_any_row_order(tmp_path):
         assert build(tmp_path / name, manual_dir=manual_dir, workers=workers) == 0
     assert digests(tmp_path / "one") == digests(tmp_path / "two")
     differ = digests(tmp_path / "one").items() ^ digests(tmp_path / "other").items()
-    assert {name for name, _ in differ} == {"hpa/kaggle_512/1.0.0/metadata.json"}  # the digest of the csv
+    assert {name for name, _ in differ} == {"hpa/kaggle_512/2.0.0/metadata.json"}  # the digest of the csv
 
 
 def test_synthetic_is_the_same_in_another_process(tmp_path):
@@ -132,16 +132,16 @@ def test_synthetic_is_the_same_in_another_process(tmp_path):
     command = [sys.executable, "-m", "tfds_builder.hpa", *SMALL, f"--data_dir={tmp_path / 'there'}", "--workers=2"]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     assert digests(tmp_path / "here") == digests(tmp_path / "there")
-    fields = read(tmp_path / "here/hpa/synthetic_32/1.0.0")
+    fields = read(tmp_path / "here/hpa/synthetic_32/2.0.0")
     assert len(fields) == 40
     assert {image.shape for image, _ in fields.values()} == {(32, 32, 4)}
     assert build(tmp_path / "seed", "--config=synthetic", "--size=32", "--fields=40", "--seed=4") == 0
     here, other = digests(tmp_path / "here"), digests(tmp_path / "seed")
     assert {name for name in here if here[name] != other[name]} == {
-        f"hpa/synthetic_32/1.0.0/{name}"
+        f"hpa/synthetic_32/2.0.0/{name}"
         for part in PARTS
-        for name in (f"hpa-{part}.tfrecord-00000-of-00001", f"hpa-{part}.index-00000-of-00001", "metadata.json")
-    } | {"hpa/synthetic_32/1.0.0/dataset_info.json"}
+        for name in (f"hpa-{part}.tfrecord-00000-of-00001", f"hpa-{part}.index-00000-of-00001")
+    } | {f"hpa/synthetic_32/2.0.0/{name}" for name in ("metadata.json", "dataset_info.json", "fields.csv")}
 
 
 def test_what_workers_import_is_without_tensorflow():
@@ -154,7 +154,7 @@ def test_starting_again(tmp_path, capsys):
     assert build(tmp_path, *SMALL) == 0
     before = digests(tmp_path)
     said = capsys.readouterr().out
-    assert "40 fields (train 28, validation 4, test 8)" in said
+    assert "40 fields (train 27, validation 4, test 9)" in said
     assert f"--config.data.data_dir={tmp_path} --config.data.name=synthetic_32" in said
     assert build(tmp_path, *SMALL) == 0
     assert "is there already" in capsys.readouterr().out
@@ -167,7 +167,7 @@ def test_starting_again(tmp_path, capsys):
 
 @contextlib.contextmanager
 def building(data_dir, fields):
-    """The real command on a terminal, with two workers, from the moment at which its bar shows the first fields."""
+    """The real command on a terminal, with two workers, from the moment at which it has written some fields."""
     command = [sys.executable, "-m", "tfds_builder.hpa", "--config=synthetic_72", f"--fields={fields}"]
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 100))
@@ -176,7 +176,7 @@ def building(data_dir, fields):
     ) as process:
         os.close(theirs)
         seen = b""
-        while not re.search(rb" [1-9]\d*/%d " % fields, seen):
+        while not re.search(rb"writing: .* [1-9]\d*/%d " % fields, seen):
             seen += os.read(ours, 4096)  # an OSError once the command has ended
         yield process
     os.close(ours)

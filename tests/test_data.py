@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from hpa_jax.data import eval_batches, open_fields, train_batches
+from hpa_jax.data import eval_batches, train_batches
 from hpa_jax.errors import InputError
+from hpa_jax.fields import Joined, open_fields, read_figures
 from hpa_jax.labels import LABELS
 from hpa_jax.records import index_path, write_index
+from hpa_jax.sampling import Order
 from hpa_jax.shard_index import FRAME_HEAD, scan
 
 PARTS = {"train": 23, "validation": 7, "test": 5}
@@ -34,6 +36,11 @@ def labels_of(field_id):
     return [number % 28, 27] if number % 3 else [number % 28]
 
 
+def fold_of(field_id):
+    part, number = field_id.rsplit("-", 1)
+    return {"train": 1 + int(number) % 3, "validation": 0, "test": -1}[part]
+
+
 def targets_of(ids):
     return np.array([[label in labels_of(field_id) for label in range(28)] for field_id in ids], np.uint8)
 
@@ -47,6 +54,8 @@ def build(data_dir, name, ids=IDS, image_of=pixels_of, label_names=LABELS):
             "id": tfds.features.Text(),
             "image": tfds.features.Image(shape=(None, None, 4), dtype=np.uint8, encoding_format="png"),
             "labels": tfds.features.Sequence(tfds.features.ClassLabel(names=list(label_names))),
+            "fold": tfds.features.Scalar(np.int64),
+            "group": tfds.features.Scalar(np.int64),
         }
     )
     identity = tfds.core.dataset_info.DatasetIdentity(
@@ -56,7 +65,8 @@ def build(data_dir, name, ids=IDS, image_of=pixels_of, label_names=LABELS):
     writer.initialize_splits(list(ids))
     for part, names in ids.items():
         for i in names:
-            writer.add_examples({part: [{"id": i, "image": image_of(i), "labels": labels_of(i)}]})
+            facts = {"labels": labels_of(i), "fold": fold_of(i), "group": len(i)}
+            writer.add_examples({part: [{"id": i, "image": image_of(i), **facts}]})
     writer.close_all()
     for shard in folder.glob("*.tfrecord*"):
         write_index(shard)
@@ -79,6 +89,11 @@ def own_copy(data_dir, tmp_path):
 def take(dataset, count):
     iterator = iter(dataset)
     return [next(iterator) for _ in range(count)]
+
+
+def shuffled(fields, *, batch_size, seed, **options):
+    """Training batches in which every field comes once an epoch."""
+    return train_batches(fields, Order(np.ones(len(fields)), seed), batch_size=batch_size, **options)
 
 
 def ids_of(batches):
@@ -118,6 +133,44 @@ def test_label_ids_choose_fields_and_columns(data_dir):
     np.testing.assert_array_equal(fields[2]["image"], pixels_of("train-5"))
 
 
+def test_any_fold_can_be_validated_on(data_dir):
+    there = {f"{part}-{i}" for part in ("train", "validation") for i in range(PARTS[part])}
+    for fold in range(4):
+        train, validation = (open_fields(data_dir, "small", part, fold=fold) for part in ("train", "validation"))
+        assert set(validation.ids()) == {i for i in there if fold_of(i) == fold}
+        assert set(train.ids()) == there - set(validation.ids())
+        assert train.folds().tolist() == [fold_of(i) for i in train.ids()]
+        np.testing.assert_array_equal(train[3]["image"], pixels_of(train.ids()[3]))
+    assert open_fields(data_dir, "small", "test", fold=2).ids() == IDS["test"]
+    assert open_fields(data_dir, "small", "all", fold=2).groups().tolist() == [len(i) for i in sum(IDS.values(), [])]
+    with pytest.raises(InputError, match="no fold 4: choose --config.data.fold from 0, 1, 2, 3"):
+        open_fields(data_dir, "small", "train", fold=4)
+
+
+def test_several_datasets_are_one_sequence(data_dir, tmp_path):
+    build(tmp_path, "other", {"train": IDS["test"]}, lambda i: 255 - pixels_of(i))
+    first, second = open_fields(data_dir, "small", "train"), open_fields(tmp_path, "other", "train")
+    joined = Joined([first, second], ["small", "other"])
+    assert len(joined) == 28 and joined.lengths() == [23, 5]
+    assert [(joined[i]["id"], joined[i]["source"]) for i in (0, 22, 23, 27)] == [
+        *(("train-0", 0), ("train-22", 0), ("test-0", 1), ("test-4", 1))
+    ]
+    np.testing.assert_array_equal(joined[24]["image"], 255 - pixels_of("test-1"))
+    np.testing.assert_array_equal(joined.targets(), targets_of(IDS["train"] + IDS["test"]))
+    weighted = Order(np.repeat([1.0, 2.0], joined.lengths()), 0)
+    (batch,) = take(train_batches(joined, weighted, batch_size=33), 1)
+    assert Counter(batch["source"].tolist()) == {0: 23, 1: 10}
+    with pytest.raises(InputError, match=r"\(small 6x8, other 9x9\)"):
+        Joined([first, open_fields(tmp_path, "other", "train", image_size=9)], ["small", "other"])
+
+
+def test_figures_are_those_of_the_build(own_copy):
+    with pytest.raises(InputError, match="no normalisation figures: build it again"):
+        read_figures(own_copy.parents[2], "small")
+    (own_copy / "metadata.json").write_text('{"statistics": {"mean": [0.5, 0, 0, 1], "std": [1, 0.5, 1, 1]}}')
+    assert read_figures(own_copy.parents[2], "small") == ((0.5, 0, 0, 1), (1, 0.5, 1, 1))
+
+
 @pytest.mark.parametrize("size, interpolation", [(5, cv2.INTER_AREA), (9, cv2.INTER_LINEAR)])
 def test_image_size(data_dir, size, interpolation):
     fields = open_fields(data_dir, "small", "test", image_size=size)
@@ -129,7 +182,8 @@ def test_image_size(data_dir, size, interpolation):
 def test_sizes_that_differ_need_an_image_size(tmp_path):
     build(tmp_path, "mixed", {"train": IDS["train"]}, lambda i: pixels_of(i, (6, 8) if i == "train-4" else (8, 8)))
     with pytest.raises(InputError, match=r"2 sizes \(6x8, 8x8\).*--config.data.image_size"):
-        open_fields(tmp_path, "mixed", "train")
+        shuffled(open_fields(tmp_path, "mixed", "train"), batch_size=4, seed=0)
+    assert open_fields(tmp_path, "mixed", "train")[4]["image"].shape == (6, 8, 4)  # one by one they may be read
     assert open_fields(tmp_path, "mixed", "train", image_size=8)[4]["image"].shape == (8, 8, 4)
     assert open_fields(tmp_path, "mixed", "train", label_ids=[3]).image_shape == (8, 8, 4)  # those kept have one size
 
@@ -184,7 +238,7 @@ def test_damage_comes_out_of_the_batches_with_its_place(own_copy, threads):
     data[int(scan(shard).rows["offset"][3]) + FRAME_HEAD.size + 60] ^= 1
     shard.write_bytes(data)
     fields = open_fields(own_copy.parents[2], "small", "train")
-    for batches in (train_batches, lambda *args, seed, **options: eval_batches(*args, **options)):
+    for batches in (shuffled, lambda *args, seed, **options: eval_batches(*args, **options)):
         with pytest.raises(InputError, match=rf"{shard.name}: record 3 \(Id train-13\) is damaged"):
             take(batches(fields, batch_size=4, seed=0, threads=threads), 6)
 
@@ -210,9 +264,8 @@ def test_what_is_whole_but_no_rgba_png(tmp_path):
     jpeg = cv2.imencode(".jpg", np.zeros((6, 8, 3), np.uint8))[1].tobytes()
     for image, message in (
         (gray, r"uint8 \[6, 8\], not"),
-        (gray[:40], "not an image"),
-        (jpeg, "not a PNG"),
-        (b"", "not a PNG"),
+        (jpeg, "in no codec of png, zstd"),
+        (b"", "in no codec of png, zstd"),
     ):
         example = tf.train.Example()
         example.features.feature["id"].bytes_list.value.append(b"train-0")
@@ -228,7 +281,7 @@ def test_what_is_whole_but_no_rgba_png(tmp_path):
 
 def test_every_epoch_is_another_order_of_all_fields(data_dir):
     fields = open_fields(data_dir, "small", "train")
-    batches = take(train_batches(fields, batch_size=6, seed=1), 23)  # six epochs; 6 does not divide 23
+    batches = take(shuffled(fields, batch_size=6, seed=1), 23)  # six epochs; 6 does not divide 23
     for batch in batches:
         assert batch["image"].shape == (6, 6, 8, 4) and batch["image"].dtype == np.uint8
         np.testing.assert_array_equal(batch["image"], [pixels_of(i) for i in batch["id"]])
@@ -236,7 +289,7 @@ def test_every_epoch_is_another_order_of_all_fields(data_dir):
     epochs = np.array(ids_of(batches)).reshape(6, 23).tolist()
     assert all(sorted(epoch) == sorted(IDS["train"]) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 6
-    others = [ids_of(take(train_batches(fields, batch_size=23, seed=seed), 6)) for seed in (0, 2)]
+    others = [ids_of(take(shuffled(fields, batch_size=23, seed=seed), 6)) for seed in (0, 2)]
     orders = {tuple(other[at : at + 23]) for other in others for at in range(0, 138, 23)}
     assert len(orders) == 12 and not orders & {tuple(epoch) for epoch in epochs}
 
@@ -244,16 +297,16 @@ def test_every_epoch_is_another_order_of_all_fields(data_dir):
 @pytest.mark.parametrize("threads", [0, 1, 4])
 def test_order_depends_on_the_seed_alone(data_dir, threads):
     fields = open_fields(data_dir, "small", "all")
-    again = take(train_batches(fields, batch_size=5, seed=7, threads=threads), 20)
-    assert ids_of(again) == ids_of(take(train_batches(fields, batch_size=5, seed=7), 20))
+    again = take(shuffled(fields, batch_size=5, seed=7, threads=threads), 20)
+    assert ids_of(again) == ids_of(take(shuffled(fields, batch_size=5, seed=7), 20))
 
 
 @pytest.mark.parametrize("process_count", [2, 3, 6])
 def test_processes_together_have_the_batch_of_one(data_dir, process_count):
     fields = open_fields(data_dir, "small", "train")
-    one = take(train_batches(fields, batch_size=6, seed=3), 10)
+    one = take(shuffled(fields, batch_size=6, seed=3), 10)
     parts = [
-        take(train_batches(fields, batch_size=6, seed=3, process_index=p, process_count=process_count), 10)
+        take(shuffled(fields, batch_size=6, seed=3, process_index=p, process_count=process_count), 10)
         for p in range(process_count)
     ]
     for step in range(10):
@@ -267,7 +320,7 @@ def test_goes_on_at_the_very_next_field(data_dir, threads):
     fields = open_fields(data_dir, "small", "train")
 
     def fresh():
-        return iter(train_batches(fields, batch_size=4, seed=5, process_index=1, process_count=2, threads=threads))
+        return iter(shuffled(fields, batch_size=4, seed=5, process_index=1, process_count=2, threads=threads))
 
     iterator, whole, states = fresh(), [], []
     for _ in range(25):  # over two epochs
@@ -283,13 +336,13 @@ def test_goes_on_at_the_very_next_field(data_dir, threads):
 
 def test_small_and_wrong_requests(data_dir):
     fields = open_fields(data_dir, "small", "test")
-    assert Counter(ids_of(take(train_batches(fields, batch_size=15, seed=0), 1))) == Counter(IDS["test"] * 3)
+    assert Counter(ids_of(take(shuffled(fields, batch_size=15, seed=0), 1))) == Counter(IDS["test"] * 3)
     with pytest.raises(InputError, match="batch size 6 cannot be shared out evenly to 4"):
-        train_batches(fields, batch_size=6, seed=0, process_count=4)
+        shuffled(fields, batch_size=6, seed=0, process_count=4)
     none = open_fields(data_dir, "small", "test", label_ids=[20])
     assert len(none) == 0 and list(eval_batches(none, batch_size=4)) == []
-    with pytest.raises(InputError, match="no fields to train on"):
-        train_batches(none, batch_size=4, seed=0)
+    with pytest.raises(InputError, match="no field"):
+        shuffled(none, batch_size=4, seed=0)
 
 
 # Evaluation batches
@@ -350,9 +403,11 @@ for name in names:
     importlib.import_module(name)
 assert {"hpa_jax.data", "hpa_jax.records"} <= set(names), names
 
-from hpa_jax.data import eval_batches, open_fields, train_batches
+from hpa_jax.data import eval_batches, train_batches
+from hpa_jax.fields import open_fields
+from hpa_jax.sampling import Order
 fields = open_fields(sys.argv[1], "small", "all")
-next(iter(train_batches(fields, batch_size=4, seed=0)))
+next(iter(train_batches(fields, Order([1.0] * len(fields), 0), batch_size=4)))
 for batch in eval_batches(fields, batch_size=4):
     for field_id, image in zip(batch["id"], batch["image"]):
         print(field_id, int(image.sum(dtype="int64")))

@@ -9,12 +9,13 @@ import pytest
 from hpa_jax import labels, losses
 from hpa_jax.augment import augment
 from hpa_jax.mesh import by_field, make_mesh, put_batch, replicated
+from hpa_jax.mixes import MIXES
 from hpa_jax.models import build_model, init_variables, norm
 from hpa_jax.state import new_state
 from hpa_jax.steps import make_train_step
 
 AUGMENTATION = {"flips": True, "rotate_degrees": 30.0, "scale": (0.7, 1.2), "shift": 0.1}
-PREPARATION = {"channels": (0, 1, 2, 3), "mean": (0.1,) * 4, "std": (0.2,) * 4}
+PREPARATION = {"mix": MIXES["rgby"], "mean": (0.1,) * 4, "std": (0.2,) * 4}
 BATCH = 16
 
 

@@ -13,11 +13,16 @@ import pytest
 
 from hpa_jax import assembly
 from hpa_jax.checkpoint import Checkpoints
+from hpa_jax.fields import open_fields
 from hpa_jax.mesh import make_mesh
+from hpa_jax.sampling import Order, repeat_factors
 from hpa_jax.workdir import read_config
 
 STEPS = 60
-SAVING = ("--config.checkpoint.every=4", "--config.train.eval_every=20", f"--config.train.steps={STEPS}")
+SAVING = (
+    *("--config.checkpoint.every=4", "--config.train.eval_every=20", f"--config.train.steps={STEPS}"),
+    *("--config.data.sampling=repeat_factor", "--config.data.repeat_threshold=0.3"),
+)
 
 
 def final_state(workdir):
@@ -82,10 +87,13 @@ def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(start, run, sma
     assert evaluated == [r for r in records(uninterrupted / "metrics.jsonl") if r["split"] == "validation"]
 
 
-def test_every_id_once_an_epoch(uninterrupted):
+def test_fields_come_as_the_sampling_says(uninterrupted, small_data):
+    """Repeat factors are drawn: some fields once an epoch, rare ones more often."""
     seen = [i for record in records(uninterrupted / "ids.jsonl") for i in record["ids"]]
-    assert len(seen) == STEPS * 8 and len(set(seen[:56])) == len(set(seen[56:112])) == 56
-    assert seen[:56] != seen[56:112]
+    fields = open_fields(small_data, "synthetic_32", "train")
+    order = Order(repeat_factors(fields.targets(), 0.3), seed=0)
+    assert order.epoch_length > len(fields) * 1.2 and len(seen) == STEPS * 8 > order.epoch_length
+    assert seen == [fields.ids()[order[position]] for position in range(len(seen))]
 
 
 def test_a_finished_run_says_so_and_changes_nothing(run, small_run, uninterrupted):

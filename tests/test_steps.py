@@ -8,11 +8,12 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from hpa_jax import losses
+from hpa_jax.mixes import MIXES
 from hpa_jax.models import build_model, init_variables
 from hpa_jax.state import HEALTHY, new_state
 from hpa_jax.steps import make_score_step, make_train_step
 
-PREPARATION = {"channels": (0, 1, 2, 3), "mean": (0.0,) * 4, "std": (1.0,) * 4}
+PREPARATION = {"mix": MIXES["rgby"], "mean": (0.0,) * 4, "std": (1.0,) * 4}
 LABELS = 5
 
 
@@ -97,3 +98,35 @@ def test_scores_of_a_field_do_not_depend_on_its_batch(parts):
     together = score(variables, batch()["image"])
     alone = score(variables, batch()["image"][3:4])
     np.testing.assert_allclose(alone[0], together[3], rtol=1e-4, atol=1e-5)
+
+
+def gradients_of(augmentation, images, **settings):
+    """The first step's gradient norm, which tells what the net was shown."""
+    model, optimizer = build_model("densenet_tiny", head="pooled", labels=LABELS, dropout=0.0), optax.sgd(0.0)
+    settings = {"preparation": PREPARATION} | settings
+    step = make_train_step(model, optimizer, losses.bce, seed=0, augmentation=augmentation, **settings)
+    source = {"source": np.array([0, 1] * 4, np.int32)}
+    _, figures = jax.jit(step)(fresh(model, optimizer), batch() | source | {"image": images})
+    return float(figures["grad_norm"])
+
+
+def test_each_source_is_normalised_by_its_own_figures():
+    """Two sources, of which one is twice as bright, with figures that say so: the same as two that are alike."""
+    images = batch()["image"] // 2
+    brighter = images.copy()
+    brighter[1::2] *= 2
+    one = {"mix": MIXES["rgby"], "mean": (0.2, 0.1, 0.2, 0.1), "std": (0.1, 0.2, 0.1, 0.2)}
+    two = one | {"mean": (one["mean"], tuple(2 * m for m in one["mean"]))}
+    two |= {"std": (one["std"], tuple(2 * s for s in one["std"]))}
+    wanted = gradients_of({"flips": False}, images, preparation=one)
+    np.testing.assert_allclose(gradients_of({"flips": False}, brighter, preparation=two), wanted, rtol=1e-4)
+    assert abs(gradients_of({"flips": False}, brighter, preparation=one) - wanted) > 1e-3 * wanted
+
+
+def test_only_fields_with_the_given_labels_are_augmented():
+    images = batch()["image"]
+    plain, all_of_them = gradients_of({"flips": False}, images), gradients_of({"flips": True}, images)
+    for none in ((), (3,)):  # no label at all, and one that no field of the batch bears
+        assert gradients_of({"flips": True}, images, only_labels=none) == plain
+    assert plain != gradients_of({"flips": True}, images, only_labels=(0,)) != all_of_them
+    assert gradients_of({"flips": True}, images, only_labels=(0, 1)) != plain

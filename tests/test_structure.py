@@ -10,18 +10,19 @@ PACKAGE = Path(__file__).resolve().parents[1] / "hpa_jax"
 FLOORS = {
     0: ("errors", "labels", "config"),
     1: (
-        *("augment", "losses", "metrics", "models", "optim", "thresholds"),  # maths: plain arguments, no Config
-        *("checkpoint", "data", "records", "runlog", "shard_index", "workdir"),  # host I/O
+        *("augment", "losses", "metrics", "mixes", "models", "optim", "sampling", "thresholds"),  # maths: no Config
+        *("checkpoint", "codec", "data", "fields", "records", "runlog", "shard_index", "workdir"),  # host I/O
     ),
     2: ("mesh", "state", "steps"),
-    3: ("assembly", "evaluate", "export", "predict", "predictor", "scores", "serving", "train"),
+    3: ("assembly", "evaluate", "export", "predict", "predictor", "report", "scores", "serving", "train"),
     4: ("main",),
 }
-MATHS = ("augment", "losses", "metrics", "models", "optim", "thresholds")
+MATHS = ("augment", "losses", "metrics", "mixes", "models", "optim", "sampling", "thresholds")
 OWNERS = {
     "orbax": {"checkpoint"},
     "grain": {"data"},
-    "tensorflow_datasets": {"data", "shard_index"},
+    "tensorflow_datasets": {"fields", "shard_index"},
+    "zstandard": {"codec"},
     "flax": {"models", "state", "steps", "export"},
     "tensorboardX": {"runlog"},
     "safetensors": {"export", "serving"},

@@ -9,9 +9,9 @@ import pytest
 from hpa_jax.errors import InputError
 from hpa_jax.labels import LABELS, TRAIN_COUNTS
 from tfds_builder.hpa.synthetic import draw_labels, render
-from tfds_builder.hpa.synthetic_cells import draw_cells
-from tfds_builder.hpa.synthetic_layout import DAUGHTER, MITOTIC
-from tfds_builder.hpa.synthetic_patterns import PATTERNS
+from tfds_builder.hpa.synthetic.cells import draw_cells
+from tfds_builder.hpa.synthetic.layout import DAUGHTER, MITOTIC
+from tfds_builder.hpa.synthetic.patterns import PATTERNS
 
 GREEN = 1
 REFERENCES = [0, 2, 3]

@@ -10,7 +10,7 @@ class HpaTest(tfds.testing.DatasetBuilderTestCase):
 
     DATASET_CLASS = hpa_dataset_builder.Builder
     BUILDER_CONFIG_NAMES_TO_TEST = ["kaggle_512"]  # `synthetic` has 4,000 fields: see tests/test_builder.py
-    SPLITS = {"train": 8, "validation": 1, "test": 1}
+    SPLITS = {"train": 7, "validation": 2, "test": 1}
 
 
 if __name__ == "__main__":

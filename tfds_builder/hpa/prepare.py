@@ -14,62 +14,72 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+from etils import epath
 from tqdm import tqdm
 
 from hpa_jax.errors import InputError
 from hpa_jax.records import Records, write_index
-from tfds_builder.hpa.configs import CONFIGS, base
+from tfds_builder.hpa import planning
+from tfds_builder.hpa.beam import Beam, one_line
+from tfds_builder.hpa.planning import Build, Plan
 from tfds_builder.hpa.pool import Pool
-from tfds_builder.hpa.sources import Source
 
-VERSION = "1.0.0"
+VERSION = "2.0.0"
 
 
-def folder(data_dir: Path, config: str) -> Path:
+def folder(data_dir: Path, name: str) -> Path:
     """Where the finished dataset lies."""
-    return data_dir / "hpa" / config / VERSION
+    return data_dir / "hpa" / name / VERSION
 
 
-def build(source: Source, config: str, data_dir: Path, workers: int) -> bool:
-    """Builds `hpa/<config>` under `data_dir`.
+def build(
+    wanted: Build, name: str, description: str, data_dir: Path, workers: int, beam_options: Any = None
+) -> Plan | None:
+    """Builds `hpa/<name>` under `data_dir`, with `beam_options` (of `beam.options`) on their runner.
 
     Returns:
-      True if it was built, False if it was there already with the same settings.
+      what was built, or None if it was there already with the same settings.
 
     Raises:
       InputError: a faulty field, other settings than those of the dataset that is there, or no writing.
     """
-    final = folder(data_dir, config)
-    if is_there(final, source):
-        return False
-    fields = source.fields(_bar)
-    with _writing_to(data_dir), _locked(data_dir, config):
-        if is_there(final, source):  # another build has finished since
-            return False
-        half = data_dir / f".hpa_{config}.incomplete"
+    final = folder(data_dir, name)
+    if is_there(final, wanted):
+        return None
+    with _writing_to(data_dir), _locked(data_dir, name), Pool(workers) as pool:
+        if is_there(final, wanted):  # another build has finished since
+            return None
+        half = data_dir / f".hpa_{name}.incomplete"
         shutil.rmtree(half, ignore_errors=True)  # left by a killed build
         try:
-            with _bar(fields, "building") as bar, Pool(workers) as pool:
-                _run_tfds(source, fields, config, half, lambda task, items: _counted(pool.map(task, items), bar))
-            _index(folder(half, config))
+            survey_map = Beam(beam_options, epath.Path(half / "beam")).map if beam_options else None
+            plan = planning.plan(wanted, pool.map, _bar, survey_map)
+            with _bar([place for part in plan.parts.values() for place in part], "writing") as bar:
+                config = name, description
+                _run_tfds(
+                    wanted, plan, config, half, lambda task, items: _counted(pool.map(task, items), bar), beam_options
+                )
+            _index(folder(half, name))
+            planning.write_tables(plan, folder(half, name))
             final.parent.mkdir(parents=True, exist_ok=True)
             _copy_default_config(half, data_dir)
-            os.rename(folder(half, config), final)
+            os.rename(folder(half, name), final)
         finally:
             shutil.rmtree(half, ignore_errors=True)
-    return True
+    return plan
 
 
-def is_there(final: Path, source: Source) -> bool:
-    """Whether the dataset is there with the source's settings; InputError if it is there with others."""
+def is_there(final: Path, build: Build) -> bool:
+    """Whether the dataset is there with the build's settings; InputError if it is there with others."""
     try:
         if not final.exists():
             return False
         found = dict(json.loads((final / "metadata.json").read_text())["build"])
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"{final} is there, but was not written by this program; move it away") from None
-    wanted = source.settings()
+    wanted = json.loads(json.dumps(build.settings()))
     other = [
         f"{key} {found.get(key)}, not {wanted.get(key)}" for key in wanted | found if found.get(key) != wanted.get(key)
     ]
@@ -84,7 +94,7 @@ def counts(final: Path) -> dict[str, int]:
     return {part["name"]: sum(map(int, part["shardLengths"])) for part in info["splits"]}
 
 
-def _run_tfds(source: Source, fields: list, config: str, half: Path, read) -> None:
+def _run_tfds(wanted: Build, plan: Plan, config: tuple[str, str], half: Path, read, beam_options: Any) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # nothing is computed here; on, it writes a line to stderr
     # Imported here, after the checks: TensorFlow takes seconds, and a worker process must not load it.
@@ -100,11 +110,12 @@ def _run_tfds(source: Source, fields: list, config: str, half: Path, read) -> No
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     tfds.disable_progress_bar()
-    own = config if config in CONFIGS else tfds.core.BuilderConfig(name=config, description=base(config).description)
+    name, description = config
+    own = name if name in Builder.builder_configs else tfds.core.BuilderConfig(name=name, description=description)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            builder = Builder(source=source, fields=fields, read=read, data_dir=half, config=own)
-            builder.download_and_prepare()
+        with contextlib.redirect_stdout(io.StringIO()), one_line() if beam_options else contextlib.nullcontext():
+            builder = Builder(build=wanted, plan=plan, read=read, data_dir=half, config=own)
+            builder.download_and_prepare(download_config=tfds.download.DownloadConfig(beam_options=beam_options))
     except Exception as error:
         cause = error  # TFDS wraps what its writer meets, in types that say less
         while cause.__cause__:

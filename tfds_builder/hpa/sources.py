@@ -9,15 +9,40 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from tfds_builder.hpa import png
+from hpa_jax.errors import InputError
 
 
 class Field(NamedTuple):
-    """One field before it is read: its Id, its label ids in ascending order, its position in the source's list."""
+    """One field before it is read."""
 
     id: str
-    labels: tuple[int, ...]
-    index: int
+    labels: tuple[int, ...]  # label ids, ascending
+    index: int  # position in the source's list
+    family: str = ""  # fields of one family (an antibody's) never straddle a split; "": of none
+
+
+class Fault(InputError):
+    """What is wrong with one row of a source, so that it cannot become a field.
+
+    Attributes:
+      id: of the field, as far as it is known.
+      file: the file at fault, or the csv and its line.
+      reason: what is wrong with it, and what to do: `is empty (0 bytes); download it again`.
+    """
+
+    def __init__(self, id: str, file: str, reason: str):
+        super().__init__(id, file, reason)
+        self.id, self.file, self.reason = id, file, reason
+
+    def __str__(self) -> str:
+        return f"Id {self.id}: {self.file} {self.reason}"
+
+
+class Listing(NamedTuple):
+    """What a source holds. Every row of it is either a field or a fault, so their counts add up to its rows."""
+
+    fields: list[Field]
+    faults: list[Fault]
 
 
 Bar = Callable[[Sequence, str], Iterable]
@@ -32,27 +57,20 @@ def no_bar(items: Sequence, caption: str) -> Iterable:
 class Source(Protocol):
     """What the builder asks of a source."""
 
-    fractions: tuple[float, float, float]  # shares of train, validation and test
-    seed: int
-
     def settings(self) -> dict:
-        """What decides the bytes of the dataset, as JSON: kept with it and compared when a build is started again."""
+        """What decides the fields and their pixels, as JSON: kept with the dataset and compared at another start."""
 
-    def fields(self, bar: Bar = no_bar) -> list[Field]:
-        """All fields in a fixed order, after the checks that need no decoding.
+    def fields(self, bar: Bar = no_bar) -> Listing:
+        """All rows in a fixed order (the rows' order in a csv is without meaning: by Id), after the checks that need no
+        decoding.
 
         Raises:
-          InputError: names the first faulty field.
+          InputError: the source as a whole cannot be read.
         """
 
     def image(self, field: Field) -> np.ndarray:
-        """uint8 [H, W, 4] of one field; runs in a worker process.
+        """uint8 [H, W, 4] of one field: red, green, blue, yellow. Runs in a worker process.
 
         Raises:
-          InputError: the field turned out to be faulty in decoding.
+          Fault: the field turned out to be faulty in decoding.
         """
-
-
-def encoded(source: Source, field: Field) -> bytes:
-    """The field's image as PNG. Encoding costs more than reading, so it belongs into the workers too."""
-    return png.encode(source.image(field))

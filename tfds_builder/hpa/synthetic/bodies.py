@@ -7,9 +7,9 @@ is. Bodies are exaggerated (larger, fewer, tidier than life), to be told apart a
 import cv2
 import numpy as np
 
-from tfds_builder.hpa.synthetic_cells import Cells
-from tfds_builder.hpa.synthetic_drawing import canvas, dots, fixed, unit
-from tfds_builder.hpa.synthetic_layout import DAUGHTER, MITOTIC
+from tfds_builder.hpa.synthetic.cells import Cells
+from tfds_builder.hpa.synthetic.drawing import canvas, dots, fixed, unit
+from tfds_builder.hpa.synthetic.layout import DAUGHTER, MITOTIC
 
 
 def thick(cells: Cells, fraction: float) -> int:

@@ -3,9 +3,9 @@
 import cv2
 import numpy as np
 
-from tfds_builder.hpa.synthetic_cells import NO_NUCLEUS, Cells
-from tfds_builder.hpa.synthetic_drawing import band_noise, canvas, fixed, unit
-from tfds_builder.hpa.synthetic_layout import MITOTIC
+from tfds_builder.hpa.synthetic.cells import NO_NUCLEUS, Cells
+from tfds_builder.hpa.synthetic.drawing import band_noise, canvas, fixed, unit
+from tfds_builder.hpa.synthetic.layout import MITOTIC
 
 
 def _finish(rng: np.random.Generator, image: np.ndarray, gain: float, blur: float) -> np.ndarray:

@@ -1,6 +1,6 @@
 """A mosaic of synthetic fields, one for each of the 28 labels, as one PNG.
 
-    python -m tfds_builder.hpa.mosaic --out docs/images/synthetic_mosaic.png [--seed=1] [--size=256] [--tile=144]
+    python -m tfds_builder.hpa.synthetic.mosaic --out FILE [--seed=1] [--size=256] [--tile=144]
 
 Each tile is a part of a field of `size` pixels: protein green, microtubules red and nucleus blue, as these images are
 mostly shown; yellow, the endoplasmic reticulum, is left out, since it would hide the rest. The part is the field's
@@ -17,8 +17,8 @@ import numpy as np
 from hpa_jax.errors import EXIT_BAD_INPUT, InputError
 from hpa_jax.labels import LABELS
 from tfds_builder.hpa.synthetic import cells_of, render
-from tfds_builder.hpa.synthetic_cells import Cells
-from tfds_builder.hpa.synthetic_layout import MITOTIC
+from tfds_builder.hpa.synthetic.cells import Cells
+from tfds_builder.hpa.synthetic.layout import MITOTIC
 
 _COLUMNS = 7
 _GAP = 4
@@ -61,7 +61,9 @@ def mosaic(seed: int, size: int, tile: int) -> np.ndarray:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tfds_builder.hpa.mosaic", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tfds_builder.hpa.synthetic.mosaic", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--out", required=True, help="PNG file to write")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--size", type=int, default=256, help="pixels a side of the fields drawn")

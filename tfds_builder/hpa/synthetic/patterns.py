@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tfds_builder.hpa import synthetic_bodies as bodies
-from tfds_builder.hpa.synthetic_cells import Cells
-from tfds_builder.hpa.synthetic_drawing import band_noise, smooth_noise
-from tfds_builder.hpa.synthetic_layout import MITOTIC
+from tfds_builder.hpa.synthetic import bodies
+from tfds_builder.hpa.synthetic.cells import Cells
+from tfds_builder.hpa.synthetic.drawing import band_noise, smooth_noise
+from tfds_builder.hpa.synthetic.layout import MITOTIC
 
 Pattern = Callable[[Cells, np.random.Generator], np.ndarray]
 

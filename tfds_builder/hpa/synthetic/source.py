@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hpa_jax.errors import InputError
 from tfds_builder.hpa import synthetic
-from tfds_builder.hpa.sources import Bar, Field, no_bar
+from tfds_builder.hpa.sources import Bar, Field, Listing, no_bar
 
 FREQUENCIES = ("tempered", "real")
 DEFAULT_FIELDS = 4000
@@ -22,8 +23,12 @@ class Synthetic:
     count: int = DEFAULT_FIELDS
     size: int = DEFAULT_SIZE
     seed: int = 0
-    frequencies: str = "tempered"
-    fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
+    frequencies: str = FREQUENCIES[0]
+
+    def __post_init__(self):
+        if self.count < 1 or not 32 <= self.size <= 4096:
+            asked = f"--fields={self.count} --size={self.size}"
+            raise InputError(f"{asked} is out of range; ask for at least 1 field, of 32 to 4096 pixels")
 
     def settings(self) -> dict:
         """See `Source.settings`."""
@@ -31,18 +36,18 @@ class Synthetic:
             "source": "synthetic",
             "fields": self.count,
             "size": self.size,
-            "seed": self.seed,
+            "drawing_seed": self.seed,
             "frequencies": self.frequencies,
-            "fractions": list(self.fractions),
         }
 
-    def fields(self, bar: Bar = no_bar) -> list[Field]:
+    def fields(self, bar: Bar = no_bar) -> Listing:
         """Draws the labels of all fields; see `Source.fields`."""
         drawn = synthetic.draw_labels(self.seed, self.count, self.frequencies)
-        return [
+        fields = [
             Field(f"synthetic-{self.seed}-{index:06d}", tuple(sorted(int(label) for label in labels)), index)
             for index, labels in enumerate(drawn)
         ]
+        return Listing(fields, [])
 
     def image(self, field: Field) -> np.ndarray:
         """Draws one field; see `Source.image`."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from tfds_builder.hpa.synthetic_drawing import canvas, dots, fixed, smooth_noise, unit
-from tfds_builder.hpa.synthetic_layout import BRIDGE, DAUGHTER, INTERPHASE, MITOTIC, Layout, cell_diameter, place
+from tfds_builder.hpa.synthetic.drawing import canvas, dots, fixed, smooth_noise, unit
+from tfds_builder.hpa.synthetic.layout import BRIDGE, DAUGHTER, INTERPHASE, MITOTIC, Layout, cell_diameter, place
 
 NO_NUCLEUS = 9.0
 """Distance from the nucleus, in diameters, where there is none."""

@@ -12,10 +12,10 @@ import numpy as np
 
 from hpa_jax.errors import InputError
 from hpa_jax.labels import LABELS, TRAIN_COUNTS
-from tfds_builder.hpa.synthetic_cells import Cells, draw_cells
-from tfds_builder.hpa.synthetic_drawing import smooth_noise
-from tfds_builder.hpa.synthetic_patterns import PATTERNS
-from tfds_builder.hpa.synthetic_references import draw_references
+from tfds_builder.hpa.synthetic.cells import Cells, draw_cells
+from tfds_builder.hpa.synthetic.drawing import smooth_noise
+from tfds_builder.hpa.synthetic.patterns import PATTERNS
+from tfds_builder.hpa.synthetic.references import draw_references
 
 # Share of fields with 1, 2, 3, 4 labels among the 31,072 of the challenge's train.csv.
 _LABELS_PER_FIELD = (15126, 12485, 3160, 301)

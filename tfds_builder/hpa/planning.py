@@ -1,0 +1,199 @@
+"""What a build will write, found out before it writes anything: which fields, in which part, and what they are like.
+
+Every field is decoded once for this (and once more when it is written): a fault that only decoding shows, and a field
+that is nearly the same as another one, must be known before fields are dealt out to the parts.
+"""
+
+import csv
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from hpa_jax import codec
+from hpa_jax.errors import InputError
+from hpa_jax.labels import CHANNELS, LABELS
+from tfds_builder.hpa import splits
+from tfds_builder.hpa.grouping import HASH_BYTES, by_first_appearance, group_numbers, near_duplicates, same_pixels
+from tfds_builder.hpa.neighbour import Neighbour
+from tfds_builder.hpa.sources import Bar, Fault, Field, Source, no_bar
+from tfds_builder.hpa.survey import moments, statistics, survey
+
+POLICIES = ("strict", "skip")
+TEST, VALIDATION, TRAIN = "test", "validation", "train"
+
+
+@dataclass(frozen=True)
+class Build:
+    """What is asked for.
+
+    Attributes:
+      source: of the fields.
+      codec: one of hpa_jax.codec.CODECS.
+      policy: strict: the first fault ends the build; skip: faulty rows are left out and listed in rejects.csv.
+      test: share of the held-out test part.
+      folds: number of folds that the others are dealt out to; fold 0 is the part `validation`.
+      seed: of the split.
+      like: a built dataset, whose folds the near-duplicates of its fields are given.
+    """
+
+    source: Source
+    codec: str = codec.CODECS[0]
+    policy: str = POLICIES[0]
+    test: float = 0.1
+    folds: int = 5
+    seed: int = 0
+    like: Neighbour | None = None
+
+    def settings(self) -> dict:
+        """All that decides the bytes, as JSON: kept with the dataset and compared when a build is started again."""
+        own = {name: getattr(self, name) for name in ("codec", "policy", "test", "folds", "seed")}
+        return self.source.settings() | own | ({"like": self.like.settings()} if self.like else {})
+
+
+class Placed(NamedTuple):
+    """A field with its place in the dataset."""
+
+    field: Field
+    fold: int  # -1 in the test part
+    group: int
+    hash: bytes
+
+    @property
+    def part(self) -> str:
+        return TEST if self.fold < 0 else TRAIN if self.fold else VALIDATION
+
+
+@dataclass(frozen=True)
+class Plan:
+    """
+    Attributes:
+      parts: the fields of each part that has any, in the source's order.
+      statistics: intensities, as JSON (`survey.statistics`).
+      duplicates: (Id, Id, Hamming distance of the hashes) of near-duplicates; one may be of the neighbour.
+      rejects: the rows that were left out.
+      notes: what the user should know of the split, a line each.
+    """
+
+    parts: dict[str, list[Placed]]
+    statistics: dict
+    duplicates: list[tuple[str, str, int]]
+    rejects: list[Fault]
+    notes: list[str]
+
+
+def encoded(source: Source, codec_name: str, field: Field) -> bytes:
+    """The field's image as it is stored. Encoding costs more than reading, so it belongs into the workers too."""
+    return codec.encode(source.image(field), codec_name)
+
+
+Map = Callable[[Callable, Iterable], Iterable]
+"""An ordered map, as the built-in `map`, over processes for instance."""
+
+
+def plan(build: Build, read: Map = map, bar: Bar = no_bar, survey_map: Map | None = None) -> Plan:
+    """Lists, surveys, groups and splits.
+
+    Args:
+      read: over fields and pairs of fields.
+      survey_map: instead of it for the survey alone, which is most of the work.
+
+    Raises:
+      InputError: the first fault where the policy is strict; a source of which nothing is left.
+    """
+    listed, faults = build.source.fields(bar)
+    rows = len(listed) + len(faults)
+    if faults and build.policy == "strict":
+        others = f" ({len(faults)} rows of {rows} are faulty; this is the first)" if len(faults) > 1 else ""
+        raise InputError(str(faults[0]) + others)
+    fields, hashes, sums = [], [], []
+    histogram = np.zeros((len(CHANNELS), 256), np.int64)
+    surveys = (survey_map or read)(functools.partial(survey, build.source), listed)
+    for field, found in zip(bar(listed, "looking"), surveys, strict=True):
+        if isinstance(found, Fault):
+            if build.policy == "strict":
+                raise found
+            faults.append(found)
+            continue
+        fields.append(field)
+        hashes.append(found.hash)
+        histogram += found.histogram
+        sums.append(moments(found.histogram))
+    if not fields:
+        raise InputError(f"none of the {rows} rows can be used; the first: {faults[0]}" if faults else "no fields")
+
+    duplicates, groups, fixed, notes = _group(build, fields, hashes, read)
+    labels = [field.labels for field in fields]
+    asked = {"test": build.test, "folds": build.folds}
+    folds = splits.split(labels, groups, len(LABELS), **asked, seed=build.seed, fixed=fixed)
+    notes += splits.forced(labels, groups, splits.deviations(labels, groups, folds, len(LABELS), **asked))
+    placed = [Placed(*row) for row in zip(fields, folds.tolist(), groups.tolist(), hashes, strict=True)]
+    parts = {part: [p for p in placed if p.part == part] for part in (TRAIN, VALIDATION, TEST)}
+    return Plan(
+        parts={part: members for part, members in parts.items() if members},
+        statistics=statistics(histogram, np.stack(sums), folds),
+        duplicates=duplicates,
+        rejects=faults,
+        notes=notes,
+    )
+
+
+def _group(build: Build, fields: list[Field], hashes: list[bytes], read: Callable) -> tuple:
+    """Near-duplicates, group numbers, parts that are decided by the neighbour's fields, and what to tell of it."""
+    like, own = build.like, len(fields)
+    members = [*fields, *range(len(like.ids))] if like else fields
+    ids = [field.id for field in fields] + (like.ids if like else [])
+    table = np.frombuffer(b"".join([*hashes, *(like.hashes if like else [])]), np.uint8)
+    pairs = near_duplicates(
+        table.reshape(len(ids), HASH_BYTES),
+        functools.partial(_same, build.source, like),
+        starmap=lambda same, found: read(same, [(members[a], members[b]) for a, b in found]),
+    )
+    families = [field.family for field in fields] + (like.families if like else [])
+    groups = group_numbers(len(ids), pairs, families)
+    duplicates = [(ids[pair.a], ids[pair.b], pair.distance) for pair in pairs if pair.a < own]
+    if not like:
+        return duplicates, groups, None, []
+    fixed = np.full(len(ids), splits.UNDECIDED)
+    fixed[own:] = like.folds
+    notes = [
+        f"{ids[torn.fields[0]]} and {len(torn.fields) - 1} more fields of {like.name} are one group with new ones, but "
+        f"stand in several parts there; the new ones go to {'the test part' if torn.part < 0 else f'fold {torn.part}'}"
+        for torn in splits.conflicts(groups, fixed)
+    ]
+    # A new field's part is that of its group's fields in the neighbour, which are then no longer needed.
+    decided = dict(zip(groups[own:].tolist(), like.folds, strict=True))
+    decided |= {int(groups[torn.fields[0]]): torn.part for torn in splits.conflicts(groups, fixed)}
+    fixed = np.array([decided.get(group, splits.UNDECIDED) for group in groups[:own].tolist()])
+    notes.append(f"{np.count_nonzero(fixed != splits.UNDECIDED)} fields go where near-duplicates in {like.name} are.")
+    return duplicates, by_first_appearance(groups[:own]), fixed, notes
+
+
+def _same(source: Source, like: Neighbour | None, pair: tuple[Field | int, Field | int]) -> bool:
+    """Whether two fields show the same on their pixels; an int is a position in the neighbour. In a worker process."""
+    return same_pixels(*(like.image(one) if isinstance(one, int) else source.image(one) for one in pair))
+
+
+def write_tables(plan: Plan, folder: Path) -> None:
+    """fields.csv, duplicates.csv and rejects.csv, the last two where there is something to say."""
+    places = [p for members in plan.parts.values() for p in members]
+    _write(
+        folder / "fields.csv",
+        ("id", "part", "fold", "group", "family", "hash", "labels"),
+        [
+            (p.field.id, p.part, p.fold, p.group, p.field.family, p.hash.hex(), " ".join(map(str, p.field.labels)))
+            for p in places
+        ],
+    )
+    if plan.duplicates:
+        _write(folder / "duplicates.csv", ("a", "b", "distance"), plan.duplicates)
+    if plan.rejects:
+        _write(folder / "rejects.csv", ("id", "file", "reason"), [(f.id, f.file, f.reason) for f in plan.rejects])
+
+
+def _write(path: Path, head: tuple, rows: Iterable[tuple]) -> None:
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([head, *rows])
