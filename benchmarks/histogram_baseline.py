@@ -18,8 +18,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
 
-from hpa_jax import data
 from hpa_jax.errors import EXIT_BAD_INPUT, InputError
+from hpa_jax.fields import open_fields
 
 BINS = 16
 
@@ -63,7 +63,7 @@ def fit_and_score(
 def _read(data_dir: str, dataset: str, part: str) -> tuple[np.ndarray, np.ndarray]:
     """Features float32 [N, 64] and targets uint8 [N, 28] of one part, field by field: a part need not fit in memory."""
     features, targets = [], []
-    fields = data.open_fields(data_dir, dataset, part)
+    fields = open_fields(data_dir, dataset, part)
     for position in range(len(fields)):
         field = fields[position]
         features.append(intensity_histograms(field["image"][None])[0])

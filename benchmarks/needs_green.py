@@ -3,7 +3,7 @@
     python benchmarks/needs_green.py --workdir=RUN [--without_green=RUN2] [--split=test] [--json=FILE]
 
 RUN is a finished run. RUN2, if given, is one that was trained on red, blue and yellow alone (the same command with
---config.data.channels="('red','blue','yellow')" and another workdir). The peer is guessing: the net's own decisions,
+--config.data.mix=red,blue,yellow and another workdir). The peer is guessing: the net's own decisions,
 dealt out to the fields at random (the mean of 20 deals), which keeps how often each label is predicted.
 """
 
