@@ -43,21 +43,24 @@ pick_lock() {
   fi
 }
 
-setup() {
-  local lock file stamp
-  lock=$(pick_lock)
-  file="requirements/$lock.lock"
-  [ -f "$file" ] || fail "HPA_LOCK=$lock: no $file; choose cpu, cuda or tpu"
+# install_into FOLDER LOCK: a virtual environment with what the lock names and this package, unless it is there already.
+install_into() {
+  local folder=$1 file=$2 stamp interpreter
   stamp=$(cat "$file" pyproject.toml | cksum)
-  if [ "$(cat .venv/installed 2>/dev/null)" != "$stamp" ]; then
-    local interpreter
-    interpreter=$(find_python)
-    echo "installing the locked stack for $lock into .venv (a minute or two) ..." >&2
-    [ -x .venv/bin/python ] || "$interpreter" -m venv .venv
-    .venv/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r "$file"
-    .venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
-    echo "$stamp" >.venv/installed
-  fi
+  [ "$(cat "$folder/installed" 2>/dev/null)" != "$stamp" ] || return 0
+  interpreter=$(find_python)
+  echo "installing the locked stack of $file into $folder (a minute or two) ..." >&2
+  [ -x "$folder/bin/python" ] || "$interpreter" -m venv "$folder"
+  "$folder/bin/python" -m pip install -qq --disable-pip-version-check --require-hashes -r "$file"
+  "$folder/bin/python" -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+  echo "$stamp" >"$folder/installed"
+}
+
+setup() {
+  local lock
+  lock=$(pick_lock)
+  [ -f "requirements/$lock.lock" ] || fail "HPA_LOCK=$lock: no requirements/$lock.lock; choose cpu, cuda or tpu"
+  install_into .venv "requirements/$lock.lock"
   python=.venv/bin/python
 }
 
@@ -90,7 +93,7 @@ quickstart() {
   setup
   installed=$SECONDS
   echo "== 1/5 drawing the synthetic dataset"
-  $python -m tfds_builder.hpa --config=synthetic --data_dir=data | head -n 1
+  $python -m tfds_builder.hpa --config=synthetic --data_dir=data | sed -n 1p
   echo "== 2/5 training DenseNet-121"
   run_until_finished --config=configs/quickstart.py --workdir=runs/quickstart
   echo "== 3/5 evaluating the best checkpoint on fields that it was not trained on"
@@ -114,11 +117,12 @@ END
 
 run_tests() {
   local slow=(-m "not slow")
+  setup
   if [ "${1:-}" = --all ]; then
     slow=()
     shift
+    install_into .venv/beam requirements/beam.lock
   fi
-  setup
   $python -c 'import torch' 2>/dev/null || $python -m pip install -qq --disable-pip-version-check torch==2.13.0
   # The TPU compiler, for a test that compiles for a slice that is not there; beside the packages, not among them.
   if [ "$(uname -sm)" = "Linux x86_64" ] && [ ! -d .venv/tpu ]; then
