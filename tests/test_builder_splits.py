@@ -105,7 +105,7 @@ def test_groups_that_force_nothing_are_not_reported():
     lines = splits.forced(labels, groups, splits.deviations(labels, groups, parts, CLASSES, test=0.1, folds=5))
     assert len(lines) == 1
     assert lines[0].startswith("Nuclear membrane: 36 fields in ")
-    assert lines[0].endswith("of its 36 fields): they stand in 1 groups of up to 36")
+    assert lines[0].endswith("of its 36 fields): they stand in one group")
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,8 @@ def test_skip_leaves_faulty_rows_out_and_the_counts_add_up(manual_dir, tmp_path,
     assert "4 of 13 rows were left out" in capsys.readouterr().out
     rejects = rows(version(tmp_path / "data") / "rejects.csv")
     assert sorted(reject["id"] for reject in rejects) == faulty
-    assert {reject["id"]: Path(reject["file"]).name for reject in rejects}["field-02"] == "field-02_blue.png"
+    assert {reject["id"]: reject["file"] for reject in rejects}["field-02"] == "train/field-02_blue.png"
+    assert str(tmp_path) not in str(rejects)  # the same on another machine
     assert all("; " in reject["reason"] for reject in rejects)  # what is wrong, and what to do
     written = open_fields(tmp_path / "data", "kaggle_512", "all").ids()
     assert len(written) + len(rejects) == 13 and not set(written) & set(faulty)
@@ -174,7 +175,7 @@ def test_another_dataset_goes_where_its_near_duplicates_are(manual_dir, tmp_path
         lines.append(f"other-{i:02d},{i % 3}")
     (other / "train.csv").write_text("\n".join(lines))
     assert build(other, data_dir, "--name=other", "--like=kaggle_512") == 0
-    assert "6 fields go where near-duplicates in kaggle_512 are" in capsys.readouterr().out
+    assert "6 fields go where their like in kaggle_512 are" in capsys.readouterr().out
     theirs = {row["id"]: row["fold"] for row in rows(version(data_dir) / "fields.csv")}
     ours = {row["id"]: row["fold"] for row in rows(version(data_dir, "other") / "fields.csv")}
     assert all(ours[f"other-{i:02d}"] == theirs[f"field-{i:02d}"] for i in range(1, FIELDS, 2))
@@ -185,6 +186,40 @@ def test_another_dataset_goes_where_its_near_duplicates_are(manual_dir, tmp_path
     ):
         assert build(other, data_dir, "--name=third", *flags) == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_family_that_another_dataset_has_parted_is_refused_or_left_out(manual_dir, tmp_path, drawn, capsys):
+    """Fields of one plate, of which `first` has copies in several parts, without knowing of plates."""
+    data_dir = tmp_path / "data"
+    assert build(manual_dir, data_dir, "--name=first") == 0
+    lines = (manual_dir / "train.csv").read_text().splitlines()
+    plates = ["Plate", *("A" if i < 6 else f"own-{i}" for i in range(FIELDS))]
+    (manual_dir / "plates.csv").write_text("\n".join(f"{a},{b}" for a, b in zip(lines, plates, strict=True)))
+    flags = ("--config=folder", "--csv=plates.csv", "--pattern=train/{id}_{channel}.png", "--family_column=Plate")
+    flags += (f"--manual_dir={manual_dir}", f"--data_dir={data_dir}", "--workers=1")
+    capsys.readouterr()
+    assert main([*flags, "--name=second", "--like=first"]) == 2
+    err = capsys.readouterr().err
+    assert (
+        "Id field-00: first has its like" in err
+        and "(6 fields of 12 do so" in err
+        and "build this dataset first" in err
+    )
+    assert main([*flags, "--name=second", "--like=first", "--policy=skip"]) == 0
+    folder = version(data_dir, "second")
+    assert {row["id"] for row in rows(folder / "rejects.csv")} == {f"field-{i:02d}" for i in range(6)}
+    assert {row["id"] for row in rows(folder / "fields.csv")} == {f"field-{i:02d}" for i in range(6, FIELDS)}
+    left = np.stack([drawn[f"field-{i:02d}"][0] for i in range(6, FIELDS)])
+    statistics = json.loads((folder / "metadata.json").read_text())["statistics"]
+    assert statistics["histogram"][1] == np.bincount(left[..., 1].ravel(), minlength=256).tolist()
+    # The other way round nothing is parted: what has no families follows what has.
+    assert main([*flags, "--name=families"]) == 0
+    assert build(manual_dir, data_dir, "--name=follows", "--like=families") == 0
+    folds = [
+        {row["id"]: row["fold"] for row in rows(version(data_dir, name) / "fields.csv")}
+        for name in ("families", "follows")
+    ]
+    assert folds[0] == folds[1] and len({folds[1][f"field-{i:02d}"] for i in range(6)}) == 1
 
 
 def test_a_build_is_told_apart_by_its_policy_codec_and_folds(manual_dir, tmp_path, capsys):

@@ -24,6 +24,10 @@ from tfds_builder.hpa.survey import moments, statistics, survey
 
 POLICIES = ("strict", "skip")
 TEST, VALIDATION, TRAIN = "test", "validation", "train"
+_TORN = (
+    "has its like (near-duplicates, one antibody) in several parts of it; build this dataset first, "
+    "and then {name} with --like this one"
+)
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,24 @@ def plan(build: Build, read: Map = map, bar: Bar = no_bar, survey_map: Map | Non
     if not fields:
         raise InputError(f"none of the {rows} rows can be used; the first: {faults[0]}" if faults else "no fields")
 
-    duplicates, groups, fixed, notes = _group(build, fields, hashes, read)
+    duplicates, groups, fixed, torn = _group(build, fields, hashes, read)
+    if torn:
+        lost = [fields[i] for i in torn]
+        apart = [Fault(field.id, build.like.name, _TORN.format(name=build.like.name)) for field in lost]
+        if build.policy == "strict":
+            raise InputError(f"{apart[0]} ({len(apart)} fields of {len(fields)} do so; this is the first)")
+        faults += apart
+        histogram -= sum(found.histogram for found in read(functools.partial(survey, build.source), lost))
+        kept = np.setdiff1d(np.arange(len(fields)), torn)
+        fields, hashes, sums = ([column[i] for i in kept] for column in (fields, hashes, sums))
+        groups, fixed = by_first_appearance(groups[kept]), fixed[kept]
+        gone = {field.id for field in lost}
+        duplicates = [pair for pair in duplicates if not gone & set(pair[:2])]
+    notes = []
+    if fixed is not None:
+        notes.append(
+            f"{np.count_nonzero(fixed != splits.UNDECIDED)} fields go where their like in {build.like.name} are."
+        )
     labels = [field.labels for field in fields]
     asked = {"test": build.test, "folds": build.folds}
     folds = splits.split(labels, groups, len(LABELS), **asked, seed=build.seed, fixed=fixed)
@@ -142,7 +163,8 @@ def plan(build: Build, read: Map = map, bar: Bar = no_bar, survey_map: Map | Non
 
 
 def _group(build: Build, fields: list[Field], hashes: list[bytes], read: Callable) -> tuple:
-    """Near-duplicates, group numbers, parts that are decided by the neighbour's fields, and what to tell of it."""
+    """Near-duplicates, group numbers, the parts that the neighbour's fields decide (None: no neighbour), and which
+    fields cannot have one part, since their like in the neighbour stand in several."""
     like, own = build.like, len(fields)
     members = [*fields, *range(len(like.ids))] if like else fields
     ids = [field.id for field in fields] + (like.ids if like else [])
@@ -157,19 +179,11 @@ def _group(build: Build, fields: list[Field], hashes: list[bytes], read: Callabl
     duplicates = [(ids[pair.a], ids[pair.b], pair.distance) for pair in pairs if pair.a < own]
     if not like:
         return duplicates, groups, None, []
-    fixed = np.full(len(ids), splits.UNDECIDED)
-    fixed[own:] = like.folds
-    notes = [
-        f"{ids[torn.fields[0]]} and {len(torn.fields) - 1} more fields of {like.name} are one group with new ones, but "
-        f"stand in several parts there; the new ones go to {'the test part' if torn.part < 0 else f'fold {torn.part}'}"
-        for torn in splits.conflicts(groups, fixed)
-    ]
-    # A new field's part is that of its group's fields in the neighbour, which are then no longer needed.
-    decided = dict(zip(groups[own:].tolist(), like.folds, strict=True))
-    decided |= {int(groups[torn.fields[0]]): torn.part for torn in splits.conflicts(groups, fixed)}
-    fixed = np.array([decided.get(group, splits.UNDECIDED) for group in groups[:own].tolist()])
-    notes.append(f"{np.count_nonzero(fixed != splits.UNDECIDED)} fields go where near-duplicates in {like.name} are.")
-    return duplicates, by_first_appearance(groups[:own]), fixed, notes
+    decided = np.append(np.full(own, splits.UNDECIDED), like.folds)
+    apart = [groups[conflict.fields[0]] for conflict in splits.conflicts(groups, decided)]
+    fold_of = dict(zip(groups[own:].tolist(), like.folds, strict=True))
+    fixed = np.array([fold_of.get(group, splits.UNDECIDED) for group in groups[:own].tolist()])
+    return duplicates, by_first_appearance(groups[:own]), fixed, np.flatnonzero(np.isin(groups[:own], apart)).tolist()
 
 
 def _same(source: Source, like: Neighbour | None, pair: tuple[Field | int, Field | int]) -> bool:
@@ -177,8 +191,11 @@ def _same(source: Source, like: Neighbour | None, pair: tuple[Field | int, Field
     return same_pixels(*(like.image(one) if isinstance(one, int) else source.image(one) for one in pair))
 
 
-def write_tables(plan: Plan, folder: Path) -> None:
-    """fields.csv, duplicates.csv and rejects.csv, the last two where there is something to say."""
+def write_tables(plan: Plan, folder: Path, manual_dir: Path | None) -> None:
+    """fields.csv, duplicates.csv and rejects.csv, the last two where there is something to say.
+
+    Files are named as below `manual_dir`: the same rejects on another machine are the same bytes.
+    """
     places = [p for members in plan.parts.values() for p in members]
     _write(
         folder / "fields.csv",
@@ -191,7 +208,8 @@ def write_tables(plan: Plan, folder: Path) -> None:
     if plan.duplicates:
         _write(folder / "duplicates.csv", ("a", "b", "distance"), plan.duplicates)
     if plan.rejects:
-        _write(folder / "rejects.csv", ("id", "file", "reason"), [(f.id, f.file, f.reason) for f in plan.rejects])
+        rejects = [(fault.id, fault.file.removeprefix(f"{manual_dir}/"), fault.reason) for fault in plan.rejects]
+        _write(folder / "rejects.csv", ("id", "file", "reason"), rejects)
 
 
 def _write(path: Path, head: tuple, rows: Iterable[tuple]) -> None:

@@ -62,7 +62,7 @@ def build(
                     wanted, plan, config, half, lambda task, items: _counted(pool.map(task, items), bar), beam_options
                 )
             _index(folder(half, name))
-            planning.write_tables(plan, folder(half, name))
+            planning.write_tables(plan, folder(half, name), wanted.source.manual_dir)
             final.parent.mkdir(parents=True, exist_ok=True)
             _copy_default_config(half, data_dir)
             os.rename(folder(half, name), final)

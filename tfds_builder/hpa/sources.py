@@ -5,6 +5,7 @@ of `Source` and enter it into `configs.py`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -56,6 +57,8 @@ def no_bar(items: Sequence, caption: str) -> Iterable:
 
 class Source(Protocol):
     """What the builder asks of a source."""
+
+    manual_dir: Path | None  # with which the names of files begin in its faults
 
     def settings(self) -> dict:
         """What decides the fields and their pixels, as JSON: kept with the dataset and compared at another start."""

@@ -173,9 +173,13 @@ def forced(
         lines.append(
             f"{name}: {found.fields[here, one]} fields in {'the test part' if here == 0 else f'fold {here - 1}'}, "
             f"{found.proportional[here, one]:.1f} would be proportional ({100 * found.share[here, one]:+.1f} % of its "
-            f"{sizes.sum()} fields): they stand in {np.count_nonzero(sizes)} groups of up to {sizes.max()}"
+            f"{sizes.sum()} fields): they stand in {_groups(np.count_nonzero(sizes), sizes.max())}"
         )
     return lines[:most]
+
+
+def _groups(number: int, largest: int) -> str:
+    return f"{number} groups of up to {largest}" if number > 1 else "one group"
 
 
 def _pairs(labels: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Downloads the JPGs of HPA v18: `python -m tfds_builder.hpa.download.__main__ --csv=FILE --to=DIR`.
+"""Downloads the JPGs of HPA v18: `python -m tfds_builder.hpa.download --csv=FILE --to=DIR`.
 
 The folder is the `--manual_dir` of the builder configuration `hpav18`. Files that are there are left alone, so that a
 download that was stopped, or killed, goes on with the same command.
@@ -26,12 +26,12 @@ _ID = re.compile(r"[0-9]+_[A-Za-z0-9_-]+")
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str):
-        raise InputError(f"{message}; see python -m tfds_builder.hpa.download.__main__ --help")
+        raise InputError(f"{message}; see python -m tfds_builder.hpa.download --help")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="python -m tfds_builder.hpa.download.__main__",
+        prog="python -m tfds_builder.hpa.download",
         description="Downloads the per-channel JPGs of Human Protein Atlas fields: DIR/images/<Id>_<channel>.jpg and "
         "DIR/labels.csv, the --manual_dir of --config=hpav18. Goes on where it was stopped.",
         epilog="Images of the Human Protein Atlas (proteinatlas.org) are licensed CC BY-SA: name the source, and pass "

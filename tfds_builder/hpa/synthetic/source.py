@@ -4,6 +4,7 @@ A field depends on seed, number, labels and size alone, so any worker draws the 
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -24,6 +25,7 @@ class Synthetic:
     size: int = DEFAULT_SIZE
     seed: int = 0
     frequencies: str = FREQUENCIES[0]
+    manual_dir: ClassVar[None] = None
 
     def __post_init__(self):
         if self.count < 1 or not 32 <= self.size <= 4096:
