@@ -29,6 +29,9 @@ class AnothersGreen:
         self._fields = fields
         self.image_shape, self.n_labels = fields.image_shape, fields.n_labels
 
+    def check_one_size(self):
+        self._fields.check_one_size()
+
     def __len__(self):
         return len(self._fields)
 
