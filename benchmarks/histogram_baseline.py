@@ -18,8 +18,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
 
+from hpa_jax.datasets import open_fields
 from hpa_jax.errors import EXIT_BAD_INPUT, InputError
-from hpa_jax.fields import open_fields
 
 BINS = 16
 

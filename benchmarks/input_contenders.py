@@ -46,7 +46,7 @@ def bytes_an_image(loader: str, folder: Path) -> float:
 def _ours(folder: Path, codec: str, workers: int, batch: int) -> Iterator[np.ndarray]:
     """What training reads: both CRCs of each record checked, any position reachable."""
     from hpa_jax.data import train_batches
-    from hpa_jax.fields import open_fields
+    from hpa_jax.datasets import open_fields
     from hpa_jax.sampling import Order
 
     fields = open_fields(folder / codec, DATASET, "all")

@@ -112,7 +112,7 @@ def _resident() -> float:
 def steps(data_dir: Path) -> Iterator[tuple[str, object]]:
     """What a run does before its first step, one thing after another."""
     from hpa_jax.data import train_batches
-    from hpa_jax.fields import open_fields
+    from hpa_jax.datasets import open_fields
     from hpa_jax.sampling import Order, factors
 
     yield "imports", None

@@ -9,8 +9,9 @@ from jax.sharding import Mesh
 
 from hpa_jax import sampling
 from hpa_jax.config import Config
+from hpa_jax.datasets import open_fields, read_figures
 from hpa_jax.errors import InputError
-from hpa_jax.fields import Fields, Joined, open_fields, read_figures
+from hpa_jax.fields import Fields, Joined
 from hpa_jax.labels import CHANNELS
 from hpa_jax.losses import LOSSES
 from hpa_jax.mesh import replicated

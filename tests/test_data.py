@@ -15,8 +15,9 @@ import pytest
 import tensorflow_datasets as tfds
 
 from hpa_jax.data import eval_batches, train_batches
+from hpa_jax.datasets import open_fields, read_figures
 from hpa_jax.errors import InputError
-from hpa_jax.fields import Joined, open_fields, read_figures
+from hpa_jax.fields import Joined
 from hpa_jax.labels import LABELS
 from hpa_jax.records import index_path, write_index
 from hpa_jax.sampling import Order
@@ -404,7 +405,7 @@ for name in names:
 assert {"hpa_jax.data", "hpa_jax.records"} <= set(names), names
 
 from hpa_jax.data import eval_batches, train_batches
-from hpa_jax.fields import open_fields
+from hpa_jax.datasets import open_fields
 from hpa_jax.sampling import Order
 fields = open_fields(sys.argv[1], "small", "all")
 next(iter(train_batches(fields, Order([1.0] * len(fields), 0), batch_size=4)))

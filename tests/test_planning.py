@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from hpa_jax.fields import open_fields, read_figures
+from hpa_jax.datasets import open_fields, read_figures
 from hpa_jax.labels import CHANNELS
 from tfds_builder.hpa import synthetic
 from tfds_builder.hpa.__main__ import main

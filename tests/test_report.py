@@ -11,8 +11,8 @@ import pytest
 from browser import find_browser, tab
 
 from hpa_jax.config import Config
+from hpa_jax.datasets import open_fields
 from hpa_jax.errors import InputError
-from hpa_jax.fields import open_fields
 from hpa_jax.report import chosen, report
 from hpa_jax.report.build_sections import by_reason
 from hpa_jax.report.charts import along, decades, heat_table, histogram_lines, log_bars

@@ -13,7 +13,7 @@ import pytest
 
 from hpa_jax import assembly
 from hpa_jax.checkpoint import Checkpoints
-from hpa_jax.fields import open_fields
+from hpa_jax.datasets import open_fields
 from hpa_jax.mesh import make_mesh
 from hpa_jax.sampling import Order, repeat_factors
 from hpa_jax.workdir import read_config

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from hpa_jax.fields import open_fields, read_figures
+from hpa_jax.datasets import open_fields, read_figures
 from hpa_jax.mixes import MIXES, mixed_figures
 
 

@@ -11,7 +11,17 @@ FLOORS = {
     0: ("errors", "labels", "config"),
     1: (
         *("augment", "losses", "metrics", "mixes", "models", "optim", "sampling", "thresholds"),  # maths: no Config
-        *("checkpoint", "codec", "data", "fields", "records", "runlog", "shard_index", "workdir"),  # host I/O
+        *(
+            "checkpoint",
+            "codec",
+            "data",
+            "datasets",
+            "fields",
+            "records",
+            "runlog",
+            "shard_index",
+            "workdir",
+        ),  # host I/O
     ),
     2: ("mesh", "state", "steps"),
     3: ("assembly", "evaluate", "export", "predict", "predictor", "report", "scores", "serving", "train"),
@@ -21,7 +31,7 @@ MATHS = ("augment", "losses", "metrics", "mixes", "models", "optim", "sampling",
 OWNERS = {
     "orbax": {"checkpoint"},
     "grain": {"data"},
-    "tensorflow_datasets": {"fields", "shard_index"},
+    "tensorflow_datasets": {"datasets", "shard_index"},
     "zstandard": {"codec"},
     "flax": {"models", "state", "steps", "export"},
     "tensorboardX": {"runlog"},

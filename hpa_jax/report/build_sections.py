@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hpa_jax.fields import PARTS
+from hpa_jax.datasets import PARTS
 from hpa_jax.labels import LABELS
 from hpa_jax.report.facts import Facts, Reject
 from hpa_jax.report.html import number, percent, plural, table, text, without

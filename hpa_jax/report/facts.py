@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hpa_jax.datasets import PARTS, dataset_folder, open_fields
 from hpa_jax.errors import InputError
-from hpa_jax.fields import PARTS, Fields, dataset_folder, open_fields
+from hpa_jax.fields import Fields
 from hpa_jax.labels import CHANNELS
 from hpa_jax.shard_index import REMEDY
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hpa_jax.fields import PARTS
+from hpa_jax.datasets import PARTS
 from hpa_jax.labels import CHANNELS, LABELS
 from hpa_jax.report.charts import histogram_lines
 from hpa_jax.report.chosen import Spot, Twins, labels_differ, straddling

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hpa_jax.fields import PARTS
+from hpa_jax.datasets import PARTS
 from hpa_jax.labels import LABELS
 from hpa_jax.report.charts import decades, heat_table, log_axis, log_bars
 from hpa_jax.report.chosen import Spot
