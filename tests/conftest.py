@@ -1,6 +1,7 @@
 """Eight virtual CPU devices for every test, so that sharded code runs sharded; a small dataset; runs as processes."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,10 @@ import jax
 import pytest
 
 jax.config.update("jax_num_cpu_devices", 8)
+
+# A shell starts background jobs with Ctrl-C ignored, and what a test starts would inherit that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -120,9 +120,9 @@ def test_skip_writes_the_good_and_lists_every_fault(folder, tmp_path, capfd):
     assert sum(prepare.counts(built).values()) == len(rows) - 1 == 10
     assert rejects.keys() == bad.keys() | lines.keys()
     for id, fault in bad.items():
-        assert rejects[id]["file"] == f"{folder}/train/{id}_green.png" and IMAGES[fault][1] in rejects[id]["reason"]
-    assert rejects["absent"]["file"] == f"{folder}/train/absent_red.png"
-    assert rejects["minus"]["file"] == f"{folder}/train.csv, line {len(rows) + len(bad) + 3}"
+        assert rejects[id]["file"] == f"train/{id}_green.png" and IMAGES[fault][1] in rejects[id]["reason"]
+    assert rejects["absent"]["file"] == "train/absent_red.png"
+    assert rejects["minus"]["file"] == f"train.csv, line {len(rows) + len(bad) + 3}"
 
 
 def test_the_first_fault_is_named_and_all_are_counted(folder, capsys):
