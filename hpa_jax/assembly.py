@@ -45,13 +45,15 @@ def resolve(config: Config, image_size: int = 0) -> None:
 
 
 def preparation(config: Config) -> dict:
-    """Keyword arguments of `augment.prepare` for fields of `config.data.name`.
-
-    A dataset that is none of the sources is shown with the figures of the first.
-    """
-    names = config.source_names()
-    number = names.index(config.data.name) if config.data.name in names else 0
+    """Keyword arguments of `augment.prepare` for fields of `config.data.name`."""
+    number = config.source_names().index(figures_name(config))
     return _preparation(config, *(figures[number] for figures in _figures(config)))
+
+
+def figures_name(config: Config) -> str:
+    """By which source's figures fields of `config.data.name` are shown: its own, or of no source, the first one's."""
+    names = config.source_names()
+    return config.data.name if config.data.name in names else names[0]
 
 
 def _preparation(config: Config, mean: tuple, std: tuple) -> dict:

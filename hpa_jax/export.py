@@ -93,7 +93,7 @@ def _describe(config: Config, predictor: Predictor) -> dict:
         "mix": {"name": config.data.mix, "matrix": [list(row) for row in preparation["mix"]]},
         "normalisation": {
             "formula": "(matrix (x / 255) - mean) / std, inside the forward pass",
-            "figures_of": "config.data.shown_mean" if preparation["shown"] else config.data.name,
+            "figures_of": "config.data.shown_mean" if preparation["shown"] else assembly.figures_name(config),
             "mean": list(mean),
             "std": list(std),
         },

@@ -7,7 +7,6 @@ killed process, so whoever holds it may remove what such a one has left.
 """
 
 import contextlib
-import fcntl
 import io
 import json
 import os
@@ -23,6 +22,7 @@ from hpa_jax.errors import InputError
 from hpa_jax.records import Records, write_index
 from tfds_builder.hpa import planning
 from tfds_builder.hpa.beam import Beam, one_line
+from tfds_builder.hpa.lock import held
 from tfds_builder.hpa.planning import Build, Plan
 from tfds_builder.hpa.pool import Pool
 
@@ -164,23 +164,9 @@ def _writing_to(data_dir: Path) -> Iterator[None]:
                 path.rmdir()  # refuses what is not empty
 
 
-@contextlib.contextmanager
-def _locked(data_dir: Path, config: str) -> Iterator[None]:
-    path = data_dir / f".hpa_{config}.lock"
-    with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            same = os.path.samestat(os.fstat(file.fileno()), os.stat(path))  # not one that its holder has just removed
-        except (BlockingIOError, FileNotFoundError):
-            same = False
-        if not same:
-            raise InputError(
-                f"hpa/{config} is being built in {data_dir} by another process; wait until it has finished"
-            )
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+def _locked(data_dir: Path, name: str) -> contextlib.AbstractContextManager[None]:
+    refusal = f"hpa/{name} is being built in {data_dir} by another process; wait until it has finished"
+    return held(data_dir / f".hpa_{name}.lock", refusal)
 
 
 def _bar(items: Sequence, caption: str) -> tqdm:

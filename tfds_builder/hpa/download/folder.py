@@ -8,7 +8,6 @@ killed process, so whoever holds it may remove what such a one has left.
 
 import contextlib
 import csv
-import fcntl
 import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +18,7 @@ from hpa_jax.errors import InputError
 from tfds_builder.hpa.download import whole
 from tfds_builder.hpa.download.fetch import Failed, Line
 from tfds_builder.hpa.files.table import Row
+from tfds_builder.hpa.lock import held
 
 AGAIN = "start the same command again to go on"
 
@@ -111,21 +111,8 @@ def opened(folder: Path) -> Iterator[None]:
         raise InputError(f"cannot write to {error.filename or folder}: {reason}; put it right, and {AGAIN}") from None
 
 
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    path = folder / ".download.lock"
-    with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            same = os.path.samestat(os.fstat(file.fileno()), os.stat(path))  # not one that its holder has just removed
-        except (BlockingIOError, FileNotFoundError):
-            same = False
-        if not same:
-            raise InputError(f"another download writes to {folder}; wait until it has finished")
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+def _locked(folder: Path) -> contextlib.AbstractContextManager[None]:
+    return held(folder / ".download.lock", f"another download writes to {folder}; wait until it has finished")
 
 
 def _write(path: Path, data: bytes) -> None:
