@@ -1,4 +1,8 @@
-"""A backbone and a head under one roof, and the table that names the backbones."""
+"""A backbone and a head under one roof, the table that names the backbones, and what fits together.
+
+Unusual: the two halves can be called apart, `model.apply(variables, images, train=False, method="features")`, which is
+what class-activation maps need; the variables are named `backbone/...` and `head/...` either way.
+"""
 
 from functools import partial
 
@@ -7,13 +11,21 @@ import jax
 import jax.numpy as jnp
 
 from hpa_jax.errors import InputError
+from hpa_jax.models.all_cnn import AllCNN
 from hpa_jax.models.densenet import DEPTHS, DenseNet
-from hpa_jax.models.heads import HEADS
+from hpa_jax.models.heads import HEADS, SEED_CHANNELS, SEED_LIMIT
+from hpa_jax.models.inception_resnet import InceptionResNet
+from hpa_jax.models.resnet import ResNet
 
 BACKBONES = {
-    "densenet121": partial(DenseNet, depths=DEPTHS["densenet121"]),
-    # A net of the same parts that compiles in seconds: for trying out a pipeline on a laptop, not for results.
+    "all_cnn": AllCNN,
+    **{name: partial(DenseNet, depths=depths) for name, depths in DEPTHS.items()},
+    "inception_resnet_v2": InceptionResNet,
+    "resnet50": ResNet,
+    # A DenseNet that compiles in seconds: for trying out a pipeline on a laptop, not for results.
     "densenet_tiny": partial(DenseNet, depths=(1, 2, 2, 1), growth=8, stem=16),
+    # And one that two cores can train in minutes to tell recipes apart: benchmarks/learning.py.
+    "densenet_small": partial(DenseNet, depths=(2, 4, 6, 4), growth=8, stem=16),
 }
 
 
@@ -24,7 +36,7 @@ class Classifier(nn.Module):
       backbone: one of BACKBONES.
       head: one of HEADS.
       labels: number of logits.
-      dropout: share of the head's inputs that training drops.
+      dropout: share of the head's inputs that training drops; All-CNN drops within, too (all_cnn.py).
       momentum: share of the old running statistics that a training step keeps.
       dtype: of the arithmetic; parameters, statistics and logits are float32.
     """
@@ -36,12 +48,22 @@ class Classifier(nn.Module):
     momentum: float = 0.9
     dtype: jnp.dtype = jnp.float32
 
-    @nn.compact
+    def setup(self):
+        shared = {"dropout": self.dropout, "momentum": self.momentum, "dtype": self.dtype}
+        self._backbone = BACKBONES[self.backbone](**shared, name="backbone")
+        self._head = HEADS[self.head](self.labels, **shared, name="head")
+
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         """`float [B, H, W, C]` to logits `float32 [B, labels]`; training needs an rng named 'dropout'."""
-        backbone = BACKBONES[self.backbone](momentum=self.momentum, dtype=self.dtype, name="backbone")
-        head = HEADS[self.head](self.labels, self.dropout, self.momentum, self.dtype, name="head")
-        return head(backbone(images.astype(self.dtype), train=train), train=train)
+        return self.classify(self.features(images, train=train), train=train)
+
+    def features(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """`float [B, H, W, C]` to the backbone's last map, `dtype [B, h, w, F]`."""
+        return self._backbone(images.astype(self.dtype), train=train)
+
+    def classify(self, features: jax.Array, *, train: bool) -> jax.Array:
+        """The backbone's last map `[B, h, w, F]` to logits `float32 [B, labels]`."""
+        return self._head(features, train=train)
 
 
 def build_model(
@@ -50,7 +72,7 @@ def build_model(
     """A net by its name.
 
     Raises:
-      InputError: a name that is not in its table; the error lists what is.
+      InputError: a name that is not in its table, where the error lists what is; or a head of another net.
     """
     for what, value, known in (
         ("model.name", name, BACKBONES),
@@ -59,4 +81,33 @@ def build_model(
     ):
         if value not in known:
             raise InputError(f"config.{what}={value!r} is unknown; choose one of {', '.join(known)}")
+    if head in BACKBONES and head != name:
+        others = ", ".join(h for h in HEADS if h not in BACKBONES)
+        raise InputError(
+            f"config.model.head={head!r} goes with that net alone; config.model.name={name!r} takes {others}"
+        )
     return Classifier(name, head, labels, dropout, momentum, jnp.dtype(dtype))
+
+
+def check_size(model: Classifier, image_shape: tuple[int, int, int]) -> None:
+    """Refuses images that a net cannot take, before anything is traced.
+
+    Args:
+      model: of `build_model`.
+      image_shape: height, width (px) and channels.
+
+    Raises:
+      InputError: a side below the backbone's least, or a flatten head over too large a map.
+    """
+    net, (height, width, _) = BACKBONES[model.backbone](), image_shape
+    if min(height, width) < net.LEAST_SIDE:
+        raise InputError(
+            f"config.model.name={model.backbone!r} takes images of at least {net.LEAST_SIDE} px a side, not {height} x "
+            f"{width}; set config.data.image_size"
+        )
+    values = SEED_CHANNELS * net.map_side(height) * net.map_side(width)
+    if model.head == "seed" and values > SEED_LIMIT:
+        raise InputError(
+            f"config.model.head='seed' on config.model.name={model.backbone!r} flattens {values:,} values at {height} "
+            f"x {width} px, {SEED_LIMIT:,} at most; use --config.model.head=pooled or a smaller config.data.image_size"
+        )

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from hpa_jax.models.norm import BatchNorm, Moments, batch_moments, concat_moments
 
-DEPTHS = {"densenet121": (6, 12, 24, 16)}
+DEPTHS = {"densenet121": (6, 12, 24, 16), "densenet169": (6, 12, 32, 32), "densenet201": (6, 12, 48, 32)}
 """Dense layers in each of the four blocks (Table 1 of the paper)."""
 
 
@@ -40,6 +40,7 @@ class DenseNet(nn.Module):
       depths: dense layers in each block.
       growth: feature maps that each dense layer adds.
       stem: feature maps of the first convolution.
+      dropout: not used, the head drops.
       momentum: of the batch norms' running statistics.
       dtype: of the arithmetic; parameters and statistics are float32.
     """
@@ -47,8 +48,16 @@ class DenseNet(nn.Module):
     depths: tuple[int, ...] = DEPTHS["densenet121"]
     growth: int = 32
     stem: int = 64
+    dropout: float = 0.0
     momentum: float = 0.9
     dtype: jnp.dtype = jnp.float32
+
+    LEAST_SIDE = 32
+
+    @staticmethod
+    def map_side(side: int) -> int:
+        """Side of the last map, of an image `side` px wide: stem and pool round up, the transitions down."""
+        return -(-side // 4) // 8
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:

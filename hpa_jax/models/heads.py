@@ -1,11 +1,16 @@
-"""From feature maps to logits: the seed study's head, the same with pooling in place of flattening, and a linear
-one."""
+"""From feature maps to logits: the seed study's head, one that pools in place of flattening, a linear one, and
+All-CNN's own."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from hpa_jax.models.norm import BatchNorm
+
+SEED_CHANNELS = 128
+"""Feature maps that the seed study's head flattens."""
+SEED_LIMIT = 200_000
+"""Values that it flattens at most: its first dense layer then has 102 million weights."""
 
 
 class SeedHead(nn.Module):
@@ -22,7 +27,7 @@ class SeedHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        x = nn.relu(nn.Dense(128, dtype=self.dtype, name="conv")(x))
+        x = nn.relu(nn.Dense(SEED_CHANNELS, dtype=self.dtype, name="conv")(x))
         x = x.reshape(x.shape[0], -1)
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
         x = nn.relu(nn.Dense(512, dtype=self.dtype, name="dense")(x))
@@ -44,13 +49,24 @@ class PooledHead(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         mean = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
-        x = jnp.concatenate([mean, jnp.max(x, axis=(1, 2)).astype(jnp.float32)], axis=-1)
+        x = jnp.concatenate([mean, global_maximum(x).astype(jnp.float32)], axis=-1)
         x = BatchNorm(self.momentum, dtype=self.dtype, name="pool_norm")(x, train=train)
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
         x = nn.relu(nn.Dense(512, dtype=self.dtype, name="dense")(x))
         x = BatchNorm(self.momentum, dtype=self.dtype, name="dense_norm")(x, train=train)
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
         return nn.Dense(self.labels, dtype=jnp.float32, name="logits")(x)
+
+
+def global_maximum(x: jax.Array) -> jax.Array:
+    """The largest value of each map of `[B, h, w, F]`: `[B, F]`; its gradient goes to one place, the first of equals.
+
+    Not jnp.max, whose gradient is shared out to `x == maximum`, over their number: where XLA computes `x` twice, once
+    for the maximum and once for the comparison, with different roundings, none is equal and the gradient is 0 / 0.
+    """
+    x = x.reshape(x.shape[0], -1, x.shape[-1])
+    first = jnp.argmax(x, axis=1, keepdims=True)
+    return jnp.sum(jnp.where(jnp.arange(x.shape[1])[:, None] == first, x, 0), axis=1)
 
 
 class LinearHead(nn.Module):
@@ -68,4 +84,22 @@ class LinearHead(nn.Module):
         return nn.Dense(self.labels, dtype=jnp.float32, name="logits")(x)
 
 
-HEADS = {"seed": SeedHead, "pooled": PooledHead, "linear": LinearHead}
+class AllCNNHead(nn.Module):
+    """1x1 convolution to n, mean over the map: All-CNN's own (Springenberg et al. 2015, arXiv:1412.6806, Table 1).
+
+    The paper rectifies the convolution, ahead of a softmax; a logit that is never negative would be a score that is
+    never below 0.5, so this does not. No dropout here: that net's is within the backbone.
+    """
+
+    labels: int
+    dropout: float
+    momentum: float
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        return jnp.mean(nn.Dense(self.labels, dtype=jnp.float32, name="logits")(x), axis=(1, 2))
+
+
+HEADS = {"seed": SeedHead, "pooled": PooledHead, "linear": LinearHead, "all_cnn": AllCNNHead}
+"""By name; one that bears a backbone's name goes with that backbone alone."""

@@ -25,12 +25,14 @@ def init_variables(model: nn.Module, image_shape: tuple[int, int, int], seed: in
       seed: of the draw.
 
     Returns:
-      `{'params': ..., 'batch_stats': ...}`, nested dicts of `numpy float32`.
+      `{'params': ..., 'batch_stats': ...}`, nested dicts of `numpy float32`; a net without batch norm has no
+      statistics, and `{}` there.
     """
     image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     key = jax.eval_shape(lambda: jax.random.key(0))
     shapes = jax.eval_shape(lambda key, image: model.init(key, image, train=False), key, image)
-    return jax.tree_util.tree_map_with_path(lambda path, leaf: _draw(path, leaf.shape, seed), shapes)
+    variables = jax.tree_util.tree_map_with_path(lambda path, leaf: _draw(path, leaf.shape, seed), shapes)
+    return {"batch_stats": {}} | variables
 
 
 def _draw(path: tuple, shape: tuple[int, ...], seed: int) -> np.ndarray:

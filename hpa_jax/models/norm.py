@@ -40,17 +40,19 @@ class BatchNorm(nn.Module):
     Attributes:
       momentum: share of the old running statistics that a training step keeps.
       epsilon: added to the variance; 1.001e-5 is what the published Keras DenseNets were trained with.
+      scaled: whether there is a scale; Inception-ResNet-v2 has none.
       dtype: dtype of the result; statistics, scale and bias are float32 throughout.
     """
 
     momentum: float = 0.9
     epsilon: float = 1.001e-5
+    scaled: bool = True
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, moments: Moments | None = None) -> jax.Array:
         channels = (x.shape[-1],)
-        scale = self.param("scale", nn.initializers.ones, channels)
+        scale = self.param("scale", nn.initializers.ones, channels) if self.scaled else 1
         bias = self.param("bias", nn.initializers.zeros, channels)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
         running_var = self.variable("batch_stats", "var", jnp.ones, channels)
