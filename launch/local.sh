@@ -124,6 +124,8 @@ run_tests() {
     install_into .venv/beam requirements/beam.lock
   fi
   $python -c 'import torch' 2>/dev/null || $python -m pip install -qq --disable-pip-version-check torch==2.13.0
+  # Networks in PyTorch to compare with; of what it depends on, those need PyTorch and NumPy alone.
+  $python -c 'import monai' 2>/dev/null || $python -m pip install -qq --disable-pip-version-check --no-deps monai==1.6.1
   # The TPU compiler, for a test that compiles for a slice that is not there; beside the packages, not among them.
   if [ "$(uname -sm)" = "Linux x86_64" ] && [ ! -d .venv/tpu ]; then
     rm -rf .venv/tpu.part

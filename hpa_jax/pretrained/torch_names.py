@@ -1,0 +1,41 @@
+"""Keys of torchvision's DenseNets, which timm's share: `features.denseblock1.denselayer1.norm1.weight`.
+
+The published files are older than torchvision's names and say `norm.1`; MONAI says `layers.norm1`, and
+`class_layers.out` for the classifier. Both are brought to torchvision's.
+"""
+
+import re
+
+NETS = ("densenet121", "densenet169", "densenet201", "densenet_tiny")
+CLASSIFIER = {"params/head/logits/kernel": "classifier.weight", "params/head/logits/bias": "classifier.bias"}
+IGNORED = re.compile(r"\.num_batches_tracked$")
+"""Counts of training steps, which no array of ours corresponds to."""
+
+_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+_PLACES = (
+    (r"stem_(conv|norm)", r"\g<1>0"),
+    (r"block(\d+)_layer(\d+)/(\w+)", r"denseblock\1.denselayer\2.\3"),
+    (r"transition(\d+)_(\w+)", r"transition\1.\2"),
+    (r"final_norm", "norm5"),
+)
+_OTHERS = (
+    (re.compile(r"(\.denselayer\d+)\.(norm|conv)\.([12])\."), r"\1.\2\3."),
+    (re.compile(r"(\.denselayer\d+)\.layers\."), r"\1."),
+    (re.compile(r"^class_layers\.out\."), "classifier."),
+)
+
+
+def canonical(key: str) -> str:
+    """A key of any of these styles in torchvision's own."""
+    for pattern, replacement in _OTHERS:
+        key = pattern.sub(replacement, key)
+    return key
+
+
+def key_of(name: str) -> str:
+    """torchvision's key of one of our backbone's arrays, `params/backbone/block1_layer1/norm1/scale`."""
+    place, _, leaf = name.split("/", 2)[2].rpartition("/")
+    for pattern, replacement in _PLACES:
+        if match := re.fullmatch(pattern, place):
+            return f"features.{match.expand(replacement)}.{_LEAVES[leaf]}"
+    raise KeyError(name)
