@@ -1,5 +1,6 @@
 """From a configuration to the parts of a run: the one place where its fields become arguments of plain functions."""
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -7,20 +8,20 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from hpa_jax import sampling
+from hpa_jax import pretrained, sampling
 from hpa_jax.config import Config
 from hpa_jax.datasets import open_fields, read_figures
 from hpa_jax.errors import InputError
 from hpa_jax.fields import Fields, Joined
 from hpa_jax.labels import CHANNELS
-from hpa_jax.losses import LOSSES
+from hpa_jax.losses import make_loss, parse_terms, positive_weights
 from hpa_jax.mesh import replicated
 from hpa_jax.mixes import parse_mix
-from hpa_jax.models import Classifier, build_model, init_variables, prior_bias
+from hpa_jax.models import Classifier, build_model, check_size, init_variables, prior_bias
 from hpa_jax.optim import make_optimizer, make_schedule
 from hpa_jax.sampling import Order
 from hpa_jax.state import TrainState, new_state
-from hpa_jax.steps import make_train_step
+from hpa_jax.steps import make_statistics_step, make_train_step
 
 
 def make_model(config: Config) -> Classifier:
@@ -72,6 +73,12 @@ def _figures(config: Config) -> tuple[tuple, tuple]:
     data, sources = config.data, len(config.source_names())
     mean, std = ((v,) * sources if len(v) == len(CHANNELS) else _cut(v) for v in (data.mean, data.std))
     return tuple(map(tuple, mean)), tuple(map(tuple, std))
+
+
+def _figures_by_source(config: Config) -> tuple[tuple, tuple]:
+    """Means and deviations as `steps.make_train_step` takes them: of several sources a row each."""
+    mean, std = _figures(config)
+    return (mean[0], std[0]) if len(mean) == 1 else (mean, std)
 
 
 def _cut(values: tuple) -> list[tuple]:
@@ -133,38 +140,95 @@ def total_steps(config: Config, order: Order) -> int:
     return max(1, steps)
 
 
+def total_updates(config: Config, steps: int) -> int:
+    """Updates of the weights in so many steps; what the last steps gather without completing one is lost."""
+    return max(1, steps // config.optim.accumulate)
+
+
+def start_variables(config: Config, fields: Joined | None = None) -> dict:
+    """A net's first `{'params', 'batch_stats'}`, drawn on the host.
+
+    `fields`, those to train on, give the scores their starting values where the configuration wants that.
+
+    Raises:
+      InputError: the net does not take images of this size.
+    """
+    model, size = make_model(config), config.data.image_size
+    image_shape = (size, size, len(parse_mix(config.data.mix)))
+    check_size(model, image_shape)
+    variables = init_variables(model, image_shape, config.train.seed)
+    if fields is not None and config.train.prior_bias:
+        variables["params"]["head"]["logits"]["bias"] = prior_bias(fields.targets().mean(0))
+    return variables
+
+
+def pretrained_variables(config: Config, fields: Joined | None = None) -> tuple[dict, pretrained.Loaded]:
+    """The same with what `config.model.pretrained` holds in place of what was drawn, and what that was.
+
+    Raises:
+      InputError: it cannot be had, or is of another net.
+    """
+    m, variables = config.model, start_variables(config, fields)
+    return pretrained.load_described(m.pretrained, net=m.name, variables=variables, stem=m.stem)
+
+
+def make_rate(config: Config, steps: int) -> Callable[[int], float]:
+    """The schedule's rate of each step (from 0), on the host; without what a plateau makes of it."""
+    schedule, o = _schedule(config, steps), config.optim
+    return lambda step: float(schedule(step // o.accumulate))
+
+
 def start_state(
-    config: Config, mesh: Mesh, steps: int, fields: Joined | None = None
+    config: Config, mesh: Mesh, steps: int, fields: Joined | None = None, variables: dict | None = None
 ) -> tuple[TrainState, optax.GradientTransformation]:
     """The state before the first step, on every device of the mesh, and the optimiser that advances it.
 
-    `fields`, those to train on, give the scores their starting values where the configuration wants that.
+    Args:
+      steps: of the run; 0 where the state is only read into: the schedule is then of no matter.
+      fields: those to train on, or None.
+      variables: to start from; None: `start_variables`.
     """
+    o, t = config.optim, config.train
+    optimizer = make_optimizer(
+        o.name,
+        _schedule(config, steps) if steps else optax.constant_schedule(o.lr),
+        b1=o.b1,
+        b2=o.b2,
+        eps=o.eps,
+        weight_decay=o.weight_decay,
+        clip=o.clip,
+        accumulate=o.accumulate,
+        backbone_lr=o.backbone_lr,
+        freeze_backbone=o.freeze_backbone,
+    )
+    variables = start_variables(config, fields) if variables is None else variables
+    watched = o.plateau_patience > 0 or t.stop_after > 0
+    state = new_state(variables, optimizer, average=t.ema > 0, progress=watched)
+    return jax.device_put(state, replicated(mesh)), optimizer
+
+
+def _schedule(config: Config, steps: int) -> optax.Schedule:
     o = config.optim
-    schedule = make_schedule(o.schedule, o.lr, steps, o.schedule_options)
-    optimizer = make_optimizer(o.name, schedule, b1=o.b1, b2=o.b2, eps=o.eps)
-    size = config.data.image_size
-    variables = init_variables(make_model(config), (size, size, len(parse_mix(config.data.mix))), config.train.seed)
-    if fields is not None and config.train.prior_bias:
-        variables["params"]["head"]["logits"]["bias"] = prior_bias(fields.targets().mean(0))
-    return jax.device_put(new_state(variables, optimizer), replicated(mesh)), optimizer
+    return make_schedule(o.schedule, o.lr, total_updates(config, steps), o.schedule_options)
+
+
+def make_statistics(config: Config) -> Callable:
+    """The function that finds a batch's own statistics for given weights, not jitted (steps.make_statistics_step)."""
+    bare = dataclasses.replace(config.model, dropout=0.0, bn_momentum=0.0)
+    model = make_model(dataclasses.replace(config, model=bare))
+    return make_statistics_step(model, preparation=_preparation(config, *_figures_by_source(config)))
 
 
 def make_step(config: Config, optimizer: optax.GradientTransformation, fields: Joined | None = None) -> Callable:
     """The training step of this configuration, not jitted; `fields`, those to train on, say which labels are rare."""
-    if config.train.loss not in LOSSES:
-        raise InputError(f"config.train.loss={config.train.loss!r} is unknown; choose one of {', '.join(LOSSES)}")
     a = config.augment
-    mean, std = _figures(config)
-    if len(mean) == 1:
-        mean, std = mean[0], std[0]
     only_labels = None
     if a.only_rare and fields is not None:
         only_labels = tuple(np.flatnonzero(sampling.rare_labels(fields.targets(), config.data.rare_below)).tolist())
     return make_train_step(
         make_model(config),
         optimizer,
-        LOSSES[config.train.loss],
+        _loss(config, fields),
         seed=config.train.seed,
         augmentation={
             "flips": a.flips,
@@ -173,6 +237,15 @@ def make_step(config: Config, optimizer: optax.GradientTransformation, fields: J
             "shift": a.shift,
             "channel_dropout": a.channel_dropout,
         },
-        preparation=_preparation(config, mean, std),
+        preparation=_preparation(config, *_figures_by_source(config)),
         only_labels=only_labels,
+        average_decay=config.train.ema,
     )
+
+
+def _loss(config: Config, fields: Joined | None) -> Callable:
+    weights, settings = None, config.loss
+    if "weighted" in parse_terms(config.train.loss):
+        targets = np.eye(len(config.label_ids()), dtype=np.uint8) if fields is None else fields.targets()
+        weights = positive_weights(targets, settings.positive_power, settings.positive_limit)
+    return make_loss(config.train.loss, settings, weights)

@@ -114,7 +114,7 @@ def _moved(
     flip_key, turn_key, scale_key, shift_key = jax.random.split(key, 4)
     batch = images.shape[0]
     if flips:
-        images = _symmetry(images, jax.random.randint(flip_key, (batch,), 0, 8))
+        images = symmetry(images, jax.random.randint(flip_key, (batch,), 0, 8))
     if rotate_degrees == 0 and scale == (1.0, 1.0) and shift == 0:
         return images
     low, high = jnp.log(scale[0]), jnp.log(scale[1])
@@ -155,7 +155,7 @@ def warp_turned(images: jax.Array, side: jax.Array, centre: jax.Array, angle: ja
     return jax.vmap(one)(images, side, centre, angle)
 
 
-def _symmetry(images: jax.Array, which: jax.Array) -> jax.Array:
+def symmetry(images: jax.Array, which: jax.Array) -> jax.Array:
     """The symmetry of the square with number `which [B]`, 0 to 7."""
 
     def where(bit: int, changed: jax.Array, images: jax.Array) -> jax.Array:

@@ -5,6 +5,7 @@ asynchronous and atomic (a folder is renamed when it is whole), so a kill loses 
 """
 
 import contextlib
+import dataclasses
 import logging
 import shutil
 import sys
@@ -35,7 +36,7 @@ class Checkpoints:
         self._metric, self._closed = metric, False
         preserve = None
         if keep is not None:
-            best = _policies.BestN(get_metric_fn=lambda m: m[metric], n=1, keep_checkpoints_without_metrics=False)
+            best = _policies.BestN(get_metric_fn=self._figure, n=1, keep_checkpoints_without_metrics=False)
             preserve = _policies.AnyPreservationPolicy([_policies.LatestN(keep), best])
         self._folder = folder.absolute()
         self._checkpointer = ocp.training.Checkpointer(
@@ -54,9 +55,13 @@ class Checkpoints:
         """What was saved as figures with `step`; empty where it was saved without an evaluation."""
         return next((c.metrics or {} for c in self._checkpointer.checkpoints if c.step == step), {})
 
+    def written(self, step: int) -> int | None:
+        """When `step` was written, nanoseconds since the epoch: tells two checkpoints of one step apart."""
+        return next((c.commit_timestamp_nsecs for c in self._checkpointer.checkpoints if c.step == step), None)
+
     def best(self) -> int | None:
         """The step with the largest metric, the later of equals; the last one where none was evaluated."""
-        ranked = [(c.metrics[self._metric], c.step) for c in self._checkpointer.checkpoints if c.metrics]
+        ranked = [(self._figure(c.metrics), c.step) for c in self._checkpointer.checkpoints if c.metrics]
         return max(ranked)[1] if ranked else self.latest()
 
     def choose(self, which: str) -> int:
@@ -77,7 +82,7 @@ class Checkpoints:
 
         Args:
           step: number of steps done.
-          state: a pytree of arrays.
+          state: a dataclass of pytrees of arrays.
           position: a Grain iterator, whose position is saved.
           figures: those of an evaluation of this state, as JSON.
 
@@ -86,7 +91,11 @@ class Checkpoints:
         """
         try:
             self._checkpointer.save_checkpointables_async(
-                step, {"state": state, "data": position}, force=True, overwrite=step == self.latest(), metrics=figures
+                step,
+                {"state": _held(state), "data": position},
+                force=True,
+                overwrite=step == self.latest(),
+                metrics=figures,
             )
         except (OSError, ValueError) as error:
             raise self._failed(error) from error
@@ -94,13 +103,16 @@ class Checkpoints:
     def restore(self, step: int, state: Any, position: Any = None) -> Any:
         """Reads a checkpoint into the shapes and shardings of `state` (arrays or abstract); moves `position` there.
 
+        A member of `state` that is None is neither looked for nor read.
+
         Raises:
           InputError: the checkpoint does not fit `state`, or is damaged.
         """
-        abstract = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), state)
+        abstract = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), _held(state))
         wanted = {"state": abstract} | ({} if position is None else {"data": position})
         try:
-            return self._checkpointer.load_checkpointables(step, wanted)["state"]
+            held = self._checkpointer.load_checkpointables(step, wanted)["state"]
+            return dataclasses.replace(state, **held)
         except (OSError, ValueError, KeyError) as error:
             raise InputError(
                 f"checkpoint {self._folder / str(step)} cannot be read ({_reason(error)}); "
@@ -127,6 +139,10 @@ class Checkpoints:
             except (OSError, ValueError) as error:
                 raise self._failed(error) from error
 
+    def _figure(self, metrics: dict[str, Any]) -> float:
+        """The figure that ranks; an older version may have saved others, which are below any."""
+        return metrics.get(self._metric, float("-inf"))
+
     def _failed(self, error: Exception) -> RunStopped:
         if not self._closed:
             self._closed = True
@@ -140,6 +156,17 @@ class Checkpoints:
         return RunStopped(
             f"a checkpoint could not be written to {self._folder} ({_reason(error)}); {last}; start again to go on"
         )
+
+
+def begun(folder: Path) -> bool:
+    """Whether there is a checkpoint in the folder of a run's checkpoints."""
+    return folder.is_dir() and any(entry.name.isdigit() for entry in folder.iterdir())
+
+
+def _held(state: Any) -> dict[str, Any]:
+    """The members of a state that there are. Orbax would write a None down, and miss it where an older run has none."""
+    members = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+    return {name: member for name, member in members.items() if member is not None}
 
 
 def _not_of_closed_loops(unraisable) -> None:

@@ -45,8 +45,12 @@ class Data:
 
 @dataclass(slots=True)
 class Model:
-    name: str = "densenet121"
-    head: str = "pooled"  # seed (the study's: flatten), pooled (mean and max; any image size), linear
+    name: str = "densenet121"  # one of hpa_jax.models.BACKBONES
+    # seed (the study's: flatten), pooled (mean and max; any image size), linear, all_cnn (that net's own)
+    head: str = "pooled"
+    pretrained: str = ""  # weights to start from: a file, or one of hpa_jax.pretrained.SOURCES; '': drawn at random
+    # How a first convolution for three channels is made to take the mix's: copy_red, mean, repeat (hpa_jax.pretrained)
+    stem: str = "copy_red"
     dropout: float = 0.5
     dtype: str = "bfloat16"  # of the arithmetic; parameters, statistics and logits are float32
     bn_momentum: float = 0.9  # share of the running statistics that a step keeps
@@ -66,13 +70,21 @@ class Augment:
 
 @dataclass(slots=True)
 class Optim:
-    name: str = "adam"
+    name: str = "adam"  # adam, adamw, sgd (Nesterov, momentum b1)
     lr: float = 0.01  # peak; the seed study's
     schedule: str = "constant"  # one of hpa_jax.optim.SCHEDULES, Optax's own names
     schedule_options: str = "{}"  # its further arguments, by Optax's names: '{"warmup_steps": 500}'
     b1: float = 0.9
     b2: float = 0.999
     eps: float = 1e-7  # Keras's default, with which the seed study's Adam ran; Optax's own is 1e-8
+    weight_decay: float = 0.0  # of kernels, decoupled from the gradient (adamw alone)
+    clip: float = 0.0  # largest global norm of the gradient; 0: not clipped
+    accumulate: int = 1  # steps whose mean gradient makes one update; each step has batch statistics of its own
+    backbone_lr: float = 1.0  # rate of the backbone, as a share of the head's
+    freeze_backbone: int = 0  # steps at the start in which the head alone learns
+    # Evaluations without a better checkpoint.metric until the rate is multiplied by plateau_factor; 0: never
+    plateau_patience: int = 0
+    plateau_factor: float = 0.1
 
 
 @dataclass(slots=True)
@@ -80,11 +92,27 @@ class Train:
     epochs: float = 30.0  # passes over train_split
     steps: int = 0  # if above 0: so many steps in place of epochs
     seed: int = 0  # of weights, order, augmentation and dropout
-    loss: str = "bce"  # one of hpa_jax.losses.LOSSES
+    loss: str = "bce"  # one of hpa_jax.losses.LOSSES, or a weighted sum of them: "focal:0.5,lovasz:0.5"
     prior_bias: bool = False  # scores start at each label's share of train_split, not at 0.5 (arXiv:1708.02002, 4.1)
     log_every: int = 20  # steps between log lines; the only times at which the host waits for the device
     eval_every: int = 0  # steps between evaluations; 0: once an epoch. The last step is always evaluated
     log_ids: bool = False  # write the Ids of every batch to ids.jsonl
+    ema: float = 0.0  # share of the averaged weights that an update keeps; evaluated and exported if above 0
+    ema_batches: int = 32  # training batches from which the averaged weights' batch statistics are estimated
+    stop_after: int = 0  # evaluations without a better checkpoint.metric after which training ends; 0: never
+
+
+@dataclass(slots=True)
+class Loss:
+    """Settings of hpa_jax.losses, each of one loss."""
+
+    positive_power: float = 0.5  # weighted: positives count (negatives / positives of train_split) to this power
+    positive_limit: float = 100.0  # weighted: and at most so much
+    focal_gamma: float = 2.0
+    focal_alpha: float = -1.0  # weight of positives, 1 - alpha of negatives; below 0: both 1
+    asymmetric_gamma_positive: float = 0.0
+    asymmetric_gamma_negative: float = 4.0
+    asymmetric_clip: float = 0.05  # scores of negatives are lowered by so much, and 0 below it
 
 
 @dataclass(slots=True)
@@ -96,16 +124,33 @@ class Checkpoint:
 
 @dataclass(slots=True)
 class Evaluate:
-    scores: str = ""  # .npy, float [N, L]: evaluate anyone's scores, no model needed
+    # .npy, float [N, L]: evaluate anyone's scores, no model needed; several, separated by commas: as an ensemble
+    scores: str = ""
     targets: str = ""  # .npy, 0/1 [N, L]
+    groups: str = ""  # .npy, int [N], with scores: fields of one number are no independent evidence; '': all are
     folds: int = 5  # of the cross-fitted thresholds
-    seed: int = 0  # of the folds
+    seed: int = 0  # of the folds and of the bootstrap
     checkpoint: str = "best"  # best, latest, or a step; for evaluate, predict and export
+    tta: str = "none"  # symmetries: the mean score of the eight symmetries of the square; for evaluate and predict
+    crops: int = 0  # test-time windows of crop_side: 1 (centre) or 5 (and corners), zoomed; 0: the whole field
+    crop_side: float = 0.875  # of the field's side
+    combine: str = "mean"  # of the scores of the windows: mean, max
+    few_positives: int = 5  # a label with fewer among the fields fitted on borrows from the other labels' thresholds
+    fill_empty: bool = False  # a field above no threshold gets the label that comes nearest to its own
+    replicates: int = 1000  # of the bootstrap; 0: no intervals
+    level: float = 0.95  # of the intervals
+    sources: str = ""  # datasets to evaluate on, separated by commas, each with a row of its own; '': data.name
+    runs: str = ""  # folders of runs to be evaluated or to predict as an ensemble, separated by commas
 
 
 @dataclass(slots=True)
 class Export:
     folder: str = ""  # '': WORKDIR/export
+
+
+@dataclass(slots=True)
+class Report:
+    compare: str = ""  # folders of runs to stand beside WORKDIR's, separated by commas
 
 
 @dataclass(slots=True)
@@ -115,9 +160,11 @@ class Config:
     augment: Augment = field(default_factory=Augment)
     optim: Optim = field(default_factory=Optim)
     train: Train = field(default_factory=Train)
+    loss: Loss = field(default_factory=Loss)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     evaluate: Evaluate = field(default_factory=Evaluate)
     export: Export = field(default_factory=Export)
+    report: Report = field(default_factory=Report)
 
     def label_ids(self) -> tuple[int, ...]:
         """The labels of this run, ids in the order of the logits."""
@@ -130,6 +177,11 @@ class Config:
     def source_weights(self) -> tuple[float, ...]:
         """How often a field of each is drawn, beside a field of weight 1."""
         return tuple(float(source.partition(":")[2] or 1) for source in self.data.sources) or (1.0,)
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """The parts of a field that lists names or folders separated by commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def to_dict(config: Config) -> dict:
@@ -165,6 +217,7 @@ def check(config: Config) -> None:
       InputError: names the field, its value and what it may be.
     """
     d, m, a, t, c = config.data, config.model, config.augment, config.train, config.checkpoint
+    loss = config.loss
     figures = (0, len(CHANNELS), len(CHANNELS) * len(config.source_names()))
     rules = (
         ("data.image_size", d.image_size, d.image_size == 0 or 32 <= d.image_size <= 8192, "0 or 32 to 8192 px"),
@@ -191,13 +244,33 @@ def check(config: Config) -> None:
         ("augment.channel_dropout", a.channel_dropout, 0 <= a.channel_dropout < 1, "0 to below 1"),
         ("augment.shift", a.shift, 0 <= a.shift <= 0.5, "0 to 0.5"),
         ("optim.lr", config.optim.lr, config.optim.lr > 0, "above 0"),
+        *((f"optim.{n}", v, 0 <= v < 1, "0 to below 1") for n, v in (("b1", config.optim.b1), ("b2", config.optim.b2))),
+        ("optim.weight_decay", config.optim.weight_decay, config.optim.weight_decay >= 0, "0 or more"),
+        ("optim.clip", config.optim.clip, config.optim.clip >= 0, "0 or more"),
+        ("optim.accumulate", config.optim.accumulate, config.optim.accumulate >= 1, "1 or more"),
+        ("optim.backbone_lr", config.optim.backbone_lr, config.optim.backbone_lr >= 0, "0 or more"),
+        ("optim.freeze_backbone", config.optim.freeze_backbone, config.optim.freeze_backbone >= 0, "0 or more"),
+        ("optim.plateau_patience", config.optim.plateau_patience, config.optim.plateau_patience >= 0, "0 or more"),
+        ("optim.plateau_factor", config.optim.plateau_factor, 0 < config.optim.plateau_factor < 1, "between 0 and 1"),
         ("train.seed", t.seed, t.seed >= 0, "0 or more"),
         ("train.epochs", t.epochs, t.epochs > 0, "above 0"),
         ("train.steps", t.steps, t.steps >= 0, "0 or more"),
         ("train.log_every", t.log_every, t.log_every >= 1, "1 or more"),
+        ("train.ema", t.ema, 0 <= t.ema < 1, "0 to below 1"),
+        ("train.ema_batches", t.ema_batches, t.ema_batches >= 1, "1 or more"),
+        ("train.stop_after", t.stop_after, t.stop_after >= 0, "0 or more"),
         ("train.eval_every", t.eval_every, t.eval_every >= 0, "0 or more"),
         ("checkpoint.every", c.every, c.every >= 0, "0 or more"),
         ("checkpoint.keep", c.keep, c.keep >= 1, "1 or more"),
+        ("loss.positive_power", loss.positive_power, 0 <= loss.positive_power <= 4, "0 to 4"),
+        ("loss.positive_limit", loss.positive_limit, 1 <= loss.positive_limit <= 1e6, "1 to 1000000"),
+        ("loss.focal_gamma", loss.focal_gamma, 0 <= loss.focal_gamma <= 20, "0 to 20"),
+        ("loss.focal_alpha", loss.focal_alpha, loss.focal_alpha <= 1, "0 to 1, or below 0 for none"),
+        *(
+            (f"loss.{name}", getattr(loss, name), 0 <= getattr(loss, name) <= 20, "0 to 20")
+            for name in ("asymmetric_gamma_positive", "asymmetric_gamma_negative")
+        ),
+        ("loss.asymmetric_clip", loss.asymmetric_clip, 0 <= loss.asymmetric_clip < 1, "0 to below 1"),
         ("evaluate.folds", config.evaluate.folds, config.evaluate.folds >= 2, "2 or more"),
     )
     for name, value, holds, allowed in rules:

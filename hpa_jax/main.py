@@ -6,10 +6,12 @@
     --workdir=DIR   the run's folder; a second start with the same folder goes on where the first one stopped
     --mode=MODE     train     (the default) train, or go on training
                     evaluate  a checkpoint on config.data.eval_split, to DIR/evaluation.json; or anyone's scores, with
-                              --config.evaluate.scores=S.npy --config.evaluate.targets=T.npy and no recipe
-                    predict   scores and labels of config.data.eval_split, to DIR/predictions.csv
+                              --config.evaluate.scores=S.npy --config.evaluate.targets=T.npy and no recipe; or of
+                              several runs together, with --config.evaluate.runs=RUN1,RUN2,... and DIR a new folder
+                    predict   scores and labels of config.data.eval_split, to DIR/predictions.csv; of several runs too
                     export    the net for serving, to DIR/export
-                    report    what a dataset looks like, to DIR/report.html; no recipe and no run
+                    report    what the run in DIR has learnt, to DIR/report.html, beside those that
+                              --config.report.compare names; where DIR holds no run, what a dataset looks like
 
 Exit status: 0 finished; 75 stopped by a signal after saving, start it again; 2 a wrong call or bad input; 1 the run had
 to stop itself. The fields of a configuration, with their defaults:
@@ -36,12 +38,15 @@ MODES = ("train", "evaluate", "predict", "export", "report")
 FIXED_BY_TRAINING = (
     "model.",
     "optim.",
+    "train.ema",
+    "train.stop_after",
     "data.mix",
     "data.labels",
     "data.mean",
     "data.std",
     "data.shown_",
     "data.image_size",
+    "data.fold",  # another one's validation fields are fields that the net learnt from
 )
 # What a recipe may leave to the data; the run's own values then hold.
 RESOLVED = ("mean", "std", "image_size")
@@ -90,14 +95,18 @@ def parse(arguments: list[str]) -> tuple[str, Path, Config]:
         config = load_recipe(recipe)
     elif begun:
         config = read_config(workdir)
-    elif mode in ("evaluate", "report"):
-        config = Config()  # scores of a file, or a dataset, need no recipe
+    elif mode in ("evaluate", "report") or any("evaluate.runs" in argument for argument in rest):
+        config = Config()  # scores of a file, a dataset, or runs that have recipes of their own need none
     else:
         raise InputError(f"--config=FILE is missing, and {workdir} holds no run; try --config=configs/lowres.py")
     config = override(config, rest)
     check(config)
     parse_mix(config.data.mix)
-    if mode not in ("train", "report") and not (config.evaluate.scores or config.evaluate.targets):
+    of_a_dataset = mode == "report" and not begun
+    if config.evaluate.runs and mode in ("evaluate", "predict"):
+        if recipe:
+            raise InputError(f"--config={recipe}: the runs of config.evaluate.runs have their own; leave it out")
+    elif mode != "train" and not of_a_dataset and not (config.evaluate.scores or config.evaluate.targets):
         config = _as_trained(config, read_config(workdir), workdir)
     return mode, workdir, config
 

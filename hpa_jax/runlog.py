@@ -7,6 +7,7 @@ if the run had never been stopped.
 import contextlib
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from tensorboardX.event_file_writer import EventsWriter
@@ -88,6 +89,26 @@ class RunLog:
             for part in (self._bar, self._board, self._metrics, self._ids):
                 if part is not None:
                     all_of_them.callback(part.close)
+
+
+class Pace:
+    """Images a second since the last log line, without evaluations."""
+
+    def __init__(self, batch_size: int):
+        self._batch_size = batch_size
+        self.restart()
+
+    def restart(self) -> None:
+        self.steps, self._since = 0, time.monotonic()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        begun = time.monotonic()
+        yield
+        self._since += time.monotonic() - begun
+
+    def images_per_sec(self) -> float:
+        return self.steps * self._batch_size / max(time.monotonic() - self._since, 1e-9)
 
 
 def _reopen(path: Path, keep):

@@ -1,9 +1,16 @@
-"""What a training step takes and gives back: one pytree, replicated over the mesh and donated to each step."""
+"""What a training step takes and gives back: one pytree, replicated over the mesh and donated to each step.
+
+Unusual: what only some configurations need (averaged weights, the progress of the best figure) is None in all others,
+and None takes no room in the tree: their steps compile to the same program and their checkpoints hold the same arrays.
+"""
 
 import jax
 import numpy as np
 import optax
 from flax import struct
+
+from hpa_jax.averaging import Average, start_average
+from hpa_jax.plateau import Progress, start_progress
 
 HEALTHY = -1
 
@@ -17,6 +24,8 @@ class TrainState:
       batch_stats: nested dict of float32 arrays, the batch norms' running mean and variance.
       opt_state: Optax's.
       failed_at: int32, the first step whose loss or gradient was not finite, or HEALTHY. It sticks.
+      average: the averaged weights, or None.
+      progress: of the figure that ranks checkpoints, with the factor on the rate; or None.
     """
 
     step: jax.Array
@@ -24,10 +33,21 @@ class TrainState:
     batch_stats: dict
     opt_state: optax.OptState
     failed_at: jax.Array
+    average: Average | None = None
+    progress: Progress | None = None
 
 
-def new_state(variables: dict, optimizer: optax.GradientTransformation) -> TrainState:
-    """The state before the first step, from a net's `{'params', 'batch_stats'}`. On the host and one device."""
+def new_state(
+    variables: dict, optimizer: optax.GradientTransformation, *, average: bool = False, progress: bool = False
+) -> TrainState:
+    """The state before the first step, from a net's `{'params', 'batch_stats'}`. On the host and one device.
+
+    Args:
+      variables: nested dicts of float32.
+      optimizer: whose state is begun.
+      average: also keep averaged weights.
+      progress: also keep the progress of the figure that ranks checkpoints.
+    """
     return TrainState(
         step=np.zeros((), np.int32),
         params=variables["params"],
@@ -35,4 +55,12 @@ def new_state(variables: dict, optimizer: optax.GradientTransformation) -> Train
         # Jitted: eagerly, Optax would compile one small program for each of several hundred shapes.
         opt_state=jax.jit(optimizer.init)(variables["params"]),
         failed_at=np.full((), HEALTHY, np.int32),
+        average=start_average(variables) if average else None,
+        progress=start_progress() if progress else None,
     )
+
+
+def shown_variables(state: TrainState) -> dict:
+    """`{'params', 'batch_stats'}` that are evaluated, predicted with and exported: the averaged ones where they are."""
+    shown = state if state.average is None else state.average
+    return {"params": shown.params, "batch_stats": shown.batch_stats}

@@ -6,25 +6,24 @@ for the devices at log lines, evaluations and saves only.
 """
 
 import contextlib
-import signal
-import time
 from collections import deque
-from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from hpa_jax import assembly, metrics, thresholds
-from hpa_jax.checkpoint import Checkpoints
+from hpa_jax import assembly
+from hpa_jax.checkpoint import Checkpoints, begun
 from hpa_jax.config import Config
 from hpa_jax.data import prefetched, train_batches
 from hpa_jax.errors import EXIT_OK, EXIT_START_AGAIN, InputError, RunStopped
-from hpa_jax.evaluate import evaluate_counts, make_count_step
 from hpa_jax.labels import LABELS
 from hpa_jax.mesh import check_batch_size, make_mesh, put_batch, replicated
-from hpa_jax.runlog import RunLog
-from hpa_jax.state import HEALTHY
+from hpa_jax.plateau import has_stalled
+from hpa_jax.runlog import Pace, RunLog
+from hpa_jax.state import HEALTHY, TrainState
+from hpa_jax.stopping import StopRequest
+from hpa_jax.validation import FIGURES, Validation
 from hpa_jax.workdir import claim, write_json
 
 # Batches that the host may be ahead of the devices: enough to hide its work, few enough to bound what waits in memory.
@@ -41,10 +40,8 @@ def train(config: Config, workdir: Path) -> int:
       InputError: what the user asked for cannot be done.
       RunStopped: the run had to stop itself.
     """
-    if config.checkpoint.metric not in metrics.FIGURES:
-        raise InputError(
-            f"config.checkpoint.metric={config.checkpoint.metric!r} is none of {', '.join(metrics.FIGURES)}"
-        )
+    if config.checkpoint.metric not in FIGURES:
+        raise InputError(f"config.checkpoint.metric={config.checkpoint.metric!r} is none of {', '.join(FIGURES)}")
     stop = StopRequest()  # from here on: a signal that comes while the net is built is obeyed as well
     mesh = make_mesh()
     check_batch_size(config.data.batch_size, mesh)
@@ -55,14 +52,20 @@ def train(config: Config, workdir: Path) -> int:
     steps = assembly.total_steps(config, order)
     eval_every = config.train.eval_every or max(1, round(order.epoch_length / config.data.batch_size))
 
-    state, optimizer = assembly.start_state(config, mesh, steps, fields)
+    variables = loaded = None
+    if config.model.pretrained and not begun(workdir / "checkpoints"):
+        variables, loaded = assembly.pretrained_variables(config, fields)
+    state, optimizer = assembly.start_state(config, mesh, steps, fields, variables)
     train_step = jax.jit(
         assembly.make_step(config, optimizer, fields),
         donate_argnums=0,
         out_shardings=(replicated(mesh), replicated(mesh)),
     )
-    count_step = make_count_step(config, mesh)
+    validation = Validation(config, mesh, eval_fields, fields, order, lambda: bool(stop))
+    rate = assembly.make_rate(config, steps)
     claim(workdir, config)
+    if loaded is not None:
+        write_json(workdir / "pretrained.json", loaded.to_dict())
 
     def put(batch):
         return {"id": batch["id"], **put_batch({name: batch[name] for name in ("image", "targets", "source")}, mesh)}
@@ -78,16 +81,24 @@ def train(config: Config, workdir: Path) -> int:
     log = RunLog(workdir, first_step=first_step, total_steps=steps, log_ids=config.train.log_ids)
     pace, pending = Pace(config.data.batch_size), deque()
     log.say(_opening(config, workdir, fields, order, eval_fields, steps, step, mesh, state))
+    if loaded is not None:
+        log.say(str(loaded))
+    stalled = has_stalled(state.progress, config.train.stop_after)
     try:
         while True:
-            done, figures = step >= steps, None
+            done, figures = stalled or step >= steps, None
             evaluated_before = step == restored and checkpoints.figures(step)
             if step > 0 and (done or step % eval_every == 0) and not evaluated_before and not stop:
                 _stop_if_failed(state, checkpoints)
                 with pace.paused():
-                    figures = _evaluate(count_step, state, config, eval_fields, mesh, stop)
+                    scale_before = _rate_scale(state)
+                    state, figures = validation(state)
                 if figures is not None:
-                    _report(log, step, config.data.eval_split, figures)
+                    _report(log, step, config, figures)
+                    stalled = has_stalled(state.progress, config.train.stop_after)
+                    done = done or stalled
+                    if _rate_scale(state) < scale_before and not done:
+                        log.say(f"step {step}: from here on the rate is {_rate_scale(state):.3g} of the schedule's")
             due = stop or (step > 0 and config.checkpoint.every and step % config.checkpoint.every == 0)
             if figures is not None or (due and step != restored):
                 _stop_if_failed(state, checkpoints)
@@ -109,6 +120,7 @@ def train(config: Config, workdir: Path) -> int:
                 _stop_if_failed(state, checkpoints)
                 seen = jax.device_get(list(pending))
                 means = {name: np.mean([f[name] for f in seen]) for name in seen[0]}
+                means["lr"] = rate(step - 1) * _rate_scale(state)
                 log.record(step, "train", means | {"images_per_sec": pace.images_per_sec()})
                 pending.clear()
                 pace.restart()
@@ -119,51 +131,12 @@ def train(config: Config, workdir: Path) -> int:
         if stop and not (done and checkpoints.figures(step)):
             log.say(f"stopped by {stop.name} after saving step {step} of {steps}; the same command goes on from there")
             return EXIT_START_AGAIN
-        _finish(config, workdir, checkpoints, log)
+        _finish(config, workdir, checkpoints, log, stalled)
         return EXIT_OK
     finally:
         with contextlib.ExitStack() as all_of_them:
             for close in (stop.restore_handlers, log.close, checkpoints.close):
                 all_of_them.callback(close)
-
-
-class Pace:
-    """Images a second since the last log line, without evaluations."""
-
-    def __init__(self, batch_size: int):
-        self._batch_size = batch_size
-        self.restart()
-
-    def restart(self) -> None:
-        self.steps, self._since = 0, time.monotonic()
-
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        begun = time.monotonic()
-        yield
-        self._since += time.monotonic() - begun
-
-    def images_per_sec(self) -> float:
-        return self.steps * self._batch_size / max(time.monotonic() - self._since, 1e-9)
-
-
-class StopRequest:
-    """True once SIGTERM or Ctrl-C came; the loop then saves and stops. A second Ctrl-C stops at once."""
-
-    def __init__(self):
-        self.name = ""
-        self._before = {s: signal.signal(s, self._ask) for s in (signal.SIGTERM, signal.SIGINT)}
-
-    def _ask(self, number: int, frame) -> None:
-        self.name = signal.Signals(number).name
-        signal.signal(signal.SIGINT, self._before[signal.SIGINT])
-
-    def __bool__(self) -> bool:
-        return bool(self.name)
-
-    def restore_handlers(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
 
 def _stop_if_failed(state, checkpoints: Checkpoints) -> None:
@@ -179,22 +152,16 @@ def _stop_if_failed(state, checkpoints: Checkpoints) -> None:
     )
 
 
-def _evaluate(count_step, state, config, eval_fields, mesh, stop) -> dict | None:
-    variables = {"params": state.params, "batch_stats": state.batch_stats}
-    counts = evaluate_counts(count_step, variables, config, eval_fields, mesh, lambda: bool(stop))
-    if counts is None:
-        return None
-    figures = metrics.figures(counts)
-    return {name: figures[name] for name in metrics.FIGURES} | {
-        "thresholds": thresholds.fit(counts).tolist(),
-        "thresholds_split": config.data.eval_split,
-    }
+def _rate_scale(state: TrainState) -> float:
+    return 1.0 if state.progress is None else float(state.progress.rate_scale)
 
 
-def _report(log: RunLog, step: int, split: str, figures: dict) -> None:
-    log.record(step, split, {name: value for name, value in figures.items() if not name.startswith("thresholds")})
+def _report(log: RunLog, step: int, config: Config, figures: dict) -> None:
+    split, metric = config.data.eval_split, config.checkpoint.metric
+    log.record(step, split, {name: figures[name] for name in FIGURES})
+    chosen = "" if metric in ("macro_f1", "micro_f1", "accuracy") else f"{metric} {figures[metric]:.4f}; "
     log.say(
-        f"step {step}, {split}: macro F1 {figures['macro_f1']:.4f}, micro F1 {figures['micro_f1']:.4f}, "
+        f"step {step}, {split}: {chosen}macro F1 {figures['macro_f1']:.4f}, micro F1 {figures['micro_f1']:.4f}, "
         f"accuracy {figures['accuracy']:.4f} at threshold 0.5"
     )
 
@@ -212,7 +179,7 @@ def _opening(config, workdir, fields, order, eval_fields, steps, step, mesh, sta
     )
 
 
-def _finish(config: Config, workdir: Path, checkpoints: Checkpoints, log: RunLog) -> None:
+def _finish(config: Config, workdir: Path, checkpoints: Checkpoints, log: RunLog, stalled: bool) -> None:
     best = checkpoints.best()
     figures = checkpoints.figures(best)
     names = [LABELS[i] for i in config.label_ids()]
@@ -220,4 +187,7 @@ def _finish(config: Config, workdir: Path, checkpoints: Checkpoints, log: RunLog
     fitted = {"checkpoint": best, "split": figures["thresholds_split"], "thresholds": by_label}
     write_json(workdir / "thresholds.json", fitted)
     metric = config.checkpoint.metric
-    log.say(f"finished; the best checkpoint is step {best} with {metric} {figures[metric]:.4f}, in {workdir}")
+    if stalled:
+        log.say(f"{config.train.stop_after} evaluations without a better {metric}: training ends here")
+    worth = f" with {metric} {figures[metric]:.4f}" if metric in figures else ""  # an older version had fewer figures
+    log.say(f"finished; the best checkpoint is step {best}{worth}, in {workdir}")

@@ -4,6 +4,7 @@ config.json      the resolved configuration; a second start must agree with it
 metrics.jsonl    one object a line (runlog.py)
 checkpoints/     Orbax (checkpoint.py)
 thresholds.json  of the best checkpoint
+pretrained.json  what the run started from, if from given weights: file, SHA-256 (pretrained/load.py)
 """
 
 import contextlib
@@ -18,7 +19,7 @@ from hpa_jax.errors import InputError
 
 # What may change between two starts of the same run, without changing the steps that are already done.
 FREE_TO_CHANGE = ("train.epochs", "train.steps", "train.log_every", "train.eval_every", "train.log_ids", "data.threads")
-FREE_SECTIONS = ("checkpoint.", "evaluate.", "export.")
+FREE_SECTIONS = ("checkpoint.", "evaluate.", "export.", "report.")
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -82,6 +83,12 @@ def read_config(workdir: Path) -> Config:
         raise InputError(f"{path} cannot be read ({error}); it is written by training and not to be edited") from error
 
 
+def _may_change(name: str, config: Config) -> bool:
+    if name == "checkpoint.metric" and (config.optim.plateau_patience or config.train.stop_after):
+        return False  # the best figure so far is one of this metric
+    return name in FREE_TO_CHANGE or name.startswith(FREE_SECTIONS)
+
+
 def claim(workdir: Path, config: Config) -> None:
     """Records `config` as the run's, or checks that a run that has begun goes on with the same.
 
@@ -91,7 +98,7 @@ def claim(workdir: Path, config: Config) -> None:
     path = workdir / "config.json"
     if path.exists():
         for name, (before, now) in differences(read_config(workdir), config).items():
-            if name not in FREE_TO_CHANGE and not name.startswith(FREE_SECTIONS):
+            if not _may_change(name, config):
                 raise InputError(
                     f"{workdir} holds a run with config.{name}={before!r}, now {now!r}; "
                     "set it back to go on with that run, or choose another --workdir"

@@ -37,7 +37,7 @@ def main(recipe, topology, *flags):
         config.data.mean, config.data.std = (0.1,) * len(CHANNELS), (0.2,) * len(CHANNELS)
     slice_ = topologies.get_topology_desc(platform="tpu", topology_name=topology)
     mesh = topologies.make_mesh(slice_, (len(slice_.devices), 1), ("data", "space"))
-    state, optimizer = assembly.start_state(config, make_mesh(), steps=100)
+    state, optimizer = assembly.start_state(config, make_mesh(), steps=10_000)
     abstract = lambda a, sharding: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding)  # noqa: E731
     state = jax.tree.map(lambda a: abstract(a, replicated(mesh)), state)
     size, fields = config.data.image_size, config.data.batch_size

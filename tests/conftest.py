@@ -1,6 +1,7 @@
 """Eight virtual CPU devices for every test, so that sharded code runs sharded; a small dataset; runs as processes."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import jax
 import pytest
+from browser import find_browser, tab
 
 jax.config.update("jax_num_cpu_devices", 8)
 
@@ -24,6 +26,18 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 def compilation_cache(tmp_path_factory):
     """Compiled programs that runs of this session share."""
     return tmp_path_factory.mktemp("xla")
+
+
+@pytest.fixture(scope="module")
+def compiled_once(compilation_cache):
+    """For tests that build the same net anew again and again."""
+    settings = {"jax_compilation_cache_dir": str(compilation_cache), "jax_disable_most_optimizations": True}
+    before = {name: jax.config.values[name] for name in settings}
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +74,17 @@ def run(start):
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """A tab of a real browser."""
+    path = find_browser()
+    if path is None and "HPA_BROWSER" not in os.environ:
+        pytest.skip("no browser (chromium) is installed, and HPA_BROWSER names none")
+    assert shutil.which(path), f"HPA_BROWSER={path}: no such program; install it"
+    with tab(path, tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -78,7 +78,7 @@ def test_wrong_flags_are_refused_by_name(capsys, tmp_path, flag, named):
         ("--config.model.dtype=float16", "bfloat16"),
         ("--config.train.loss=mse", "bce"),
         ("--config.optim.schedule=cosine", "cosine_decay"),
-        ("--config.optim.name=sgd", "adam"),
+        ("--config.optim.name=lion", "adam, adamw, sgd"),
         ("--config.checkpoint.metric=loss", "micro_f1"),
         ("--config.data.name=hpav18", "synthetic_32"),
         ("--config.data.train_split=training", "train"),

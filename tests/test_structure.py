@@ -7,37 +7,34 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "hpa_jax"
 
+# Maths takes plain arguments: no Config, no files.
+MATHS = """
+augment averaging bootstrap calibration ensemble losses metrics mixes models optim plateau ranking sampling thresholds
+views weighted
+""".split()
+HOST_IO = """
+checkpoint codec data datasets fields pretrained records runlog score_files score_pools shard_index stopping workdir
+""".split()
 FLOORS = {
-    0: ("errors", "labels", "config"),
-    1: (
-        *("augment", "losses", "metrics", "mixes", "models", "optim", "sampling", "thresholds"),  # maths: no Config
-        *(
-            "checkpoint",
-            "codec",
-            "data",
-            "datasets",
-            "fields",
-            "records",
-            "runlog",
-            "shard_index",
-            "workdir",
-        ),  # host I/O
-    ),
-    2: ("mesh", "state", "steps"),
-    3: ("assembly", "evaluate", "export", "predict", "predictor", "report", "scores", "serving", "train"),
-    4: ("main",),
+    0: "config errors labels".split(),
+    1: MATHS + HOST_IO,
+    2: "activation_maps mesh state steps".split(),
+    3: """
+    assembly ensemble_runs evaluate export predict predictor report score_text scores serving train validation
+    """.split(),
+    4: ["main"],
 }
-MATHS = ("augment", "losses", "metrics", "mixes", "models", "optim", "sampling", "thresholds")
 OWNERS = {
     "orbax": {"checkpoint"},
     "grain": {"data"},
     "tensorflow_datasets": {"datasets", "shard_index"},
     "zstandard": {"codec"},
-    "flax": {"models", "state", "steps", "export"},
+    "flax": {"models", "averaging", "plateau", "state", "steps", "export"},
     "tensorboardX": {"runlog"},
-    "safetensors": {"export", "serving"},
+    "safetensors": {"export", "pretrained", "serving"},
     "tensorflow": set(),
-    "torch": set(),
+    "torch": {"pretrained"},
+    "h5py": {"pretrained"},
     "keras": set(),
     "sklearn": set(),
     "tfds_builder": set(),
