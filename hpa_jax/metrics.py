@@ -1,4 +1,4 @@
-"""Precision, recall and F1 from integer counts: per label, macro and micro.
+"""Precision, recall, F1 and average precision from integer counts: per label, macro and micro.
 
 The device counts and the host divides. One pass puts every score into the bin between two thresholds of the grid
 k / bins and counts positives and negatives by label and bin; from that histogram come true and false positives at
@@ -26,9 +26,9 @@ BINS = 1000
 
 FIGURES = (
     *("macro_f1", "micro_f1", "macro_precision", "macro_recall", "micro_precision", "micro_recall"),
-    *("accuracy", "macro_f1_present"),
+    *("accuracy", "macro_f1_present", "macro_average_precision"),
 )
-"""What `ratios` gives over all labels."""
+"""What `figures` gives over all labels."""
 
 CHUNK_ROWS = 4096
 """Fields of an array that one call counts: a fixed number, so that one compilation serves arrays of any length."""
@@ -238,5 +238,38 @@ def ratios(confusion: Confusion) -> dict:
 
 
 def figures(counts: ScoreCounts) -> dict:
-    """The figures at threshold 0.5, always; see `ratios` for the names. `counts`: ScoreCounts of int [L, bins + 2]."""
-    return ratios(confusion(counts, (counts.positives.shape[-1] - 2) // 2))
+    """The figures at threshold 0.5, always; see `ratios` for the names. `counts`: ScoreCounts of int [L, bins + 2].
+
+    And `macro_average_precision`, from the same counts: the mean over the labels that some field bears, 0 without any.
+    """
+    precision = average_precision(counts)
+    present = ~np.isnan(precision)
+    return ratios(confusion(counts, (counts.positives.shape[-1] - 2) // 2)) | {
+        "macro_average_precision": float(ratio(precision[present].sum(), present.sum()))
+    }
+
+
+def average_precision(counts: ScoreCounts) -> np.ndarray:
+    """Average precision of each label, the scores of one bin taken as ties: float64 [L], NaN without positives.
+
+    sum_k (R_k - R_(k-1)) P_k over the bins from the highest down, as scikit-learn's average_precision_score. It is that
+    of scores rounded up to steps of 1 / bins; `ranking.average_precision` is that of the scores as they are.
+    """
+    counts = jax.device_get(counts)
+    positives, negatives = (np.flip(np.asarray(a, np.int64), -1) for a in (counts.positives, counts.negatives))
+    tp, fp = np.cumsum(positives, -1), np.cumsum(negatives, -1)
+    found = np.sum(positives * ratio(tp, tp + fp), -1)
+    return np.where(tp[..., -1] > 0, ratio(found, tp[..., -1]), np.nan)
+
+
+def samples_f1(predicted: np.ndarray, targets: np.ndarray) -> float:
+    """Mean over the fields of each field's F1 over its labels, as scikit-learn's average="samples".
+
+    A field that bears no label and is given none counts 0 (zero_division=0). bool [N, L] each.
+    """
+    return float(field_f1(predicted, targets).mean())
+
+
+def field_f1(predicted: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """2 |predicted and borne| / (|predicted| + |borne|) of each field: float64 [N], 0 where both are empty."""
+    return ratio(2 * (predicted & targets).sum(1), predicted.sum(1) + targets.sum(1))

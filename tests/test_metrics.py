@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
-from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support, precision_score, recall_score
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    f1_score,
+    precision_recall_fscore_support,
+    precision_score,
+    recall_score,
+)
 
 from hpa_jax import metrics
 
@@ -55,6 +62,28 @@ def assert_equals_sklearn(found, scores, targets):
 def test_figures_equal_scikit_learn(fields, labels, seed, dtype):
     scores, targets = random_case(fields, labels, seed, dtype)
     assert_equals_sklearn(metrics.figures(counts_of(scores, targets)), scores, targets)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_average_precision_equals_scikit_learn_on_scores_in_steps(dtype):
+    scores, targets = random_case(3000, 7, 11, dtype)
+    counts = counts_of(scores, targets)
+    stepped = metrics.bin_of(scores, GRID)  # the scores of a bin are ties
+    expected = [average_precision_score(targets[:, i], stepped[:, i]) for i in range(7) if targets[:, i].any()]
+    found = metrics.average_precision(counts)
+    np.testing.assert_array_equal(np.isnan(found), ~targets.any(0))
+    np.testing.assert_allclose(found[~np.isnan(found)], expected, atol=1e-12)
+    assert metrics.figures(counts)["macro_average_precision"] == pytest.approx(np.mean(expected), abs=1e-12)
+    assert set(metrics.figures(counts)) == {*metrics.FIGURES, "per_label"}
+    assert metrics.figures(counts_of(scores, 0 * targets))["macro_average_precision"] == 0
+
+
+def test_samples_f1_equals_scikit_learn():
+    scores, targets = random_case(500, 5, 12)
+    targets[:100], scores[:50] = 0, 0.1  # fields that bear nothing and are given nothing
+    predicted = scores > 0.5
+    expected = f1_score(targets, predicted, average="samples", zero_division=0)
+    assert metrics.samples_f1(predicted, targets > 0) == pytest.approx(expected, abs=1e-12)
 
 
 def test_figures_without_a_single_prediction_or_positive():

@@ -4,11 +4,14 @@ import json
 import os
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score
+from jax.sharding import AxisType
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from hpa_jax import scores as S
+from hpa_jax import thresholds
 from hpa_jax.errors import InputError
 from hpa_jax.labels import LABELS
 from hpa_jax.workdir import write_json
@@ -132,6 +135,9 @@ def test_a_real_models_predictions():
     expected = f1_score(targets, scores > fitted.astype(np.float32), average="macro", zero_division=0)
     assert report["macro_f1_in_sample"] == pytest.approx(expected, abs=1e-12)
     assert report["macro_f1"] < report["macro_f1_crossfit"] < report["macro_f1_in_sample"]
+    assert report["borrowed"] == [27]  # two fields of rods & rings
+    for name, (low, high) in report["intervals"].items():
+        assert low < report[name] < high, name
     assert [row["name"] for row in report["per_label"]] == list(LABELS)
     f1 = f1_score(targets, scores > 0.5, average=None, zero_division=0)
     np.testing.assert_allclose([row["f1"] for row in report["per_label"]], f1, atol=1e-12)
@@ -160,6 +166,105 @@ def test_edges_are_evaluated_and_written_as_strict_json(tmp_path, name):
     assert json.loads(text, parse_constant=lambda word: pytest.fail(word)) == report
 
 
+def test_new_figures_equal_scikit_learn():
+    scores, targets = good_pair(200, 6, 3)
+    targets[:, 0], targets[:, 1], targets[:40] = 0, 1, 0  # never, nearly always; fields without a label
+    report = S.evaluate_scores(scores, targets, replicates=0)
+    assert report["samples_f1"] == pytest.approx(f1_score(targets, scores > 0.5, average="samples", zero_division=0))
+    for name, of in (("average_precision", average_precision_score), ("auc", roc_auc_score)):
+        expected = [of(targets[:, i], scores[:, i]) for i in range(1, 6)]
+        rows = [row[name] for row in report["per_label"]]
+        assert rows[0] is None and report[f"macro_{name}"] == pytest.approx(np.mean(expected), abs=1e-12)
+        np.testing.assert_allclose(rows[1:], expected, atol=1e-12)
+        assert report[f"micro_{name}"] == pytest.approx(of(targets.ravel(), scores.ravel()), abs=1e-12)
+    assert report["intervals"] == {} and "f1_interval" not in report["per_label"][1]
+    decided = thresholds.crossfit_decisions(scores, targets, few_positives=5)
+    for average in ("macro", "micro", "samples"):
+        expected = f1_score(targets, decided, average=average, zero_division=0)
+        assert report[f"{average}_f1_crossfit"] == pytest.approx(expected, abs=1e-12)
+
+
+def test_labels_that_nobody_bears_are_null_and_intervals_hold_the_figures(tmp_path):
+    scores, targets = good_pair(120, 4, 4)
+    targets[:, 2] = 0
+    report = S.evaluate_scores(scores, targets, replicates=200, level=0.9)
+    write_json(tmp_path / "evaluation.json", report)
+    row = report["per_label"][2]
+    assert [row[f"average_precision{end}"] for end in ("", "_interval")] == [None, None] and row["f1_interval"] == [
+        0,
+        0,
+    ]
+    for name in ("macro_f1", "micro_f1_crossfit", "samples_f1", "accuracy", "macro_auc", "micro_average_precision"):
+        low, high = report["intervals"][name]
+        assert low < report[name] < high, name
+    wide = S.evaluate_scores(scores, targets, replicates=200, level=0.99)["intervals"]
+    assert all(wide[name][0] <= low and high <= wide[name][1] for name, (low, high) in report["intervals"].items())
+    nothing = S.evaluate_scores(scores, 0 * targets, replicates=20)
+    assert nothing["macro_auc"] is None and nothing["intervals"]["macro_auc"] is None
+    assert "AUC, macro undefined;" in S.format_table(nothing)
+
+
+def test_each_source_has_its_own_figures():
+    scores, targets = good_pair(150, 5, 5)
+    source = np.arange(150) % 2
+    report = S.evaluate_scores(scores, targets, source=source, source_names=("atlas", "own", "none"), replicates=50)
+    atlas, own, none = report["per_source"]
+    assert (atlas["name"], atlas["fields"], none) == ("atlas", 75, {"name": "none", "fields": 0})
+    alone = S.evaluate_scores(scores[source == 1], targets[source == 1], replicates=50)
+    assert own.keys() == {"name", "fields", "intervals"} | alone["intervals"].keys()
+    for name in alone["intervals"]:
+        if not name.endswith("_crossfit"):  # those have the thresholds that all sources' fields have led to
+            assert own[name] == pytest.approx(alone[name]), name
+            assert own["intervals"][name] == pytest.approx(alone["intervals"][name]), name
+    decided = thresholds.crossfit_decisions(scores, targets, few_positives=5)[source == 1]
+    expected = f1_score(targets[source == 1], decided, average="macro", zero_division=0)
+    assert own["macro_f1_crossfit"] == pytest.approx(expected, abs=1e-12)
+    table = S.format_table(report)
+    assert "source own: 75 fields; macro F1 " in table and "source none: no fields" in table
+
+
+def test_groups_are_dealt_and_drawn_together():
+    scores, targets = (np.repeat(a, 5, axis=0) for a in good_pair(40, 5, 6))
+    groups = np.repeat(np.arange(40), 5)
+    together, apart = (S.evaluate_scores(scores, targets, groups=g, replicates=100) for g in (groups, None))
+    assert (together["groups"], apart["groups"]) == (40, 200) and together["macro_f1"] == apart["macro_f1"]
+    width = {
+        name: np.subtract(*report["intervals"]["macro_f1"][::-1])
+        for name, report in (("together", together), ("apart", apart))
+    }
+    assert width["together"] > 1.5 * width["apart"]
+    assert together["macro_f1_crossfit"] < apart["macro_f1_crossfit"]  # repeats on both sides flatter
+    assert "draws of the 40 groups of fields" in S.format_table(together)
+    assert "only 3 groups" in S.evaluate_scores(scores, targets, groups=groups // 16, replicates=0)["note"]
+
+
+def test_eight_devices_give_the_same_report():
+    scores, targets = good_pair(100, 4, 7)
+    mesh = jax.make_mesh((8, 1), ("data", "space"), axis_types=(AxisType.Auto,) * 2)
+    alone, shared = (S.evaluate_scores(scores, targets, replicates=20, mesh=m) for m in (None, mesh))
+    assert alone == shared
+
+
+WRONG = {
+    "nan": (dict(scores=np.array([[0.1], [np.nan]])), "scores: row 1, label 0 is nan"),
+    "another length": (dict(scores=np.array([[0.1]])), "scores and targets must match"),
+    "groups": (dict(groups=np.zeros(3, int)), r"groups of shape \(3,\) for 2 fields"),
+    "nameless source": (dict(source=np.array([0, 1]), source_names=("a",)), "run from 0 to 1, but 1 have names"),
+    "level": (dict(level=95), "level 95"),
+    "replicates": (dict(replicates=-1), "-1 replicates"),
+    "few": (dict(few_positives=-1), "few_positives = -1"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_calls_are_refused_in_one_line(name):
+    change, match = WRONG[name]
+    arguments = {"scores": np.array([[0.1], [0.7]]), "targets": np.array([[0], [1]])} | change
+    with pytest.raises(InputError, match=match) as caught:
+        S.evaluate_scores(**arguments)
+    assert "\n" not in str(caught.value)
+
+
 def test_other_numbers_of_labels_get_plain_names():
     report = S.evaluate_scores(*good_pair(10, 2))
     assert [row["name"] for row in report["per_label"]] == ["label_0", "label_1"]
@@ -179,5 +284,9 @@ def test_the_table_has_a_row_a_label_and_the_totals():
     lines = S.format_table(report).splitlines()
     assert all(name in line for name, line in zip(LABELS, lines[1:29], strict=True))
     assert f"{report['macro_f1']:.4f}" in lines[30] and f"{report['micro_f1_crossfit']:.4f}" in lines[31]
+    assert f"{report['samples_f1']:.4f}" in lines[32] and f"{report['accuracy']:.4f}" in lines[34]
+    low, high = (f"{end:.3f}"[1:] for end in report["intervals"]["macro_f1"])
+    assert f"{report['macro_f1']:.4f} [{low}, {high}]" in lines[30]
+    assert len(lines[0].rstrip()) == max(len(line) for line in lines[1:29])
     assert "note" not in lines[-1]
     assert S.format_table(S.evaluate_scores(*good_pair(3, 2))).splitlines()[-1].startswith("note: ")
