@@ -1,90 +1,127 @@
-"""Scores and figures of a net on one part of a dataset.
+"""Scores and figures of a run, of several runs together, or of anyone's arrays.
 
-While training, only integer counts leave the devices (`evaluate_counts`). A finished run is evaluated from its scores,
-by the evaluator that takes anyone's (scores.py), and its thresholds, fitted on the part that training evaluated, are
-applied to any other part.
+A finished run is evaluated from its scores, by the evaluator that takes anyone's (scores.py), and its thresholds,
+fitted on the part that training evaluated, are applied to any other part. The scores stay in WORKDIR/scores.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from hpa_jax import assembly, metrics
-from hpa_jax.config import Config
-from hpa_jax.data import eval_batches
-from hpa_jax.fields import Fields
-from hpa_jax.mesh import make_mesh, put_batch, replicated
+from hpa_jax import ensemble, metrics, thresholds
+from hpa_jax.config import Config, Evaluate, listed
+from hpa_jax.ensemble_runs import pool
+from hpa_jax.mesh import make_mesh
 from hpa_jax.predictor import Predictor
-from hpa_jax.scores import evaluate_scores, format_table, load_scores
-from hpa_jax.steps import make_score_step
+from hpa_jax.score_files import ScoreTable
+from hpa_jax.scores import evaluate_scores, format_table, load_groups, load_scores
 from hpa_jax.workdir import write_json
 
 
-def make_count_step(config: Config, mesh: Mesh) -> Callable:
-    """Jitted: the counts so far, variables and a batch, to the counts with that batch. Only counts cross devices."""
-    score_step = make_score_step(assembly.make_model(config), preparation=assembly.preparation(config))
-    grid = metrics.thresholds()
+def score_table(config: Config, workdir: Path) -> ScoreTable:
+    """The scores of a run, or of config.evaluate.runs together, on `config.data.eval_split`.
 
-    def count_step(counts, variables, batch):
-        scores = jax.nn.sigmoid(score_step(variables, batch["image"]))
-        return counts + metrics.score_counts(metrics.bin_of(scores, grid), batch["targets"], batch["mask"])
+    Those that WORKDIR/scores holds are taken where checkpoint, data and views are the same; others are put there.
 
-    return jax.jit(count_step, donate_argnums=0, out_shardings=replicated(mesh))
+    Raises:
+      InputError: no such run, checkpoint, dataset or part; settings that are none.
+    """
+    if config.evaluate.runs:
+        return pool(config, workdir).table
+    return Predictor(config, workdir).table(config.data.eval_split, listed(config.evaluate.sources))
 
 
-def evaluate_counts(
-    count_step: Callable, variables: dict, config: Config, fields: Fields, mesh: Mesh, stop: Callable[[], bool]
-) -> metrics.ScoreCounts | None:
-    """Counts over all `fields`, on the devices; None if `stop()` said so on the way."""
-    empty = np.zeros((len(config.label_ids()), metrics.BINS + 2), np.int32)
-    counts = jax.device_put(metrics.ScoreCounts(empty, empty.copy()), replicated(mesh))
-    for batch in eval_batches(fields, batch_size=config.data.batch_size, threads=config.data.threads):
-        if stop():
-            return None
-        arrays = {name: batch[name] for name in ("image", "targets", "mask")}
-        counts = count_step(counts, variables, put_batch(arrays, mesh))
-    return jax.device_get(counts)
+def evaluate_table(table: ScoreTable, config: Config, mesh: Mesh | None = None) -> dict:
+    """Every figure of a table of scores, by the evaluator that takes anyone's (hpa_jax.scores.evaluate_scores).
+
+    Where the thresholds that came with the scores were fitted on another part, also what they are worth on this one.
+    """
+    report = {"checkpoint": table.checkpoint} if table.checkpoint >= 0 else {}  # an ensemble has several
+    report |= {"dataset": ", ".join(table.source_names), "split": table.split}
+    several = len(table.source_names) > 1
+    report |= {"views": table.views} | evaluate_scores(
+        table.scores,
+        table.targets,
+        label_ids=table.label_ids,
+        groups=table.groups,
+        source=table.source if several else None,
+        source_names=table.source_names if several else (),
+        mesh=mesh,
+        **_settings(config.evaluate),
+    )
+    if table.thresholds_split not in ("", table.split):
+        decided = thresholds.decide(table.scores, table.thresholds, fill_empty=config.evaluate.fill_empty)
+        figures = metrics.ratios(metrics.decisions(decided, table.targets > 0))
+        report["macro_f1_stored_thresholds"] = figures["macro_f1"]
+        report["micro_f1_stored_thresholds"] = figures["micro_f1"]
+        report["stored_thresholds_fitted_on"] = table.thresholds_split
+    return report
 
 
 def evaluate_run(config: Config, workdir: Path) -> None:
-    """Evaluates a run's checkpoint on `config.data.eval_split`; writes evaluation.json and prints a table."""
-    predictor = Predictor(config, workdir)
-    split = config.data.eval_split
-    _, scores, targets = predictor.score(assembly.open_split(config, split))
-    report = {"checkpoint": predictor.step, "dataset": config.data.name, "split": split}
-    report |= evaluate_scores(
-        scores,
-        targets,
-        label_ids=config.label_ids(),
-        folds=config.evaluate.folds,
-        seed=config.evaluate.seed,
-        mesh=predictor.mesh,
-    )
-    stored = ""
-    if predictor.thresholds_split not in (None, split):
-        figures = metrics.ratios(metrics.decisions(scores > predictor.thresholds, targets > 0))
-        report["macro_f1_stored_thresholds"] = figures["macro_f1"]
-        report["micro_f1_stored_thresholds"] = figures["micro_f1"]
-        report["stored_thresholds_fitted_on"] = predictor.thresholds_split
-        stored = (
-            f"thresholds fitted on {predictor.thresholds_split}, stored with the checkpoint: "
-            f"macro F1 {figures['macro_f1']:.4f}, micro F1 {figures['micro_f1']:.4f}\n"
-        )
-    _tell(report, workdir, stored)
+    """Evaluates a run's checkpoint, or several runs', on `config.data.eval_split`: evaluation.json and a table."""
+    if config.evaluate.runs:
+        pooled = pool(config, workdir)
+        report = {"runs": list(listed(config.evaluate.runs)), "models": pooled.models}
+        report |= evaluate_table(pooled.table, config, make_mesh())
+        _tell(report, workdir, pooled.said)
+    else:
+        _tell(evaluate_table(score_table(config, workdir), config, make_mesh()), workdir)
 
 
 def evaluate_arrays(config: Config, workdir: Path) -> None:
-    """Evaluates anyone's scores against targets; writes evaluation.json and prints a table."""
-    scores, targets = load_scores(config.evaluate.scores, config.evaluate.targets)
-    report = {"scores": config.evaluate.scores, "targets": config.evaluate.targets}
-    report |= evaluate_scores(scores, targets, folds=config.evaluate.folds, seed=config.evaluate.seed, mesh=make_mesh())
-    _tell(report, workdir)
+    """Evaluates anyone's scores against targets; writes evaluation.json and prints a table.
+
+    Several arrays of the same fields are evaluated as their mixture, each field's with weights that were fitted without
+    its fold; `models` in evaluation.json has the weights fitted on all.
+    """
+    e = config.evaluate
+    paths = (e.scores,) if Path(e.scores).exists() else listed(e.scores) or (e.scores,)
+    arrays, targets = zip(*(load_scores(path, e.targets) for path in paths), strict=True)
+    scores, targets = arrays[0], targets[0]
+    groups = load_groups(e.groups, len(targets)) if e.groups else None
+    report, said = {"scores": e.scores, "targets": e.targets}, ""
+    if len(arrays) > 1:
+        stacked, dealt = np.stack(arrays), {"folds": e.folds, "seed": e.seed, "groups": groups}
+        scores, _ = ensemble.crossfit_mix(stacked, targets, **dealt)
+        models = zip(paths, arrays, ensemble.fit_weights(stacked, targets), strict=True)
+        few = {"few_positives": e.few_positives, "fill_empty": e.fill_empty}
+        report["models"] = [
+            {
+                "scores": path,
+                "weight": float(weight),
+                "macro_f1_crossfit": thresholds.crossfit(array, targets, **dealt, **few)["crossfit"]["macro_f1"],
+            }
+            for path, array, weight in models
+        ]
+        said = "".join(
+            f"weight {model['weight']:.3f}: {model['scores']}; alone macro F1 {model['macro_f1_crossfit']:.4f} "
+            "cross-fitted\n"
+            for model in report["models"]
+        )
+    found = evaluate_scores(scores, targets, groups=groups, mesh=make_mesh(), **_settings(e))
+    _tell(report | found, workdir, said)
+
+
+def _settings(e: Evaluate) -> dict:
+    return {
+        "folds": e.folds,
+        "seed": e.seed,
+        "few_positives": e.few_positives,
+        "fill_empty": e.fill_empty,
+        "replicates": e.replicates,
+        "level": e.level,
+    }
 
 
 def _tell(report: dict, workdir: Path, more: str = "") -> None:
+    stored = ""
+    if "stored_thresholds_fitted_on" in report:
+        stored = (
+            f"thresholds fitted on {report['stored_thresholds_fitted_on']} and kept since: macro F1 "
+            f"{report['macro_f1_stored_thresholds']:.4f}, micro F1 {report['micro_f1_stored_thresholds']:.4f}\n"
+        )
     path = workdir / "evaluation.json"
     write_json(path, report)
-    print(f"{format_table(report)}\n{more}wrote {path}")
+    print(f"{format_table(report)}\n{stored}{more}wrote {path}")

@@ -46,7 +46,12 @@ def forward_pass(config: Config):
 
 
 def export(config: Config, workdir: Path) -> None:
-    """Writes the export of the chosen checkpoint to `config.export.folder` or WORKDIR/export, whole or not at all."""
+    """Writes the export of the chosen checkpoint to `config.export.folder` or WORKDIR/export, whole or not at all.
+
+    A run that averaged its weights exports the averaged ones. Several runs are not one export.
+    """
+    if config.evaluate.runs:
+        raise InputError("config.evaluate.runs: an ensemble is not exported; export each of its runs")
     folder = Path(config.export.folder) if config.export.folder else workdir / "export"
     if folder.exists() and not (folder / serving.MANIFEST).is_file():
         raise InputError(f"{folder} exists and is no export; choose another --config.export.folder")
@@ -83,7 +88,7 @@ def export(config: Config, workdir: Path) -> None:
 
 
 def _describe(config: Config, predictor: Predictor) -> dict:
-    size, preparation = config.data.image_size, assembly.preparation(config)
+    size, preparation, fill = config.data.image_size, assembly.preparation(config), config.evaluate.fill_empty
     mean, std = preparation["shown"] or mixed_figures(preparation["mix"], preparation["mean"], preparation["std"])
     return {
         "labels": [{"id": i, "name": LABELS[i]} for i in config.label_ids()],
@@ -98,6 +103,8 @@ def _describe(config: Config, predictor: Predictor) -> dict:
             "std": list(std),
         },
         "output": "probability of each label; a label is predicted where it is above its threshold",
+        "empty": "the label with the largest probability / threshold, where none is above" if fill else "no label",
+        "views": "one, the whole field; test-time augmentation is no part of the export",
         "provenance": {
             "hpa_jax": hpa_jax.__version__,
             "jax": jax.__version__,

@@ -4,31 +4,32 @@ import csv
 import io
 from pathlib import Path
 
-from hpa_jax import assembly
 from hpa_jax.config import Config
+from hpa_jax.evaluate import score_table
 from hpa_jax.labels import LABELS
-from hpa_jax.predictor import Predictor
+from hpa_jax.thresholds import decide
 from hpa_jax.workdir import write_atomically
 
 
 def predict(config: Config, workdir: Path) -> None:
-    """Scores `config.data.eval_split` and writes WORKDIR/predictions.csv.
+    """Scores `config.data.eval_split` with a run, or with several, and writes WORKDIR/predictions.csv.
 
-    Columns: `id`; one score a label, 0 to 1, headed by the label's name; `labels`, the ids of the labels whose score is
-    above their threshold (those of thresholds.json), separated by spaces as in the challenge's csv files.
+    Columns: `id`; with several datasets `dataset`; one score a label, 0 to 1, headed by the label's name; `labels`, the
+    ids of the labels whose score is above their threshold, separated by spaces as in the challenge's csv files. With
+    config.evaluate.fill_empty a field above none has the one that comes nearest to its threshold.
     """
-    predictor = Predictor(config, workdir)
-    ids, scores, _ = predictor.score(assembly.open_split(config, config.data.eval_split))
-    label_ids = config.label_ids()
+    table = score_table(config, workdir)
+    several = len(table.source_names) > 1
+    decided = decide(table.scores, table.thresholds, fill_empty=config.evaluate.fill_empty)
     text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["id", *(LABELS[i] for i in label_ids), "labels"])
-    for field_id, row in zip(ids, scores, strict=True):
-        chosen = [str(i) for i, above in zip(label_ids, row > predictor.thresholds, strict=True) if above]
-        table.writerow([field_id, *(f"{score:.6g}" for score in row), " ".join(chosen)])
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["id", *["dataset"] * several, *(LABELS[i] for i in table.label_ids), "labels"])
+    for (source, field_id), scores, chosen in zip(table.names(), table.scores, decided, strict=True):
+        labels = " ".join(str(i) for i, yes in zip(table.label_ids, chosen, strict=True) if yes)
+        rows.writerow([field_id, *[source] * several, *(f"{score:.6g}" for score in scores), labels])
     path = workdir / "predictions.csv"
     write_atomically(path, text.getvalue())
-    where = predictor.thresholds_split
-    print(
-        f"wrote {path}: {len(ids)} fields, thresholds " + (f"fitted on {where}" if where else "0.5 (none were fitted)")
-    )
+    where = f"fitted on {table.thresholds_split}" if table.thresholds_split else "0.5 (none were fitted)"
+    empty = int((~decided.any(axis=1)).sum())
+    without = f"; {empty} fields above none of them (config.evaluate.fill_empty gives them one)" if empty else ""
+    print(f"wrote {path}: {len(table.ids)} fields of {table.split}, {table.views}, thresholds {where}{without}")

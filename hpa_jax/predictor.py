@@ -1,17 +1,31 @@
-"""A checkpoint of a run that scores fields: what evaluating, predicting and exporting begin with."""
+"""A checkpoint of a run that scores fields: what evaluating, predicting and exporting begin with.
 
+Unusual: the net is built and the checkpoint read only when something is to be scored. Where a table of scores follows
+from the same checkpoint, data and views as the one that is asked for (`key`), it is read instead.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
-from hpa_jax import assembly
+import hpa_jax
+from hpa_jax import assembly, score_files, thresholds, views
 from hpa_jax.checkpoint import Checkpoints
-from hpa_jax.config import Config
+from hpa_jax.config import Config, to_dict
 from hpa_jax.data import eval_batches
+from hpa_jax.errors import InputError
 from hpa_jax.fields import Fields
 from hpa_jax.mesh import by_field, check_batch_size, make_mesh, put_batch
+from hpa_jax.score_files import ScoreTable
+from hpa_jax.state import shown_variables
 from hpa_jax.steps import make_score_step
 
 
@@ -22,34 +36,148 @@ class Predictor:
       step: of the checkpoint.
       thresholds: float `[L]`, fitted on `thresholds_split`; 0.5 where the checkpoint was saved without an evaluation.
       thresholds_split: the part they were fitted on, or None.
-      variables: `{'params', 'batch_stats'}` on the devices.
+      views: how fields are looked at, in words (hpa_jax.views.describe).
     """
 
     def __init__(self, config: Config, workdir: Path):
-        self.config, self.mesh = config, make_mesh()
+        self.config, self.mesh, self._workdir = config, make_mesh(), workdir
         check_batch_size(config.data.batch_size, self.mesh)
-        checkpoints = Checkpoints(workdir / "checkpoints", metric=config.checkpoint.metric)
+        self._view_settings = {
+            name: getattr(config.evaluate, name) for name in ("tta", "crops", "crop_side", "combine")
+        }
+        self.views = views.describe(**self._view_settings)
+        checkpoints = self._checkpoints()
         self.step = checkpoints.choose(config.evaluate.checkpoint)
-        figures = checkpoints.figures(self.step)
+        figures, self._written = checkpoints.figures(self.step), checkpoints.written(self.step)
+        checkpoints.close()
         self.thresholds = np.array(figures.get("thresholds", [0.5] * len(config.label_ids())))
         self.thresholds_split = figures.get("thresholds_split")
-        state, _ = assembly.start_state(config, self.mesh, steps=1)
+
+    def _checkpoints(self) -> Checkpoints:
+        return Checkpoints(self._workdir / "checkpoints", metric=self.config.checkpoint.metric)
+
+    @cached_property
+    def variables(self) -> dict:
+        """`{'params', 'batch_stats'}` on the devices: the averaged weights where the run kept them."""
+        checkpoints = self._checkpoints()
+        state, _ = assembly.start_state(self.config, self.mesh, steps=0)
         state = checkpoints.restore(self.step, state)
         checkpoints.close()
-        self.variables = {"params": state.params, "batch_stats": state.batch_stats}
+        return shown_variables(state)
 
-    def score(self, fields: Fields) -> tuple[list[str], np.ndarray, np.ndarray]:
-        """Ids, scores `float32 [N, L]` and targets `uint8 [N, L]` of all fields, in their order."""
-        score_step = make_score_step(assembly.make_model(self.config), preparation=assembly.preparation(self.config))
-        score = jax.jit(lambda v, images: jax.nn.sigmoid(score_step(v, images)), out_shardings=by_field(self.mesh))
-        ids, scores, targets = [], [], []
-        size = self.config.data.batch_size
-        with tqdm(total=len(fields), unit="field", desc="score", dynamic_ncols=True, disable=None) as bar:
-            for batch in eval_batches(fields, batch_size=size, threads=self.config.data.threads):
-                images = put_batch({"image": batch["image"]}, self.mesh)["image"]
-                mask = batch["mask"]
-                scores.append(np.asarray(score(self.variables, images))[mask])
-                ids += [str(i) for i, real in zip(batch["id"], mask, strict=True) if real]
-                targets.append(batch["targets"][mask])
-                bar.update(int(mask.sum()))
-        return ids, np.concatenate(scores), np.concatenate(targets)
+    def table(self, split: str, sources: Sequence[str] = ()) -> ScoreTable:
+        """The scores of a part of each of `sources` (default: config.data.name), taken from the run's folder if there.
+
+        What has to be scored is kept there, as WORKDIR/scores/SPLIT.npz.
+        """
+        names = tuple(sources) or (self.config.data.name,)
+        if len(set(names)) < len(names):
+            raise InputError(f"config.evaluate.sources={','.join(names)!r} names a dataset twice")
+        path, configs = self._workdir / "scores" / f"{split}.npz", self._configs(names)
+        parts = [assembly.open_split(config, split) for config in configs]
+        key = self._key(configs, split, parts)
+        kept = _read(path)
+        if kept is not None and kept.key == key:
+            print(f"scores of {path}: checkpoint, data and views are the same")
+            return dataclasses.replace(kept, **self.fitted(kept))
+        with tqdm(total=sum(map(len, parts)), unit="field", desc="score", dynamic_ncols=True, disable=None) as bar:
+            scores = [self._score(config, fields, bar) for config, fields in zip(configs, parts, strict=True)]
+        source = np.repeat(np.arange(len(parts), dtype=np.int32), list(map(len, parts)))
+        table = ScoreTable(
+            ids=[field_id for fields in parts for field_id in fields.ids()],
+            scores=np.concatenate(scores),
+            targets=np.concatenate([fields.targets() for fields in parts]),
+            groups=_groups([fields.groups() for fields in parts]),
+            folds=np.concatenate([fields.folds() for fields in parts]),
+            source=source,
+            source_names=names,
+            label_ids=self.config.label_ids(),
+            split=split,
+            checkpoint=self.step,
+            views=self.views,
+            key=key,
+            thresholds=self.thresholds,
+        )
+        table = dataclasses.replace(table, **self.fitted(table))
+        score_files.save(path, table)
+        return table
+
+    def fitted(self, table: ScoreTable | None = None) -> dict:
+        """`thresholds` and `thresholds_split` for scores of these views.
+
+        The checkpoint's are of whole fields. Where the part that they were fitted on has been scored under other views
+        (`table`, or what the run's folder holds), they are fitted anew on those scores.
+        """
+        split = self.thresholds_split
+        stored = {"thresholds": self.thresholds, "thresholds_split": split or ""}
+        if self.views == views.PLAIN or not split:
+            return stored
+        if table is None or table.split != split:
+            table = self._scored_before(split)
+        if table is None:
+            print(f"the thresholds are of whole fields; evaluate {split} with these views to have them fitted on those")
+            return stored
+        few = self.config.evaluate.few_positives
+        own = thresholds.crossfit(table.scores, table.targets, few_positives=few, mesh=self.mesh)["thresholds"]
+        return {"thresholds": own, "thresholds_split": split}
+
+    def _scored_before(self, split: str) -> ScoreTable | None:
+        """The run's scores of a part, of whichever datasets, if they are of this checkpoint and these views."""
+        table = _read(self._workdir / "scores" / f"{split}.npz")
+        if table is None:
+            return None
+        configs = self._configs(table.source_names)
+        with contextlib.suppress(InputError):  # the data may be gone
+            parts = [assembly.open_split(config, split) for config in configs]
+            return table if table.key == self._key(configs, split, parts) else None
+        return None
+
+    def _configs(self, names: Sequence[str]) -> list[Config]:
+        """The configuration with each dataset as the one that is looked at."""
+        config = self.config
+        return [dataclasses.replace(config, data=dataclasses.replace(config.data, name=name)) for name in names]
+
+    def _key(self, configs: list[Config], split: str, parts: list[Fields]) -> str:
+        """SHA-256 of all that the scores follow from but the machine they are computed on."""
+        facts = {
+            "version": hpa_jax.__version__,
+            "checkpoint": [self.step, self._written],
+            "model": to_dict(self.config)["model"],
+            "image_size": self.config.data.image_size,
+            "labels": self.config.label_ids(),
+            "views": self.views,
+            "split": split,
+            "sources": [
+                [config.data.name, config.data.fold, fields.fingerprint(), assembly.preparation(config)]
+                for config, fields in zip(configs, parts, strict=True)
+            ],
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def _score(self, config: Config, fields: Fields, bar: tqdm) -> np.ndarray:
+        """Scores `float32 [N, L]` of all fields, in their order."""
+        score_step = make_score_step(assembly.make_model(config), preparation=assembly.preparation(config))
+        view_score = views.make_view_score(score_step, **self._view_settings)
+        score = jax.jit(view_score, out_shardings=by_field(self.mesh))
+        scores = []
+        for batch in eval_batches(fields, batch_size=config.data.batch_size, threads=config.data.threads):
+            images = put_batch({"image": batch["image"]}, self.mesh)["image"]
+            scores.append(np.asarray(score(self.variables, images))[batch["mask"]])
+            bar.update(int(batch["mask"].sum()))
+        return np.concatenate(scores)
+
+
+def _read(path: Path) -> ScoreTable | None:
+    """The table in a file; None where there is none, or where it is damaged, which is said."""
+    if not path.is_file():
+        return None
+    try:
+        return score_files.load(path)
+    except InputError as error:
+        print(f"not used: {error}")
+        return None
+
+
+def _groups(groups: list[np.ndarray]) -> np.ndarray:
+    """Groups of several sources under numbers of their own: the same number in two datasets is not the same group."""
+    return np.concatenate([g + (number << 32) for number, g in enumerate(groups)])  # stored in 32 bits

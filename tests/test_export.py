@@ -7,10 +7,13 @@ import shutil
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
+from made_runs import made_run
 from safetensors.numpy import load_file
 
+from hpa_jax import main as command
 from hpa_jax import serving
 from hpa_jax.assembly import open_split
 from hpa_jax.errors import InputError
@@ -132,3 +135,35 @@ def test_exporting_twice_replaces_the_first_whole(run, workdir):
     same = {name for name in before if before[name] == after[name]}
     assert before.keys() == after.keys() and {serving.PARAMETERS, serving.FORWARD, serving.GOLDEN} <= same
     assert not list(workdir.glob(".export*"))
+
+
+def test_averaged_weights_are_exported(tmp_path, small_data):
+    """Twice the weights of the run's own: the kernels tell which were exported."""
+
+    def doubled(state):
+        return state.replace(average=jax.tree.map(lambda a: a * 2, state.average))
+
+    for name, settings in (("own", {}), ("averaged", {"train__ema": 0.9, "changed": doubled})):
+        made_run(tmp_path / name, small_data, **settings)
+        assert command.main(["--mode=export", f"--workdir={tmp_path / name}"]) == 0
+    own, averaged = (load_file(tmp_path / name / "export" / serving.PARAMETERS) for name in ("own", "averaged"))
+    assert own.keys() == averaged.keys()
+    for name, array in own.items():
+        np.testing.assert_array_equal(averaged[name], 2 * array, err_msg=name)
+    description = json.loads((tmp_path / "own" / "export" / "model.json").read_text())
+    assert description["empty"] == "no label" and "no part of the export" in description["views"]
+
+
+def test_a_net_without_batch_norm_is_exported_as_well(tmp_path, small_data):
+    made_run(tmp_path, small_data, model__name="all_cnn", model__head="all_cnn")
+    flags = ["--config.evaluate.tta=symmetries", "--config.evaluate.fill_empty=True"]  # the views are not exported
+    assert command.main(["--mode=export", f"--workdir={tmp_path}", *flags]) == 0
+    served = serving.load(tmp_path / "export")
+    assert {name.partition("/")[0] for name in served.parameters} == {"params"}
+    assert served.check_golden() <= serving.TOLERANCE and served.description["empty"].startswith("the label")
+    assert command.main(["--mode=predict", f"--workdir={tmp_path}", "--config.data.eval_split=test"]) == 0
+    fields = open_split(read_config(tmp_path), "test")
+    with open(tmp_path / "predictions.csv", newline="", encoding="utf-8") as file:
+        scores = np.array([[float(row[name]) for name in LABELS] for row in csv.DictReader(file)])
+    images = np.stack([fields[i]["image"] for i in range(len(fields))])
+    np.testing.assert_allclose(served.probabilities(images), scores, atol=1e-5)
