@@ -1,14 +1,12 @@
 """The page about a dataset: its numbers, and what a real browser makes of it."""
 
 import base64
-import os
 import shutil
 from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
-from browser import find_browser, tab
 
 from hpa_jax.config import Config
 from hpa_jax.datasets import open_fields
@@ -67,16 +65,6 @@ def page(small_data, run, tmp_path_factory):
     assert done.returncode == 0, done.stderr
     assert str(workdir / "report.html") in done.stdout
     return workdir / "report.html"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    path = find_browser()
-    if path is None and "HPA_BROWSER" not in os.environ:
-        pytest.skip("no browser (chromium) is installed, and HPA_BROWSER names none")
-    assert shutil.which(path), f"HPA_BROWSER={path}: no such program; install it"
-    with tab(path, tmp_path_factory.mktemp("profile")) as opened:
-        yield opened
 
 
 def config_of(data_dir, *names):

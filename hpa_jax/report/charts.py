@@ -49,34 +49,47 @@ def log_bars(counts: Sequence[int], top: int) -> str:
     )
 
 
-def heat_table(together: np.ndarray, names: Sequence[str]) -> str:
+def heat_table(
+    together: np.ndarray,
+    names: Sequence[str],
+    *,
+    caption: str = "Fields that bear the label of the row and that of the column",
+    region: str = "Label co-occurrence",
+    said: str = "{row} with {column}: {count}, {share} of {row}",
+    own: str = "{row}: {count} in all",
+) -> str:
     """Counts int [L, L] as a table; a cell's shade is its share of its row's total, which is the diagonal.
 
     Args:
       together: how many fields bear both labels; on the diagonal, how many bear the label at all.
+      caption, region: of the table, plain words.
+      said, own: what a cell says, off and on the diagonal.
     """
     names = [text(name) for name in names]
     head = "".join(f'<th scope="col"><span>{name}</span></th>' for name in names)
     rows = []
     for i, name in enumerate(names):
         total = int(together[i, i])
-        cells = "".join(_heat_cell(int(n), total, name, names[j], i == j) for j, n in enumerate(together[i]))
+        cells = "".join(
+            _heat_cell(int(n), total, (own if i == j else said), name, names[j], i == j)
+            for j, n in enumerate(together[i])
+        )
         rows.append(f'<tr><th scope="row">{name}</th>{cells}</tr>\n')
     return (
-        '<div class="wide" tabindex="0" role="region" aria-label="Label co-occurrence"><table class="heat">'
-        "<caption>Fields that bear the label of the row and that of the column</caption>"
+        f'<div class="wide" tabindex="0" role="region" aria-label="{region}"><table class="heat">'
+        f"<caption>{caption}</caption>"
         f"<thead><tr><td></td>{head}</tr></thead>\n<tbody>{''.join(rows)}</tbody></table></div>\n"
     )
 
 
-def _heat_cell(count: int, total: int, row: str, column: str, diagonal: bool) -> str:
+def _heat_cell(count: int, total: int, said: str, row: str, column: str, diagonal: bool) -> str:
+    share = count / total if total else 0.0
+    title = said.format(row=row, column=column, count=number(count), share=percent(share))
     if diagonal:
-        return f'<td class="own" title="{row}: {number(count)} in all">{_short(count) if count else ""}</td>'
+        return f'<td class="own" title="{title}">{_short(count) if count else ""}</td>'
     if not count:
         return "<td></td>"
-    share = count / total
     shade = max(1, round(_SHADES * share**0.5))  # the root, so that a tenth can still be told from nothing
-    title = f"{row} with {column}: {number(count)}, {percent(share)} of {row}"
     return f'<td class="h{shade}" title="{title}">{_short(count)}</td>'
 
 

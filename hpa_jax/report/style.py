@@ -34,6 +34,9 @@ font-size:.85em;font-weight:600}
 .cards div{background:var(--card);border-radius:8px;padding:.7rem .9rem}
 .cards dt{color:var(--soft);font-size:.85rem}
 .cards dd{margin:0;font-size:1.5rem;font-weight:650;line-height:1.3}
+.cards .two{grid-column:span 2}
+code{white-space:nowrap;font-size:.9em}
+.still{white-space:nowrap}
 .cards .sub{font-size:.82rem;font-weight:400;color:var(--soft)}
 .findings{margin:.3rem 0;padding:.7rem 1rem .7rem 2rem;background:var(--warnbg);border-radius:8px;
 border-left:4px solid var(--warn)}
@@ -59,6 +62,13 @@ rect.p0{fill:var(--p0)}rect.p1{fill:var(--p1)}rect.p2{fill:var(--p2)}
 .key{display:inline-block;white-space:nowrap;margin-right:.4rem}
 .key::before{content:"";display:inline-block;width:.75em;height:.75em;border-radius:2px;margin-right:.35em}
 .key.p0::before{background:var(--p0)}.key.p1::before{background:var(--p1)}.key.p2::before{background:var(--p2)}
+rect.p3{fill:var(--s3)}rect.p4{fill:var(--s4)}.key.p3::before{background:var(--s3)}.key.p4::before{background:var(--s4)}
+rect.pale{opacity:.4}rect.theirs{fill:none;stroke:var(--ink);stroke-width:1;vector-effect:non-scaling-stroke}
+.bars .span{stroke:var(--ink);stroke-width:1.2}
+.bars .chosen,.curve .chosen{stroke:var(--ink);stroke-width:1;stroke-dasharray:4 3;fill:none;
+vector-effect:non-scaling-stroke}
+.key.tick::before{width:.3em;border:1px solid var(--ink);border-radius:0;height:.9em;vertical-align:-.1em}
+.key.dashes::before{width:0;border-left:1px dashed var(--ink);border-radius:0;height:1em;vertical-align:-.15em}
 .key.line{margin-right:1.2rem}
 .key.line::before{width:2em;height:0;border-radius:0;vertical-align:.25em;border-top:2px solid}
 .key.s0::before{border-color:var(--p0)}.key.s1::before{border-color:var(--p1);border-top-style:dashed}
@@ -86,6 +96,27 @@ figcaption{font-size:.72rem;line-height:1.25;color:var(--soft);overflow-wrap:any
 .curve .line{fill:none;stroke-width:1.4}
 .line.s0{stroke:var(--p0)}.line.s1{stroke:var(--p1);stroke-dasharray:5 2}.line.s2{stroke:var(--p2);stroke-dasharray:2 2}
 .line.s3{stroke:var(--s3)}.line.s4{stroke:var(--s4);stroke-dasharray:6 3}
+.curve .even{stroke:var(--soft);stroke-width:1;stroke-dasharray:2 3;fill:none}
+circle.s0{fill:var(--p0)}circle.s1{fill:var(--p1)}circle.s2{fill:var(--p2)}circle.s3{fill:var(--s3)}
+circle.s4{fill:var(--s4)}
+.multiples{display:grid;grid-template-columns:repeat(auto-fill,minmax(10.5rem,1fr));gap:.8rem 1rem}
+.multiples .chart{display:flex;flex-direction:column;justify-content:flex-end}
+.multiples .chart figcaption{font-size:.8rem;line-height:1.25}
+.chart{break-inside:avoid}
+.wideset td,.wideset th{padding-right:.55rem}
+.wideset th:first-child{white-space:normal;min-width:9.5rem}
+.wideset td:nth-child(2),.wideset th:nth-child(2){text-align:right}
+.wideset td:nth-child(3),.wideset th:nth-child(3){width:18%;min-width:7rem}
+.wideset thead th,.study thead th{white-space:normal;min-width:4.2em}
+.study th:first-child{white-space:normal;min-width:15rem}
+.wideset td small,.study td small{display:block;line-height:1.2}
+.study th:first-child small{display:block}
+.study td:nth-child(2),.study th:nth-child(2){width:22%;min-width:8rem;padding-right:1.4rem}
+.cases{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,28rem),1fr));gap:.7rem 1rem}
+.cases img{width:100%;max-width:488px;height:auto}
+.cases figcaption{font-size:.78rem;margin-top:.2rem}
+.cases figcaption b{color:var(--ink)}
+.cases bdi{opacity:.8}
 .dot{display:inline-block;width:.75em;height:.75em;border-radius:50%;margin-right:.4em;border:1px solid var(--soft)}
 .dot.red{background:#d33}.dot.green{background:#2a2}.dot.blue{background:#36f}.dot.yellow{background:#ec0}
 .pairs{display:grid;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr));gap:1rem}

@@ -52,7 +52,7 @@ def look(image: np.ndarray) -> Look:
 
 def tile(image: np.ndarray) -> np.ndarray:
     """uint8 [HEIGHT, SIDE, 3] RGB of a field uint8 [H, W, 4]: false colours over the gray protein channel."""
-    small = stretched(_fitted(image, SIDE))
+    small = stretched(fitted(image, SIDE))
     gray = np.repeat(small[..., CHANNELS.index("green"), None], 3, axis=2)
     line = np.full((HEIGHT - 2 * SIDE, SIDE, 3), 128, np.uint8)
     return np.concatenate([false_colour(small), line, gray])
@@ -79,7 +79,7 @@ def data_uri(picture: np.ndarray) -> str:
     return "data:image/webp;base64," + base64.b64encode(encoded.tobytes()).decode()
 
 
-def _fitted(image: np.ndarray, side: int) -> np.ndarray:
+def fitted(image: np.ndarray, side: int) -> np.ndarray:
     """Scaled to the square with its proportions kept; what is left over is black."""
     height, width = image.shape[:2]
     scale = side / max(height, width)
