@@ -4,8 +4,9 @@ Source: project page of manthan2305/HPA-Image-Classification: macro F1 40.25 %, 
 3600 px, which no published field has; any size is set with --config.data.image_size.
 Assumed, since the page does not say: what lowres.py assumes.
 Expected: not measured here; this row needs an accelerator and the challenge's full-size data (--config=kaggle_full of
-the builder). The flatten head has 67 million parameters at 1024 px. Cost: four times lowres.py.
-Command: python -m hpa_jax.main --config=configs/highres.py --config.data.data_dir=DATA --workdir=RUN
+the builder, with --edge=1024). The flatten head has 67 million parameters at 1024 px. Cost: four times lowres.py.
+Command: python -m hpa_jax.main --config=configs/highres.py --config.data.data_dir=DATA --workdir=RUN \\
+  --config.model.pretrained=keras_densenet121
 Trial without a download: python -m tfds_builder.hpa --config=synthetic --size=1024 --fields=32 --data_dir=DATA, then
 the command above with --config.data.name=synthetic_1024 --config.data.batch_size=2 --config.train.steps=3
 """
@@ -16,5 +17,6 @@ from hpa_jax.config import Config
 
 def get_config() -> Config:
     config = lowres.get_config()
+    config.data.name = "kaggle_full_1024"
     config.data.image_size = 1024
     return config

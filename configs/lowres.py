@@ -3,10 +3,12 @@
 Source: project page of manthan2305/HPA-Image-Classification: macro F1 39.87 %, on its own split.
 Assumed, since the page does not say: 30 epochs, batch 32 (the study's was 4, on one GPU: too few for batch norm over a
 TPU slice), crops of 80 to 100 % of the side, turns by up to 30 degrees; the third of its channel mixes (the others:
---config.data.mix=seed_i or seed_ii), which labels are rare, and how often their fields are repeated. ImageNet weights
-are not loaded.
+--config.data.mix=seed_i or seed_ii), which labels are rare, how often their fields are repeated, and that the
+backbone's rate is the head's.
 Expected: not measured here; this row needs an accelerator and the challenge's data. Cost: 92 GFLOP an image and step.
-Command: python -m hpa_jax.main --config=configs/lowres.py --config.data.data_dir=DATA --workdir=RUN
+The study starts from ImageNet's weights, as the command does; leave its second line out to start from random ones.
+Command: python -m hpa_jax.main --config=configs/lowres.py --config.data.data_dir=DATA --workdir=RUN \\
+  --config.model.pretrained=keras_densenet121
 """
 
 from hpa_jax.config import Augment, Config, Data, Model, Optim, Train

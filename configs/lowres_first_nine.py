@@ -2,7 +2,8 @@
 
 Source: project page of manthan2305/HPA-Image-Classification: macro F1 60.12 %, on its own split.
 Expected: not measured here; this row needs an accelerator and the challenge's data.
-Command: python -m hpa_jax.main --config=configs/lowres_first_nine.py --config.data.data_dir=DATA --workdir=RUN
+Command: python -m hpa_jax.main --config=configs/lowres_first_nine.py --config.data.data_dir=DATA --workdir=RUN \\
+  --config.model.pretrained=keras_densenet121
 """
 
 from configs import lowres

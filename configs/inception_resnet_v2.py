@@ -1,0 +1,19 @@
+"""The seed study's Inception-ResNet-v2: lowres.py with that net, whose ImageNet weights want values from -1 to 1.
+
+Source: project page of manthan2305/HPA-Image-Classification: macro F1 33.54 %, on its own split.
+Assumed, since the page does not say: what lowres.py assumes, and that the inputs were scaled as the weights want.
+Expected: not measured here; this row needs an accelerator and the challenge's data. The study starts from ImageNet's
+weights, as the command does; leave its second line out to start from random ones.
+Command: python -m hpa_jax.main --config=configs/inception_resnet_v2.py --config.data.data_dir=DATA --workdir=RUN \\
+  --config.model.pretrained=keras_inception_resnet_v2
+"""
+
+from configs import lowres
+from hpa_jax.config import Config
+
+
+def get_config() -> Config:
+    config = lowres.get_config()
+    config.model.name = "inception_resnet_v2"
+    config.data.shown_mean = config.data.shown_std = (0.5, 0.5, 0.5)
+    return config
