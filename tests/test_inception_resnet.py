@@ -9,7 +9,7 @@ from keras_parity import assert_equal, assert_same_variables, keras_net
 def test_equals_keras(channels, size):
     theirs = keras_net(keras.applications.InceptionResNetV2, channels, size, seed=2)
     # Four images at 107 px are 16 places of the last map: few for a variance, and its error is passed on by 245 layers.
-    assert_equal("inception_resnet_v2", theirs, channels, size, batch=2, training_batch=8, gradient_within=3e-2)
+    assert_equal("inception_resnet_v2", theirs, channels, size, training_batch=8)
 
 
 def test_has_the_variables_of_keras():

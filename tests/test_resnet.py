@@ -11,7 +11,7 @@ from hpa_jax.models import build_model, init_variables
 @pytest.mark.parametrize("channels, size", [(4, 64), pytest.param(3, 97, marks=pytest.mark.slow)])
 def test_equals_keras(channels, size):
     theirs = keras_net(keras.applications.ResNet50, channels, size, seed=size)
-    assert_equal("resnet50", theirs, channels, size, training_batch=16, gradient_within=3e-2)
+    assert_equal("resnet50", theirs, channels, size, training_batch=16)
 
 
 def test_the_stride_is_where_keras_has_it():
