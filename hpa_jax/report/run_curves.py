@@ -89,7 +89,10 @@ def thresholds_section(run: Run) -> str:
         row, name = run.figures["per_label"][i], run.labels()[i]
         if not row["support"]:
             continue
-        lines = [Line(what, grid[::_STEP], curves[key][i, ::_STEP], s) for s, (what, key) in enumerate(names)]
+        # Above the highest score nothing is predicted, and there is no precision to draw.
+        shown = {key: curve[i] for key, curve in curves.items()}
+        shown["precision"] = np.where(grid < run.table.scores[:, i].max(), shown["precision"], np.nan)
+        lines = [Line(what, grid[::_STEP], shown[key][::_STEP], s) for s, (what, key) in enumerate(names)]
         chosen = float(run.table.thresholds[i])
         best = int(curves["f1"][i].argmax())
         title = f"{name}: over thresholds; best F1 {curves['f1'][i, best]:.3f} at {grid[best]:.3f}, chosen {chosen:.3f}"

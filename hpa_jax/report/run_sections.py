@@ -26,6 +26,7 @@ CURVES = (
 # Fields that say how a run is looked at, or where it lies, and not what it is.
 _OF_HERE = ("evaluate.", "export.", "report.", "data.data_dir", "data.threads", "data.eval_split")
 _NAMED = 8  # labels named in a line
+_SPENT = 0.05  # of the highest rate: below it there is nothing left to learn with
 _LATE = 0.9  # a best checkpoint after this share of the steps: the run may not have been long enough
 
 
@@ -143,7 +144,9 @@ def findings(runs: Sequence[Run]) -> list[tuple[str, str]]:
     if never:
         out.append((f"<b>{plural(len(never), 'label')} never found:</b> {_names(never)}.", "labels"))
     steps = [line["step"] for line in run.lines]
-    if steps and run.table.checkpoint > _LATE * max(steps):
+    rates = [line["lr"] for line in run.lines if "lr" in line]
+    ran_out = bool(rates) and rates[-1] < _SPENT * max(rates)  # the best figure is then at the end
+    if steps and run.table.checkpoint > _LATE * max(steps) and not ran_out:
         out.append(
             (
                 "<b>The best checkpoint is among the last:</b> the run may have been too short "
