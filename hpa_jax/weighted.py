@@ -8,6 +8,8 @@ a (field, label) pair.
 Unusual here:
 - at equal weights the figures are those of metrics.py, ranking.py and calibration.py, and at whole numbers those of the
   arrays with each field repeated so often: no binning, no approximation;
+- a label that some field bears, but none of those that a replicate drew, is undefined there, and the replicate's macro
+  figures are means without it: it would count as 0, and the interval of a macro F1 of few fields lie below the figure;
 - negatives that score below every positive are left out of the product: they are the total less the rest;
 - counts are float32 where that is exact (sums below 2**24), which halves the time, and float64 where it is not.
 """
@@ -45,6 +47,7 @@ class Problem:
     fields: int
     labels: int
     counts: sparse.csr_matrix  # [1 + L + sets * (2 L + 1), groups]: fields; borne; then of each set tp, given, field F1
+    borne: np.ndarray  # bool [L], labels that some field bears
     sets: tuple[str, ...]
     rankings: tuple[Ranking, ...]  # of each label, then of all pairs; none without scores
     gaps: sparse.csr_matrix | None  # [L * bins, groups]: sum of score - target
@@ -92,6 +95,7 @@ def prepare(
     return Problem(
         fields=fields,
         labels=labels,
+        borne=borne.any(0),
         counts=(by_group @ table).T.tocsr(),
         sets=tuple(decisions),
         rankings=tuple(rankings),
@@ -156,15 +160,17 @@ def _block(problem: Problem, weights: np.ndarray) -> tuple[dict, dict]:
     over_all, by_label, labels = {}, {}, problem.labels
     sums = problem.counts @ weights
     fields, borne, rest = sums[0], sums[1 : 1 + labels], sums[1 + labels :]
+    missed = problem.borne[:, None] & (borne == 0)
     for name in problem.sets:
         tp, given, fields_f1, rest = rest[:labels], rest[labels : 2 * labels], rest[2 * labels], rest[2 * labels + 1 :]
-        over_all |= {f"{k}{name}": v for k, v in _decided(tp, given, borne, fields).items()}
+        over_all |= {f"{k}{name}": v for k, v in _decided(tp, given, borne, fields, missed).items()}
         over_all[f"samples_f1{name}"] = fields_f1 / fields
-        by_label |= {
+        own = {
             f"precision{name}": metrics.ratio(tp, given),
             f"recall{name}": metrics.ratio(tp, borne),
             f"f1{name}": metrics.ratio(2 * tp, given + borne),
         }
+        by_label |= {k: np.where(missed, np.nan, v) for k, v in own.items()}
     if problem.gaps is None:
         return over_all, by_label
     gaps = (problem.gaps @ weights).reshape(labels, calibration.BINS, -1)
@@ -180,15 +186,21 @@ def _block(problem: Problem, weights: np.ndarray) -> tuple[dict, dict]:
     return over_all, by_label
 
 
-def _decided(tp, given, borne, fields) -> dict:
+def _decided(tp, given, borne, fields, missed) -> dict:
     f1, present = metrics.ratio(2 * tp, given + borne), borne > 0
+    bearing = (present | missed).sum(0)  # labels that the sample bears
+    scale = len(tp) * metrics.ratio(present.sum(0), bearing)
+
+    def macro(values: np.ndarray) -> np.ndarray:
+        return metrics.ratio(np.where(missed, 0, values).sum(0), scale)
+
     pooled_tp, pooled_given, pooled_borne = tp.sum(0), given.sum(0), borne.sum(0)
     wrong = pooled_given + pooled_borne - 2 * pooled_tp
     return {
-        "macro_f1": f1.mean(0),
+        "macro_f1": macro(f1),
         "micro_f1": metrics.ratio(2 * pooled_tp, pooled_given + pooled_borne),
-        "macro_precision": metrics.ratio(tp, given).mean(0),
-        "macro_recall": metrics.ratio(tp, borne).mean(0),
+        "macro_precision": macro(metrics.ratio(tp, given)),
+        "macro_recall": macro(metrics.ratio(tp, borne)),
         "micro_precision": metrics.ratio(pooled_tp, pooled_given),
         "micro_recall": metrics.ratio(pooled_tp, pooled_borne),
         "accuracy": 1 - wrong / (fields * len(tp)),

@@ -41,6 +41,11 @@ def test_figures_under_weights_are_those_of_repeated_fields(dtype):
     for r in range(weights.shape[1]):
         rows = np.repeat(np.arange(150), weights[group, r].astype(int))
         expected = figures_of(scores[rows], targets[rows], decisions[rows])
+        missed = targets.any(0) & ~targets[rows].any(0)
+        if missed.any():  # column 5, one group alone; the labels that it lacks are left out
+            for name in ("f1", "precision", "recall"):
+                expected[1][name] = np.where(missed, np.nan, expected[1][name])
+                expected[0][f"macro_{name}"] = np.nansum(expected[1][name]) / 6 * 5 / (5 - missed.sum())
         for found, wanted in ((over_all, expected[0]), (by_label, expected[1])):
             assert found.keys() == wanted.keys()
             for name, value in wanted.items():
@@ -53,7 +58,7 @@ def test_a_replicate_equals_scikit_learn():
     found, by_label = bootstrap.replicate(problem, replicates=3, seed=5)
     weights = bootstrap.draws(200, range(3), seed=5)
     rows = np.repeat(np.arange(200), weights[:, 2])
-    assert len(rows) == 200
+    assert len(rows) == 200 and (targets[rows].any(0) == targets.any(0)).all()
     macro = f1_score(targets[rows], scores[rows] > 0.5, average="macro", zero_division=0)
     samples = f1_score(targets[rows], scores[rows] > 0.5, average="samples", zero_division=0)
     assert found["macro_f1"][2] == pytest.approx(macro, abs=1e-12)
@@ -61,6 +66,36 @@ def test_a_replicate_equals_scikit_learn():
     assert by_label["auc"][5, 2] == pytest.approx(roc_auc_score(targets[rows, 5], scores[rows, 5]), abs=1e-12)
     micro = average_precision_score(targets[rows].ravel(), scores[rows].ravel())
     assert found["micro_average_precision"][2] == pytest.approx(micro, abs=1e-12)
+
+
+def test_a_label_that_a_replicate_lacks_is_left_out_of_its_means():
+    """By heart: the figures are as high as they can be, and no draw of fields could make them less."""
+    targets = np.zeros((60, 5), np.uint8)
+    targets[:40, 0], targets[:2, 1], targets[2, 2], targets[10:30, 3] = 1, 1, 1, 1
+    decisions = targets > 0
+    over_all, by_label = bootstrap.intervals(targets, decisions={"": decisions})
+    for name in ("macro_f1", "macro_precision", "macro_recall"):  # the fifth label is borne by no field at all
+        np.testing.assert_allclose(over_all[name], 4 / 5, rtol=1e-12, err_msg=name)
+    for name in ("f1", "precision", "recall"):
+        np.testing.assert_array_equal(by_label[name], np.repeat([[1], [1], [1], [1], [0]], 2, axis=1))
+
+
+def test_a_replicate_that_lacks_labels_is_scikit_learns_mean_over_the_others():
+    rng = np.random.default_rng(0)
+    targets = (rng.random((60, 6)) < [0.4, 0.02, 0.02, 0.3, 0.02, 0]).astype(np.uint8)
+    decisions = rng.random(targets.shape) < 0.3
+    borne = targets.any(0)
+    problem = weighted.prepare(targets, decisions={"": decisions}, group=np.arange(60), groups=60)
+    found, by_label = bootstrap.replicate(problem, replicates=20)
+    lacking = 0
+    for r, weights in enumerate(bootstrap.draws(60, range(20)).T):
+        rows = np.repeat(np.arange(60), weights)
+        here = targets[rows].any(0)
+        each = f1_score(targets[rows], decisions[rows], average=None, zero_division=0)
+        assert found["macro_f1"][r] == pytest.approx(each[here].mean() * borne.mean(), abs=1e-12)
+        np.testing.assert_allclose(by_label["f1"][:, r], np.where(borne & ~here, np.nan, each))
+        lacking += (borne & ~here).any()
+    assert 5 < lacking < 20
 
 
 @pytest.mark.parametrize("rows", [0, 1, 31, 32, 33, 1000])
