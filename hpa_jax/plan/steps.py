@@ -1,0 +1,78 @@
+"""The real training and evaluation steps of a configuration, with arrays that have shapes and places but no numbers."""
+
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from hpa_jax import assembly, metrics
+from hpa_jax.config import Config
+from hpa_jax.labels import CHANNELS
+from hpa_jax.mesh import by_field, make_mesh, replicated, space_for
+from hpa_jax.models import split_multiple
+from hpa_jax.state import shown_variables
+from hpa_jax.validation import make_count_step
+
+STEPS = 10_000
+"""Length of the run that the schedule is made for; the program does not depend on it."""
+
+
+class Step(NamedTuple):
+    """A jitted function and what it is called with.
+
+    Attributes:
+      name: "training" or "evaluation".
+      function: jitted.
+      arguments: pytrees of `jax.ShapeDtypeStruct` with shardings.
+      state_bytes: of what is donated.
+    """
+
+    name: str
+    function: jax.stages.Wrapped
+    arguments: tuple
+    state_bytes: int
+
+
+def mesh_of(config: Config, devices: list) -> Mesh:
+    """The mesh that a run of this configuration makes of such devices.
+
+    Raises:
+      InputError: they cannot share its batches, or its images.
+    """
+    data, multiple = config.data, split_multiple(config.model.name)
+    return make_mesh(devices, space_for(data.batch_size, data.image_size, multiple, devices, config.devices.space))
+
+
+def training_step(config: Config, mesh: Mesh) -> Step:
+    """As train.py compiles it."""
+    state, optimizer = assembly.abstract_state(config, mesh, STEPS)
+    size, labels = config.data.image_size, len(config.label_ids())
+    # In place of a dataset, fields that bear one label each: which labels are rare does not change the program.
+    fields = SimpleNamespace(image_shape=(size, size, len(CHANNELS)), targets=lambda: np.eye(labels, dtype=np.uint8))
+    step = assembly.make_step(config, optimizer, fields, mesh)
+    jitted = jax.jit(step, donate_argnums=0, out_shardings=(replicated(mesh), replicated(mesh)))
+    return Step("training", jitted, (state, assembly.abstract_batch(config, fields, mesh)), _bytes(state))
+
+
+def evaluation_step(config: Config, mesh: Mesh) -> Step:
+    """As validation.py compiles it."""
+    state, _ = assembly.abstract_state(config, mesh, STEPS)
+    labels, fields, size = len(config.label_ids()), config.data.batch_size, config.data.image_size
+    by_label = (labels, metrics.BINS + 2)
+    shapes = (metrics.ScoreCounts(by_label, by_label), (labels + 1, 2 * labels + 1))
+    whole, cut = replicated(mesh), by_field(mesh)
+    is_shape = lambda leaf: type(leaf) is tuple and all(type(n) is int for n in leaf)  # noqa: E731
+    counts = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s, np.int32, sharding=whole), shapes, is_leaf=is_shape)
+    arrays = {
+        "image": ((size, size, len(CHANNELS)), np.uint8),
+        "targets": ((labels,), np.uint8),
+        "mask": ((), np.bool_),
+    }
+    batch = {n: jax.ShapeDtypeStruct((fields, *s), dtype, sharding=cut) for n, (s, dtype) in arrays.items()}
+    return Step("evaluation", make_count_step(config, mesh), (counts, shown_variables(state), batch), _bytes(counts))
+
+
+def _bytes(tree) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
