@@ -9,13 +9,15 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from hpa_jax.errors import InputError
 from hpa_jax.models.all_cnn import AllCNN
-from hpa_jax.models.densenet import DEPTHS, DenseNet
+from hpa_jax.models.densenet import BLOCKS, DEPTHS, DenseNet
 from hpa_jax.models.heads import HEADS, SEED_CHANNELS, SEED_LIMIT
 from hpa_jax.models.inception_resnet import InceptionResNet
 from hpa_jax.models.resnet import ResNet
+from hpa_jax.models.tiles import tiled_features
 
 BACKBONES = {
     "all_cnn": AllCNN,
@@ -39,6 +41,9 @@ class Classifier(nn.Module):
       dropout: share of the head's inputs that training drops; All-CNN drops within, too (all_cnn.py).
       momentum: share of the old running statistics that a training step keeps.
       dtype: of the arithmetic; parameters, statistics and logits are float32.
+      block: how a DenseNet's blocks are computed in training.
+      mesh: over which its images are then cut.
+      tile: px a side of the tiles that the backbone sees one after the other (tiles.py); 0: whole images.
     """
 
     backbone: str = "densenet121"
@@ -47,10 +52,14 @@ class Classifier(nn.Module):
     dropout: float = 0.5
     momentum: float = 0.9
     dtype: jnp.dtype = jnp.float32
+    block: str = "plain"
+    mesh: Mesh | None = None
+    tile: int = 0
 
     def setup(self):
         shared = {"dropout": self.dropout, "momentum": self.momentum, "dtype": self.dtype}
-        self._backbone = BACKBONES[self.backbone](**shared, name="backbone")
+        how = {} if self.block == "plain" else {"block": self.block, "mesh": self.mesh}
+        self._backbone = BACKBONES[self.backbone](**shared, **how, name="backbone")
         self._head = HEADS[self.head](self.labels, **shared, name="head")
 
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
@@ -58,7 +67,9 @@ class Classifier(nn.Module):
         return self.classify(self.features(images, train=train), train=train)
 
     def features(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """`float [B, H, W, C]` to the backbone's last map, `dtype [B, h, w, F]`."""
+        """`float [B, H, W, C]` to the backbone's last map, `dtype [B, h, w, F]`; of tiles, `float32`, a place each."""
+        if self.tile:
+            return tiled_features(self._backbone, images.astype(self.dtype), self.tile, train=train)
         return self._backbone(images.astype(self.dtype), train=train)
 
     def classify(self, features: jax.Array, *, train: bool) -> jax.Array:
@@ -67,9 +78,18 @@ class Classifier(nn.Module):
 
 
 def build_model(
-    name: str, *, head: str, labels: int, dropout: float = 0.5, momentum: float = 0.9, dtype: str = "float32"
+    name: str,
+    *,
+    head: str,
+    labels: int,
+    dropout: float = 0.5,
+    momentum: float = 0.9,
+    dtype: str = "float32",
+    block: str = "plain",
+    mesh: Mesh | None = None,
+    tile: int = 0,
 ) -> Classifier:
-    """A net by its name.
+    """A net by its name; `mesh` is that of a training step whose images are cut.
 
     Raises:
       InputError: a name that is not in its table, where the error lists what is; or a head of another net.
@@ -78,6 +98,7 @@ def build_model(
         ("model.name", name, BACKBONES),
         ("model.head", head, HEADS),
         ("model.dtype", dtype, ("float32", "bfloat16")),
+        ("model.block", block, BLOCKS),
     ):
         if value not in known:
             raise InputError(f"config.{what}={value!r} is unknown; choose one of {', '.join(known)}")
@@ -86,7 +107,19 @@ def build_model(
         raise InputError(
             f"config.model.head={head!r} goes with that net alone; config.model.name={name!r} takes {others}"
         )
-    return Classifier(name, head, labels, dropout, momentum, jnp.dtype(dtype))
+    if tile and head != "attention":
+        raise InputError(f"config.model.tile={tile} goes with config.model.head='attention', not {head!r}")
+    if block != "plain" and not hasattr(BACKBONES[name](), "block"):
+        raise InputError(f"config.model.block={block!r} is a DenseNet's; config.model.name={name!r} takes plain alone")
+    return Classifier(name, head, labels, dropout, momentum, jnp.dtype(dtype), block, mesh, tile)
+
+
+def split_multiple(name: str) -> int:
+    """By what a net divides a height that all its maps divide evenly: what cutting images over devices asks (mesh.py).
+
+    0 for nets that have no such height: they shrink images without padding them.
+    """
+    return getattr(BACKBONES[name](), "SPLIT_MULTIPLE", 0) if name in BACKBONES else 0
 
 
 def check_size(model: Classifier, image_shape: tuple[int, int, int]) -> None:
@@ -104,6 +137,13 @@ def check_size(model: Classifier, image_shape: tuple[int, int, int]) -> None:
         raise InputError(
             f"config.model.name={model.backbone!r} takes images of at least {net.LEAST_SIDE} px a side, not {height} x "
             f"{width}; set config.data.image_size"
+        )
+    tile = model.tile
+    if tile and (height % tile or width % tile or tile < net.LEAST_SIDE):
+        near = max(1, round(height / tile)) * tile
+        raise InputError(
+            f"config.model.tile={tile} does not cut images of {height} x {width} px into tiles of {net.LEAST_SIDE} px "
+            f"or more; choose a size that divides the side, or config.data.image_size={near}"
         )
     values = SEED_CHANNELS * net.map_side(height) * net.map_side(width)
     if model.head == "seed" and values > SEED_LIMIT:

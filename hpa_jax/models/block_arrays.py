@@ -1,0 +1,109 @@
+"""The products of a dense layer as arrays of XLA, channels last: fused_block.py on CPUs, GPUs and split images.
+
+The same functions as in block_kernels.py, with the same arguments.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+
+def _sums(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Sums of each channel of `[B, H, W, c]`: float32 `[c, 2]`."""
+    return jnp.stack([jnp.sum(a, (0, 1, 2)), jnp.sum(b, (0, 1, 2))], axis=1)
+
+
+def _squares(x: jax.Array) -> jax.Array:
+    wide = x.astype(jnp.float32)
+    return _sums(wide, jnp.square(wide))
+
+
+def _halved(x: jax.Array) -> jax.Array:
+    """Means of 2x2 pixels, `[B, H, W, C]` to `[B, H / 2, W / 2, C]`; an odd row or column is left out."""
+    fields, height, width, channels = x.shape
+    x = x[:, : height // 2 * 2, : width // 2 * 2].reshape(fields, height // 2, 2, width // 2, 2, channels)
+    return jnp.mean(x.astype(jnp.float32), axis=(2, 4)).astype(x.dtype)
+
+
+def _conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return lax.conv_general_dilated(x, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def _conv_backward(x: jax.Array, kernel: jax.Array, gy: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Gradients of `_conv`: of x in its own dtype, of the kernel in float32."""
+    gx = _conv(gy, jnp.swapaxes(kernel[::-1, ::-1], 2, 3))
+    dimensions, pads = ("CHWN", "IHWO", "HWNC"), ((1, 1), (1, 1))
+    # x with the batch as its channels, gy as the kernel: what is left are the nine taps.
+    gk = lax.conv_general_dilated(x, gy, (1, 1), pads, dimension_numbers=dimensions, preferred_element_type=jnp.float32)
+    return gx, gk
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Stateless; see the module."""
+
+    def halves(self):
+        return True
+
+    def begin(self, x, total):
+        return x if total == x.shape[-1] else jnp.pad(x, ((0, 0),) * 3 + ((0, total - x.shape[-1]),))
+
+    def end(self, buffer):
+        return buffer
+
+    def channels_of(self, buffer):
+        return buffer.shape[-1]
+
+    def product(self, buffer, factor, shift, kernel):
+        x = buffer[..., : kernel.shape[0]]
+        a = jnp.maximum(x.astype(jnp.float32) * factor + shift, 0).astype(x.dtype)
+        h = jnp.dot(a, kernel.astype(x.dtype))
+        return h, _squares(h)
+
+    def window(self, h, factor, shift, kernel, buffer, channels):
+        a = jnp.maximum(h.astype(jnp.float32) * factor + shift, 0).astype(h.dtype)
+        y = _conv(a, kernel.astype(h.dtype))
+        return lax.dynamic_update_slice_in_dim(buffer, y, channels, axis=3), _squares(y)
+
+    def window_backward(self, gbuffer, buffer, q, r, h, factor, shift, kernel, channels):
+        last = channels + kernel.shape[3]
+        gy, y = (lax.slice_in_dim(b, channels, last, axis=3).astype(jnp.float32) for b in (gbuffer, buffer))
+        gy = (gy + q * y + r).astype(h.dtype)
+        wide = h.astype(jnp.float32)
+        out = wide * factor + shift
+        ga, gk = _conv_backward(jnp.maximum(out, 0).astype(h.dtype), kernel.astype(h.dtype), gy)
+        gz = jnp.where(out > 0, ga, 0)
+        made = gz.astype(jnp.float32)
+        return gz, gk, _sums(made, made * wide)
+
+    def product_backward(self, buffer, gbuffer, gz, h, factor, shift, kernel, coefficients):
+        channels, (p, q, r) = kernel.shape[0], coefficients.T
+        gh = (gz.astype(jnp.float32) * p + h.astype(jnp.float32) * q + r).astype(h.dtype)
+        wide = buffer[..., :channels].astype(jnp.float32)
+        out = wide * factor + shift
+        a = jnp.maximum(out, 0).astype(h.dtype)
+        over_pixels = (((0, 1, 2), (0, 1, 2)), ((), ()))
+        gk = lax.dot_general(a, gh, over_pixels, preferred_element_type=jnp.float32)
+        ga = jnp.where(out > 0, jnp.dot(gh, kernel.astype(h.dtype).T, preferred_element_type=jnp.float32), 0)
+        part = gbuffer[..., :channels].astype(jnp.float32) + ga * factor
+        gbuffer = lax.dynamic_update_slice_in_dim(gbuffer, part.astype(gbuffer.dtype), 0, axis=3)
+        return gbuffer, gk, _sums(ga, ga * wide)
+
+    def transition(self, buffer, factor, shift, kernel, total):
+        a = jnp.maximum(buffer.astype(jnp.float32) * factor + shift, 0).astype(buffer.dtype)
+        y = jnp.dot(_halved(a), kernel.astype(a.dtype))
+        return self.begin(y, total), _squares(y)
+
+    def transition_backward(self, buffer, gbuffer, next_buffer, q, r, factor, shift, kernel):
+        made = kernel.shape[1]
+        gy = (gbuffer[..., :made].astype(jnp.float32) + q * next_buffer[..., :made] + r).astype(buffer.dtype)
+        wide = buffer.astype(jnp.float32)
+        out = wide * factor + shift
+        mean, widened = jax.vjp(_halved, jnp.maximum(out, 0).astype(buffer.dtype))
+        over_pixels = (((0, 1, 2), (0, 1, 2)), ((), ()))
+        gk = lax.dot_general(mean, gy, over_pixels, preferred_element_type=jnp.float32)
+        (ga,) = widened(jnp.dot(gy, kernel.astype(gy.dtype).T))
+        ga = jnp.where(out > 0, ga.astype(jnp.float32), 0)
+        return (ga * factor).astype(buffer.dtype), gk, _sums(ga, ga * wide)
