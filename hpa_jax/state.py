@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import optax
 from flax import struct
+from jax.extend.core import Literal
 
 from hpa_jax.averaging import Average, start_average
 from hpa_jax.plateau import Progress, start_progress
@@ -52,12 +53,27 @@ def new_state(
         step=np.zeros((), np.int32),
         params=variables["params"],
         batch_stats=variables["batch_stats"],
-        # Jitted: eagerly, Optax would compile one small program for each of several hundred shapes.
-        opt_state=jax.jit(optimizer.init)(variables["params"]),
+        opt_state=_begun(optimizer, variables["params"]),
         failed_at=np.full((), HEALTHY, np.int32),
         average=start_average(variables) if average else None,
         progress=start_progress() if progress else None,
     )
+
+
+def _begun(optimizer: optax.GradientTransformation, params: dict) -> optax.OptState:
+    """`optimizer.init(params)`. Optax's states begin as constants, for which nothing need be compiled."""
+    program, shapes = jax.make_jaxpr(optimizer.init, return_shape=True)(params)
+    values = {}
+    for equation in program.eqns:
+        if equation.primitive.name == "broadcast_in_dim" and isinstance(equation.invars[0], Literal):
+            (out,) = equation.outvars
+            values[out] = np.full(out.aval.shape, equation.invars[0].val, out.aval.dtype)
+    outs = program.jaxpr.outvars
+    if not all(isinstance(out, Literal) or out in values for out in outs):
+        # Not constants. Jitted: eagerly, it would compile one small program for each of several hundred shapes.
+        return jax.jit(optimizer.init)(params)
+    leaves = [np.asarray(out.val, out.aval.dtype) if isinstance(out, Literal) else values[out] for out in outs]
+    return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
 
 
 def shown_variables(state: TrainState) -> dict:

@@ -8,6 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from hpa_jax.models.layers import Conv, Dense
+
 LAYERS = ((96, 3, 1), (96, 3, 1), (96, 3, 2), (192, 3, 1), (192, 3, 1), (192, 3, 2), (192, 3, 1), (192, 1, 1))
 """Feature maps, side of the kernel, stride. The last 3x3 is not padded, which is how 32 px end in the paper's 6 x 6."""
 UNPADDED = 7
@@ -42,10 +44,10 @@ class AllCNN(nn.Module):
         for number, (maps, side, stride) in enumerate(LAYERS, start=1):
             name = f"conv{number}"
             if side == 1:
-                x = nn.Dense(maps, dtype=self.dtype, name=name)(x)
+                x = Dense(maps, dtype=self.dtype, name=name)(x)
             else:
                 padding = 0 if number == UNPADDED else 1
-                x = nn.Conv(maps, (3, 3), strides=stride, padding=padding, dtype=self.dtype, name=name)(x)
+                x = Conv(maps, (3, 3), strides=stride, padding=padding, dtype=self.dtype, name=name)(x)
             x = nn.relu(x)
             if stride == 2:
                 x = nn.Dropout(self.dropout)(x, deterministic=not train)

@@ -11,7 +11,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from hpa_jax.models.layers import Conv, Dense
 from hpa_jax.models.norm import BatchNorm
+from hpa_jax.models.pooling import max_pool
 
 # Branches side by side, each a chain of convolutions: feature maps, and side or (height, width) of the kernel.
 MIXED_5B = (((96, 1),), ((48, 1), (64, 5)), ((64, 1), (96, 3), (96, 3)))
@@ -38,13 +40,11 @@ class ConvNorm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         if self.kernel == 1:
-            x = nn.Dense(self.maps, use_bias=False, dtype=self.dtype, name="conv")(x)
+            x = Dense(self.maps, use_bias=False, dtype=self.dtype, name="conv")(x)
         else:
             kernel = self.kernel if isinstance(self.kernel, tuple) else (self.kernel, self.kernel)
             padding = [(side // 2, side // 2) if self.padded else (0, 0) for side in kernel]
-            x = nn.Conv(self.maps, kernel, self.stride, padding=padding, use_bias=False, dtype=self.dtype, name="conv")(
-                x
-            )
+            x = Conv(self.maps, kernel, self.stride, padding=padding, use_bias=False, dtype=self.dtype, name="conv")(x)
         return nn.relu(self.norm(name="norm")(x, train=train))
 
 
@@ -85,7 +85,7 @@ class Reduction(Branches):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        return jnp.concatenate([*self.all(x, train=train), nn.max_pool(x, (3, 3), strides=(2, 2))], axis=-1)
+        return jnp.concatenate([*self.all(x, train=train), max_pool(x)], axis=-1)
 
 
 class Residual(Branches):
@@ -97,7 +97,7 @@ class Residual(Branches):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         mixed = jnp.concatenate(self.all(x, train=train), axis=-1)
-        x = x + self.share * nn.Dense(x.shape[-1], dtype=self.dtype, name="up")(mixed)
+        x = x + self.share * Dense(x.shape[-1], dtype=self.dtype, name="up")(mixed)
         return nn.relu(x) if self.rectified else x
 
 
@@ -132,10 +132,10 @@ class InceptionResNet(nn.Module):
         x = ConvNorm(32, 3, *parts, 2, False, name="stem1")(x, train=train)
         x = ConvNorm(32, 3, *parts, 1, False, name="stem2")(x, train=train)
         x = ConvNorm(64, 3, *parts, name="stem3")(x, train=train)
-        x = nn.max_pool(x, (3, 3), strides=(2, 2))
+        x = max_pool(x)
         x = ConvNorm(80, 1, *parts, name="stem4")(x, train=train)
         x = ConvNorm(192, 3, *parts, 1, False, name="stem5")(x, train=train)
-        x = nn.max_pool(x, (3, 3), strides=(2, 2))
+        x = max_pool(x)
 
         x = Mixed5b(MIXED_5B, *parts, name="mixed_5b")(x, train=train)
         for n in range(1, self.depths[0] + 1):

@@ -3,16 +3,22 @@
 Unusual: a DenseNet normalises each feature map again in every later layer of its block, each time with other scales but
 with the same batch moments. `batch_moments` is therefore a function of its own, called once a map, and `BatchNorm`
 takes the result. Under a batch sharded over a mesh the moments are global (XLA inserts the all-reduce): in effect
-SyncBN.
+SyncBN. The arithmetic is in jitted functions: of norms with the same shapes, of which a dense block has many, JAX
+traces, differentiates and lowers the first one only. The compiler sees them in line.
 """
+
+from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from hpa_jax.models.layers import parameter
+
 Moments = tuple[jax.Array, jax.Array]
 
 
+@jax.jit
 def batch_moments(x: jax.Array) -> Moments:
     """Mean and biased variance of each channel over all other axes.
 
@@ -52,16 +58,27 @@ class BatchNorm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, moments: Moments | None = None) -> jax.Array:
         channels = (x.shape[-1],)
-        scale = self.param("scale", nn.initializers.ones, channels) if self.scaled else 1
-        bias = self.param("bias", nn.initializers.zeros, channels)
+        scale = parameter(self, "scale", nn.initializers.ones, channels) if self.scaled else None
+        bias = parameter(self, "bias", nn.initializers.zeros, channels)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
         running_var = self.variable("batch_stats", "var", jnp.ones, channels)
         if train:
             mean, var = batch_moments(x) if moments is None else moments
             if not self.is_initializing():
-                running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
-                running_var.value = self.momentum * running_var.value + (1 - self.momentum) * var
+                running_mean.value = _moved(running_mean.value, mean, self.momentum)
+                running_var.value = _moved(running_var.value, var, self.momentum)
         else:
             mean, var = running_mean.value, running_var.value
-        factor = scale * jax.lax.rsqrt(var + self.epsilon)
-        return (x.astype(jnp.float32) * factor + (bias - mean * factor)).astype(self.dtype)
+        return _normalised(x, mean, var, scale, bias, self.epsilon, self.dtype)
+
+
+@partial(jax.jit, static_argnums=2)
+def _moved(old: jax.Array, new: jax.Array, kept: float) -> jax.Array:
+    return kept * old + (1 - kept) * new
+
+
+@partial(jax.jit, static_argnums=(5, 6))
+def _normalised(x, mean, var, scale, bias, epsilon: float, dtype) -> jax.Array:
+    factor = jax.lax.rsqrt(var + epsilon)
+    factor = factor if scale is None else scale * factor
+    return (x.astype(jnp.float32) * factor + (bias - mean * factor)).astype(dtype)

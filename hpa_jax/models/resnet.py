@@ -11,7 +11,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from hpa_jax.models.layers import Conv, Dense
 from hpa_jax.models.norm import BatchNorm
+from hpa_jax.models.pooling import max_pool
 
 DEPTHS = (3, 4, 6, 3)
 """Bottleneck blocks in each of the four stages."""
@@ -31,13 +33,13 @@ class Bottleneck(nn.Module):
         x = x[:, :: self.stride, :: self.stride]
         shortcut = x
         if self.project:
-            shortcut = nn.Dense(4 * self.width, dtype=self.dtype, name="shortcut_conv")(x)
+            shortcut = Dense(4 * self.width, dtype=self.dtype, name="shortcut_conv")(x)
             shortcut = self.norm(name="shortcut_norm")(shortcut, train=train)
-        x = nn.Dense(self.width, dtype=self.dtype, name="conv1")(x)
+        x = Dense(self.width, dtype=self.dtype, name="conv1")(x)
         x = nn.relu(self.norm(name="norm1")(x, train=train))
-        x = nn.Conv(self.width, (3, 3), padding=1, dtype=self.dtype, name="conv2")(x)
+        x = Conv(self.width, (3, 3), padding=1, dtype=self.dtype, name="conv2")(x)
         x = nn.relu(self.norm(name="norm2")(x, train=train))
-        x = nn.Dense(4 * self.width, dtype=self.dtype, name="conv3")(x)
+        x = Dense(4 * self.width, dtype=self.dtype, name="conv3")(x)
         return nn.relu(shortcut + self.norm(name="norm3")(x, train=train))
 
 
@@ -57,6 +59,7 @@ class ResNet(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     LEAST_SIDE = 32
+    SPLIT_MULTIPLE = 32  # a height that it divides is halved five times without remainder
 
     @staticmethod
     def map_side(side: int) -> int:
@@ -68,10 +71,10 @@ class ResNet(nn.Module):
         """`float [B, H, W, C]` to `dtype [B, H/32, W/32, 2048]`, rectified."""
         norm = partial(BatchNorm, momentum=self.momentum, dtype=self.dtype)
 
-        x = nn.Conv(64, (7, 7), strides=2, padding=3, dtype=self.dtype, name="stem_conv")(x)
+        x = Conv(64, (7, 7), strides=2, padding=3, dtype=self.dtype, name="stem_conv")(x)
         x = nn.relu(norm(name="stem_norm")(x, train=train))
         # Keras pads with zeros, which change no maximum of rectified values.
-        x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        x = max_pool(x, padding=1)
 
         for stage, depth in enumerate(self.depths, start=1):
             for block in range(1, depth + 1):
