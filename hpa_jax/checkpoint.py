@@ -2,6 +2,9 @@
 
 The one file that calls Orbax, whose v1 API is marked as subject to change: hence the pinned version. Saves are
 asynchronous and atomic (a folder is renamed when it is whole), so a kill loses at most the save under way.
+
+The position in the data is one number, how far all processes together have come: it means the same to any number of
+them. Several processes save and restore together; the first one writes what they all hold.
 """
 
 import contextlib
@@ -77,13 +80,13 @@ class Checkpoints:
             raise InputError(f"config.evaluate.checkpoint={which!r} is not in {self._folder}; there are: {there}")
         return step
 
-    def save(self, step: int, state: Any, position: Any, figures: dict[str, Any] | None = None) -> None:
+    def save(self, step: int, state: Any, position: int, figures: dict[str, Any] | None = None) -> None:
         """Begins to save; returns as soon as `state` is copied off the devices.
 
         Args:
           step: number of steps done.
           state: a dataclass of pytrees of arrays.
-          position: a Grain iterator, whose position is saved.
+          position: in the data, of the first field that is not yet learnt from.
           figures: those of an evaluation of this state, as JSON.
 
         Raises:
@@ -92,16 +95,17 @@ class Checkpoints:
         try:
             self._checkpointer.save_checkpointables_async(
                 step,
-                {"state": _held(state), "data": position},
+                {"state": _held(state)},
                 force=True,
                 overwrite=step == self.latest(),
                 metrics=figures,
+                custom_metadata={"position": position},
             )
         except (OSError, ValueError) as error:
             raise self._failed(error) from error
 
-    def restore(self, step: int, state: Any, position: Any = None) -> Any:
-        """Reads a checkpoint into the shapes and shardings of `state` (arrays or abstract); moves `position` there.
+    def restore(self, step: int, state: Any) -> Any:
+        """Reads a checkpoint into the shapes and shardings of `state` (arrays or abstract).
 
         A member of `state` that is None is neither looked for nor read.
 
@@ -109,15 +113,18 @@ class Checkpoints:
           InputError: the checkpoint does not fit `state`, or is damaged.
         """
         abstract = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), _held(state))
-        wanted = {"state": abstract} | ({} if position is None else {"data": position})
         try:
-            held = self._checkpointer.load_checkpointables(step, wanted)["state"]
+            held = self._checkpointer.load_checkpointables(step, {"state": abstract})["state"]
             return dataclasses.replace(state, **held)
         except (OSError, ValueError, KeyError) as error:
             raise InputError(
                 f"checkpoint {self._folder / str(step)} cannot be read ({_reason(error)}); "
                 "delete that folder to go on from the one before it"
             ) from error
+
+    def position(self, step: int) -> int | None:
+        """The position in the data that was saved with `step`; None where an older version saved it its own way."""
+        return (self._checkpointer.checkpointables_metadata(step).custom_metadata or {}).get("position")
 
     def wait(self) -> None:
         """Waits until all that was begun is on disk.

@@ -27,16 +27,19 @@ def train_batches(
     process_index: int = 0,
     process_count: int = 1,
     threads: int = 2,
+    start: int = 0,
 ) -> grain.IterDataset:
     """Endless batches in an order that is drawn anew for every epoch; an iterator's state is one position.
 
-    Step k's batches of all processes together are positions [k * batch_size, (k + 1) * batch_size) of `order`. A batch
-    may reach from one epoch into the next: none is short and no field is left out.
+    Step k's batches of all processes, one after the other, are positions [k * batch_size, (k + 1) * batch_size) of
+    `order`, from `start` on: the same fields in the same rows, whatever the number of processes. A batch may reach from
+    one epoch into the next: none is short and no field is left out.
 
     Args:
       fields: at least one.
       order: which field stands at which position.
       batch_size: over all processes; a process gets batch_size // process_count.
+      start: the position that the first batch begins with.
 
     Returns:
       A dataset of `{"id": str [b], "image": uint8 [b, H, W, 4], "targets": uint8 [b, L]}`, NumPy arrays; of `Joined`
@@ -44,8 +47,8 @@ def train_batches(
     """
     fields.check_one_size()
     local = _local_batch(batch_size, process_count)
-    ordered = grain.MapDataset.source(_Ordered(fields, order))
-    return _batches(ordered[process_index::process_count], local, threads)
+    part = _Part(_Ordered(fields, order), batch_size, local, process_index, start)
+    return _batches(grain.MapDataset.source(part), local, threads)
 
 
 def eval_batches(
@@ -57,8 +60,8 @@ def eval_batches(
     """
     fields.check_one_size()
     local = _local_batch(batch_size, process_count)
-    padded = grain.MapDataset.source(_Padded(fields, batch_size))
-    return _batches(padded[process_index::process_count], local, threads)
+    part = _Part(_Padded(fields, batch_size), batch_size, local, process_index)
+    return _batches(grain.MapDataset.source(part), local, threads)
 
 
 class _Ordered:
@@ -89,6 +92,20 @@ class _Padded:
             return {**self._fields[i], "mask": np.True_}
         empty = np.zeros(self._fields.image_shape, np.uint8)
         return {"id": "", "image": empty, "targets": np.zeros(self._fields.n_labels, np.uint8), "mask": np.False_}
+
+
+class _Part:
+    """One process's rows of every batch: `local` of them, side by side, so that all parts together are the batch."""
+
+    def __init__(self, source: _Ordered | _Padded, batch_size: int, local: int, index: int, start: int = 0):
+        self._source, self._batch, self._local, self._first = source, batch_size, local, start + index * local
+
+    def __len__(self) -> int:
+        return len(self._source) // self._batch * self._local
+
+    def __getitem__(self, i: int) -> dict:
+        step, row = divmod(i, self._local)
+        return self._source[self._first + step * self._batch + row]
 
 
 def _local_batch(batch_size: int, process_count: int) -> int:

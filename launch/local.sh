@@ -4,6 +4,7 @@
 #   launch/local.sh quickstart            install, draw the synthetic dataset, train on it, evaluate, export
 #   launch/local.sh test [--all] [ARG..]  install, run the tests (--all: the slow ones too); ARGs go to pytest
 #   launch/local.sh train ARG..           install, then python -m hpa_jax.main ARG.., started again when it exits with 75
+#   launch/local.sh plan ARG..            install, also the TPU compiler, then python -m hpa_jax.main --mode=plan ARG..
 #   launch/local.sh setup                 install only
 #
 # Installs into .venv from the lock that fits the machine (cuda with an NVIDIA driver, tpu on a TPU VM, else cpu);
@@ -62,6 +63,26 @@ setup() {
   [ -f "requirements/$lock.lock" ] || fail "HPA_LOCK=$lock: no requirements/$lock.lock; choose cpu, cuda or tpu"
   install_into .venv "requirements/$lock.lock"
   python=.venv/bin/python
+}
+
+# The TPU compiler, for slices that are not there; beside the packages, not among them: where libtpu can be imported, JAX
+# looks for a TPU at every start.
+install_tpu_compiler() {
+  [ "$(uname -sm)" = "Linux x86_64" ] && [ ! -d .venv/tpu ] || return 0
+  echo "installing the TPU compiler into .venv/tpu ..." >&2
+  rm -rf .venv/tpu.part
+  $python -m pip install -qq --disable-pip-version-check --no-deps --target .venv/tpu.part \
+    "$(grep -o '^libtpu==[0-9.]*' requirements/tpu.lock)"
+  mv .venv/tpu.part .venv/tpu
+}
+
+# Whether arguments ask for a plan of slices, not only of the devices at hand.
+plans_slices() {
+  case " $* " in
+    *" --config.plan.topologies=here "*) return 1 ;;
+    *" --mode=plan "* | *" --mode plan "*) return 0 ;;
+    *) return 1 ;;
+  esac
 }
 
 # Runs the trainer and starts it again when it was stopped from outside after saving. A signal that reaches this script
@@ -126,22 +147,23 @@ run_tests() {
   $python -c 'import torch' 2>/dev/null || $python -m pip install -qq --disable-pip-version-check torch==2.13.0
   # Networks in PyTorch to compare with; of what it depends on, those need PyTorch and NumPy alone.
   $python -c 'import monai' 2>/dev/null || $python -m pip install -qq --disable-pip-version-check --no-deps monai==1.6.1
-  # The TPU compiler, for a test that compiles for a slice that is not there; beside the packages, not among them.
-  if [ "$(uname -sm)" = "Linux x86_64" ] && [ ! -d .venv/tpu ]; then
-    rm -rf .venv/tpu.part
-    $python -m pip install -qq --disable-pip-version-check --no-deps --target .venv/tpu.part \
-      "$(grep -o '^libtpu==[0-9.]*' requirements/tpu.lock)"
-    mv .venv/tpu.part .venv/tpu
-  fi
+  install_tpu_compiler
   $python -m ruff check .
   $python -m ruff format --check --quiet .
-  exec $python -m pytest "${slow[@]}" "$@"
+  # Two at a time: most tests wait for a compiler that uses one core. A file's tests share what they prepare.
+  exec $python -m pytest --numprocesses="${HPA_TEST_PROCESSES:-2}" --dist=loadfile "${slow[@]}" "$@"
 }
 
 case "${1:-}" in
   quickstart) [ $# -eq 1 ] || fail "quickstart takes no arguments"; quickstart ;;
   test) shift; run_tests "$@" ;;
-  train) shift; setup; run_until_finished "$@" ;;
+  train | plan)
+    [ "$1" = train ] || set -- "$@" --mode=plan
+    shift
+    setup
+    ! plans_slices "$@" || install_tpu_compiler
+    run_until_finished "$@"
+    ;;
   setup) [ $# -eq 1 ] || fail "setup takes no arguments"; setup ;;
   -h | --help) usage ;;
   *) usage >&2; exit 2 ;;

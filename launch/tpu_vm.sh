@@ -28,13 +28,15 @@ Runs a command on all workers of a Cloud TPU slice, and starts it again after a 
   --connect-flag=FLAG       handed to gcloud's ssh and scp, such as --connect-flag=--internal-ip (repeatable)
   --poll-seconds=N          between two looks at the run (default 30); also the first back-off
   --max-restarts=N          give up after so many (default 100)
+  --max-losses=N            give up when a process has died or hung more often than that (default 10)
   --delete-when-done        delete the slice when the command has ended with status 0
   --stop                    stop the run after it has saved; the slice stays and costs money
   --delete                  delete the slice and its queued resource
   --dry-run                 print all that would be done, and do nothing
 
-The command runs in the checkout with its .venv first on PATH. Its exit status decides: 0 finished; 75 and a lost worker start it
-again; any other is passed on. Ctrl-C leaves the run going; the same call attaches to it again.
+The command runs in the checkout with its .venv first on PATH. Its exit status decides: 0 finished; 75, a lost worker and a process
+that the others name as dead or hung start it again; any other is passed on. Ctrl-C leaves the run going; the same call attaches
+to it again.
 EOF
 }
 
@@ -45,7 +47,7 @@ die() { # status, message
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 action=run name='' project='' zone='' accelerator='' version='' repo='' ref='' setup=''
-spot=no queued=no copy=no delete_when_done=no dry=no poll=30 max_restarts=100
+spot=no queued=no copy=no delete_when_done=no dry=no poll=30 max_restarts=100 max_losses=10
 create_flags=() connect_flags=() command=()
 
 while [ $# -gt 0 ]; do
@@ -53,7 +55,7 @@ while [ $# -gt 0 ]; do
   shift
   case $flag in
   --) command=("$@") && break ;;
-  --name | --project | --zone | --accelerator-type | --version | --repo | --ref | --setup | --create-flag | --connect-flag | --poll-seconds | --max-restarts)
+  --name | --project | --zone | --accelerator-type | --version | --repo | --ref | --setup | --create-flag | --connect-flag | --poll-seconds | --max-restarts | --max-losses)
     [ $# -gt 0 ] || die 2 "$flag wants a value; see launch/tpu_vm.sh -h"
     value=$1
     shift
@@ -76,6 +78,7 @@ while [ $# -gt 0 ]; do
   --connect-flag) connect_flags+=("$value") ;;
   --poll-seconds) poll=$value ;;
   --max-restarts) max_restarts=$value ;;
+  --max-losses) max_losses=$value ;;
   --spot) spot=yes ;;
   --queued) queued=yes ;;
   --copy) copy=yes ;;
@@ -100,7 +103,8 @@ if [ "$action" = run ]; then
 fi
 [ -z "$missing" ] || die 2 "missing:$missing; nothing that costs money is guessed; see launch/tpu_vm.sh -h"
 [[ $name =~ ^[a-z]([-a-z0-9]*[a-z0-9])?$ ]] || die 2 "--name=$name: wanted small letters, digits and hyphens, a letter first"
-[[ $poll =~ ^[0-9]+$ && $max_restarts =~ ^[0-9]+$ ]] || die 2 "--poll-seconds and --max-restarts want whole numbers"
+[[ $poll =~ ^[0-9]+$ && $max_restarts =~ ^[0-9]+$ && $max_losses =~ ^[0-9]+$ ]] ||
+  die 2 "--poll-seconds, --max-restarts and --max-losses want whole numbers"
 [ -z "$repo" ] || [ "$copy" = no ] || die 2 "--copy and --repo exclude each other"
 [ -z "$ref" ] || [ -n "$repo" ] || die 2 "--ref wants --repo"
 [ "$dry" = yes ] || type gcloud >/dev/null 2>&1 || die 2 "gcloud is not installed: see https://cloud.google.com/sdk/docs/install"
@@ -346,10 +350,11 @@ start() {
   insist on_workers all start "$setup" -- "${command[@]}"
 }
 
-# Asks every worker. Sets running, ended, lost, stopped (how many of each), again (status 75), bad (the first other status but 0),
-# sums (of the running commands). Fails where not every worker could be asked.
+# Asks every worker. Sets running, ended, lost, stopped (how many of each), peers (of the ended, how many for another's sake), again
+# (status 75), bad (the first other status but 0; one of the run's own before that of a kill), sums (of the running commands).
+# Fails where not every worker could be asked.
 look() {
-  running=0 ended=0 lost=0 stopped=0 again=0 bad=0 sums=''
+  running=0 ended=0 lost=0 stopped=0 peers=0 again=0 bad=0 sums=''
   if [ "$dry" = yes ]; then
     on_workers all poll
     ended=1
@@ -362,8 +367,13 @@ look() {
     running) running=$((running + 1)) sums="$sums $number" ;;
     exit)
       ended=$((ended + 1))
-      case $number in 0) ;; 75) again=1 ;; *) [ "$bad" -ne 0 ] || bad=$number ;; esac
+      case $number in
+      0) ;;
+      75) again=1 ;;
+      *) if [ "$bad" -eq 0 ] || { [ "$bad" -gt 128 ] && [ "$number" -le 128 ]; }; then bad=$number; fi ;;
+      esac
       ;;
+    peer) ended=$((ended + 1)) peers=$((peers + 1)) ;;
     stopped) stopped=$((stopped + 1)) ;;
     *) lost=$((lost + 1)) ;; # no run, or one that a reboot took
     esac
@@ -414,6 +424,13 @@ watch() {
     status=$bad
     if [ "$stopped" -gt 0 ]; then
       outcome=stopped
+    elif [ "$peers" -gt 0 ] && { [ "$bad" -eq 0 ] || [ "$bad" -gt 128 ]; }; then
+      # a process died or hung, and the others said so
+      outcome=again
+      describe_node
+      [ "$state" = READY ] || outcome=gone
+      losses=$((losses + 1))
+      [ "$losses" -le "$max_losses" ] || die 1 "a process died or hung for time $losses (--max-losses): giving up; see the log"
     elif [ "$lost" -gt 0 ] || [ "$again" -eq 1 ]; then
       outcome=again
     else
@@ -450,7 +467,7 @@ count_restart() {
 }
 
 run() {
-  restarts=0
+  restarts=0 losses=0
   while :; do
     ensure_slice
     log_offset=0

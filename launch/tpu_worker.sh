@@ -7,7 +7,7 @@
 #
 #   tpu_worker.sh install copy | install clone URL [REF]    checkout into ~/hpa_jax, packages into ~/hpa_jax/.venv
 #   tpu_worker.sh start SETUP -- COMMAND...                 SETUP is a shell line run first ('' for none)
-#   tpu_worker.sh poll                                      one line: HPA_JAX_RUN running|exit|stopped|lost|absent NUMBER
+#   tpu_worker.sh poll                                      one line: HPA_JAX_RUN running|exit|peer|stopped|lost|absent NUMBER
 #   tpu_worker.sh log OFFSET | size                         the log from that byte on (at most 1 MB); its length
 #   tpu_worker.sh stop [SECONDS] | kill [SECONDS]           SIGTERM, wait; kill follows with SIGKILL, stop does not
 #
@@ -42,9 +42,19 @@ state() {
     echo "lost 0"
   elif [ -e "$run/stopped" ]; then
     echo "stopped $(cat "$run/status")"
+  elif ended_for_another; then
+    echo "peer $(cat "$run/status")"
   else
     echo "exit $(cat "$run/status")"
   fi
+}
+
+# Whether the last run ended since another process was dead or hung: its last word, hpa_jax/watch.py.
+ended_for_another() {
+  [ "$(cat "$run/status")" = 1 ] && tail -n 200 "$run/log" | awk '
+    /^=== .* start:/ { found = 0 }
+    /stopped: .*; start all processes again/ { found = 1 }
+    END { exit !found }'
 }
 
 python_of_this_machine() {

@@ -256,6 +256,36 @@ def test_a_run_that_a_reboot_took_is_started_again(cloud, tmp_path):
     assert cloud.did() == ["create", "install", "start", "start"]
 
 
+NAMED = 'echo "process 0: stopped: process 1 (b) gave no sign of life for 60 s; start all processes again: the run" >&2'
+
+
+def dies(folder, times, own="kill -9 $$"):
+    """A command that ends on worker 1 as `own` says, `times` times, and on worker 0 since it misses worker 1."""
+    count = f'echo >>{folder}/$(basename "$HOME"); [ $(wc -l <{folder}/$(basename "$HOME")) -le {times} ] || exit 0'
+    return ["bash", "-c", f'{count}; [ "$(basename "$HOME")" = 0 ] || {{ {own}; }}; {NAMED}; exit 1']
+
+
+def test_a_run_of_which_a_process_died_is_started_again(cloud, tmp_path):
+    cloud.plan(workers=2)
+    found = cloud.run("--", *dies(tmp_path, 2))
+    assert found.returncode == 0, found.stderr
+    assert cloud.did() == ["create", "install", "start", "start", "start"]
+
+
+def test_deaths_have_an_end(cloud, tmp_path):
+    cloud.plan(workers=2)
+    found = cloud.run("--max-losses=1", "--", *dies(tmp_path, 9))
+    assert found.returncode == 1 and "died or hung for time 2 (--max-losses): giving up" in found.stderr
+    assert cloud.did("start") == ["start"] * 2
+
+
+@pytest.mark.parametrize("own, status", [("exit 2", 2), ("exit 1", 1)])
+def test_a_process_with_a_reason_of_its_own_is_not_started_again(cloud, tmp_path, own, status):
+    cloud.plan(workers=2)
+    found = cloud.run("--", *dies(tmp_path, 9, own))
+    assert found.returncode == status and cloud.did("start") == ["start"]
+
+
 def test_workers_left_behind_by_one_that_failed_are_ended(cloud):
     cloud.plan(workers=2)
     found = cloud.run("--", "bash", "-c", '[ "$(basename "$HOME")" = 0 ] && exit 7; exec sleep 100')

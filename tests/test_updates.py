@@ -228,7 +228,7 @@ def test_a_checkpoint_of_a_state_that_knew_no_options_restores(variables, tmp_pa
     with ocp.training.Checkpointer(tmp_path) as checkpointer:
         checkpointer.save_checkpointables(2, {"state": on_one_device(older)}, force=True, metrics={"macro_f1": 0.5})
     checkpoints = Checkpoints(tmp_path, metric="macro_average_precision")  # which it has no figure of
-    assert checkpoints.best() == 2
+    assert checkpoints.best() == 2 and checkpoints.position(2) is None
     restored = checkpoints.restore(2, on_one_device(stepper(variables)[0]))
     checkpoints.close()
     assert same(restored, state) and restored.average is None
@@ -238,8 +238,9 @@ def test_a_checkpoint_holds_the_average_and_the_progress(variables, tmp_path):
     state, step = stepper(variables, average=True, progress=True, accumulate=2)
     state = on_one_device(followed(state, step, batches(3))[-1])
     checkpoints = Checkpoints(tmp_path, metric="macro_f1", keep=1)
-    checkpoints.save(3, state, {"position": np.zeros(1)})
+    checkpoints.save(3, state, 12)
     checkpoints.wait()
+    assert checkpoints.position(3) == 12
     restored = checkpoints.restore(3, on_one_device(stepper(variables, average=True, progress=True, accumulate=2)[0]))
     checkpoints.close()
     assert same(restored, state)
