@@ -12,19 +12,22 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from hpa_jax.augment import prepare
+from hpa_jax.mesh import row_cutter
 from hpa_jax.models import Classifier
 
 
 def make_activation_maps(
-    model: Classifier, *, preparation: dict
+    model: Classifier, *, preparation: dict, mesh: Mesh | None = None
 ) -> Callable[[dict, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
     """Class-activation maps of a batch.
 
     Args:
       model: its `features` and `classify` are called apart.
       preparation: keyword arguments of `augment.prepare`.
+      mesh: of the devices; where it has several along `space`, the height of images is cut over those.
 
     Returns:
       A function, jitted inside, of `{'params', 'batch_stats'}`, images uint8 `[B, H, W, 4]` and one label a field, int
@@ -33,7 +36,8 @@ def make_activation_maps(
     """
 
     def maps(variables: dict, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
-        features = model.apply(variables, prepare(images, **preparation), train=False, method="features")
+        images = row_cutter(mesh)(prepare(images, **preparation))
+        features = model.apply(variables, images, train=False, method="features")
         features = features.astype(jnp.float32)
 
         def chosen(features):

@@ -4,31 +4,52 @@ import dataclasses
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
 
 from hpa_jax import pretrained, sampling
+from hpa_jax.chips import chip_of
 from hpa_jax.config import Config
 from hpa_jax.datasets import open_fields, read_figures
 from hpa_jax.errors import InputError
 from hpa_jax.fields import Fields, Joined
 from hpa_jax.labels import CHANNELS
 from hpa_jax.losses import make_loss, parse_terms, positive_weights
-from hpa_jax.mesh import replicated
+from hpa_jax.mesh import by_field, mesh_for, put_replicated, replicated
 from hpa_jax.mixes import parse_mix
-from hpa_jax.models import Classifier, build_model, check_size, init_variables, prior_bias
+from hpa_jax.models import Classifier, build_model, check_size, init_variables, prior_bias, split_multiple
 from hpa_jax.optim import make_optimizer, make_schedule
 from hpa_jax.sampling import Order
 from hpa_jax.state import TrainState, new_state
 from hpa_jax.steps import make_statistics_step, make_train_step
+from hpa_jax.utilisation import Utilisation, bytes_accessed, training_flops
 
 
-def make_model(config: Config) -> Classifier:
-    m = config.model
-    return build_model(
-        m.name, head=m.head, labels=len(config.label_ids()), dropout=m.dropout, momentum=m.bn_momentum, dtype=m.dtype
-    )
+def make_model(config: Config, mesh: Mesh | None = None) -> Classifier:
+    """The net of a configuration, in its plain form; for a training step on `mesh`, in that of config.model.block."""
+    m, block = config.model, {}
+    if mesh is not None:
+        block = {"block": m.block, "mesh": mesh}
+    labels, numbers = len(config.label_ids()), {"dropout": m.dropout, "momentum": m.bn_momentum, "dtype": m.dtype}
+    return build_model(m.name, head=m.head, labels=labels, tile=m.tile, **numbers, **block)
+
+
+def make_mesh(config: Config) -> Mesh:
+    """The mesh of this run's devices; `config.data.image_size` is resolved.
+
+    Raises:
+      InputError: they cannot share its batches, or its images.
+    """
+    data, m = config.data, config.model
+    mesh = mesh_for(data.batch_size, data.image_size, split_multiple(m.name), config.devices.space)
+    if m.tile and mesh.shape["space"] > 1:
+        raise InputError(
+            f"config.model.tile={m.tile} takes whole fields, and config.devices.space={mesh.shape['space']} cuts their "
+            f"height; choose a config.data.batch_size that is a multiple of {mesh.size}, or config.model.tile=0"
+        )
+    return mesh
 
 
 def resolve(config: Config, image_size: int = 0) -> None:
@@ -174,7 +195,7 @@ def pretrained_variables(config: Config, fields: Joined | None = None) -> tuple[
 
 def make_rate(config: Config, steps: int) -> Callable[[int], float]:
     """The schedule's rate of each step (from 0), on the host; without what a plateau makes of it."""
-    schedule, o = _schedule(config, steps), config.optim
+    schedule, o = jax.jit(_schedule(config, steps)), config.optim  # op by op it would be some forty programs
     return lambda step: float(schedule(step // o.accumulate))
 
 
@@ -188,8 +209,35 @@ def start_state(
       fields: those to train on, or None.
       variables: to start from; None: `start_variables`.
     """
-    o, t = config.optim, config.train
-    optimizer = make_optimizer(
+    optimizer = _optimizer(config, steps)
+    variables = start_variables(config, fields) if variables is None else variables
+    state = _new_state(config, optimizer, variables)
+    return put_replicated(state, mesh), optimizer
+
+
+def abstract_state(config: Config, mesh: Mesh, steps: int) -> tuple[TrainState, optax.GradientTransformation]:
+    """The same without any numbers: shapes, types and shardings, for a mesh of devices that need not be there.
+
+    Raises:
+      InputError: the net does not take images of this size.
+    """
+    model, size, optimizer = make_model(config), config.data.image_size, _optimizer(config, steps)
+    image_shape = (size, size, len(parse_mix(config.data.mix)))
+    check_size(model, image_shape)
+
+    def begin():
+        image = jnp.zeros((1, *image_shape), jnp.float32)
+        variables = {"batch_stats": {}} | model.init(jax.random.key(0), image, train=False)
+        return _new_state(config, optimizer, variables)
+
+    whole = replicated(mesh)
+    state = jax.eval_shape(begin)
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=whole), state), optimizer
+
+
+def _optimizer(config: Config, steps: int) -> optax.GradientTransformation:
+    o = config.optim
+    return make_optimizer(
         o.name,
         _schedule(config, steps) if steps else optax.constant_schedule(o.lr),
         b1=o.b1,
@@ -201,10 +249,11 @@ def start_state(
         backbone_lr=o.backbone_lr,
         freeze_backbone=o.freeze_backbone,
     )
-    variables = start_variables(config, fields) if variables is None else variables
-    watched = o.plateau_patience > 0 or t.stop_after > 0
-    state = new_state(variables, optimizer, average=t.ema > 0, progress=watched)
-    return jax.device_put(state, replicated(mesh)), optimizer
+
+
+def _new_state(config: Config, optimizer: optax.GradientTransformation, variables: dict) -> TrainState:
+    watched = config.optim.plateau_patience > 0 or config.train.stop_after > 0
+    return new_state(variables, optimizer, average=config.train.ema > 0, progress=watched)
 
 
 def _schedule(config: Config, steps: int) -> optax.Schedule:
@@ -212,21 +261,30 @@ def _schedule(config: Config, steps: int) -> optax.Schedule:
     return make_schedule(o.schedule, o.lr, total_updates(config, steps), o.schedule_options)
 
 
-def make_statistics(config: Config) -> Callable:
+def make_statistics(config: Config, mesh: Mesh | None = None) -> Callable:
     """The function that finds a batch's own statistics for given weights, not jitted (steps.make_statistics_step)."""
     bare = dataclasses.replace(config.model, dropout=0.0, bn_momentum=0.0)
     model = make_model(dataclasses.replace(config, model=bare))
-    return make_statistics_step(model, preparation=_preparation(config, *_figures_by_source(config)))
+    preparation = _preparation(config, *_figures_by_source(config))
+    return make_statistics_step(model, preparation=preparation, mesh=mesh)
 
 
-def make_step(config: Config, optimizer: optax.GradientTransformation, fields: Joined | None = None) -> Callable:
-    """The training step of this configuration, not jitted; `fields`, those to train on, say which labels are rare."""
+def make_step(
+    config: Config,
+    optimizer: optax.GradientTransformation,
+    fields: Joined | None = None,
+    mesh: Mesh | None = None,
+) -> Callable:
+    """The training step of this configuration, not jitted; `fields`, those to train on, say which labels are rare.
+
+    Where the mesh has several devices along `space`, the step cuts the height of images over them.
+    """
     a = config.augment
     only_labels = None
     if a.only_rare and fields is not None:
         only_labels = tuple(np.flatnonzero(sampling.rare_labels(fields.targets(), config.data.rare_below)).tolist())
     return make_train_step(
-        make_model(config),
+        make_model(config, mesh),
         optimizer,
         _loss(config, fields),
         seed=config.train.seed,
@@ -240,7 +298,31 @@ def make_step(config: Config, optimizer: optax.GradientTransformation, fields: J
         preparation=_preparation(config, *_figures_by_source(config)),
         only_labels=only_labels,
         average_decay=config.train.ema,
+        mesh=mesh,
     )
+
+
+def abstract_batch(config: Config, fields: Joined, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
+    """What a training step takes of each batch: shapes, types and shardings, without any data."""
+    size, labels = config.data.batch_size, len(config.label_ids())
+    arrays = {"image": ((size, *fields.image_shape), np.uint8), "targets": ((size, labels), np.uint8)}
+    arrays["source"] = ((size,), np.int32)
+    return {
+        name: jax.ShapeDtypeStruct(shape, dtype, sharding=by_field(mesh)) for name, (shape, dtype) in arrays.items()
+    }
+
+
+def make_utilisation(config: Config, mesh: Mesh, program: jax.stages.Compiled, state: TrainState) -> Utilisation:
+    """What the compiled training step, with which such a state advances, gets out of the chips of `mesh`."""
+    chip = chip_of(mesh.devices.flat[0].device_kind)
+    if chip is None:
+        return Utilisation(None, mesh.size, 0.0, 0.0)
+    plain, size = make_model(config), config.data.image_size
+    image = jax.ShapeDtypeStruct((1, size, size, len(parse_mix(config.data.mix))), np.float32)
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    flops = training_flops(lambda variables, images: plain.apply(variables, images, train=False), variables, image)
+    # Of a loop over tiles the compiler counts one turn: nothing is said then, rather than too little.
+    return Utilisation(chip, mesh.size, flops, 0.0 if config.model.tile else bytes_accessed(program))
 
 
 def _loss(config: Config, fields: Joined | None) -> Callable:

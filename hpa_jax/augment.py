@@ -5,15 +5,22 @@ Unusual: a window without free rotation is resampled by two matrix products an i
 where the gathers of a general warp would not; both give the same bilinear samples.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
-from jax.scipy.ndimage import map_coordinates
 
 from hpa_jax.labels import CHANNELS
 from hpa_jax.mixes import mixed_figures
 
 # Keys are split into numbers 0 to 3 for the draws that came first; a number far from them leaves those as they were.
 _DROPOUT_DRAWS = 1 << 16
+
+Placer = Callable[[jax.Array], jax.Array]
+
+
+def _as_is(array: jax.Array) -> jax.Array:
+    return array
 
 
 def prepare(
@@ -74,6 +81,8 @@ def augment(
     shift: float = 0.0,
     rows: jax.Array | None = None,
     channel_dropout: float = 0.0,
+    cut: Placer = _as_is,
+    whole: Placer = _as_is,
 ) -> jax.Array:
     """Draws, for each image, a symmetry of the square, then a window that is zoomed to the full image.
 
@@ -92,14 +101,16 @@ def augment(
       rows: `bool [B]`; images whose entry is False keep their pixels. None: all are augmented.
       channel_dropout: chance of each reference channel (stored red, blue, yellow; C is 4) of each image to be shown
         black (0), which is what the builder stores for a channel that was not imaged.
+      cut, whole: place arrays on devices that share the height of each image (hpa_jax.mesh): what has a row for each
+        row of the result is cut, what such rows are made from is whole.
 
     Returns:
       `float32 [B, H, W, C]` in the range of `images`; black (0) where the window leaves the image.
     """
-    images = images.astype(jnp.float32)
-    moved = _moved(images, key, flips=flips, rotate_degrees=rotate_degrees, scale=scale, shift=shift)
+    window = {"rotate_degrees": rotate_degrees, "scale": scale, "shift": shift}
+    moved = cut(_moved(images, key, flips=flips, **window, cut=cut, whole=whole))
     if rows is not None:
-        moved = jnp.where(rows[:, None, None, None], moved, images)
+        moved = jnp.where(rows[:, None, None, None], moved, images.astype(jnp.float32))
     if channel_dropout == 0:
         return moved
     dropped = jax.random.bernoulli(jax.random.fold_in(key, _DROPOUT_DRAWS), channel_dropout, (len(images), 4))
@@ -108,58 +119,100 @@ def augment(
 
 
 def _moved(
-    images: jax.Array, key: jax.Array, *, flips: bool, rotate_degrees: float, scale: tuple[float, float], shift: float
+    images: jax.Array,
+    key: jax.Array,
+    *,
+    flips: bool,
+    rotate_degrees: float,
+    scale: tuple[float, float],
+    shift: float,
+    cut: Placer,
+    whole: Placer,
 ) -> jax.Array:
     """The symmetry and the window of `augment`, for all images."""
     flip_key, turn_key, scale_key, shift_key = jax.random.split(key, 4)
     batch = images.shape[0]
+    images = _packed(images)
     if flips:
-        images = symmetry(images, jax.random.randint(flip_key, (batch,), 0, 8))
+        images = whole(symmetry(images, jax.random.randint(flip_key, (batch,), 0, 8)))
     if rotate_degrees == 0 and scale == (1.0, 1.0) and shift == 0:
-        return images
+        return _unpacked(cut(images))
     low, high = jnp.log(scale[0]), jnp.log(scale[1])
     side = jnp.exp(jax.random.uniform(scale_key, (batch,), minval=low, maxval=high))
     centre = jax.random.uniform(shift_key, (batch, 2), minval=-shift, maxval=shift)
     if rotate_degrees == 0:
-        return warp_upright(images, side, centre)
+        return warp_upright(_unpacked(images), side, centre, cut=cut, whole=whole)
     limit = jnp.deg2rad(rotate_degrees)
-    return warp_turned(images, side, centre, jax.random.uniform(turn_key, (batch,), minval=-limit, maxval=limit))
+    angle = jax.random.uniform(turn_key, (batch,), minval=-limit, maxval=limit)
+    return warp_turned(images, side, centre, angle, cut=cut)
 
 
-def warp_upright(images: jax.Array, side: jax.Array, centre: jax.Array) -> jax.Array:
+def warp_upright(
+    images: jax.Array, side: jax.Array, centre: jax.Array, cut: Placer = _as_is, whole: Placer = _as_is
+) -> jax.Array:
     """Bilinear samples of an upright window: `[B, H, W, C]`, `side [B]`, `centre [B, 2]` (y, x; shares of the side)."""
 
-    def weights(size: int, offset: jax.Array) -> jax.Array:
+    def weights(size: int, offset: jax.Array, place: Placer) -> jax.Array:
         middle = (size - 1) / 2
-        at = (jnp.arange(size) - middle) * side[:, None] + middle + offset[:, None] * size  # [B, size]
-        return jnp.maximum(0, 1 - jnp.abs(at[:, :, None] - jnp.arange(size)))  # [B, out, in]
+        # Whole for rows as well: the two have terms in common, which are computed once and would then be gathered.
+        at = whole((jnp.arange(size) - middle) * side[:, None] + middle + offset[:, None] * size)  # [B, size]
+        return place(jnp.maximum(0, 1 - jnp.abs(at[:, :, None] - jnp.arange(size))))  # [B, out, in]
 
-    rows, columns = weights(images.shape[1], centre[:, 0]), weights(images.shape[2], centre[:, 1])
+    rows, columns = weights(images.shape[1], centre[:, 0], cut), weights(images.shape[2], centre[:, 1], whole)
     # The default precision of a TPU would round the weights to eight bits.
     images = jnp.einsum("bij,bjxc->bixc", rows, images, precision="high")
     return jnp.einsum("bij,byjc->byic", columns, images, precision="high")
 
 
-def warp_turned(images: jax.Array, side: jax.Array, centre: jax.Array, angle: jax.Array) -> jax.Array:
-    """Bilinear samples of a window turned by `angle [B]` radians; the rest as in `warp_upright`."""
+def warp_turned(
+    images: jax.Array, side: jax.Array, centre: jax.Array, angle: jax.Array, cut: Placer = _as_is
+) -> jax.Array:
+    """Bilinear samples of a window turned by `angle [B]` radians; the rest as in `warp_upright`, or `_packed`."""
     height, width = images.shape[1:3]
     middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
     y, x = jnp.meshgrid(jnp.arange(height) - middle_y, jnp.arange(width) - middle_x, indexing="ij")
 
-    def one(image, side, centre, angle):
+    def places(side, centre, angle):
         sin, cos = jnp.sin(angle) * side, jnp.cos(angle) * side
-        at = (cos * y - sin * x + middle_y + centre[0] * height, sin * y + cos * x + middle_x + centre[1] * width)
-        sample = lambda plane: map_coordinates(plane, at, order=1, mode="constant", cval=0.0)  # noqa: E731
-        return jax.vmap(sample, in_axes=-1, out_axes=-1)(image)
+        return cos * y - sin * x + middle_y + centre[0] * height, sin * y + cos * x + middle_x + centre[1] * width
 
-    return jax.vmap(one)(images, side, centre, angle)
+    at_y, at_x = map(cut, jax.vmap(places)(side, centre, angle))
+    low_y, low_x = jnp.floor(at_y), jnp.floor(at_x)
+    share_y, share_x = at_y - low_y, at_x - low_x
+    packed, total = _packed(images), 0.0
+    for down, weight_y in ((0, 1 - share_y), (1, share_y)):
+        for right, weight_x in ((0, 1 - share_x), (1, share_x)):
+            y, x = low_y.astype(jnp.int32) + down, low_x.astype(jnp.int32) + right
+            inside = (0 <= y) & (y < height) & (0 <= x) & (x < width)
+            values = jax.vmap(lambda image, y, x: image[y, x])(packed, y, x)
+            total += jnp.where(inside, weight_y * weight_x, 0)[..., None] * _unpacked(values)
+    return total
+
+
+def _packed(images: jax.Array) -> jax.Array:
+    """`uint8 [B, H, W, 4]` as `uint32 [B, H, W]`; others as they are.
+
+    One gather then finds a pixel's four channels, and a TPU, which lays the last axis out in rows of 128, does not make
+    32 times as much of the images. What is packed already stays so.
+    """
+    if images.dtype != jnp.uint8 or images.shape[-1] != 4:
+        return images
+    return sum(images[..., c].astype(jnp.uint32) << 8 * c for c in range(4))
+
+
+def _unpacked(values: jax.Array) -> jax.Array:
+    """What was `_packed`, or was not, as `float32 [B, H, W, C]`."""
+    if values.dtype != jnp.uint32:
+        return values.astype(jnp.float32)
+    return jnp.stack([(values >> 8 * c & 255).astype(jnp.float32) for c in range(4)], axis=-1)
 
 
 def symmetry(images: jax.Array, which: jax.Array) -> jax.Array:
-    """The symmetry of the square with number `which [B]`, 0 to 7."""
+    """The symmetry of the square with number `which [B]`, 0 to 7, of images `[B, H, W, ...]`."""
 
     def where(bit: int, changed: jax.Array, images: jax.Array) -> jax.Array:
-        return jnp.where(((which >> bit) & 1 == 1)[:, None, None, None], changed, images)
+        chosen = (which >> bit) & 1 == 1
+        return jnp.where(chosen.reshape(-1, *(1,) * (images.ndim - 1)), changed, images)
 
     images = where(0, images[:, ::-1], images)
     images = where(1, images[:, :, ::-1], images)

@@ -34,9 +34,8 @@ class Average:
 
 def start_average(variables: dict) -> Average:
     """The average before the first update: copies, since a step donates each array once."""
-    return Average(
-        np.zeros((), np.int32), *(jax.tree.map(np.array, variables[name]) for name in ("params", "batch_stats"))
-    )
+    copies = (jax.tree.map(lambda leaf: leaf.copy(), variables[name]) for name in ("params", "batch_stats"))
+    return Average(np.zeros((), np.int32), *copies)
 
 
 def update_average(average: Average, params: dict, batch_stats: dict, *, decay: float) -> Average:

@@ -6,6 +6,7 @@ back.
 """
 
 import dataclasses
+import re
 from dataclasses import dataclass, field
 
 from hpa_jax.errors import InputError
@@ -46,7 +47,8 @@ class Data:
 @dataclass(slots=True)
 class Model:
     name: str = "densenet121"  # one of hpa_jax.models.BACKBONES
-    # seed (the study's: flatten), pooled (mean and max; any image size), linear, all_cnn (that net's own)
+    # seed (the study's: flatten), pooled (mean and max; any image size), linear, all_cnn (that net's own), attention (a
+    # learnt weighting of places, or of tiles)
     head: str = "pooled"
     pretrained: str = ""  # weights to start from: a file, or one of hpa_jax.pretrained.SOURCES; '': drawn at random
     # How a first convolution for three channels is made to take the mix's: copy_red, mean, repeat (hpa_jax.pretrained)
@@ -54,6 +56,11 @@ class Model:
     dropout: float = 0.5
     dtype: str = "bfloat16"  # of the arithmetic; parameters, statistics and logits are float32
     bn_momentum: float = 0.9  # share of the running statistics that a step keeps
+    # How a DenseNet's blocks are computed, the same numbers each time: plain, remat (less memory, more arithmetic),
+    # fused (fewest bytes moved; hpa_jax.models.fused_block). What is exported is always plain
+    block: str = "plain"
+    # px a side of the tiles that a field is cut into, which the head `attention` weighs; 0: the whole field at once
+    tile: int = 0
 
 
 @dataclass(slots=True)
@@ -100,6 +107,7 @@ class Train:
     ema: float = 0.0  # share of the averaged weights that an update keeps; evaluated and exported if above 0
     ema_batches: int = 32  # training batches from which the averaged weights' batch statistics are estimated
     stop_after: int = 0  # evaluations without a better checkpoint.metric after which training ends; 0: never
+    profile: str = ""  # "START:STOP": a trace of those steps (START from 0, STOP not included) to WORKDIR/profile
 
 
 @dataclass(slots=True)
@@ -154,6 +162,26 @@ class Report:
 
 
 @dataclass(slots=True)
+class Devices:
+    """The devices of a run, and its processes where there are several. Not part of what is learnt: may change."""
+
+    # Devices over which the height of each image is cut; 0: as few as the batch needs (1 where it can be cut over all)
+    space: int = 0
+    processes: int = 0  # of the run; 0: as the cluster says (Cloud TPU, Slurm, ...), or one
+    process: int = -1  # this one's number, from 0; -1: as the cluster says
+    coordinator: str = ""  # "HOST:PORT" of process 0; '': as the cluster says
+    timeout_s: int = 300  # seconds without a step of every process after which the run ends, naming who is missing
+
+
+@dataclass(slots=True)
+class Plan:
+    topologies: str = "v5e:2x4"  # TPU slices to compile for, separated by commas; "here": the devices at hand, measured
+    search: bool = False  # also look for the largest batch that fits (powers of two)
+    fields: int = 0  # in an epoch; 0: those of data.train_split, or the 31,072 of the challenge where it is not built
+    effort: float = -1.0  # of the compiler: -1 is quickest; 0 its default, slower, whose memory figures are nearer
+
+
+@dataclass(slots=True)
 class Config:
     data: Data = field(default_factory=Data)
     model: Model = field(default_factory=Model)
@@ -165,6 +193,8 @@ class Config:
     evaluate: Evaluate = field(default_factory=Evaluate)
     export: Export = field(default_factory=Export)
     report: Report = field(default_factory=Report)
+    devices: Devices = field(default_factory=Devices)
+    plan: Plan = field(default_factory=Plan)
 
     def label_ids(self) -> tuple[int, ...]:
         """The labels of this run, ids in the order of the logits."""
@@ -182,6 +212,13 @@ class Config:
 def listed(text: str) -> tuple[str, ...]:
     """The parts of a field that lists names or folders separated by commas."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def profile_window(text: str) -> tuple[int, int] | None:
+    """(START, STOP) of `train.profile`; None where it is no such pair."""
+    start, _, stop = text.partition(":")
+    found = (int(start), int(stop)) if start.isdecimal() and stop.isdecimal() else (0, 0)
+    return found if found[0] < found[1] else None
 
 
 def to_dict(config: Config) -> dict:
@@ -260,6 +297,12 @@ def check(config: Config) -> None:
         ("train.ema_batches", t.ema_batches, t.ema_batches >= 1, "1 or more"),
         ("train.stop_after", t.stop_after, t.stop_after >= 0, "0 or more"),
         ("train.eval_every", t.eval_every, t.eval_every >= 0, "0 or more"),
+        (
+            "train.profile",
+            t.profile,
+            not t.profile or profile_window(t.profile),
+            "START:STOP, steps, 0 <= START < STOP",
+        ),
         ("checkpoint.every", c.every, c.every >= 0, "0 or more"),
         ("checkpoint.keep", c.keep, c.keep >= 1, "1 or more"),
         ("loss.positive_power", loss.positive_power, 0 <= loss.positive_power <= 4, "0 to 4"),
@@ -271,6 +314,24 @@ def check(config: Config) -> None:
             for name in ("asymmetric_gamma_positive", "asymmetric_gamma_negative")
         ),
         ("loss.asymmetric_clip", loss.asymmetric_clip, 0 <= loss.asymmetric_clip < 1, "0 to below 1"),
+        ("model.tile", m.tile, m.tile == 0 or 32 <= m.tile <= 4096, "0 or 32 to 4096 px"),
+        ("devices.space", config.devices.space, config.devices.space >= 0, "0 or more"),
+        ("devices.processes", config.devices.processes, config.devices.processes >= 0, "0 or more"),
+        (
+            "devices.process",
+            config.devices.process,
+            -1 <= config.devices.process < max(1, config.devices.processes),
+            "0 to below config.devices.processes; -1: as the cluster says",
+        ),
+        (
+            "devices.coordinator",
+            config.devices.coordinator,
+            re.fullmatch(r"(\S+:\d+)?", config.devices.coordinator) is not None,
+            "HOST:PORT",
+        ),
+        ("devices.timeout_s", config.devices.timeout_s, config.devices.timeout_s >= 10, "10 s or more"),
+        ("plan.fields", config.plan.fields, config.plan.fields >= 0, "0 or more"),
+        ("plan.effort", config.plan.effort, -1 <= config.plan.effort <= 1, "-1 to 1"),
         ("evaluate.folds", config.evaluate.folds, config.evaluate.folds >= 2, "2 or more"),
     )
     for name, value, holds, allowed in rules:

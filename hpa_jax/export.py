@@ -36,7 +36,8 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 def forward_pass(config: Config):
     """`(flat variables, uint8 [B, H, W, 4]) -> probabilities float32 [B, L]`, in float32 whatever the run's dtype."""
     m = config.model
-    model = build_model(m.name, head=m.head, labels=len(config.label_ids()), dropout=m.dropout, momentum=m.bn_momentum)
+    labels, numbers = len(config.label_ids()), {"dropout": m.dropout, "momentum": m.bn_momentum}
+    model = build_model(m.name, head=m.head, labels=labels, tile=m.tile, **numbers)
     score_step = make_score_step(model, preparation=assembly.preparation(config))
 
     def forward(flat: dict, images: jax.Array) -> jax.Array:

@@ -149,6 +149,10 @@ class Joined:
         """`uint8 [fields, labels]`, 0 or 1."""
         return np.concatenate([fields.targets() for fields in self._sources])
 
+    def fingerprint(self) -> str:
+        """SHA-256 over those of the datasets."""
+        return hashlib.sha256("".join(fields.fingerprint() for fields in self._sources).encode()).hexdigest()
+
     def lengths(self) -> list[int]:
         """Number of fields of each dataset."""
         return [len(fields) for fields in self._sources]

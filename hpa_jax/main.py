@@ -12,16 +12,21 @@
                     export    the net for serving, to DIR/export
                     report    what the run in DIR has learnt, to DIR/report.html, beside those that
                               --config.report.compare names; where DIR holds no run, what a dataset looks like
+                    plan      what the training needs, compiled for config.plan.topologies without having them: memory,
+                              traffic, time an image; to DIR/plan.json
 
 Exit status: 0 finished; 75 stopped by a signal after saving, start it again; 2 a wrong call or bad input; 1 the run had
 to stop itself. The fields of a configuration, with their defaults:
 """
 
+import contextlib
+import dataclasses
 import errno
 import importlib.util
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 from absl import flags
@@ -32,7 +37,7 @@ from hpa_jax.errors import EXIT_BAD_INPUT, EXIT_OK, EXIT_RUN_STOPPED, EXIT_START
 from hpa_jax.mixes import parse_mix
 from hpa_jax.workdir import locked, read_config
 
-MODES = ("train", "evaluate", "predict", "export", "report")
+MODES = ("train", "evaluate", "predict", "export", "report", "plan")
 
 # What decides how a stored checkpoint is read: another value would give another net, or feed it other numbers.
 FIXED_BY_TRAINING = (
@@ -95,6 +100,7 @@ def parse(arguments: list[str]) -> tuple[str, Path, Config]:
         config = load_recipe(recipe)
     elif begun:
         config = read_config(workdir)
+        config.devices = dataclasses.replace(config.devices, processes=0, process=-1, coordinator="")  # of that start
     elif mode in ("evaluate", "report") or any("evaluate.runs" in argument for argument in rest):
         config = Config()  # scores of a file, a dataset, or runs that have recipes of their own need none
     else:
@@ -106,7 +112,7 @@ def parse(arguments: list[str]) -> tuple[str, Path, Config]:
     if config.evaluate.runs and mode in ("evaluate", "predict"):
         if recipe:
             raise InputError(f"--config={recipe}: the runs of config.evaluate.runs have their own; leave it out")
-    elif mode != "train" and not of_a_dataset and not (config.evaluate.scores or config.evaluate.targets):
+    elif mode not in ("train", "plan") and not of_a_dataset and not (config.evaluate.scores or config.evaluate.targets):
         config = _as_trained(config, read_config(workdir), workdir)
     return mode, workdir, config
 
@@ -150,7 +156,7 @@ def _as_trained(config: Config, trained: Config, workdir: Path) -> Config:
         if not getattr(config.data, name):
             setattr(config.data, name, getattr(trained.data, name))
     for name, (before, now) in differences(trained, config).items():
-        if name.startswith(FIXED_BY_TRAINING):
+        if name.startswith(FIXED_BY_TRAINING) and name != "model.block":  # the same net, computed in another way
             raise InputError(f"{workdir} was trained with config.{name}={before!r}, not {now!r}; leave that as it was")
     config.data.sources = trained.data.sources or (trained.data.name,)  # whose figures mean and std are
     return config
@@ -168,13 +174,12 @@ def _stopped_early(number: int, frame) -> None:
     )  # SystemExit would be swallowed where the signal falls into a callback of the interpreter
 
 
-def _run(mode: str, workdir: Path, config: Config) -> int:
+def _run(mode: str, workdir: Path, config: Config, peers) -> int:
     # Imported here: a wrong call should be told at once, not after seconds of loading.
     if mode == "train":
-        signal.signal(signal.SIGTERM, _stopped_early)  # the loop has its own handler once it is there
         from hpa_jax.train import train
 
-        return train(config, workdir)
+        return train(config, workdir, peers)
     if mode == "evaluate":
         from hpa_jax.evaluate import evaluate_arrays, evaluate_run
 
@@ -187,6 +192,10 @@ def _run(mode: str, workdir: Path, config: Config) -> int:
         from hpa_jax.report import report
 
         report(config, workdir)
+    elif mode == "plan":
+        from hpa_jax.plan import plan
+
+        plan(config, workdir)
     else:
         from hpa_jax.export import export
 
@@ -209,23 +218,46 @@ def main(arguments: list[str]) -> int:
     if {"-h", "--help", "-help"} & set(arguments):
         print(_help())
         return EXIT_OK
+    peers, why = None, ""
     try:
         mode, workdir, config = parse(arguments)
         use_compilation_cache()
-        with locked(workdir):
-            return _run(mode, workdir, config)
+        if mode == "train":
+            signal.signal(signal.SIGTERM, _stopped_early)  # the loop has its own handler once it is there
+        from hpa_jax.processes import join
+
+        peers = join(config.devices, mode)
+        with locked(workdir) if peers.first else contextlib.nullcontext():
+            status = _run(mode, workdir, config, peers)
     except InputError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return EXIT_BAD_INPUT
+        status, why = EXIT_BAD_INPUT, f"error: {' '.join(str(error).split())}"
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            _defect(peers, error)
             raise
         where = f" (writing {error.filename})" if error.filename else ""
-        print(f"stopped: no space left on the device{where}; free some and start again", file=sys.stderr)
-        return EXIT_RUN_STOPPED
+        status, why = EXIT_RUN_STOPPED, f"stopped: no space left on the device{where}; free some and start again"
     except RunStopped as error:
-        print(f"stopped: {error}", file=sys.stderr)
-        return EXIT_RUN_STOPPED
+        status, why = EXIT_RUN_STOPPED, f"stopped: {error}"
+    except BaseException as error:
+        _defect(peers, error)
+        raise
+    if why:
+        sys.stdout.flush()
+        print(why if peers is None or peers.first else f"process {peers.index}: {why}", file=sys.stderr)
+    if peers is not None:
+        peers.leave(status, why)
+    return status
+
+
+def _defect(peers, error: BaseException) -> None:
+    """Something is wrong in this program, or, with several processes, one of the others is gone."""
+    if peers is None or peers.count == 1:
+        return
+    if isinstance(error, RuntimeError):  # as JAX raises where a connection breaks
+        peers.lost_each_other()
+    traceback.print_exc()
+    peers.leave(EXIT_RUN_STOPPED, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from hpa_jax.config import Config, to_dict
 from hpa_jax.data import eval_batches
 from hpa_jax.errors import InputError
 from hpa_jax.fields import Fields
-from hpa_jax.mesh import by_field, check_batch_size, make_mesh, put_batch
+from hpa_jax.mesh import by_field, put_batch
 from hpa_jax.score_files import ScoreTable
 from hpa_jax.state import shown_variables
 from hpa_jax.steps import make_score_step
@@ -40,8 +40,7 @@ class Predictor:
     """
 
     def __init__(self, config: Config, workdir: Path):
-        self.config, self.mesh, self._workdir = config, make_mesh(), workdir
-        check_batch_size(config.data.batch_size, self.mesh)
+        self.config, self.mesh, self._workdir = config, assembly.make_mesh(config), workdir
         self._view_settings = {
             name: getattr(config.evaluate, name) for name in ("tta", "crops", "crop_side", "combine")
         }
@@ -156,7 +155,8 @@ class Predictor:
 
     def _score(self, config: Config, fields: Fields, bar: tqdm) -> np.ndarray:
         """Scores `float32 [N, L]` of all fields, in their order."""
-        score_step = make_score_step(assembly.make_model(config), preparation=assembly.preparation(config))
+        model, preparation = assembly.make_model(config), assembly.preparation(config)
+        score_step = make_score_step(model, preparation=preparation, mesh=self.mesh)
         view_score = views.make_view_score(score_step, **self._view_settings)
         score = jax.jit(view_score, out_shardings=by_field(self.mesh))
         scores = []

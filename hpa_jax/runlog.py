@@ -10,11 +10,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.proto.summary_pb2 import Summary
 from tqdm import tqdm
 
+from hpa_jax.events import EventFile
 from hpa_jax.workdir import write_atomically
 
 SECONDS_BETWEEN_LINES = 15  # where there is no terminal
@@ -33,11 +31,8 @@ class RunLog:
     def __init__(self, workdir: Path, *, first_step: int, total_steps: int, log_ids: bool):
         self._metrics = _reopen(workdir / "metrics.jsonl", lambda record: record["step"] <= first_step)
         self._ids = _reopen(workdir / "ids.jsonl", lambda record: record["step"] < first_step) if log_ids else None
-        # Not SummaryWriter: its thread dies on a full disk, and the run would then wait for it for ever.
-        (workdir / "tensorboard").mkdir(exist_ok=True)
-        self._board = EventsWriter(str(workdir / "tensorboard" / "events"))
-        restart = Event(wall_time=time.time(), step=first_step + 1, session_log=SessionLog(status=SessionLog.START))
-        self._board.write_event(restart)
+        self._board = EventFile(workdir / "tensorboard")
+        self._board.restart(first_step + 1)
         self._total = total_steps
         self._pace_from = None  # (step, time) of the first record: what was before it is mostly compilation
         self._last_line = float("-inf")
@@ -60,11 +55,9 @@ class RunLog:
         figures = {name: float(value) for name, value in figures.items()}
         self._metrics.write(json.dumps({"step": step, "split": split, **figures}) + "\n")
         self._metrics.flush()
-        values = [Summary.Value(tag=f"{split}/{name}", simple_value=value) for name, value in figures.items()]
-        self._board.write_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
-        self._board.flush()
+        self._board.scalars(step, {f"{split}/{name}": value for name, value in figures.items()})
         if split == "train":
-            now = f"loss {figures['loss']:.4f}, {figures['images_per_sec']:.3g} images/s"
+            now = _now(figures)
             self._bar.set_postfix_str(now)
             self._plain_line(step, now)
 
@@ -91,11 +84,55 @@ class RunLog:
                     all_of_them.callback(part.close)
 
 
-class Pace:
-    """Images a second since the last log line, without evaluations."""
+class IdsLog:
+    """What a process that is not the first one keeps of a run: the Ids of its part of every batch, ids.N.jsonl."""
 
-    def __init__(self, batch_size: int):
-        self._batch_size = batch_size
+    def __init__(self, workdir: Path, *, first_step: int, total_steps: int, log_ids: bool, process: int):
+        path = workdir / f"ids.{process}.jsonl"
+        self._ids = _reopen(path, lambda record: record["step"] < first_step) if log_ids else None
+
+    def ids(self, step: int, ids) -> None:
+        if self._ids is not None:
+            self._ids.write(json.dumps({"step": step, "ids": [str(i) for i in ids]}) + "\n")
+            self._ids.flush()
+
+    def tick(self, step: int) -> None:
+        pass
+
+    def record(self, step: int, split: str, figures: dict[str, float]) -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        pass
+
+    def close(self) -> None:
+        if self._ids is not None:
+            self._ids.close()
+
+
+def forget_ids(workdir: Path, *, first_step: int, processes: int) -> None:
+    """Drops the Ids past the step that a run resumes from, of processes that it has no longer."""
+    for path in workdir.glob("ids.*.jsonl"):
+        if int(path.name.split(".")[1]) >= processes:
+            _reopen(path, lambda record: record["step"] < first_step).close()
+
+
+def _now(figures: dict[str, float]) -> str:
+    """What a line says of a training step; shares of a chip's peak where it is known."""
+    parts = [f"loss {figures['loss']:.4f}", f"{figures['images_per_sec']:.3g} images/s"]
+    if "data_wait" in figures:
+        parts.append(f"{figures['data_wait']:.0%} waiting for data")
+    if "mfu" in figures:
+        parts.append(f"MFU {figures['mfu']:.1%}")
+    if "hbm_share" in figures:
+        parts.append(f"HBM {figures['hbm_gb_per_sec']:.0f} GB/s ({figures['hbm_share']:.0%})")
+    return ", ".join(parts)
+
+
+class Pace:
+    """Steps, and the seconds that they took, since the last log line, without evaluations."""
+
+    def __init__(self):
         self.restart()
 
     def restart(self) -> None:
@@ -107,8 +144,8 @@ class Pace:
         yield
         self._since += time.monotonic() - begun
 
-    def images_per_sec(self) -> float:
-        return self.steps * self._batch_size / max(time.monotonic() - self._since, 1e-9)
+    def seconds(self) -> float:
+        return max(time.monotonic() - self._since, 1e-9)
 
 
 def _reopen(path: Path, keep):

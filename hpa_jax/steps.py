@@ -16,9 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from hpa_jax.augment import augment, prepare
 from hpa_jax.averaging import update_average
+from hpa_jax.mesh import field_keeper, row_cutter
 from hpa_jax.optim import completes_update
 from hpa_jax.state import HEALTHY, TrainState
 
@@ -35,6 +37,7 @@ def make_train_step(
     preparation: dict,
     only_labels: tuple[int, ...] | None = None,
     average_decay: float = 0.0,
+    mesh: Mesh | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """One step of training, to be jitted with the state donated.
 
@@ -47,6 +50,7 @@ def make_train_step(
       preparation: keyword arguments of `prepare`; `mean` and `std` may have a row for each source of the fields.
       only_labels: augment only images of fields that bear one of these (positions in `targets`); None: all.
       average_decay: of the averaged weights, where the state has them: an update moves them, as it does the weights.
+      mesh: of the devices; where it has several along `space`, the height of augmented images is cut over those.
 
     Returns:
       A function of a state and a batch (`image` uint8 `[B, H, W, 4]`, `targets` 0/1 `[B, L]`, and with several sources
@@ -55,13 +59,15 @@ def make_train_step(
       of (field, label) pairs that are right at 0.5, as the seed study logs it.
     """
 
+    cut, whole = row_cutter(mesh), field_keeper(mesh)
+
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), state.step))
         rows = None
         if only_labels is not None:
             rows = jnp.any(batch["targets"][:, jnp.array(only_labels, jnp.int32)] > 0, axis=1)
-        images = augment(batch["image"], augment_key, rows=rows, **augmentation)
-        images = prepare(images, **_preparation_of(batch, preparation))
+        images = augment(batch["image"], augment_key, rows=rows, cut=cut, whole=whole, **augmentation)
+        images = cut(prepare(images, **_preparation_of(batch, preparation)))
 
         def mean_loss(params):
             logits, updates = model.apply(
@@ -110,13 +116,16 @@ def _preparation_of(batch: Batch, preparation: dict) -> dict:
     return preparation | {n: jnp.array(preparation[n], jnp.float32)[batch["source"]] for n in ("mean", "std")}
 
 
-def make_statistics_step(model: nn.Module, *, preparation: dict) -> Callable[[dict, Batch], dict]:
+def make_statistics_step(
+    model: nn.Module, *, preparation: dict, mesh: Mesh | None = None
+) -> Callable[[dict, Batch], dict]:
     """Batch statistics of one batch.
 
     Args:
       model: with momentum 0, so that it keeps nothing of older statistics, and without dropout, which would widen
         variances that no evaluation sees (Li et al. 2018, arXiv:1801.05134).
-      preparation: as in `make_train_step`. Images are not augmented: the statistics are for those that are evaluated.
+      preparation, mesh: as in `make_train_step`. Images are not augmented: the statistics are for those that
+        are evaluated.
 
     Returns:
       A function of `{'params', 'batch_stats'}` (of the statistics the shapes alone matter) and a batch that gives the
@@ -124,17 +133,22 @@ def make_statistics_step(model: nn.Module, *, preparation: dict) -> Callable[[di
     """
 
     def statistics_step(variables: dict, batch: Batch) -> dict:
-        images = prepare(batch["image"], **_preparation_of(batch, preparation))
+        images = row_cutter(mesh)(prepare(batch["image"], **_preparation_of(batch, preparation)))
         _, updates = model.apply(variables, images, train=True, mutable=["batch_stats"])
         return updates["batch_stats"]
 
     return statistics_step
 
 
-def make_score_step(model: nn.Module, *, preparation: dict) -> Callable[[dict, jax.Array], jax.Array]:
-    """The forward pass: `{'params', 'batch_stats'}` and uint8 `[B, H, W, 4]` to logits `float32 [B, L]`."""
+def make_score_step(
+    model: nn.Module, *, preparation: dict, mesh: Mesh | None = None
+) -> Callable[[dict, jax.Array], jax.Array]:
+    """The forward pass: `{'params', 'batch_stats'}` and uint8 `[B, H, W, 4]` to logits `float32 [B, L]`.
+
+    Arguments as in `make_train_step`.
+    """
 
     def score_step(variables: dict, images: jax.Array) -> jax.Array:
-        return model.apply(variables, prepare(images, **preparation), train=False)
+        return model.apply(variables, row_cutter(mesh)(prepare(images, **preparation)), train=False)
 
     return score_step

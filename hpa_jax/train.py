@@ -7,6 +7,8 @@ for the devices at log lines, evaluations and saves only.
 
 import contextlib
 from collections import deque
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -14,24 +16,33 @@ import numpy as np
 
 from hpa_jax import assembly
 from hpa_jax.checkpoint import Checkpoints, begun
-from hpa_jax.config import Config
+from hpa_jax.config import Config, profile_window
 from hpa_jax.data import prefetched, train_batches
 from hpa_jax.errors import EXIT_OK, EXIT_START_AGAIN, InputError, RunStopped
+from hpa_jax.feeding import Feed
 from hpa_jax.labels import LABELS
-from hpa_jax.mesh import check_batch_size, make_mesh, put_batch, replicated
+from hpa_jax.mesh import part_of_process, put_batch, replicated
 from hpa_jax.plateau import has_stalled
-from hpa_jax.runlog import Pace, RunLog
+from hpa_jax.processes import ALONE, Alone, Together
+from hpa_jax.profile import Trace
+from hpa_jax.runlog import IdsLog, Pace, RunLog, forget_ids
 from hpa_jax.state import HEALTHY, TrainState
 from hpa_jax.stopping import StopRequest
+from hpa_jax.utilisation import Utilisation
 from hpa_jax.validation import FIGURES, Validation
 from hpa_jax.workdir import claim, write_json
 
 # Batches that the host may be ahead of the devices: enough to hide its work, few enough to bound what waits in memory.
+# At most three lie on the devices beyond those of the steps under way (two that wait, one being put), as uint8.
 STEPS_AHEAD = 2
 
 
-def train(config: Config, workdir: Path) -> int:
+def train(config: Config, workdir: Path, peers: Alone | Together = ALONE) -> int:
     """Trains, or goes on with, the run in `workdir`.
+
+    Args:
+      config, workdir: of the run.
+      peers: the other processes of the run, of which the first one writes what is not saved together.
 
     Returns:
       The exit status: EXIT_OK when finished, EXIT_START_AGAIN when a signal asked it to stop and it has saved.
@@ -42,52 +53,68 @@ def train(config: Config, workdir: Path) -> int:
     """
     if config.checkpoint.metric not in FIGURES:
         raise InputError(f"config.checkpoint.metric={config.checkpoint.metric!r} is none of {', '.join(FIGURES)}")
-    stop = StopRequest()  # from here on: a signal that comes while the net is built is obeyed as well
-    mesh = make_mesh()
-    check_batch_size(config.data.batch_size, mesh)
+    stop = StopRequest(peers)  # from here on: a signal that comes while the net is built is obeyed as well
+    peers.check_same(config)
     fields = assembly.open_sources(config)
     assembly.resolve(config, assembly.image_size_of(config, fields))
+    mesh = assembly.make_mesh(config)
     eval_fields = assembly.open_split(config, config.data.eval_split)
+    peers.check_equal("the data to train on (as SHA-256)", fields.fingerprint())
+    peers.check_equal("the data to evaluate on (as SHA-256)", eval_fields.fingerprint())
     order = assembly.make_order(config, fields)
     steps = assembly.total_steps(config, order)
     eval_every = config.train.eval_every or max(1, round(order.epoch_length / config.data.batch_size))
 
     variables = loaded = None
-    if config.model.pretrained and not begun(workdir / "checkpoints"):
+    if config.model.pretrained and peers.first_says(not begun(workdir / "checkpoints")):
         variables, loaded = assembly.pretrained_variables(config, fields)
     state, optimizer = assembly.start_state(config, mesh, steps, fields, variables)
     train_step = jax.jit(
-        assembly.make_step(config, optimizer, fields),
+        assembly.make_step(config, optimizer, fields, mesh),
         donate_argnums=0,
         out_shardings=(replicated(mesh), replicated(mesh)),
     )
-    validation = Validation(config, mesh, eval_fields, fields, order, lambda: bool(stop))
+    validation = Validation(config, mesh, eval_fields, fields, order, stop.here)
     rate = assembly.make_rate(config, steps)
-    claim(workdir, config)
-    if loaded is not None:
+    if peers.first:
+        claim(workdir, config)
+    if peers.first and loaded is not None:
         write_json(workdir / "pretrained.json", loaded.to_dict())
 
     def put(batch):
         return {"id": batch["id"], **put_batch({name: batch[name] for name in ("image", "targets", "source")}, mesh)}
 
-    batches = train_batches(fields, order, batch_size=config.data.batch_size, threads=config.data.threads)
-    batches = iter(prefetched(batches, put, ahead=STEPS_AHEAD))
-
+    peers.meet("opening the checkpoints")
     checkpoints = Checkpoints(workdir / "checkpoints", metric=config.checkpoint.metric, keep=config.checkpoint.keep)
-    restored = checkpoints.latest()
+    restored = peers.first_says(checkpoints.latest())  # a shared folder may look different from another host
     step = first_step = restored or 0
+    position = step * config.data.batch_size
     if restored is not None:
-        state = checkpoints.restore(restored, state, batches)
-    log = RunLog(workdir, first_step=first_step, total_steps=steps, log_ids=config.train.log_ids)
-    pace, pending = Pace(config.data.batch_size), deque()
+        peers.at(f"restoring step {restored}", slow=True)
+        state = checkpoints.restore(restored, state)
+        position = checkpoints.position(restored) or position
+    data = {"batch_size": config.data.batch_size, "threads": config.data.threads, "start": position}
+    batches = train_batches(fields, order, **data, **part_of_process())
+    batches = iter(prefetched(batches, put, ahead=STEPS_AHEAD))
+    make_log = RunLog if peers.first else partial(IdsLog, process=peers.index)
+    log = make_log(workdir, first_step=first_step, total_steps=steps, log_ids=config.train.log_ids)
+    if peers.first and config.train.log_ids:
+        forget_ids(workdir, first_step=first_step, processes=peers.count)
+    feed, pace, pending = Feed(batches), Pace(), deque()
+    program = utilisation = None  # the step as compiled, once one is to be done
     log.say(_opening(config, workdir, fields, order, eval_fields, steps, step, mesh, state))
     if loaded is not None:
         log.say(str(loaded))
+    window = profile_window(config.train.profile) if jax.process_index() == 0 else None
+    aside = partial(_aside, pace, peers)
+    trace = Trace(window, workdir / "profile", first_step=step, total_steps=steps, say=log.say, aside=aside)
     stalled = has_stalled(state.progress, config.train.stop_after)
+    already = restored is not None and peers.first_says(bool(checkpoints.figures(restored)))
     try:
         while True:
+            stop.here(f"reading the batch of step {step}")
             done, figures = stalled or step >= steps, None
-            evaluated_before = step == restored and checkpoints.figures(step)
+            evaluated_before = step == restored and already
             if step > 0 and (done or step % eval_every == 0) and not evaluated_before and not stop:
                 _stop_if_failed(state, checkpoints)
                 with pace.paused():
@@ -102,41 +129,56 @@ def train(config: Config, workdir: Path) -> int:
             due = stop or (step > 0 and config.checkpoint.every and step % config.checkpoint.every == 0)
             if figures is not None or (due and step != restored):
                 _stop_if_failed(state, checkpoints)
-                checkpoints.save(step, state, batches, figures)
+                peers.at(f"saving step {step}", slow=True)
+                checkpoints.save(step, state, position + (step - first_step) * config.data.batch_size, figures)
             if stop or done:
                 break
 
-            batch = next(batches)
-            log.ids(step, batch.pop("id"))
-            state, step_figures = train_step(state, batch)
+            if program is None:
+                peers.at("compiling the step", slow=True)
+                batches.start_prefetch()  # the first batches are read while the step is compiled
+                program = train_step.lower(state, assembly.abstract_batch(config, fields, mesh)).compile()
+                utilisation = assembly.make_utilisation(config, mesh, program, state)
+                peers.meet("the first step")
+                pace.restart()
+            trace.before(step, state)
+            with jax.profiler.StepTraceAnnotation("train", step_num=step):
+                batch = next(feed)
+                peers.at(f"step {step}", slow=step == first_step)
+                log.ids(step, batch.pop("id"))
+                state, step_figures = program(state, batch)
+                feed.under_way(step_figures)
+                pending.append(step_figures)
+                if len(pending) > STEPS_AHEAD:
+                    jax.block_until_ready(pending[-1 - STEPS_AHEAD])
+            trace.after(step, state)
             step += 1
-
-            pending.append(step_figures)
             pace.steps += 1
-            if len(pending) > STEPS_AHEAD:
-                jax.block_until_ready(pending[-1 - STEPS_AHEAD])
             log.tick(step)
             if step % config.train.log_every == 0 or step == steps:
                 _stop_if_failed(state, checkpoints)
                 seen = jax.device_get(list(pending))
                 means = {name: np.mean([f[name] for f in seen]) for name in seen[0]}
                 means["lr"] = rate(step - 1) * _rate_scale(state)
-                log.record(step, "train", means | {"images_per_sec": pace.images_per_sec()})
+                log.record(step, "train", means | _speed(config.data.batch_size, pace, feed, utilisation))
                 pending.clear()
                 pace.restart()
             elif step == first_step + 1:
                 jax.block_until_ready(step_figures)
-                pace.restart()  # the first step compiles
+                feed.idle_seconds()  # the first batch was waited for before anything ran
+                pace.restart()
         checkpoints.wait()
         if stop and not (done and checkpoints.figures(step)):
             log.say(f"stopped by {stop.name} after saving step {step} of {steps}; the same command goes on from there")
             return EXIT_START_AGAIN
-        _finish(config, workdir, checkpoints, log, stalled)
+        if peers.first:
+            _finish(config, workdir, checkpoints, log, stalled)
         return EXIT_OK
     finally:
         with contextlib.ExitStack() as all_of_them:
-            for close in (stop.restore_handlers, log.close, checkpoints.close):
+            for close in (stop.restore_handlers, log.close, checkpoints.close, feed.close):
                 all_of_them.callback(close)
+            all_of_them.callback(trace.close, step)
 
 
 def _stop_if_failed(state, checkpoints: Checkpoints) -> None:
@@ -156,6 +198,22 @@ def _rate_scale(state: TrainState) -> float:
     return 1.0 if state.progress is None else float(state.progress.rate_scale)
 
 
+@contextlib.contextmanager
+def _aside(pace: Pace, peers: Alone | Together) -> Iterator[None]:
+    """For what belongs to no step: its time does not count, and the other processes give it more."""
+    peers.note("writing a trace")
+    with pace.paused():
+        yield
+
+
+def _speed(batch_size: int, pace: Pace, feed: Feed, utilisation: Utilisation) -> dict[str, float]:
+    """Since the last log line: images a second, the share of the time lost waiting for data, shares of the peaks."""
+    seconds = pace.seconds()
+    images = pace.steps * batch_size / seconds
+    waiting = {"images_per_sec": images, "data_wait": min(1.0, feed.idle_seconds() / seconds)}
+    return waiting | utilisation.figures(images, pace.steps / seconds)
+
+
 def _report(log: RunLog, step: int, config: Config, figures: dict) -> None:
     split, metric = config.data.eval_split, config.checkpoint.metric
     log.record(step, split, {name: figures[name] for name in FIGURES})
@@ -168,14 +226,15 @@ def _report(log: RunLog, step: int, config: Config, figures: dict) -> None:
 
 def _opening(config, workdir, fields, order, eval_fields, steps, step, mesh, state) -> str:
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    device = mesh.devices.flat[0]
+    on, space = f"{mesh.size} x {mesh.devices.flat[0].device_kind}", mesh.shape["space"]
+    on += f", the height of each image cut over {space}" if space > 1 else ""
     begin = f"going on at step {step} of {steps}" if step else f"{steps} steps"
     return (
         f"{workdir}: {config.model.name} with the {config.model.head} head, {parameters / 1e6:.1f} million parameters, "
         f"{config.model.dtype}, {config.data.image_size} px\n"
         f"{', '.join(config.source_names())}: {len(fields)} fields of {config.data.train_split} to train on, "
         f"{order.epoch_length} an epoch; {len(eval_fields)} of {config.data.eval_split} to evaluate; "
-        f"batches of {config.data.batch_size} on {mesh.size} x {device.device_kind}; {begin} (the first one compiles)"
+        f"batches of {config.data.batch_size} on {on}; {begin} (the first one compiles)"
     )
 
 

@@ -20,7 +20,7 @@ from hpa_jax.averaging import with_estimated_statistics
 from hpa_jax.config import Config
 from hpa_jax.data import eval_batches, train_batches
 from hpa_jax.fields import Fields, Joined
-from hpa_jax.mesh import put_batch, replicated
+from hpa_jax.mesh import part_of_process, put_batch, put_replicated, replicated
 from hpa_jax.plateau import after_evaluation
 from hpa_jax.sampling import Order
 from hpa_jax.state import TrainState, shown_variables
@@ -38,7 +38,7 @@ class Validation:
       mesh: of the devices.
       fields: those to evaluate on.
       train_fields, order: those to train on, and which comes when.
-      stopped: whether to leave off.
+      stopped: whether to leave off; all processes ask at the same places (StopRequest.here).
     """
 
     def __init__(
@@ -48,12 +48,12 @@ class Validation:
         fields: Fields,
         train_fields: Joined,
         order: Order,
-        stopped: Callable[[], bool],
+        stopped: Callable[..., bool],
     ):
         self._config, self._mesh, self._fields, self._stopped = config, mesh, fields, stopped
         self._train_fields, self._order = train_fields, order
         self._count_step = make_count_step(config, mesh)
-        self._statistics_step = jax.jit(assembly.make_statistics(config), out_shardings=replicated(mesh))
+        self._statistics_step = jax.jit(assembly.make_statistics(config, mesh), out_shardings=replicated(mesh))
 
     def __call__(self, state: TrainState) -> tuple[TrainState, dict | None]:
         """The state with what an evaluation changes in it, and the figures; None if it was stopped on the way.
@@ -64,9 +64,9 @@ class Validation:
         average = state.average
         if average is not None and average.batch_stats:
             average = with_estimated_statistics(average, self._statistics_step, self._first_batches())
-            average = jax.device_put(average, replicated(self._mesh))
+            average = put_replicated(average, self._mesh)
         shown = state.replace(average=average)
-        counts = None if self._stopped() else self._counts(shown_variables(shown))
+        counts = None if self._stopped("an evaluation") else self._counts(shown_variables(shown))
         if counts is None:
             return state, None
         figures = self._figures(*counts)
@@ -74,15 +74,16 @@ class Validation:
             o, metric = self._config.optim, self._config.checkpoint.metric
             settings = {"patience": o.plateau_patience, "factor": o.plateau_factor}
             progress = after_evaluation(jax.device_get(state.progress), figures[metric], **settings)
-            shown = shown.replace(progress=jax.device_put(progress, replicated(self._mesh)))
+            shown = shown.replace(progress=put_replicated(progress, self._mesh))
         return shown, figures
 
     def _first_batches(self) -> Iterable[dict]:
         data = self._config.data
-        batches = train_batches(self._train_fields, self._order, batch_size=data.batch_size, threads=data.threads)
+        settings = {"batch_size": data.batch_size, "threads": data.threads} | part_of_process()
+        batches = train_batches(self._train_fields, self._order, **settings)
         names = ("image", "source")
-        for batch in itertools.islice(batches, self._config.train.ema_batches):
-            if self._stopped():
+        for number, batch in enumerate(itertools.islice(batches, self._config.train.ema_batches)):
+            if self._stopped(f"batch {number} of the averaged weights' statistics", slow=number == 0):
                 return  # the average is thrown away
             yield put_batch({name: batch[name] for name in names}, self._mesh)
 
@@ -90,9 +91,10 @@ class Validation:
         data, labels = self._config.data, len(self._config.label_ids())
         empty = np.zeros((labels, metrics.BINS + 2), np.int32)
         counts = (metrics.ScoreCounts(empty, empty.copy()), np.zeros((labels + 1, 2 * labels + 1), np.int32))
-        counts = jax.device_put(counts, replicated(self._mesh))
-        for batch in eval_batches(self._fields, batch_size=data.batch_size, threads=data.threads):
-            if self._stopped():
+        counts = put_replicated(counts, self._mesh)
+        settings = {"batch_size": data.batch_size, "threads": data.threads} | part_of_process()
+        for number, batch in enumerate(eval_batches(self._fields, **settings)):
+            if self._stopped(f"batch {number} of an evaluation", slow=number == 0):  # the first one compiles
                 return None
             arrays = {name: batch[name] for name in ("image", "targets", "mask")}
             counts = self._count_step(counts, variables, put_batch(arrays, self._mesh))
@@ -108,7 +110,7 @@ class Validation:
 
 def make_count_step(config: Config, mesh: Mesh) -> Callable:
     """Jitted: the counts so far, variables and a batch, to the counts with that batch. Only counts cross devices."""
-    score_step = make_score_step(assembly.make_model(config), preparation=assembly.preparation(config))
+    score_step = make_score_step(assembly.make_model(config), preparation=assembly.preparation(config), mesh=mesh)
     grid = metrics.thresholds()
 
     def count_step(counts, variables, batch):

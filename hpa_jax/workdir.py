@@ -18,8 +18,11 @@ from hpa_jax.config import Config, differences, from_dict, to_dict
 from hpa_jax.errors import InputError
 
 # What may change between two starts of the same run, without changing the steps that are already done.
-FREE_TO_CHANGE = ("train.epochs", "train.steps", "train.log_every", "train.eval_every", "train.log_ids", "data.threads")
-FREE_SECTIONS = ("checkpoint.", "evaluate.", "export.", "report.")
+FREE_TO_CHANGE = (
+    *("train.epochs", "train.steps", "train.log_every", "train.eval_every", "train.log_ids", "train.profile"),
+    *("data.threads", "model.block"),
+)
+FREE_SECTIONS = ("checkpoint.", "evaluate.", "export.", "report.", "devices.", "plan.")
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -76,6 +76,14 @@ def test_a_signal_to_the_script_stops_run_and_script(checkout):
     assert len((checkout / "calls").read_text().splitlines()) == 1
 
 
+@pytest.mark.parametrize("call", [("plan", "--config=a.py"), ("train", "--config=a.py", "--mode=plan")])
+def test_a_plan_is_a_mode_of_the_same_program(checkout, call):
+    (checkout / "statuses").write_text("0\n")
+    (checkout / ".venv" / "tpu").mkdir()  # the compiler is there already
+    assert outcome(local(checkout, *call))[0] == 0
+    assert (checkout / "calls").read_text() == "-m hpa_jax.main --config=a.py --mode=plan\n"
+
+
 def test_an_unknown_lock_is_refused(checkout):
     status, _, err = outcome(local(checkout, "setup", HPA_LOCK="rocm"))
     assert status == 2 and "cpu, cuda or tpu" in err
@@ -89,4 +97,6 @@ def test_wrong_calls_end_with_2(checkout, arguments):
 
 def test_help_names_the_commands(checkout):
     status, out, _ = outcome(local(checkout, "--help"))
-    assert status == 0 and all(word in out for word in ("quickstart", "test [--all]", "train", "setup", "HPA_LOCK"))
+    assert status == 0 and all(
+        word in out for word in ("quickstart", "test [--all]", "train", "plan", "setup", "HPA_LOCK")
+    )

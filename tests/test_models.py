@@ -17,6 +17,11 @@ HEAD_NAMES = {
         *("dense/kernel", "dense/bias", "logits/kernel", "logits/bias"),
     },
     "all_cnn": {"logits/kernel", "logits/bias"},
+    "attention": {
+        *("pool_norm/scale", "pool_norm/bias", "dense/kernel", "dense/bias", "attention_tanh/kernel"),
+        *("attention_tanh/bias", "attention_gate/kernel", "attention_gate/bias", "attention/kernel"),
+        *("logits/kernel", "logits/bias"),
+    },
 }
 FITTING = [(net, head) for net in BACKBONES for head in HEADS if head != "all_cnn" or net == "all_cnn"]
 

@@ -10,17 +10,18 @@ PACKAGE = Path(__file__).resolve().parents[1] / "hpa_jax"
 # Maths takes plain arguments: no Config, no files.
 MATHS = """
 augment averaging bootstrap calibration ensemble losses metrics mixes models optim plateau ranking sampling thresholds
-views weighted
+utilisation views weighted
 """.split()
 HOST_IO = """
-checkpoint codec data datasets fields pretrained records runlog score_files score_pools shard_index stopping workdir
+checkpoint codec data datasets events feeding fields pretrained processes profile records runlog score_files score_pools
+shard_index stopping watch workdir
 """.split()
 FLOORS = {
-    0: "config errors labels".split(),
+    0: "chips config errors labels".split(),
     1: MATHS + HOST_IO,
     2: "activation_maps mesh state steps".split(),
     3: """
-    assembly ensemble_runs evaluate export predict predictor report score_text scores serving train validation
+    assembly ensemble_runs evaluate export plan predict predictor report score_text scores serving train validation
     """.split(),
     4: ["main"],
 }
@@ -30,7 +31,7 @@ OWNERS = {
     "tensorflow_datasets": {"datasets", "shard_index"},
     "zstandard": {"codec"},
     "flax": {"models", "averaging", "plateau", "state", "steps", "export"},
-    "tensorboardX": {"runlog"},
+    "tensorboardX": set(),
     "safetensors": {"export", "pretrained", "serving"},
     "tensorflow": set(),
     "torch": {"pretrained"},

@@ -58,7 +58,11 @@ def pictured(gallery: Gallery, run: Run, workdir: Path) -> Gallery:
             fields = assembly.open_split(config, run.table.split, source)
             places = {field_id: i for i, field_id in enumerate(fields.ids())}
             mine = [case for case in cases if names[case.field][0] == source]
-            look = make_activation_maps(assembly.make_model(config), preparation=assembly.preparation(config))
+            look = make_activation_maps(
+                assembly.make_model(config),
+                preparation=assembly.preparation(config),
+                mesh=predictor.mesh,
+            )
             size = config.data.batch_size
             for start in range(0, len(mine), size):
                 batch = mine[start : start + size]

@@ -21,6 +21,9 @@ CURVES = (
     ("lr", "Learning rate"),
     ("grad_norm", "Norm of the gradient"),
     ("images_per_sec", "Images a second"),
+    ("data_wait", "Share of the time waiting for data"),
+    ("mfu", "Share of the chips' peak arithmetic (MFU)"),
+    ("hbm_share", "Share of the chips' memory bandwidth"),
 )
 """Figures of metrics.jsonl that are drawn, where they are there, and their names."""
 # Fields that say how a run is looked at, or where it lies, and not what it is.

@@ -1,0 +1,27 @@
+"""DenseNet-121 on fields as they were taken, 2048 or 3072 px: best_512.py at native resolution.
+
+Source: as best_512.py; no published result with one net at this size is known. Fields of 2048 and 3072 px lie side by
+side in the data, so the host brings them to one size (the recipe's 3072; --config.data.image_size=2048 for the other).
+Assumed: what best_512.py assumes; that eight fields are enough for batch norm, since each has 36 times the places.
+Expected: not measured here; this row needs accelerators and the full-size data (the builder's --config=kaggle_full).
+Cost: 3.4 TFLOP a field and step. A step of one field, DenseNet-121 with the pooled head, holds 11.8 GiB on a TPU v5e
+chip and 1.7 GiB a chip where eight share it (docs/results.md): a v5e-8 takes a field a chip. Where there are more chips
+than fields in a batch, as few as need be share a field (config.devices.space=0), so the command is the same on 8 to 64
+chips; --config.devices.space=8 with --config.data.batch_size=1 splits each field over a v5e-8.
+Command: python -m hpa_jax.main --config=configs/native.py --config.data.data_dir=DATA --workdir=RUN \\
+  --config.model.pretrained=torchvision_densenet121
+On one GPU or chip: --config.data.batch_size=1 --config.optim.accumulate=8 --config.model.block=remat, which computes
+again what it does not hold; with less memory than that, tile by tile, each label weighing the tiles:
+  --config.model.head=attention --config.model.tile=512 --config.data.batch_size=8
+"""
+
+from configs import best_512
+from hpa_jax.config import Config
+
+
+def get_config() -> Config:
+    config = best_512.get_config()
+    config.data.name = "kaggle_full"
+    config.data.image_size = 3072
+    config.data.batch_size = 8
+    return config
