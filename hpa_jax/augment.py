@@ -132,16 +132,15 @@ def _moved(
     """The symmetry and the window of `augment`, for all images."""
     flip_key, turn_key, scale_key, shift_key = jax.random.split(key, 4)
     batch = images.shape[0]
-    images = _packed(images)
     if flips:
         images = whole(symmetry(images, jax.random.randint(flip_key, (batch,), 0, 8)))
     if rotate_degrees == 0 and scale == (1.0, 1.0) and shift == 0:
-        return _unpacked(cut(images))
+        return images.astype(jnp.float32)
     low, high = jnp.log(scale[0]), jnp.log(scale[1])
     side = jnp.exp(jax.random.uniform(scale_key, (batch,), minval=low, maxval=high))
     centre = jax.random.uniform(shift_key, (batch, 2), minval=-shift, maxval=shift)
     if rotate_degrees == 0:
-        return warp_upright(_unpacked(images), side, centre, cut=cut, whole=whole)
+        return warp_upright(images.astype(jnp.float32), side, centre, cut=cut, whole=whole)
     limit = jnp.deg2rad(rotate_degrees)
     angle = jax.random.uniform(turn_key, (batch,), minval=-limit, maxval=limit)
     return warp_turned(images, side, centre, angle, cut=cut)
@@ -167,7 +166,7 @@ def warp_upright(
 def warp_turned(
     images: jax.Array, side: jax.Array, centre: jax.Array, angle: jax.Array, cut: Placer = _as_is
 ) -> jax.Array:
-    """Bilinear samples of a window turned by `angle [B]` radians; the rest as in `warp_upright`, or `_packed`."""
+    """Bilinear samples of a window turned by `angle [B]` radians; the rest as in `warp_upright`."""
     height, width = images.shape[1:3]
     middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
     y, x = jnp.meshgrid(jnp.arange(height) - middle_y, jnp.arange(width) - middle_x, indexing="ij")
@@ -193,7 +192,7 @@ def _packed(images: jax.Array) -> jax.Array:
     """`uint8 [B, H, W, 4]` as `uint32 [B, H, W]`; others as they are.
 
     One gather then finds a pixel's four channels, and a TPU, which lays the last axis out in rows of 128, does not make
-    32 times as much of the images. What is packed already stays so.
+    32 times as much of the images.
     """
     if images.dtype != jnp.uint8 or images.shape[-1] != 4:
         return images
@@ -208,11 +207,10 @@ def _unpacked(values: jax.Array) -> jax.Array:
 
 
 def symmetry(images: jax.Array, which: jax.Array) -> jax.Array:
-    """The symmetry of the square with number `which [B]`, 0 to 7, of images `[B, H, W, ...]`."""
+    """The symmetry of the square with number `which [B]`, 0 to 7."""
 
     def where(bit: int, changed: jax.Array, images: jax.Array) -> jax.Array:
-        chosen = (which >> bit) & 1 == 1
-        return jnp.where(chosen.reshape(-1, *(1,) * (images.ndim - 1)), changed, images)
+        return jnp.where(((which >> bit) & 1 == 1)[:, None, None, None], changed, images)
 
     images = where(0, images[:, ::-1], images)
     images = where(1, images[:, :, ::-1], images)

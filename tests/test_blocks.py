@@ -10,9 +10,11 @@ import pytest
 from hpa_jax.errors import InputError
 from hpa_jax.models import build_model, densenet, fused_block, init_variables
 from hpa_jax.models.block_arrays import Arrays
-from hpa_jax.models.block_kernels import Kernels, pooled_pixels, window_of
 from hpa_jax.models.classifier import BACKBONES
 from hpa_jax.models.fused_block import Stage, dense_blocks, kernels_of
+from hpa_jax.models.kernels import Kernels
+from hpa_jax.models.kernels.transitions import pooled_pixels
+from hpa_jax.models.kernels.windows import window_of
 from hpa_jax.plan.kernels import pallas_traffic
 
 NET = partial(densenet.DenseNet, depths=(2, 1, 1), growth=16, stem=32)
@@ -133,7 +135,7 @@ def run_blocks(ways, given, gradient):
 # Rows narrower than, as wide as and wider than a register; several blocks of pixels an image, and one.
 @pytest.mark.parametrize("shape", [(2, 32, 32), (1, 16, 128), (2, 8, 256)])
 def test_kernels_agree_with_arrays(shape, monkeypatch):
-    monkeypatch.setattr("hpa_jax.models.block_kernels.SLAB", 512)
+    monkeypatch.setattr("hpa_jax.models.kernels.windows.SLAB", 512)
     fields, height, width = shape
     case = block_case(*shape)
     kernels = Kernels.of(*shape, 32, growth=16, interpret=True)

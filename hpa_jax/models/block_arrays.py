@@ -1,6 +1,6 @@
 """The products of a dense layer as arrays of XLA, channels last: fused_block.py on CPUs, GPUs and split images.
 
-The same functions as in block_kernels.py, with the same arguments.
+The same functions as in kernels/, with the same arguments.
 """
 
 from dataclasses import dataclass

@@ -8,7 +8,7 @@ out of this one, to rounding:
 - for the backward pass are kept that buffer and the layers' bottlenecks before their norm (128 channels each), not the
   many normalised inputs, which are made again where they are read;
 - a transition pools before its 1x1 convolution, which is linear: a quarter of the work;
-- on a TPU each product is one kernel (block_kernels.py), from the stem's maps to the last block's; elsewhere, and where
+- on a TPU each product is one kernel (kernels/), from the stem's maps to the last block's; elsewhere, and where
   an image is split or too small for them, they are arrays of XLA (block_arrays.py);
 - gradients of weights are summed in float32, within a device and over them.
 
@@ -27,7 +27,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from hpa_jax.models.block_arrays import Arrays
-from hpa_jax.models.block_kernels import Kernels
+from hpa_jax.models.kernels import Kernels
 from hpa_jax.models.norm import Moments, concat_moments
 
 Layer = dict[str, dict[str, jax.Array]]
