@@ -9,6 +9,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from hpa_jax.models.layers import convolution, convolution_gradients, product, product_gradients
+
+AROUND = ((1, 1), (1, 1))
+"""Zeros around the images for a 3x3 convolution."""
+
 
 def _sums(a: jax.Array, b: jax.Array) -> jax.Array:
     """Sums of each channel of `[B, H, W, c]`: float32 `[c, 2]`."""
@@ -25,19 +30,6 @@ def _halved(x: jax.Array) -> jax.Array:
     fields, height, width, channels = x.shape
     x = x[:, : height // 2 * 2, : width // 2 * 2].reshape(fields, height // 2, 2, width // 2, 2, channels)
     return jnp.mean(x.astype(jnp.float32), axis=(2, 4)).astype(x.dtype)
-
-
-def _conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return lax.conv_general_dilated(x, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC"))
-
-
-def _conv_backward(x: jax.Array, kernel: jax.Array, gy: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Gradients of `_conv`: of x in its own dtype, of the kernel in float32."""
-    gx = _conv(gy, jnp.swapaxes(kernel[::-1, ::-1], 2, 3))
-    dimensions, pads = ("CHWN", "IHWO", "HWNC"), ((1, 1), (1, 1))
-    # x with the batch as its channels, gy as the kernel: what is left are the nine taps.
-    gk = lax.conv_general_dilated(x, gy, (1, 1), pads, dimension_numbers=dimensions, preferred_element_type=jnp.float32)
-    return gx, gk
 
 
 @dataclass(frozen=True)
@@ -59,12 +51,12 @@ class Arrays:
     def product(self, buffer, factor, shift, kernel):
         x = buffer[..., : kernel.shape[0]]
         a = jnp.maximum(x.astype(jnp.float32) * factor + shift, 0).astype(x.dtype)
-        h = jnp.dot(a, kernel.astype(x.dtype))
+        h = product(a, kernel)
         return h, _squares(h)
 
     def window(self, h, factor, shift, kernel, buffer, channels):
         a = jnp.maximum(h.astype(jnp.float32) * factor + shift, 0).astype(h.dtype)
-        y = _conv(a, kernel.astype(h.dtype))
+        y = convolution(a, kernel, 1, AROUND)
         return lax.dynamic_update_slice_in_dim(buffer, y, channels, axis=3), _squares(y)
 
     def window_backward(self, gbuffer, buffer, q, r, h, factor, shift, kernel, channels):
@@ -73,7 +65,7 @@ class Arrays:
         gy = (gy + q * y + r).astype(h.dtype)
         wide = h.astype(jnp.float32)
         out = wide * factor + shift
-        ga, gk = _conv_backward(jnp.maximum(out, 0).astype(h.dtype), kernel.astype(h.dtype), gy)
+        ga, gk = convolution_gradients(jnp.maximum(out, 0).astype(h.dtype), kernel, gy, 1, AROUND)
         gz = jnp.where(out > 0, ga, 0)
         made = gz.astype(jnp.float32)
         return gz, gk, _sums(made, made * wide)
@@ -84,16 +76,15 @@ class Arrays:
         wide = buffer[..., :channels].astype(jnp.float32)
         out = wide * factor + shift
         a = jnp.maximum(out, 0).astype(h.dtype)
-        over_pixels = (((0, 1, 2), (0, 1, 2)), ((), ()))
-        gk = lax.dot_general(a, gh, over_pixels, preferred_element_type=jnp.float32)
-        ga = jnp.where(out > 0, jnp.dot(gh, kernel.astype(h.dtype).T, preferred_element_type=jnp.float32), 0)
+        ga, gk = product_gradients(a, kernel, gh)
+        ga = jnp.where(out > 0, ga.astype(jnp.float32), 0)
         part = gbuffer[..., :channels].astype(jnp.float32) + ga * factor
         gbuffer = lax.dynamic_update_slice_in_dim(gbuffer, part.astype(gbuffer.dtype), 0, axis=3)
         return gbuffer, gk, _sums(ga, ga * wide)
 
     def transition(self, buffer, factor, shift, kernel, total):
         a = jnp.maximum(buffer.astype(jnp.float32) * factor + shift, 0).astype(buffer.dtype)
-        y = jnp.dot(_halved(a), kernel.astype(a.dtype))
+        y = product(_halved(a), kernel)
         return self.begin(y, total), _squares(y)
 
     def transition_backward(self, buffer, gbuffer, next_buffer, q, r, factor, shift, kernel):
@@ -102,8 +93,7 @@ class Arrays:
         wide = buffer.astype(jnp.float32)
         out = wide * factor + shift
         mean, widened = jax.vjp(_halved, jnp.maximum(out, 0).astype(buffer.dtype))
-        over_pixels = (((0, 1, 2), (0, 1, 2)), ((), ()))
-        gk = lax.dot_general(mean, gy, over_pixels, preferred_element_type=jnp.float32)
-        (ga,) = widened(jnp.dot(gy, kernel.astype(gy.dtype).T))
+        gmean, gk = product_gradients(mean, kernel, gy)
+        (ga,) = widened(gmean)
         ga = jnp.where(out > 0, ga.astype(jnp.float32), 0)
         return (ga * factor).astype(buffer.dtype), gk, _sums(ga, ga * wide)

@@ -1,9 +1,8 @@
 """DenseNet backbones (Huang et al. 2017, arXiv:1608.06993), channels last, for any number of input channels.
 
-Unusual: the 1x1 convolutions are matrix products over the channels (`nn.Dense`), which XLA's CPU backend runs
-faster; and the batch moments of a feature map are computed once, then handed to every later norm of the block
-(norm.py). Paddings are those of the published ImageNet weights (3 in the stem, 1 before its pool), not SAME, which
-differs silently.
+Unusual: the 1x1 convolutions are matrix products over the channels, which XLA's CPU backend runs faster; and the batch
+moments of a feature map are computed once, then handed to every later norm of the block (norm.py). Paddings are those
+of the published ImageNet weights (3 in the stem, 1 before its pool), not SAME, which differs silently.
 """
 
 from functools import partial

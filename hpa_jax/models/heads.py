@@ -14,17 +14,28 @@ SEED_LIMIT = 200_000
 """Values that it flattens at most: its first dense layer then has 102 million weights."""
 
 
-class SeedHead(nn.Module):
-    """1x1 convolution to 128, flatten, dropout, dense 512 ReLU, dense n: the seed study's head.
+class Head(nn.Module):
+    """What all heads are told.
 
-    Flattening fixes the image size: 16.8 million parameters at 512 px. The study does not say whether the 1x1
-    convolution is rectified; the public notebooks of the challenge that have this head do so, and so does this.
+    Attributes:
+      labels: number of logits.
+      dropout: share of its inputs that training drops.
+      momentum: of its batch norms.
+      dtype: of the arithmetic; logits are float32.
     """
 
     labels: int
     dropout: float
     momentum: float
     dtype: jnp.dtype
+
+
+class SeedHead(Head):
+    """1x1 convolution to 128, flatten, dropout, dense 512 ReLU, dense n: the seed study's head.
+
+    Flattening fixes the image size: 16.8 million parameters at 512 px. The study does not say whether the 1x1
+    convolution is rectified; the public notebooks of the challenge that have this head do so, and so does this.
+    """
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -35,17 +46,12 @@ class SeedHead(nn.Module):
         return Dense(self.labels, dtype=jnp.float32, name="logits")(x)
 
 
-class PooledHead(nn.Module):
+class PooledHead(Head):
     """Mean and maximum over the map side by side, batch norm, dropout, dense 512 ReLU, batch norm, dropout, dense n.
 
     Takes any image size. The head of the challenge's first place (bestfitting, in
     CellProfiling/HPA-competition-solutions).
     """
-
-    labels: int
-    dropout: float
-    momentum: float
-    dtype: jnp.dtype
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -76,13 +82,8 @@ def global_maximum(x: jax.Array) -> jax.Array:
     return jnp.sum(jnp.where(number == first, x, 0), axis=1)
 
 
-class LinearHead(nn.Module):
+class LinearHead(Head):
     """Mean over the map, dropout, one dense layer: the head of the DenseNet paper, which published weights bring."""
-
-    labels: int
-    dropout: float
-    momentum: float
-    dtype: jnp.dtype
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -91,24 +92,19 @@ class LinearHead(nn.Module):
         return Dense(self.labels, dtype=jnp.float32, name="logits")(x)
 
 
-class AllCNNHead(nn.Module):
+class AllCNNHead(Head):
     """1x1 convolution to n, mean over the map: All-CNN's own (Springenberg et al. 2015, arXiv:1412.6806, Table 1).
 
     The paper rectifies the convolution, ahead of a softmax; a logit that is never negative would be a score that is
     never below 0.5, so this does not. No dropout here: that net's is within the backbone.
     """
 
-    labels: int
-    dropout: float
-    momentum: float
-    dtype: jnp.dtype
-
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         return jnp.mean(Dense(self.labels, dtype=jnp.float32, name="logits")(x), axis=(1, 2))
 
 
-class AttentionHead(nn.Module):
+class AttentionHead(Head):
     """Gated attention over the places of a map, or over tiles (tiles.py): for each label, a mean over the places whose
     weights the head learns (Ilse, Tomczak & Welling 2018, arXiv:1802.04712, equations 7 and 9).
 
@@ -117,11 +113,6 @@ class AttentionHead(nn.Module):
     The paper has one weighting for all; a field's labels lie in different places of its cells, so here each has its
     own. Takes any image size.
     """
-
-    labels: int
-    dropout: float
-    momentum: float
-    dtype: jnp.dtype
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:

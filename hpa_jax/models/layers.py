@@ -121,15 +121,14 @@ def _product_forward(x, kernel):
     return _narrow_product(x, kernel), (x, kernel)
 
 
-def _product_backward(kept, g):
-    x, kernel = kept
+def product_gradients(x: jax.Array, kernel: jax.Array, g: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Of `product`, given that of its result: of x in the dtype of `g`, of `kernel` summed in its own."""
     pixels = tuple(range(x.ndim - 1))
     to_kernel = lax.dot_general(x, g, ((pixels, pixels), ((), ())), preferred_element_type=kernel.dtype)
-    to_x = lax.dot_general(g, kernel.astype(g.dtype), (((g.ndim - 1,), (1,)), ((), ())))
-    return to_x, to_kernel
+    return lax.dot_general(g, kernel.astype(g.dtype), (((g.ndim - 1,), (1,)), ((), ()))), to_kernel
 
 
-_narrow_product.defvjp(_product_forward, _product_backward)
+_narrow_product.defvjp(_product_forward, lambda kept, g: product_gradients(*kept, g))
 
 
 def _convolve(x, kernel, stride, padding):
@@ -145,8 +144,10 @@ def _convolution_forward(x, kernel, stride, padding):
     return _narrow_convolution(x, kernel, stride, padding), (x, kernel)
 
 
-def _convolution_backward(stride, padding, kept, g):
-    x, kernel = kept
+def convolution_gradients(
+    x: jax.Array, kernel: jax.Array, g: jax.Array, stride: int, padding: Pairs
+) -> tuple[jax.Array, jax.Array]:
+    """Of `convolution`, likewise."""
     narrow = kernel.astype(x.dtype)
     (to_x,) = jax.linear_transpose(lambda x: _convolve(x, narrow, stride, padding), x)(g)
     # As many zeros behind as leave one place for each of the kernel's; fewer than none where a stride skips the last.
@@ -164,7 +165,9 @@ def _convolution_backward(stride, padding, kept, g):
     return to_x, to_kernel
 
 
-_narrow_convolution.defvjp(_convolution_forward, _convolution_backward)
+_narrow_convolution.defvjp(
+    _convolution_forward, lambda stride, padding, kept, g: convolution_gradients(*kept, g, stride, padding)
+)
 
 
 @jax.custom_vjp
