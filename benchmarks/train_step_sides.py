@@ -22,6 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 CHANNELS, LABELS, RATE = 4, 28, 1e-4
 MEAN, STD = 0.1, 0.2
 KINDS = ("train", "inference", "exported")
+MOST_FIELDS_ON_CPUS = 8
+"""In a step: how many devices the processors become, before there is a workload."""
 SHARE_OF_GPU = 0.45
 """Of the memory of a GPU, for each side: both stay on it, so that their rounds can take turns."""
 
@@ -46,8 +48,12 @@ class Jax:
     def __init__(self):
         import jax
 
+        from hpa_jax.compiling import use_cores
+
+        use_cores(MOST_FIELDS_ON_CPUS)  # as main does
         self._jax = jax
-        self._gpu = jax.default_backend() == "gpu"
+        self._platform = jax.default_backend()
+        self._gpu = self._platform == "gpu"
 
     def device(self) -> dict:
         device = self._jax.devices()[0]
@@ -58,7 +64,9 @@ class Jax:
         import jax
         import optax
 
+        from hpa_jax.compiling import compile_for, devices_for
         from hpa_jax.losses import make_loss
+        from hpa_jax.mesh import by_field, make_mesh, replicated
         from hpa_jax.mixes import parse_mix
         from hpa_jax.models import build_model, init_variables
         from hpa_jax.optim import make_optimizer
@@ -68,7 +76,8 @@ class Jax:
         self._runs = {}
         preparation = {"mix": parse_mix("rgby"), "mean": (MEAN,) * CHANNELS, "std": (STD,) * CHANNELS}
         build = lambda **options: build_model(net, head="linear", labels=LABELS, dropout=0.0, **options)  # noqa: E731
-        images, targets = jax.device_put(batch_of(side, batch))
+        mesh = make_mesh(jax.devices()[: 1 if self._gpu else devices_for(jax.device_count(), batch)])
+        images, targets = jax.device_put(batch_of(side, batch), by_field(mesh))
         variables = init_variables(build(), (side, side, CHANNELS), seed=0)
         size = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
         begun = time.perf_counter()
@@ -78,9 +87,10 @@ class Jax:
             step = make_train_step(
                 model, optimizer, loss, seed=0, augmentation={"flips": False}, preparation=preparation
             )
-            state = jax.device_put(new_state(variables, optimizer))
+            state = jax.device_put(new_state(variables, optimizer), replicated(mesh))
             given = {"image": images, "targets": targets}
-            step = jax.jit(step, donate_argnums=0).lower(state, given).compile()
+            step = jax.jit(step, donate_argnums=0, out_shardings=(replicated(mesh), replicated(mesh)))
+            step = compile_for(self._platform, step, state, given)
             held = [state]
 
             def train(times: int) -> None:
@@ -89,20 +99,21 @@ class Jax:
                 jax.block_until_ready((held, figures))
 
             self._runs["train"] = train
-        variables = jax.device_put(variables)
+        variables = jax.device_put(variables, replicated(mesh))
         if "inference" in kinds:
             score = make_score_step(build(dtype=dtype), preparation=preparation)
-            infer = jax.jit(lambda v, x: jax.nn.sigmoid(score(v, x)))
+            infer = jax.jit(lambda v, x: jax.nn.sigmoid(score(v, x)), out_shardings=by_field(mesh))
             self._runs["inference"] = self._forward(infer, variables, images)
         if "exported" in kinds:
             score = make_score_step(build(), preparation=preparation)  # an export computes in float32 (export.py)
+            served = jax.device_put((variables, images), jax.devices()[0])  # an artefact is of one device
             (rows,) = jax.export.symbolic_shape("b")
             abstract = jax.ShapeDtypeStruct((rows, *images.shape[1:]), images.dtype)
             whole = jax.export.export(
                 jax.jit(lambda v, x: jax.nn.sigmoid(score(v, x))), platforms=("cpu", "cuda", "tpu")
-            )(variables, abstract)
+            )(served[0], abstract)
             exported = jax.jit(jax.export.deserialize(whole.serialize()).call)
-            self._runs["exported"] = self._forward(exported, variables, images)
+            self._runs["exported"] = self._forward(exported, *served)
         for run in self._runs.values():
             run(1)
         return {"seconds": time.perf_counter() - begun, "parameters": size}

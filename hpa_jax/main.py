@@ -227,6 +227,10 @@ def main(arguments: list[str]) -> int:
         from hpa_jax.processes import join
 
         peers = join(config.devices, mode)
+        if peers.count == 1 and mode in ("train", "evaluate", "predict") and not config.evaluate.runs:
+            from hpa_jax.compiling import use_cores
+
+            use_cores(config.data.batch_size, config.devices.space)
         with locked(workdir) if peers.first else contextlib.nullcontext():
             status = _run(mode, workdir, config, peers)
     except InputError as error:

@@ -16,6 +16,7 @@ import numpy as np
 
 from hpa_jax import assembly
 from hpa_jax.checkpoint import Checkpoints, begun
+from hpa_jax.compiling import compile_for
 from hpa_jax.config import Config, profile_window
 from hpa_jax.data import prefetched, train_batches
 from hpa_jax.errors import EXIT_OK, EXIT_START_AGAIN, InputError, RunStopped
@@ -137,7 +138,8 @@ def train(config: Config, workdir: Path, peers: Alone | Together = ALONE) -> int
             if program is None:
                 peers.at("compiling the step", slow=True)
                 batches.start_prefetch()  # the first batches are read while the step is compiled
-                program = train_step.lower(state, assembly.abstract_batch(config, fields, mesh)).compile()
+                given = assembly.abstract_batch(config, fields, mesh)
+                program = compile_for(mesh.devices.flat[0].platform, train_step, state, given)
                 utilisation = assembly.make_utilisation(config, mesh, program, state)
                 peers.meet("the first step")
                 pace.restart()

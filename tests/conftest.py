@@ -56,6 +56,7 @@ def start(compilation_cache):
 
     def start(*arguments) -> subprocess.Popen:
         environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(compilation_cache)}
+        environment.setdefault("JAX_NUM_CPU_DEVICES", "1")
         command = [sys.executable, "-m", "hpa_jax.main", *map(str, arguments)]
         return subprocess.Popen(
             command, cwd=REPOSITORY, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE

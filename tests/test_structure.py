@@ -19,7 +19,7 @@ shard_index stopping watch workdir
 FLOORS = {
     0: "chips config errors labels".split(),
     1: MATHS + HOST_IO,
-    2: "activation_maps mesh state steps".split(),
+    2: "activation_maps compiling mesh state steps".split(),
     3: """
     assembly ensemble_runs evaluate export plan predict predictor report score_text scores serving train validation
     """.split(),

@@ -9,6 +9,7 @@ import numpy as np
 
 from hpa_jax import assembly
 from hpa_jax.chips import chip_of
+from hpa_jax.compiling import compile_for, use_cores
 from hpa_jax.config import Config
 from hpa_jax.mesh import put_batch, replicated
 from hpa_jax.plan.estimate import figures
@@ -28,6 +29,7 @@ def measured(config: Config, tell: Callable) -> dict:
       InputError: the devices cannot share the batches or images.
     """
     tell(stage="here: looking for devices")
+    use_cores(config.data.batch_size, config.devices.space)
     devices = jax.devices()
     mesh, kind = mesh_of(config, devices), devices[0].device_kind
     batch, chip, memory = config.data.batch_size, chip_of(kind), devices[0].memory_stats() or {}
@@ -48,7 +50,7 @@ def measured(config: Config, tell: Callable) -> dict:
         tell(stage="here: compiling the training step")
         begun = time.monotonic()
         step = training_step(config, mesh)
-        program = step.function.lower(*step.arguments).compile()
+        program = compile_for(devices[0].platform, step.function, *step.arguments)
         row |= _read(program, row, chip, batch, "", time.monotonic() - begun)
         row["state_bytes"] = step.state_bytes
         given = put_batch({name: arrays[name] for name in step.arguments[1]}, mesh)
