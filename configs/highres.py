@@ -6,6 +6,8 @@ flatten head. Larger ones, up to the fields' native 3072 px, take --config.model
 Assumed, since the page does not say: what lowres.py assumes.
 Expected: not measured here; this row needs an accelerator and the challenge's full-size data (--config=kaggle_full of
 the builder, with --edge=1024). The flatten head has 67 million parameters at 1024 px. Cost: four times lowres.py.
+Blocks are fused: the same numbers and parameters from fewer bytes (docs/results.md, by the TPU compiler's count; no TPU
+has run the kernels yet: --config.model.block=plain is the way back, in the middle of a run too).
 A batch of 32 is cut by fields over up to 32 chips; on 64 and more, each field's height over as many as are left.
 Command: python -m hpa_jax.main --config=configs/highres.py --config.data.data_dir=DATA --workdir=RUN \\
   --config.model.pretrained=keras_densenet121
@@ -21,4 +23,5 @@ def get_config() -> Config:
     config = lowres.get_config()
     config.data.name = "kaggle_full_1024"
     config.data.image_size = 1024
+    config.model.block = "fused"
     return config

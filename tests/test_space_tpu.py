@@ -44,7 +44,15 @@ print(json.dumps({
 
 
 def compiled(chips, *flags):
-    command = [sys.executable, "-c", COMPILE, str(chips), "--config.model.head=pooled", *flags]
+    command = [
+        sys.executable,
+        "-c",
+        COMPILE,
+        str(chips),
+        "--config.model.head=pooled",
+        "--config.model.block=plain",
+        *flags,
+    ]
     environment = environment_of(find_libtpu())
     done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=3600)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -35,12 +35,16 @@ def _cells(row: dict) -> tuple[str, ...]:
         _number(sent, ".1f"),
         _number(row.get("eval_ms_per_image"), ".3f"),
         _number(row.get("compile_s"), ".0f"),
-        _number(row.get("hours_per_epoch"), ".3g"),
+        _hours(row.get("hours_per_epoch")),
     )
 
 
 def _number(value: float | None, form: str, factor: float = 1.0) -> str:
     return "" if value is None else format(value * factor, form)
+
+
+def _hours(value: float | None) -> str:
+    return "<0.001" if value is not None and value < 0.001 else _number(value, ".3f")
 
 
 def details(row: dict) -> str:
