@@ -6,7 +6,7 @@ result with one net is avipartho/kaggle_human_protein: 0.546 (private leaderboar
 entropy, oversampling, the public Atlas as further data, 5 folds, 4 views).
 Assumed, since no source fixes them for this combination: rates, decay, length, the batch, the average of the weights.
 Expected: not measured here on real data, which needs an accelerator; on synthetic data docs/results.md has this recipe,
-with another head and rate, beside the seed study's.
+with another head and rate, beside the seed study's, and what each part of it brings.
 Cost: 92 GFLOP an image and step, 40 epochs of 22,400 fields; about 14 GiB of activations for a batch of 64 on one GPU
 (with less memory: --config.data.batch_size=16 --config.optim.accumulate=4).
 Command: python -m hpa_jax.main --config=configs/best_512.py --config.data.data_dir=DATA --workdir=RUN \\
