@@ -153,6 +153,35 @@ def test_images_that_kernels_cannot_cut_are_left_to_arrays():
     assert pooled_pixels(128) == 512 and pooled_pixels(512) == 1024
 
 
+def lowered(call, *arguments):
+    """Made into a TPU's instructions as far as JAX does it, which refuses blocks that do not fill registers."""
+    return jax.jit(call).trace(*arguments).lower(lowering_platforms=("tpu",))
+
+
+SIDES = [side for side in range(32, 1300, 32) if Kernels.of(1, side, side, 64, growth=32)]
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_what_is_left_to_kernels_can_be_lowered_for_a_tpu(side):
+    kernels, pixels, made, growth = Kernels.of(1, side, side, 64, growth=32), side * side, 16, 32
+    rows = lambda channels: jax.ShapeDtypeStruct((channels, pixels), jnp.bfloat16)  # noqa: E731
+    wide = partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
+    norm, inner, outer = ([wide((channels,))] * 2 for channels in (64, made, growth))
+    buffer, h, product, taps = rows(64 + growth), rows(made), wide((64, made)), wide((3, 3, made, growth))
+    lowered(kernels.product, buffer, *norm, product)
+    lowered(kernels.product_backward, buffer, buffer, h, h, *norm, product, wide((made, 3)))
+    lowered(partial(kernels.window, channels=64), h, *inner, taps, buffer)
+    lowered(partial(kernels.window_backward, channels=64), buffer, buffer, *outer, h, *inner, taps)
+    if kernels.halves():
+        behind, half = jax.ShapeDtypeStruct((64, pixels // 4), jnp.bfloat16), wide((64, 32))
+        lowered(partial(kernels.transition, total=64), rows(64), *norm, half)
+        lowered(kernels.transition_backward, rows(64), behind, behind, *outer, *norm, half)
+
+
+def test_transitions_of_any_other_width_are_left_to_arrays():
+    assert [side for side in SIDES if Kernels.of(1, side, side, 64, growth=32).halves()][-4:] == [512, 768, 1024, 1280]
+
+
 def test_blocks_are_a_densenets():
     with pytest.raises(InputError, match="config.model.block='fused'.*resnet50"):
         build_model("resnet50", head="pooled", labels=28, block="fused")

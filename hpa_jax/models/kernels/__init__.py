@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from hpa_jax.models.kernels.parts import SUBLANES
+from hpa_jax.models.kernels.parts import LANES, SUBLANES
 from hpa_jax.models.kernels.products import product, product_backward
 from hpa_jax.models.kernels.transitions import pooled_pixels, transition, transition_backward
 from hpa_jax.models.kernels.windows import Window, window, window_backward, window_of
@@ -44,7 +44,7 @@ class Kernels:
     def halves(self) -> bool:
         """Whether `transition` can halve such images."""
         group, two_rows, cut = pooled_pixels(self.cut.width), 2 * self.cut.width, self.cut
-        even = cut.height % 2 == 0 and cut.width % 2 == 0 and group % two_rows == 0
+        even = cut.height % 2 == 0 and cut.width % 2 == 0 and group % two_rows == 0 and group % (4 * LANES) == 0
         return even and cut.fields * cut.pixels % group == 0
 
     def begin(self, x: jax.Array, total: int) -> jax.Array:
