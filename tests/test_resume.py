@@ -119,10 +119,11 @@ def test_sigterm_saves_says_where_and_exits_75(start, run, small_run, uninterrup
 
 
 def test_sigterm_before_the_first_step_exits_75_as_well(start, run, small_run, tmp_path):
-    flags = (*small_run, "--config.train.steps=4", f"--workdir={tmp_path}")
     for seconds in (0.3, 2.5):  # while modules are loaded, while the net is built
+        workdir = tmp_path / str(seconds)
+        flags = (*small_run, "--config.train.steps=4", f"--workdir={workdir}")
         process = start(*flags)
-        wait_until(process, (tmp_path / ".lock").exists)
+        wait_until(process, (workdir / ".lock").exists)
         time.sleep(seconds)
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=120)
