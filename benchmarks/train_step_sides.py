@@ -22,8 +22,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 CHANNELS, LABELS, RATE = 4, 28, 1e-4
 MEAN, STD = 0.1, 0.2
 KINDS = ("train", "inference", "exported")
-MOST_FIELDS_ON_CPUS = 8
-"""In a step: how many devices the processors become, before there is a workload."""
 SHARE_OF_GPU = 0.45
 """Of the memory of a GPU, for each side: both stay on it, so that their rounds can take turns."""
 
@@ -48,9 +46,9 @@ class Jax:
     def __init__(self):
         import jax
 
-        from hpa_jax.compiling import use_cores
+        from hpa_jax.compiling import MOST_CPU_DEVICES, use_cores
 
-        use_cores(MOST_FIELDS_ON_CPUS)  # as main does
+        use_cores(MOST_CPU_DEVICES)  # as main does; how many of them a batch takes, each workload says
         self._jax = jax
         self._platform = jax.default_backend()
         self._gpu = self._platform == "gpu"
