@@ -138,9 +138,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         base_seeds = range(1 if args.quick else BASE_SEEDS)
         runs = [make(scale, number) for number in base_seeds for make in (recipes.best, recipes.seed)]
         for number in range(args.seeds):
-            for name, (_, flags) in changes.items():
+            for name, (_, changed) in changes.items():
                 make, views = (recipes.best, ["symmetries"]) if name.startswith("best") else (recipes.seed, ["none"])
-                runs.append(make(scale, number, *flags, name=name, views=views))
+                runs.append(make(scale, number, *changed, name=name, views=views))
         results = run_all(runs, data_dir, folder, args.jobs)
         rows = rows_of(results, {name: what for name, (what, _) in changes.items()})
         print(f"\n{markdown(rows)}")

@@ -68,7 +68,7 @@ class Augment:
     """Drawn anew for each image, on the device."""
 
     flips: bool = True  # one of the eight symmetries of the square
-    rotate_degrees: float = 0.0  # free rotation by up to so much either way; costs gathers, slow on a TPU
+    rotate_degrees: float = 0.0  # free rotation by up to so much either way
     scale: tuple[float, float] = (1.0, 1.0)  # side of the window that is zoomed to the full image, as a share
     only_rare: bool = False  # augment fields with a rare label (data.rare_below) alone, as the seed study does
     channel_dropout: float = 0.0  # chance that red, blue, yellow, each for itself, is shown black; green never

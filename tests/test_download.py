@@ -149,8 +149,8 @@ FINAL = {  # behaviour: (what missing.csv says of it, how often it is asked for)
     "nonsense": ("what?", 3),
     "redirect_nowhere": ("", 3),
     "silent": ("no answer in time (tries: 3)", 3),
-    "drip": ("was not whole after 0.4 s (tries: 3)", 3),
-    "drip_headers": ("was not whole after 0.4 s (tries: 3)", 3),
+    "drip": ("was not whole after 1.5 s (tries: 3)", 3),
+    "drip_headers": ("was not whole after 1.5 s (tries: 3)", 3),
     "endless": ("has more than 1 MB", 1),
 }
 
@@ -163,7 +163,7 @@ def test_what_does_not_pass_is_listed_and_the_rest_is_there(server, listed, caps
     bad = {place(id, "green"): behaviour for id, behaviour in zip(wanted, FINAL, strict=False)}
     for place_, behaviour in bad.items():
         server.plan[place_] = [behaviour] * FINAL[behaviour][1]
-    assert main(call(server, path, "--retries=2", "--timeout=0.4", "--workers=20")) == 1
+    assert main(call(server, path, "--retries=2", "--timeout=1.5", "--workers=20")) == 1
     out, err = capsys.readouterr()
     assert counts(out) == (4 * len(wanted), 0, 4 * len(wanted) - len(FINAL), len(FINAL))
     assert err.count("\n") == 1 and str(to / "missing.csv") in err and "3 do not exist at the host" in err
