@@ -13,8 +13,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from hpa_jax.augment import symmetry, warp_upright
 from hpa_jax.errors import InputError
+from hpa_jax.warps import symmetry, warp_upright
 
 TTA = ("none", "symmetries")
 CROPS = (0, 1, 5)

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter, map_coordinates, maximum_filter, minimum_filter
 
-from hpa_jax.augment import augment, prepare, warp_turned, warp_upright
+from hpa_jax.augment import augment, prepare
 from hpa_jax.mesh import by_field, make_mesh
 from hpa_jax.mixes import IMAGENET, MIXES, parse_mix
+from hpa_jax.warps import warp_upright
 
 MEAN, STD = (0.0746, 0.0506, 0.0509, 0.0763), (0.1228, 0.0857, 0.1299, 0.1194)
 EVERYTHING = {"flips": True, "rotate_degrees": 30.0, "scale": (0.7, 1.2), "shift": 0.1}
@@ -153,108 +153,12 @@ def test_images_that_are_not_square_keep_their_shape():
     assert augment(images(height=32, width=48), jax.random.key(0), flips=True, scale=(0.5, 1)).shape == (4, 32, 48, 4)
 
 
-def seen(images, side, centre, angle, order):
-    """What `warp_turned` is to show, by SciPy, pixel by pixel: linear (order 1) or by cubic splines (order 3)."""
-    height, width = images.shape[1:3]
-    y, x = np.meshgrid(np.arange(height) - (height - 1) / 2, np.arange(width) - (width - 1) / 2, indexing="ij")
-
-    def one(image, side, centre, angle):
-        sin, cos = np.sin(angle) * side, np.cos(angle) * side
-        at = (
-            cos * y - sin * x + (height - 1) / 2 + centre[0] * height,
-            sin * y + cos * x + (width - 1) / 2 + centre[1] * width,
-        )
-        return np.stack([map_coordinates(c, at, order=order, mode="grid-constant") for c in np.moveaxis(image, -1, 0)])
-
-    return np.stack([np.moveaxis(one(*each), 0, -1) for each in zip(images, side, centre, angle, strict=True)])
-
-
-def draws(batch, limit, seed=0):
-    rng = np.random.default_rng(seed)
-    angle = rng.uniform(-limit, limit, batch)
-    angle[:2] = limit, -limit
-    return rng.uniform(0.7, 1.3, batch), rng.uniform(-0.1, 0.1, (batch, 2)), angle
-
-
-def turned(images, side, centre, angle, limit):
-    return np.asarray(
-        jax.jit(lambda *arrays: warp_turned(*arrays, limit))(images, *map(jnp.float32, (side, centre, angle)))
-    )
-
-
-@pytest.mark.parametrize("degrees", [30, 60, 180])
-@pytest.mark.parametrize("shape", [(64, 64), (33, 33), (63, 48)], ids=str)
-def test_turned_windows_are_those_of_scipy(shape, degrees):
-    """On soft images, which every interpolation reads alike: a window a pixel off would differ by 30 and more."""
-    noise = np.random.default_rng(1).uniform(0, 255, (6, *shape, 4))
-    soft = gaussian_filter(noise, (0, 3, 3, 0)) - 127.5
-    soft = np.clip(soft / soft.std() * 50 + 127.5, 0, 255)
-    soft *= np.hanning(shape[0])[:, None, None] * np.hanning(shape[1])[:, None]  # no edge that interpolations ring at
-    soft = np.round(soft).astype(np.uint8)
-    limit = np.deg2rad(degrees)
-    found, wanted = turned(soft, *draws(6, limit), limit), seen(soft.astype(float), *draws(6, limit), order=3)
-    assert np.abs(found - wanted).max() < 6
-    assert np.sqrt(np.mean((found - wanted) ** 2)) < 0.7
-
-
-def test_a_turn_shows_all_that_lies_in_the_window_and_black_beyond():
-    white = np.full((6, 64, 64, 4), 255, np.uint8)
-    limit = np.deg2rad(45)
-    found, wanted = turned(white, *draws(6, limit), limit), seen(white.astype(float), *draws(6, limit), order=1)
-    # Corners too, whatever the shears move out and back; three pixels from an edge, which the cubic rings at.
-    inside = np.stack([minimum_filter(image, 7) for image in wanted[..., 0]]) > 254
-    outside = np.stack([maximum_filter(image, 7) for image in wanted[..., 0]]) == 0
-    assert inside[:, [0, -1]].any() and found[inside].min() > 254
-    assert outside.any() and not found[outside].any()
-
-
-def test_a_turn_keeps_more_of_what_is_fine_than_linear_samples_do():
-    noise = images(6, 96, 96)
-    limit = np.deg2rad(30)
-    as_is = np.ones(6), np.zeros((6, 2)), draws(6, limit)[2]
-    middle = np.s_[:, 32:-32, 32:-32]
-    found, linear = turned(noise, *as_is, limit)[middle], seen(noise.astype(float), *as_is, order=1)[middle]
-    assert found.std() > linear.std() + 2
-
-
-def test_the_two_warps_agree_without_a_turn():
-    stored = images(height=32, width=40)
-    side, centre, _ = draws(4, 0)
-    upright = warp_upright(stored.astype(np.float32), jnp.float32(side), jnp.float32(centre))
-    np.testing.assert_allclose(turned(stored, side, centre, np.zeros(4), 0.5), upright, atol=0.51)  # rounded to bytes
-
-
-@pytest.mark.parametrize("quarters", [1, 2, 3, -1])
-def test_quarter_turns_are_those_of_rot90(quarters):
-    stored = images()
-    angle = np.full(4, quarters * np.pi / 2)
-    found = turned(stored, np.ones(4), np.zeros((4, 2)), angle, limit=2 * np.pi)
-    np.testing.assert_allclose(found, np.rot90(stored, -quarters, (1, 2)), atol=1e-2)
-
-
 def test_nothing_is_gathered():
     """A TPU gathers pixel by pixel: three quarters of the bytes of a training step at 1024 px went into that."""
     program = jax.make_jaxpr(lambda stored, key: augment(stored, key, **EVERYTHING))(images(), jax.random.key(0))
     primitives = re.findall(r"= (\w+)\[?", str(program))
     assert "dot_general" in primitives and "select_n" in primitives
     assert not {"gather", "scatter", "dynamic_slice"} & set(primitives)
-
-
-def test_a_window_of_the_whole_image_is_the_image():
-    stored = images().astype(np.float32)
-    np.testing.assert_allclose(warp_upright(stored, jnp.ones(4), jnp.zeros((4, 2))), stored, atol=1e-3)
-
-
-def test_half_the_side_shows_the_middle_enlarged():
-    ramp = np.broadcast_to(np.arange(64, dtype=np.float32)[None, :, None, None], (1, 64, 64, 4))
-    window = warp_upright(ramp, jnp.array([0.5]), jnp.zeros((1, 2)))
-    np.testing.assert_allclose(window[0, :, 0, 0], (np.arange(64) - 31.5) * 0.5 + 31.5, atol=1e-3)
-
-
-def test_a_shifted_window_shows_black_beyond_the_image():
-    white = np.full((1, 32, 32, 4), 255, np.uint8)
-    window = warp_upright(white.astype(np.float32), jnp.ones(1), jnp.array([[0.5, 0.0]]))
-    assert window[0, :15].min() == 255 and window[0, 17:].max() == 0
 
 
 @pytest.mark.parametrize("seed", range(3))

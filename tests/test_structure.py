@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "hpa_jax"
 # Maths takes plain arguments: no Config, no files.
 MATHS = """
 augment averaging bootstrap calibration ensemble losses metrics mixes models optim plateau ranking sampling thresholds
-utilisation views weighted
+utilisation views warps weighted
 """.split()
 HOST_IO = """
 checkpoint codec data datasets events feeding fields pretrained processes profile records runlog score_files score_pools
