@@ -13,6 +13,9 @@ import jax.numpy as jnp
 Placer = Callable[[jax.Array], jax.Array]
 """Places an array on devices that share the height of each image (hpa_jax.mesh)."""
 
+_ROUNDED = 0.01
+"""Pixels by which a place in float32 may lie beyond the furthest one, and more."""
+
 
 def as_is(array: jax.Array) -> jax.Array:
     return array
@@ -47,6 +50,9 @@ def warp_upright(
       centre: `[B, 2]`, of the window from that of the image: y and x, shares of the image's sides.
       size: height and width of the result, pixels of the window's H x W and of what lies around it; None: H and W.
       cut, whole: what has a row for each row of the result is cut, what such rows are made from is whole.
+
+    Returns:
+      `float32 [B, *size, C]`; black (0) where the window leaves the image.
     """
 
     def weights(height: int, rows: int, offset: jax.Array, place: Placer) -> jax.Array:
@@ -71,7 +77,9 @@ def warp_turned(
     limit: float,
     whole: Placer = as_is,
 ) -> jax.Array:
-    """Samples of a window turned by `angle [B]` radians, at most `limit` either way; the rest as in `warp_upright`.
+    """Samples of a window turned by `angle [B]` radians, at most `limit` either way: `float32 [B, H, W, C]`, 0 to 255.
+
+    The rest as in `warp_upright`; `images` uint8 or float, 0 to 255, of up to four channels.
 
     The window is zoomed upright, with what the turn brings into it from around, and then turned by three shears, each
     of which moves whole lines (Paeth 1986, "A Fast Algorithm for General Raster Rotation"), by Keys's cubic (1981),
@@ -120,11 +128,11 @@ def _moved_lines(words: Sequence[jax.Array], by: jax.Array, most: float, size: i
       Two channels a word: `float32 [B, H, W]` each, 0 to 255, H or W being `size`.
     """
     before = words[0].shape[axis]
-    by = by + (before - size) / 2  # from the first pixel, and so half a place where that lies between two
-    least = math.floor((before - size) / 2 - most)
-    low = jnp.floor(by)
-    places, shares = low.astype(jnp.int32) - least, _keys_cubic(by - low)
-    bits = (math.ceil(2 * most) + 1).bit_length()
+    first = (before - size) / 2  # of the middle pixels; half a place where that lies between two
+    least, last = math.floor(first - most - _ROUNDED), math.floor(first + most + _ROUNDED)
+    low = jnp.floor(first + by)
+    places, shares = low.astype(jnp.int32) - least, _keys_cubic(first + by - low)
+    bits = (last - least).bit_length()
     longest = size + (1 << bits) - 1 + 3  # what the taps of a line reach that is moved by all bits
     ends = [(0, 0, 0)] * 3
     ends[axis] = (1 - least, longest - (1 - least) - before, 0)
