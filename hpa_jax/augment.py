@@ -85,7 +85,7 @@ def augment(
     a channel is missing.
 
     Args:
-      images: `[B, H, W, C]`, uint8 or float.
+      images: `[B, H, W, C]`, uint8 or float, 0 to 255.
       key: of the draws.
       flips: one of the eight symmetries (four where H and W differ).
       rotate_degrees: the window is turned by up to so much either way.
@@ -98,7 +98,7 @@ def augment(
         row of the result is cut, what such rows are made from is whole.
 
     Returns:
-      `float32 [B, H, W, C]` in the range of `images`; black (0) where the window leaves the image.
+      `float32 [B, H, W, C]`, 0 to 255; black (0) where the window leaves the image.
     """
     window = {"rotate_degrees": rotate_degrees, "scale": scale, "shift": shift}
     moved = cut(_moved(images, key, flips=flips, **window, cut=cut, whole=whole))
