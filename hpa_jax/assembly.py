@@ -205,7 +205,7 @@ def start_state(
     """The state before the first step, on every device of the mesh, and the optimiser that advances it.
 
     Args:
-      steps: of the run; 0 where the state is only read into: the schedule is then of no matter.
+      steps: of the run.
       fields: those to train on, or None.
       variables: to start from; None: `start_variables`.
     """
@@ -217,6 +217,9 @@ def start_state(
 
 def abstract_state(config: Config, mesh: Mesh, steps: int) -> tuple[TrainState, optax.GradientTransformation]:
     """The same without any numbers: shapes, types and shardings, for a mesh of devices that need not be there.
+
+    Args:
+      steps: of the run; 0 where no step is to be taken: the schedule is then of no matter.
 
     Raises:
       InputError: the net does not take images of this size.

@@ -113,14 +113,34 @@ class Checkpoints:
           InputError: the checkpoint does not fit `state`, or is damaged.
         """
         abstract = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), _held(state))
+        members_asked_for = ocp.Context()
+        members_asked_for.pytree.loading.partial_load = True  # what is asked for and not there it leaves abstract
+        checkpoint = self._folder / str(step)
         try:
-            held = self._checkpointer.load_checkpointables(step, {"state": abstract})["state"]
+            lacking = self._lacking(step, abstract)
+            if lacking:
+                raise InputError(
+                    f"checkpoint {checkpoint} has no {lacking}: it is of a run with other settings, or of another "
+                    "version of hpa_jax; go on with those, or begin in a new --workdir"
+                )
+            with members_asked_for:
+                held = self._checkpointer.load_checkpointables(step, {"state": abstract})["state"]
             return dataclasses.replace(state, **held)
         except (OSError, ValueError, KeyError) as error:
             raise InputError(
-                f"checkpoint {self._folder / str(step)} cannot be read ({_reason(error)}); "
+                f"checkpoint {checkpoint} cannot be read ({_reason(error)}); "
                 "delete that folder to go on from the one before it"
             ) from error
+
+    def _lacking(self, step: int, abstract: dict[str, Any]) -> str:
+        """The first array of `abstract` that a checkpoint was saved without; empty: it has all, or tells nothing."""
+        saved = (self._checkpointer.checkpointables_metadata(step).metadata or {}).get("state")
+        if saved is None:
+            return ""  # damaged: reading it fails
+        asked, found = (
+            {_name(path): None for path, _ in jax.tree.leaves_with_path(tree)} for tree in (abstract, saved)
+        )
+        return next((name for name in asked if name not in found), "")
 
     def position(self, step: int) -> int | None:
         """The position in the data that was saved with `step`; None where an older version saved it its own way."""
@@ -174,6 +194,11 @@ def _held(state: Any) -> dict[str, Any]:
     """The members of a state that there are. Orbax would write a None down, and miss it where an older run has none."""
     members = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
     return {name: member for name, member in members.items() if member is not None}
+
+
+def _name(path: tuple) -> str:
+    """Of a leaf, the same in a tree and in what Orbax tells of it: dicts and lists for all that has members."""
+    return "/".join(str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", key)))) for key in path)
 
 
 def _not_of_closed_loops(unraisable) -> None:

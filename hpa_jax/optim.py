@@ -149,7 +149,7 @@ OPTIMIZERS = {"adam": _adam, "adamw": _adamw, "sgd": _sgd}
 
 def _kernels(params: dict) -> dict:
     """True for kernels: a decay of scales and biases would undo what batch norm and the prior have set."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
+    return jax.tree.map_with_path(lambda path, _: any(key.key == "kernel" for key in path), params)
 
 
 def _group_of(params: dict) -> dict:

@@ -59,8 +59,8 @@ class Predictor:
     def variables(self) -> dict:
         """`{'params', 'batch_stats'}` on the devices: the averaged weights where the run kept them."""
         checkpoints = self._checkpoints()
-        state, _ = assembly.start_state(self.config, self.mesh, steps=0)
-        state = checkpoints.restore(self.step, state)
+        state, _ = assembly.abstract_state(self.config, self.mesh, steps=0)
+        state = checkpoints.restore(self.step, state.replace(opt_state=None))
         checkpoints.close()
         return shown_variables(state)
 

@@ -11,6 +11,7 @@ from flax import struct
 from jax.extend.core import Literal
 
 from hpa_jax.averaging import Average, start_average
+from hpa_jax.packing import pack
 from hpa_jax.plateau import Progress, start_progress
 
 HEALTHY = -1
@@ -23,7 +24,7 @@ class TrainState:
       step: int32, steps done.
       params: nested dict of float32 arrays.
       batch_stats: nested dict of float32 arrays, the batch norms' running mean and variance.
-      opt_state: Optax's.
+      opt_state: Optax's, of what `pack` makes of `params`.
       failed_at: int32, the first step whose loss or gradient was not finite, or HEALTHY. It sticks.
       average: the averaged weights, or None.
       progress: of the figure that ranks checkpoints, with the factor on the rate; or None.
@@ -45,7 +46,7 @@ def new_state(
 
     Args:
       variables: nested dicts of float32.
-      optimizer: whose state is begun.
+      optimizer: whose state is begun; of what `pack` makes of parameters.
       average: also keep averaged weights.
       progress: also keep the progress of the figure that ranks checkpoints.
     """
@@ -61,8 +62,12 @@ def new_state(
 
 
 def _begun(optimizer: optax.GradientTransformation, params: dict) -> optax.OptState:
-    """`optimizer.init(params)`. Optax's states begin as constants, for which nothing need be compiled."""
-    program, shapes = jax.make_jaxpr(optimizer.init, return_shape=True)(params)
+    """The optimiser's first state. Optax's begin as constants, for which nothing need be compiled."""
+
+    def begin(params):
+        return optimizer.init(pack(params))
+
+    program, shapes = jax.make_jaxpr(begin, return_shape=True)(params)
     values = {}
     for equation in program.eqns:
         if equation.primitive.name == "broadcast_in_dim" and isinstance(equation.invars[0], Literal):
@@ -71,7 +76,7 @@ def _begun(optimizer: optax.GradientTransformation, params: dict) -> optax.OptSt
     outs = program.jaxpr.outvars
     if not all(isinstance(out, Literal) or out in values for out in outs):
         # Not constants. Jitted: eagerly, it would compile one small program for each of several hundred shapes.
-        return jax.jit(optimizer.init)(params)
+        return jax.jit(begin)(params)
     leaves = [np.asarray(out.val, out.aval.dtype) if isinstance(out, Literal) else values[out] for out in outs]
     return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
 

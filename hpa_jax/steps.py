@@ -22,6 +22,7 @@ from hpa_jax.augment import augment, prepare
 from hpa_jax.averaging import update_average
 from hpa_jax.mesh import field_keeper, row_cutter
 from hpa_jax.optim import completes_update
+from hpa_jax.packing import pack, unpack
 from hpa_jax.state import HEALTHY, TrainState
 
 Batch = dict[str, jax.Array]
@@ -43,7 +44,7 @@ def make_train_step(
 
     Args:
       model: images to logits.
-      optimizer: Optax's.
+      optimizer: Optax's, of what `pack` makes of parameters.
       loss: logits and targets `[B, L]` to a scalar.
       seed: of augmentation and dropout; the key of step `s` is `fold_in(key(seed), s)`.
       augmentation: keyword arguments of `augment`.
@@ -80,14 +81,16 @@ def make_train_step(
             return loss(logits, batch["targets"]), (logits, updates.get("batch_stats", {}))
 
         (value, (logits, batch_stats)), gradients = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
+        gradients = pack(gradients)
         grad_norm = optax.tree.norm(gradients)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, pack(state.params))
         if state.progress is not None:
             updates = jax.tree.map(lambda update: state.progress.rate_scale * update, updates)
-        params = optax.apply_updates(state.params, updates)
 
         finite = jnp.isfinite(value) & jnp.isfinite(grad_norm)
         keep = partial(jax.tree.map, partial(jnp.where, finite))
+        updates = jax.tree.map(lambda update: jnp.where(finite, update, 0), updates)
+        params = optax.apply_updates(state.params, unpack(updates, state.params))
         average = state.average
         if average is not None:
             moved = update_average(average, params, batch_stats, decay=average_decay)
@@ -96,7 +99,7 @@ def make_train_step(
         failed_now = jnp.where(finite, HEALTHY, state.step)
         next_state = TrainState(
             step=state.step + 1,
-            params=keep(params, state.params),
+            params=params,
             batch_stats=keep(batch_stats, state.batch_stats),
             opt_state=keep(opt_state, state.opt_state),
             failed_at=jnp.where(state.failed_at == HEALTHY, failed_now, state.failed_at),

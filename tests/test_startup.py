@@ -8,6 +8,7 @@ import pytest
 from hpa_jax import assembly
 from hpa_jax.config import Config, Data, Model, Train
 from hpa_jax.optim import make_optimizer
+from hpa_jax.packing import pack
 from hpa_jax.state import new_state
 
 COMPILED = "Finished XLA compilation of "
@@ -53,7 +54,7 @@ def test_an_optimiser_that_does_not_begin_with_constants_is_asked(compilations):
 
 def assert_begins(optimizer, params):
     begun = new_state({"params": params, "batch_stats": {}}, optimizer).opt_state
-    expected = optimizer.init(params)
+    expected = optimizer.init(pack(params))
     assert jax.tree.structure(begun) == jax.tree.structure(expected)
     for own, other in zip(jax.tree.leaves(begun), jax.tree.leaves(expected), strict=True):
         assert own.dtype == other.dtype

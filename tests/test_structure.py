@@ -9,8 +9,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "hpa_jax"
 
 # Maths takes plain arguments: no Config, no files.
 MATHS = """
-augment averaging bootstrap calibration ensemble losses metrics mixes models optim plateau ranking sampling thresholds
-utilisation views warps weighted
+augment averaging bootstrap calibration ensemble losses metrics mixes models optim packing plateau ranking sampling
+thresholds utilisation views warps weighted
 """.split()
 HOST_IO = """
 checkpoint codec data datasets events feeding fields pretrained processes profile records runlog score_files score_pools

@@ -16,10 +16,12 @@ from orbax.checkpoint import v1 as ocp
 from hpa_jax import losses
 from hpa_jax.averaging import start_average, update_average, with_estimated_statistics
 from hpa_jax.checkpoint import Checkpoints
+from hpa_jax.errors import InputError
 from hpa_jax.mesh import by_field, make_mesh, replicated
 from hpa_jax.mixes import MIXES
 from hpa_jax.models.norm import BatchNorm
 from hpa_jax.optim import make_optimizer
+from hpa_jax.packing import pack
 from hpa_jax.state import HEALTHY, new_state, shown_variables
 from hpa_jax.steps import make_statistics_step, make_train_step
 
@@ -94,7 +96,7 @@ def close(a, b, rtol=1e-5):
 def test_without_options_the_state_holds_what_it_always_held(variables):
     state, _ = stepper(variables)
     before = (state.step, variables["params"], variables["batch_stats"], optax.adam(lambda _: 0.05, **ADAM))
-    leaves = jax.tree.leaves((*before[:3], before[3].init(variables["params"]), state.failed_at))
+    leaves = jax.tree.leaves((*before[:3], before[3].init(pack(variables["params"])), state.failed_at))
     assert len(jax.tree.leaves(state)) == len(leaves)
     assert shown_variables(state) == {"params": state.params, "batch_stats": state.batch_stats}
 
@@ -232,6 +234,33 @@ def test_a_checkpoint_of_a_state_that_knew_no_options_restores(variables, tmp_pa
     restored = checkpoints.restore(2, on_one_device(stepper(variables)[0]))
     checkpoints.close()
     assert same(restored, state) and restored.average is None
+
+
+def saved(folder, state):
+    """Its checkpoints, with `state` as step 2."""
+    checkpoints = Checkpoints(folder, metric="macro_f1", keep=1)
+    checkpoints.save(2, on_one_device(state), 16)
+    checkpoints.wait()
+    return checkpoints
+
+
+def test_an_evaluation_reads_a_checkpoint_whatever_optimiser_wrote_it(variables, tmp_path):
+    state, step = stepper(variables, name="sgd", accumulate=2)
+    state = followed(state, step, batches(2))[-1]
+    checkpoints = saved(tmp_path, state)
+    restored = checkpoints.restore(2, on_one_device(stepper(variables)[0]).replace(opt_state=None))
+    checkpoints.close()
+    assert restored.opt_state is None and not same(state.params, variables["params"])
+    assert same(shown_variables(restored), shown_variables(state))
+
+
+def test_a_run_does_not_go_on_from_another_optimiser_s_checkpoint(variables, tmp_path):
+    checkpoints = saved(tmp_path, stepper(variables, name="sgd")[0])
+    with pytest.raises(InputError) as refused:
+        checkpoints.restore(2, on_one_device(stepper(variables)[0]))
+    checkpoints.close()
+    text = str(refused.value)
+    assert "has no opt_state/0/count" in text and "\n" not in text and "delete" not in text
 
 
 def test_a_checkpoint_holds_the_average_and_the_progress(variables, tmp_path):
