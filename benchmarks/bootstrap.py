@@ -23,7 +23,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from hpa_jax import bootstrap, weighted  # noqa: E402
+from hpa_jax.metrics import bootstrap, resampling  # noqa: E402
 
 # positives of the 28 labels among the challenge's 31,072 training fields
 POSITIVES = (
@@ -48,7 +48,9 @@ def peer(scores, targets, decisions) -> dict:
     found = {}
     for suffix, decided in decisions.items():
         for average in ("macro", "micro", "samples"):
-            found[f"{average}_f1{suffix}"] = f1_score(targets, decided, average=average, zero_division=0)
+            found[f"{average}_f1{suffix}"] = f1_score(
+                targets, decided, average=average, zero_division=0
+            )
     for name, of in (("average_precision", average_precision_score), ("auc", roc_auc_score)):
         defined = [i for i in range(targets.shape[1]) if 0 < targets[:, i].sum() < len(targets)]
         found[f"macro_{name}"] = np.mean([of(targets[:, i], scores[:, i]) for i in defined])
@@ -64,14 +66,21 @@ def clock(function):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, default in (("fields", 31072), ("labels", 28), ("replicates", 1000), ("peer_replicates", 3)):
+    for name, default in (
+        ("fields", 31072),
+        ("labels", 28),
+        ("replicates", 1000),
+        ("peer_replicates", 3),
+    ):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     scores, targets, decisions = arrays(args.fields, args.labels)
 
     def ours():
-        return bootstrap.intervals(targets, decisions=decisions, scores=scores, replicates=args.replicates)
+        return bootstrap.intervals(
+            targets, decisions=decisions, scores=scores, replicates=args.replicates
+        )
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     _, wall, cpu = clock(ours)
@@ -81,17 +90,23 @@ def main() -> None:
     def theirs():
         for r in range(args.peer_replicates):
             rows = np.repeat(np.arange(args.fields), drawn[:, r])
-            yield peer(scores[rows], targets[rows], {name: d[rows] for name, d in decisions.items()})
+            yield peer(
+                scores[rows], targets[rows], {name: d[rows] for name, d in decisions.items()}
+            )
 
     found, peer_wall, peer_cpu = clock(lambda: list(theirs()))
     scale = args.replicates / args.peer_replicates
     group = np.arange(args.fields)
-    problem = weighted.prepare(targets, decisions=decisions, scores=scores, group=group, groups=args.fields)
-    own, _ = weighted.figures(problem, drawn)
+    problem = resampling.prepare(
+        targets, decisions=decisions, scores=scores, group=group, groups=args.fields
+    )
+    own, _ = resampling.figures(problem, drawn)
     difference = max(abs(own[name][r] - row[name]) for r, row in enumerate(found) for name in row)
     what = f"{args.replicates} replicates of {args.fields} x {args.labels}"
     print(f"{what:<36} {'wall s':>9} {'cpu s':>9}")
-    print(f"{'all figures, ours':<36} {wall:>9.1f} {cpu:>9.1f}   {memory:.0f} MB more memory at the most")
+    print(
+        f"{'all figures, ours':<36} {wall:>9.1f} {cpu:>9.1f}   {memory:.0f} MB more memory at the most"
+    )
     print(f"{'some of them, scikit-learn':<36} {peer_wall * scale:>9.0f} {peer_cpu * scale:>9.0f}")
     print(f"{'ratio':<36} {peer_wall * scale / wall:>9.0f} {peer_cpu * scale / cpu:>9.0f}")
     print(f"largest difference of a figure of the same replicate: {difference:.1e}")
@@ -99,8 +114,20 @@ def main() -> None:
         name = f"bootstrap_{args.replicates}_of_{args.fields}x{args.labels}"
         shared = {"peer": "scikit-learn", "device": platform.processor() or platform.machine()}
         rows = [
-            {"name": name, "value": wall, "unit": "s", "ratio_to_peer": peer_wall * scale / wall, **shared},
-            {"name": f"{name}_cpu", "value": cpu, "unit": "s", "ratio_to_peer": peer_cpu * scale / cpu, **shared},
+            {
+                "name": name,
+                "value": wall,
+                "unit": "s",
+                "ratio_to_peer": peer_wall * scale / wall,
+                **shared,
+            },
+            {
+                "name": f"{name}_cpu",
+                "value": cpu,
+                "unit": "s",
+                "ratio_to_peer": peer_cpu * scale / cpu,
+                **shared,
+            },
         ]
         args.json.write_text(json.dumps(rows, indent=2) + "\n")
 

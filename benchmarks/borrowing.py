@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from hpa_jax import thresholds  # noqa: E402
+from hpa_jax.evaluation.score_arrays import load_scores
 from hpa_jax.labels import TRAIN_COUNTS  # noqa: E402
-from hpa_jax.scores import load_scores  # noqa: E402
+from hpa_jax.metrics import thresholds  # noqa: E402
 
 FEW = (0, 5, 10)
 
@@ -39,7 +39,9 @@ def simulated(separation: float, kind: str, seed: int, fields: int = 6000):
 
 
 def macro(scores, targets, few: int, seed: int) -> float:
-    return thresholds.crossfit(scores, targets, seed=seed, few_positives=few)["crossfit"]["macro_f1"]
+    return thresholds.crossfit(scores, targets, seed=seed, few_positives=few)["crossfit"][
+        "macro_f1"
+    ]
 
 
 def main() -> None:
@@ -49,22 +51,45 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path)
     args = parser.parse_args()
     cases = {
-        f"simulated_{kind}_{separation}": [simulated(separation, kind, seed) for seed in range(args.seeds)]
+        f"simulated_{kind}_{separation}": [
+            simulated(separation, kind, seed) for seed in range(args.seeds)
+        ]
         for separation in (2.0, 3.0)
         for kind in ("calibrated", "shifted", "balanced")
     }
     if args.scores:
-        cases[args.scores.stem] = [load_scores(args.scores, args.targets)] * args.seeds  # as many dealings of the folds
-    print(f"{'cross-fitted macro F1, means of ' + str(args.seeds):<36}" + "".join(f"{f'few {f}':>10}" for f in FEW))
+        cases[args.scores.stem] = [
+            load_scores(args.scores, args.targets)
+        ] * args.seeds  # as many dealings of the folds
+    print(
+        f"{'cross-fitted macro F1, means of ' + str(args.seeds):<36}"
+        + "".join(f"{f'few {f}':>10}" for f in FEW)
+    )
     rows = []
     for name, pairs in cases.items():
-        found = np.array([[macro(*pair, few, seed) for few in FEW] for seed, pair in enumerate(pairs)])
+        found = np.array(
+            [[macro(*pair, few, seed) for few in FEW] for seed, pair in enumerate(pairs)]
+        )
         mean = found.mean(0)
-        rises = [f"few {few}: up in {np.sum(found[:, i] > found[:, 0])}" for i, few in enumerate(FEW) if few]
-        print(f"{name:<36}" + "".join(f"{value:>10.4f}" for value in mean) + f"   {', '.join(rises)}", flush=True)
+        rises = [
+            f"few {few}: up in {np.sum(found[:, i] > found[:, 0])}"
+            for i, few in enumerate(FEW)
+            if few
+        ]
+        print(
+            f"{name:<36}" + "".join(f"{value:>10.4f}" for value in mean) + f"   {', '.join(rises)}",
+            flush=True,
+        )
         shared = {"unit": "macro F1", "peer": "few_positives 0", "device": platform.machine()}
         for few, value in zip(FEW[1:], mean[1:], strict=True):
-            rows.append({"name": f"{name}_few_{few}", "value": value, "ratio_to_peer": value / mean[0], **shared})
+            rows.append(
+                {
+                    "name": f"{name}_few_{few}",
+                    "value": value,
+                    "ratio_to_peer": value / mean[0],
+                    **shared,
+                }
+            )
     if args.json:
         args.json.write_text(json.dumps(rows, indent=2) + "\n")
 

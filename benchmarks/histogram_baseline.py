@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
 
-from hpa_jax.datasets import open_fields
+from hpa_jax.data.catalog import open_dataset
 from hpa_jax.errors import EXIT_BAD_INPUT, InputError
 
 BINS = 16
@@ -28,7 +28,10 @@ def intensity_histograms(images: np.ndarray) -> np.ndarray:
     """Shares of pixels in 16 equal bins of each channel: uint8 [N, H, W, 4] -> float32 [N, 64]."""
     rows = []
     for image in images:
-        counts = [np.bincount(image[..., c].ravel() // (256 // BINS), minlength=BINS) for c in range(image.shape[-1])]
+        counts = [
+            np.bincount(image[..., c].ravel() // (256 // BINS), minlength=BINS)
+            for c in range(image.shape[-1])
+        ]
         rows.append(np.concatenate(counts) / (image.shape[0] * image.shape[1]))
     return np.asarray(rows, np.float32)
 
@@ -63,13 +66,15 @@ def fit_and_score(
 def _read(data_dir: str, dataset: str, part: str) -> tuple[np.ndarray, np.ndarray]:
     """Features float32 [N, 64] and targets uint8 [N, 28] of one part, field by field: a part need not fit in memory."""
     features, targets = [], []
-    fields = open_fields(data_dir, dataset, part)
+    fields = open_dataset(data_dir, dataset, part)
     for position in range(len(fields)):
         field = fields[position]
         features.append(intensity_histograms(field["image"][None])[0])
         targets.append(field["targets"])
     if not features:
-        raise InputError(f"{data_dir}: part {part} of {dataset} holds no field: build the data set with a {part} part")
+        raise InputError(
+            f"{data_dir}: part {part} of {dataset} holds no field: build the data set with a {part} part"
+        )
     return np.stack(features), np.stack(targets)
 
 
@@ -78,7 +83,9 @@ def _net_score(workdir: str) -> float:
     try:
         return float(json.loads(path.read_text())["macro_f1"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: no macro_f1 to read: run --mode=evaluate with this --workdir first") from error
+        raise InputError(
+            f"{path}: no macro_f1 to read: run --mode=evaluate with this --workdir first"
+        ) from error
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -97,10 +104,17 @@ def main(argv: list[str] | None = None) -> int:
         return EXIT_BAD_INPUT
     rows = []
     print(f"{args.dataset}: macro F1 at 0.5, {len(train)} fields to fit, {len(test)} to score")
-    for name, class_weight in (("histogram_baseline", None), ("histogram_baseline_balanced", "balanced")):
+    for name, class_weight in (
+        ("histogram_baseline", None),
+        ("histogram_baseline_balanced", "balanced"),
+    ):
         score = fit_and_score(train, train_targets, test, test_targets, class_weight)
         ratio = score / net if net else None
-        beside = "" if net is None else f"   net {net:.3f}   baseline / net {'-' if ratio is None else f'{ratio:.2f}'}"
+        beside = (
+            ""
+            if net is None
+            else f"   net {net:.3f}   baseline / net {'-' if ratio is None else f'{ratio:.2f}'}"
+        )
         print(f"{name:28s} {score:.3f}{beside}")
         rows.append(
             {

@@ -36,7 +36,9 @@ TILES = 4  # fields along each side of a mosaic
 def _reds(manual_dir: Path) -> list[Path]:
     reds = sorted((manual_dir / "train").glob("*_red.png"))
     if not reds:
-        raise InputError(f"{manual_dir}: no train/<Id>_red.png: give --manual_dir a folder in Kaggle's layout")
+        raise InputError(
+            f"{manual_dir}: no train/<Id>_red.png: give --manual_dir a folder in Kaggle's layout"
+        )
     return reds
 
 
@@ -48,7 +50,9 @@ def write_mosaics(reds: list[Path], folder: Path, fields: int) -> None:
     (folder / "train").mkdir(parents=True)
     rows = []
     for number in range(fields):
-        chosen = [images[(number * (TILES**2 + 1) + place) % len(images)] for place in range(TILES**2)]
+        chosen = [
+            images[(number * (TILES**2 + 1) + place) % len(images)] for place in range(TILES**2)
+        ]
         grid = [chosen[row * TILES : (row + 1) * TILES] for row in range(TILES)]
         mosaic = np.concatenate([np.concatenate(row, axis=1) for row in grid])
         for place, channel in enumerate(CHANNELS):
@@ -65,7 +69,12 @@ def build(manual_dir: Path, folder: Path) -> None:
     if not (folder / "kaggle").exists():
         (folder / "kaggle").symlink_to(manual_dir.resolve(), target_is_directory=True)
     for name in CODECS:
-        flags = ["--config=kaggle_512", f"--codec={name}", f"--manual_dir={manual_dir}", f"--data_dir={folder / name}"]
+        flags = [
+            "--config=kaggle_512",
+            f"--codec={name}",
+            f"--manual_dir={manual_dir}",
+            f"--data_dir={folder / name}",
+        ]
         with contextlib.redirect_stdout(sys.stderr):
             failed = build_dataset([*flags, "--workers=1"])
         if failed:
@@ -76,18 +85,37 @@ def _parser() -> argparse.ArgumentParser:
     sample = os.environ.get("HPA_SAMPLE_DIR")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--manual_dir", type=Path, default=Path(sample, "kaggle_512") if sample else None, help="Kaggle's layout")
+    add(
+        "--manual_dir",
+        type=Path,
+        default=Path(sample, "kaggle_512") if sample else None,
+        help="Kaggle's layout",
+    )
     add(
         "--work_dir",
         type=Path,
         help="keep the datasets here, and take them from here next time (default: a temporary one)",
     )
-    add("--workers", type=int, nargs="+", default=[1, 2], metavar="N", help="threads or processes of each loader")
+    add(
+        "--workers",
+        type=int,
+        nargs="+",
+        default=[1, 2],
+        metavar="N",
+        help="threads or processes of each loader",
+    )
     add("--rounds", type=int, default=5)
     add("--seconds", type=float, default=2.0, help="of each loader in each round")
-    add("--batch", type=int, default=16, help="images a batch; mosaics: a quarter, and half as many rounds")
+    add(
+        "--batch",
+        type=int,
+        default=16,
+        help="images a batch; mosaics: a quarter, and half as many rounds",
+    )
     add("--mosaics", type=int, default=4, help="fields of four times the side; 0: none")
-    add("--quick", action="store_true", help="one short round, one worker, no mosaics: does it run?")
+    add(
+        "--quick", action="store_true", help="one short round, one worker, no mosaics: does it run?"
+    )
     add("--json", type=Path, help="file for the rows")
     return parser
 

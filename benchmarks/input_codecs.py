@@ -7,21 +7,27 @@ import cv2
 import numpy as np
 from input_rounds import row
 
-from hpa_jax import codec
+from hpa_jax.data import codec
 from hpa_jax.labels import CHANNELS
 
 
 def read_field(red: Path) -> np.ndarray:
     """uint8 [H, W, 4] from four files."""
     stem = str(red)[: -len("red.png")]
-    return np.stack([cv2.imread(f"{stem}{channel}.png", cv2.IMREAD_GRAYSCALE) for channel in CHANNELS], axis=-1)
+    return np.stack(
+        [cv2.imread(f"{stem}{channel}.png", cv2.IMREAD_GRAYSCALE) for channel in CHANNELS], axis=-1
+    )
 
 
 def report_codecs(reds: list[Path], edge: int, repeats: int) -> list[dict]:
     """Prints and returns them: CPU milliseconds on one thread, each the least of `repeats`."""
     cv2.setNumThreads(1)
     images = [read_field(red) for red in reds]
-    sources = sum(path.stat().st_size for red in reds for path in red.parent.glob(red.name.replace("red", "*")))
+    sources = sum(
+        path.stat().st_size
+        for red in reds
+        for path in red.parent.glob(red.name.replace("red", "*"))
+    )
     work = {("four PNGs", "decode"): (read_field, reds)}
     sizes = {"four PNGs": sources / len(reds)}
     for name in codec.CODECS:
@@ -47,7 +53,15 @@ def report_codecs(reds: list[Path], edge: int, repeats: int) -> list[dict]:
         print(f"{name:12s}{size / 1e3:10.1f}{share:10.3f}{shown:>10s}{decode:10.2f}")
         label = f"codec_{edge}_{name.replace(' ', '_')}"
         ratio = least["four PNGs", "decode"] / decode
-        rows.append(row(f"{label}_decode", decode, "CPU ms a field", "reading the four PNGs with OpenCV", ratio))
+        rows.append(
+            row(
+                f"{label}_decode",
+                decode,
+                "CPU ms a field",
+                "reading the four PNGs with OpenCV",
+                ratio,
+            )
+        )
         rows.append(row(f"{label}_bytes", size, "bytes a field", "the four PNGs", share))
         if encode is not None:
             rows.append(row(f"{label}_encode", encode, "CPU ms a field", None, None))

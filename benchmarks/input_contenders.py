@@ -27,7 +27,9 @@ DATASET = "kaggle_512"
 
 
 def _shards(folder: Path, codec: str) -> list[Path]:
-    return sorted(path for path in (folder / codec).glob(f"hpa/{DATASET}/*/hpa-*") if ".tfrecord" in path.name)
+    return sorted(
+        path for path in (folder / codec).glob(f"hpa/{DATASET}/*/hpa-*") if ".tfrecord" in path.name
+    )
 
 
 def _reds(folder: Path) -> list[Path]:
@@ -45,21 +47,23 @@ def bytes_an_image(loader: str, folder: Path) -> float:
 
 def _ours(folder: Path, codec: str, workers: int, batch: int) -> Iterator[np.ndarray]:
     """What training reads: both CRCs of each record checked, any position reachable."""
-    from hpa_jax.data import train_batches
-    from hpa_jax.datasets import open_fields
-    from hpa_jax.sampling import Order
+    from hpa_jax.data.catalog import open_dataset
+    from hpa_jax.data.loader import train_batches
+    from hpa_jax.data.sampler import Order
 
-    fields = open_fields(folder / codec, DATASET, "all")
+    fields = open_dataset(folder / codec, DATASET, "all")
     order = Order(np.ones(len(fields)), seed=0)
-    return (found["image"] for found in train_batches(fields, order, batch_size=batch, threads=workers))
+    return (
+        found["image"] for found in train_batches(fields, order, batch_size=batch, threads=workers)
+    )
 
 
 def _grain_png(folder: Path, workers: int, batch: int) -> Iterator[np.ndarray]:
     """A plain Grain pipeline over a list of encoded RGBA PNGs in memory."""
     import grain
 
-    from hpa_jax.records import Records
-    from hpa_jax.shard_index import example_image
+    from hpa_jax.data.records import Records
+    from hpa_jax.data.tfrecord import example_image
 
     cv2.setNumThreads(1)
     records = Records(_shards(folder, "png"))
@@ -78,7 +82,9 @@ def _tf_data_png(folder: Path, workers: int, batch: int) -> Iterator[np.ndarray]
     import tensorflow as tf
 
     def decoded(record):
-        example = tf.io.parse_single_example(record, {"image": tf.io.FixedLenFeature([], tf.string)})
+        example = tf.io.parse_single_example(
+            record, {"image": tf.io.FixedLenFeature([], tf.string)}
+        )
         return tf.io.decode_png(example["image"], channels=4)
 
     options = tf.data.Options()
@@ -86,7 +92,12 @@ def _tf_data_png(folder: Path, workers: int, batch: int) -> Iterator[np.ndarray]
     options.threading.max_intra_op_parallelism = 1
     dataset = tf.data.TFRecordDataset([str(path) for path in _shards(folder, "png")])
     dataset = dataset.shuffle(1000, seed=0).repeat().map(decoded, num_parallel_calls=workers)
-    return dataset.batch(batch, drop_remainder=True).prefetch(1).with_options(options).as_numpy_iterator()
+    return (
+        dataset.batch(batch, drop_remainder=True)
+        .prefetch(1)
+        .with_options(options)
+        .as_numpy_iterator()
+    )
 
 
 class _FourFiles:
@@ -99,7 +110,10 @@ class _FourFiles:
         return len(self._stems)
 
     def __getitem__(self, i: int) -> np.ndarray:
-        planes = [cv2.imread(f"{self._stems[i]}{channel}.png", cv2.IMREAD_GRAYSCALE) for channel in CHANNELS]
+        planes = [
+            cv2.imread(f"{self._stems[i]}{channel}.png", cv2.IMREAD_GRAYSCALE)
+            for channel in CHANNELS
+        ]
         return np.stack(planes, axis=-1)
 
 
@@ -143,7 +157,9 @@ def _cpu_seconds() -> float:
     total = own.ru_utime + own.ru_stime
     for pid in _children():
         if (stat := Path(f"/proc/{pid}/stat")).exists():
-            total += sum(map(int, stat.read_text().rpartition(")")[2].split()[11:13])) / os.sysconf("SC_CLK_TCK")
+            total += sum(map(int, stat.read_text().rpartition(")")[2].split()[11:13])) / os.sysconf(
+                "SC_CLK_TCK"
+            )
     return total
 
 
@@ -151,8 +167,14 @@ def _peak_bytes() -> int:
     """Peak resident memory of this process and its workers; what they share counts for each."""
     statuses = [Path(f"/proc/{pid}/status") for pid in (os.getpid(), *_children())]
     if not statuses[0].exists():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS: bytes, of this process alone
-    return sum(1024 * int(path.read_text().partition("VmHWM:")[2].split()[0]) for path in statuses if path.exists())
+        return resource.getrusage(
+            resource.RUSAGE_SELF
+        ).ru_maxrss  # macOS: bytes, of this process alone
+    return sum(
+        1024 * int(path.read_text().partition("VmHWM:")[2].split()[0])
+        for path in statuses
+        if path.exists()
+    )
 
 
 def measure(batches: Iterator[np.ndarray], seconds: float, settle: int) -> dict:
@@ -162,7 +184,12 @@ def measure(batches: Iterator[np.ndarray], seconds: float, settle: int) -> dict:
     images, cpu, start = 0, _cpu_seconds(), time.perf_counter()
     while (passed := time.perf_counter() - start) < seconds:
         images += len(next(batches))
-    return {"images": images, "seconds": passed, "cpu_seconds": _cpu_seconds() - cpu, "peak_bytes": _peak_bytes()}
+    return {
+        "images": images,
+        "seconds": passed,
+        "cpu_seconds": _cpu_seconds() - cpu,
+        "peak_bytes": _peak_bytes(),
+    }
 
 
 def main(argv: list[str]) -> int:
@@ -170,7 +197,13 @@ def main(argv: list[str]) -> int:
     batches = iter(LOADERS[loader](folder, workers, batch))
     first = next(batches)
     print(
-        json.dumps({"shape": first.shape, "dtype": str(first.dtype), "bytes": bytes_an_image(loader, folder)}),
+        json.dumps(
+            {
+                "shape": first.shape,
+                "dtype": str(first.dtype),
+                "bytes": bytes_an_image(loader, folder),
+            }
+        ),
         flush=True,
     )
     for line in sys.stdin:

@@ -23,11 +23,16 @@ import google_crc32c
 import numpy as np
 from input_rounds import row
 
-from hpa_jax import codec
+from hpa_jax.data import codec
+from hpa_jax.data.records import write_index
 from hpa_jax.labels import LABELS
-from hpa_jax.records import write_index
 
-NAME, VERSION, FOLDS, PARTS = "million", "1.0.0", 5, {"train": 32, "validation": 8}  # shards of each part
+NAME, VERSION, FOLDS, PARTS = (
+    "million",
+    "1.0.0",
+    5,
+    {"train": 32, "validation": 8},
+)  # shards of each part
 
 
 def _folder(data_dir: Path) -> Path:
@@ -90,7 +95,11 @@ def write_dataset(data_dir: Path, fields: int) -> float:
         names = [folder / f"hpa-{part}.tfrecord-{i:05d}-of-{shards:05d}" for i in range(shards)]
         tasks += zip(names, pieces, strict=True)
         lengths = [len(piece) for piece in pieces]
-        infos.append(tfds.core.SplitInfo(part, lengths, num_bytes=0, filename_template=template.replace(split=part)))
+        infos.append(
+            tfds.core.SplitInfo(
+                part, lengths, num_bytes=0, filename_template=template.replace(split=part)
+            )
+        )
     features = Builder(config="kaggle_512", data_dir=data_dir / "unused").info.features
     with ProcessPoolExecutor() as pool:
         list(pool.map(write_shard, *zip(*tasks, strict=True)))
@@ -111,14 +120,14 @@ def _resident() -> float:
 
 def steps(data_dir: Path) -> Iterator[tuple[str, object]]:
     """What a run does before its first step, one thing after another."""
-    from hpa_jax.data import train_batches
-    from hpa_jax.datasets import open_fields
-    from hpa_jax.sampling import Order, factors
+    from hpa_jax.data.catalog import open_dataset
+    from hpa_jax.data.loader import train_batches
+    from hpa_jax.data.sampler import Order, factors
 
     yield "imports", None
-    fields = open_fields(data_dir, NAME, "train")
+    fields = open_dataset(data_dir, NAME, "train")
     yield "open_train_part", fields
-    yield "open_another_fold", open_fields(data_dir, NAME, "train", fold=3)
+    yield "open_another_fold", open_dataset(data_dir, NAME, "train", fold=3)
     targets = fields.targets()
     shown = factors(targets, "repeat_factor", rare_below=0, rare_copies=1, repeat_threshold=0.05)
     yield "sampling_factors", (targets, shown)
@@ -137,7 +146,9 @@ def measure(data_dir: Path) -> list[dict]:
     for name, thing in steps(data_dir):
         seconds, now = time.perf_counter() - start, _resident()
         held.append(thing)
-        found.append({"name": name, "seconds": seconds, "added_mb": now - before, "resident_mb": now})
+        found.append(
+            {"name": name, "seconds": seconds, "added_mb": now - before, "resident_mb": now}
+        )
         start, before = time.perf_counter(), now
     return found
 
@@ -145,7 +156,9 @@ def measure(data_dir: Path) -> list[dict]:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--fields", type=int, default=1_000_000)
-    parser.add_argument("--work_dir", type=Path, help="keep the dataset here (default: a temporary folder)")
+    parser.add_argument(
+        "--work_dir", type=Path, help="keep the dataset here (default: a temporary folder)"
+    )
     parser.add_argument("--json", type=Path, help="file for the rows")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
@@ -157,19 +170,27 @@ def main(argv: list[str] | None = None) -> int:
         data_dir = args.work_dir or Path(temporary)
         if not _folder(data_dir).exists():
             seconds = write_dataset(data_dir, args.fields)
-            rows.append(row("million_write_indexes", seconds, "s on one core, at the build", None, None))
+            rows.append(
+                row("million_write_indexes", seconds, "s on one core, at the build", None, None)
+            )
         index_mb = sum(path.stat().st_size for path in _folder(data_dir).glob("*.index-*")) / 1e6
-        run = subprocess.run([sys.executable, __file__, f"--measure={data_dir}"], stdout=subprocess.PIPE, check=True)
+        run = subprocess.run(
+            [sys.executable, __file__, f"--measure={data_dir}"], stdout=subprocess.PIPE, check=True
+        )
     rows.append(row("million_indexes", index_mb, "MB on disk", None, None))
     print(f"{args.fields} fields\n{'':24s}{'s':>8s}{'MB added':>10s}{'MB then':>9s}")
     for step in json.loads(run.stdout):
-        print(f"{step['name']:24s}{step['seconds']:8.2f}{step['added_mb']:10.0f}{step['resident_mb']:9.0f}")
+        print(
+            f"{step['name']:24s}{step['seconds']:8.2f}{step['added_mb']:10.0f}{step['resident_mb']:9.0f}"
+        )
         extra = {"added_mb": step["added_mb"], "resident_mb": step["resident_mb"]}
         rows.append(row(f"million_{step['name']}", step["seconds"], "s", None, None) | extra)
     for line in rows[:-7]:
         print(f"{line['name']:24s}{line['value']:8.1f} {line['unit']}")
     if args.json:
-        args.json.write_text(json.dumps([line | {"fields": args.fields} for line in rows], indent=1) + "\n")
+        args.json.write_text(
+            json.dumps([line | {"fields": args.fields} for line in rows], indent=1) + "\n"
+        )
     return 0
 
 

@@ -21,7 +21,14 @@ PEERS = {
     "dataloader_png": "PyTorch DataLoader over four PNGs, same worker count",
     "tf_data_png": "tf.data on one four-channel PNG, same worker count",
 }
-_COLUMNS = (("kB an image", 12), ("img/s", 9), ("img/s/core", 12), ("img/CPU-s", 11), ("peak MB", 9), ("ours is", 9))
+_COLUMNS = (
+    ("kB an image", 12),
+    ("img/s", 9),
+    ("img/s/core", 12),
+    ("img/CPU-s", 11),
+    ("peak MB", 9),
+    ("ours is", 9),
+)
 
 
 class Contender:
@@ -43,7 +50,9 @@ class Contender:
         line = self._process.stdout.readline()
         if not line:
             reason = self._process.stderr.read().strip().splitlines()
-            raise InputError(f"{TITLES[self.loader]}: it ended early: {(reason or ['without a word'])[-1]}")
+            raise InputError(
+                f"{TITLES[self.loader]}: it ended early: {(reason or ['without a word'])[-1]}"
+            )
         return json.loads(line)
 
     def ready(self) -> None:
@@ -59,13 +68,17 @@ class Contender:
         self._process.communicate()
 
     def per_core(self) -> np.ndarray:
-        return np.array([found["images"] / found["seconds"] / self.workers for found in self.rounds])
+        return np.array(
+            [found["images"] / found["seconds"] / self.workers for found in self.rounds]
+        )
 
     def per_cpu_second(self) -> np.ndarray:
         return np.array([found["images"] / found["cpu_seconds"] for found in self.rounds])
 
 
-def compare(folder: Path, workers: list[int], batch: int, rounds: int, seconds: float) -> list[Contender]:
+def compare(
+    folder: Path, workers: list[int], batch: int, rounds: int, seconds: float
+) -> list[Contender]:
     """Measures all loaders at all numbers of workers, in turn."""
     contenders: list[Contender] = []
     try:
@@ -81,18 +94,30 @@ def compare(folder: Path, workers: list[int], batch: int, rounds: int, seconds: 
         for contender in contenders:
             contender.stop()
     if len({(*contender.facts["shape"], contender.facts["dtype"]) for contender in contenders}) > 1:
-        raise InputError(f"{folder}: the loaders' batches differ: {[contender.facts for contender in contenders]}")
+        raise InputError(
+            f"{folder}: the loaders' batches differ: {[contender.facts for contender in contenders]}"
+        )
     return contenders
 
 
 def row(name: str, value: float, unit: str, peer: str | None, ratio: float | None) -> dict:
-    return {"name": name, "value": value, "unit": unit, "peer": peer, "ratio_to_peer": ratio, "device": "cpu"}
+    return {
+        "name": name,
+        "value": value,
+        "unit": unit,
+        "peer": peer,
+        "ratio_to_peer": ratio,
+        "device": "cpu",
+    }
 
 
 def report(contenders: list[Contender], batch: int) -> list[dict]:
     """Prints the table and returns the rows; what ours is measured against are `PEERS`, at the same workers."""
     edge = contenders[0].facts["shape"][1]
-    rows, by_key = [], {(contender.loader, contender.workers): contender for contender in contenders}
+    rows, by_key = (
+        [],
+        {(contender.loader, contender.workers): contender for contender in contenders},
+    )
     for workers in sorted({contender.workers for contender in contenders}):
         print(f"\n{edge} px, batch {batch}, {workers} worker{'s' * (workers > 1)}")
         print(" " * 32 + "".join(f"{title:>{width}s}" for title, width in _COLUMNS))
@@ -107,7 +132,9 @@ def report(contenders: list[Contender], batch: int) -> list[dict]:
                 f"{title:32s}{size / 1e3:12.1f}{rate * workers:9.1f}{rate:12.1f}{cpu_rate:11.1f}{peak / 1e6:9.0f}"
                 f"{ratio:8.2f}x"
             )
-            line = row(f"input_{edge}_{loader}_workers_{workers}", rate, "images/s/core", None, None)
+            line = row(
+                f"input_{edge}_{loader}_workers_{workers}", rate, "images/s/core", None, None
+            )
             extra = {"images_per_cpu_second": cpu_rate, "bytes_an_image": size, "peak_bytes": peak}
             rows.append(line | extra | {"workers": workers})
     most = max(contender.workers for contender in contenders)

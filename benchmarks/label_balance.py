@@ -16,10 +16,10 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 
+from hpa_jax.data.sampler import SAMPLINGS, Order, factors
 from hpa_jax.errors import EXIT_BAD_INPUT, InputError
 from hpa_jax.labels import LABELS
-from hpa_jax.sampling import SAMPLINGS, Order, factors
-from tfds_builder.hpa.files import table
+from tfds_builder.hpa.files import csv_table
 
 EPOCHS = 10
 TITLES = {"uniform": "uniform", "seed": "seed study's", "repeat_factor": "repeat factor"}
@@ -32,9 +32,11 @@ def read_targets(path: Path) -> np.ndarray:
     Raises InputError where the file cannot be read or any row is at fault.
     """
     try:
-        found = table.read(path.read_bytes(), str(path), "Id", "Target")
+        found = csv_table.read(path.read_bytes(), str(path), "Id", "Target")
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}: give --csv a csv with the columns Id and Target") from None
+        raise InputError(
+            f"{path}: {error.strerror}: give --csv a csv with the columns Id and Target"
+        ) from None
     if found.faults:
         raise InputError(f"{len(found.faults)} rows are at fault, the first: {found.faults[0]}")
     targets = np.zeros((len(found.rows), len(LABELS)), np.uint8)
@@ -57,14 +59,28 @@ def imbalance(counts: np.ndarray) -> float:
 
 def print_settings(targets: np.ndarray) -> None:
     """What settings around the defaults would give."""
-    print("\nsetting                        epoch  fields repeated  most times  rarest label  commonest / rarest")
+    print(
+        "\nsetting                        epoch  fields repeated  most times  rarest label  commonest / rarest"
+    )
     settings = [("uniform", 0, 1.0, 0.0)]
-    settings += [("seed", below, copies, 0.0) for below in (100, 350, 600, 1000) for copies in (2.0, 4.0, 8.0)]
-    settings += [("repeat_factor", 0, 1.0, threshold) for threshold in (0.001, 0.01, 0.02, 0.03, 0.05, 0.1)]
+    settings += [
+        ("seed", below, copies, 0.0)
+        for below in (100, 350, 600, 1000)
+        for copies in (2.0, 4.0, 8.0)
+    ]
+    settings += [
+        ("repeat_factor", 0, 1.0, threshold) for threshold in (0.001, 0.01, 0.02, 0.03, 0.05, 0.1)
+    ]
     for sampling, below, copies, threshold in settings:
-        shown = factors(targets, sampling, rare_below=below, rare_copies=copies, repeat_threshold=threshold)
+        shown = factors(
+            targets, sampling, rare_below=below, rare_copies=copies, repeat_threshold=threshold
+        )
         counts = effective_counts(targets, shown)
-        what = {"uniform": "", "seed": f"below {below}, x{copies:g}", "repeat_factor": f"t = {threshold:g}"}[sampling]
+        what = {
+            "uniform": "",
+            "seed": f"below {below}, x{copies:g}",
+            "repeat_factor": f"t = {threshold:g}",
+        }[sampling]
         print(
             f"{sampling:13} {what:15} {shown.mean():6.3f} {(shown > 1).sum():16,} {shown.max():11.1f} "
             f"{counts[counts > 0].min():13.0f} {imbalance(counts):19.0f}"
@@ -83,7 +99,9 @@ def svg(counts: dict[str, np.ndarray]) -> str:
 
     marks = [10**e for e in range(int(math.log10(most)) + 1)]
     grid = "".join(f'<path d="M{x(m):.1f} {top - 6}V{height - 10}"/>' for m in marks)
-    ticks = "".join(f'<text x="{x(m):.1f}" y="{top - 12}" text-anchor="middle">{m:,}</text>' for m in marks)
+    ticks = "".join(
+        f'<text x="{x(m):.1f}" y="{top - 12}" text-anchor="middle">{m:,}</text>' for m in marks
+    )
     legend = "".join(
         f'<rect x="{left + 150 * i}" y="10" width="12" height="12" fill="{COLOURS[name]}"/>'
         f'<text x="{left + 150 * i + 18}" y="20">{escape(TITLES[name])}</text>'
@@ -92,7 +110,9 @@ def svg(counts: dict[str, np.ndarray]) -> str:
     rows = ""
     for row, label in enumerate(order.tolist()):
         y = top + pitch * row
-        rows += f'<text x="{left - 8}" y="{y + 15}" text-anchor="end">{escape(LABELS[label])}</text>\n'
+        rows += (
+            f'<text x="{left - 8}" y="{y + 15}" text-anchor="end">{escape(LABELS[label])}</text>\n'
+        )
         for i, (name, values) in enumerate(counts.items()):
             rows += (
                 f'<rect x="{left}" y="{y + bar * i}" width="{x(values[label]) - left:.1f}" height="{bar - 1}" '
@@ -113,26 +133,53 @@ def rows_of(counts: dict[str, np.ndarray], lengths: dict[str, float]) -> list[di
     rows = []
     for name, values in counts.items():
         figures = [("epoch_length", lengths[name], lengths["uniform"], "fields")]
-        figures.append(("imbalance", imbalance(values), imbalance(counts["uniform"]), "commonest / rarest label"))
-        figures += [(f"label_{i}", values[i], counts["uniform"][i], "fields an epoch") for i in range(len(LABELS))]
+        figures.append(
+            (
+                "imbalance",
+                imbalance(values),
+                imbalance(counts["uniform"]),
+                "commonest / rarest label",
+            )
+        )
+        figures += [
+            (f"label_{i}", values[i], counts["uniform"][i], "fields an epoch")
+            for i in range(len(LABELS))
+        ]
         for what, value, peer, unit in figures:
-            row = {"name": f"label_balance_{name}_{what}", "value": float(value), "unit": unit, "peer": "uniform"}
+            row = {
+                "name": f"label_balance_{name}_{what}",
+                "value": float(value),
+                "unit": unit,
+                "peer": "uniform",
+            }
             ratio = float(value / peer) if peer else None
             rows.append(row | {"peer_value": float(peer), "ratio_to_peer": ratio, "device": "any"})
     return rows
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--csv", type=Path, required=True, help="labels: columns Id and Target")
-    parser.add_argument("--rare_below", type=int, default=350, help="seed: fields below which a label is rare")
-    parser.add_argument("--rare_copies", type=float, default=4.0, help="seed: times a rare field is shown")
-    parser.add_argument("--repeat_threshold", type=float, default=0.03, help="repeat_factor: share that is not rare")
-    parser.add_argument("--settings", action="store_true", help="print what other settings would give")
+    parser.add_argument(
+        "--rare_below", type=int, default=350, help="seed: fields below which a label is rare"
+    )
+    parser.add_argument(
+        "--rare_copies", type=float, default=4.0, help="seed: times a rare field is shown"
+    )
+    parser.add_argument(
+        "--repeat_threshold", type=float, default=0.03, help="repeat_factor: share that is not rare"
+    )
+    parser.add_argument(
+        "--settings", action="store_true", help="print what other settings would give"
+    )
     parser.add_argument("--svg", type=Path, help="file for the plot")
     parser.add_argument("--json", type=Path, help="file for the rows")
     args = parser.parse_args(argv)
-    settings = {name: getattr(args, name) for name in ("rare_below", "rare_copies", "repeat_threshold")}
+    settings = {
+        name: getattr(args, name) for name in ("rare_below", "rare_copies", "repeat_threshold")
+    }
     try:
         targets = read_targets(args.csv)
         shown = {name: factors(targets, name, **settings) for name in SAMPLINGS}
@@ -141,12 +188,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
     lengths = {name: Order(shown[name], 0).epoch_length for name in SAMPLINGS}
-    print(f"{args.csv.name}: {len(targets):,} fields; {', '.join(f'{k}={v:g}' for k, v in settings.items())}")
+    print(
+        f"{args.csv.name}: {len(targets):,} fields; {', '.join(f'{k}={v:g}' for k, v in settings.items())}"
+    )
     print(f"{'fields shown in an epoch':33}" + "".join(f"{TITLES[name]:>15}" for name in SAMPLINGS))
     for label in np.argsort(-counts["uniform"], kind="stable").tolist():
-        print(f"{label:3} {LABELS[label]:29}" + "".join(f"{counts[name][label]:15,.0f}" for name in SAMPLINGS))
+        print(
+            f"{label:3} {LABELS[label]:29}"
+            + "".join(f"{counts[name][label]:15,.0f}" for name in SAMPLINGS)
+        )
     print(f"{'    length of an epoch':33}" + "".join(f"{lengths[name]:15,}" for name in SAMPLINGS))
-    print(f"{'    commonest label / rarest':33}" + "".join(f"{imbalance(counts[name]):15,.0f}" for name in SAMPLINGS))
+    print(
+        f"{'    commonest label / rarest':33}"
+        + "".join(f"{imbalance(counts[name]):15,.0f}" for name in SAMPLINGS)
+    )
     if args.settings:
         print_settings(targets)
     if args.svg:

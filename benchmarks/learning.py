@@ -20,8 +20,14 @@ import numpy as np
 from learning_runs import build, run_all
 from scipy import stats
 
-from hpa_jax.datasets import open_fields
-from hpa_jax.errors import EXIT_BAD_INPUT, EXIT_RUN_STOPPED, EXIT_START_AGAIN, InputError, RunStopped
+from hpa_jax.data.catalog import open_dataset
+from hpa_jax.errors import (
+    EXIT_BAD_INPUT,
+    EXIT_RUN_STOPPED,
+    EXIT_START_AGAIN,
+    InputError,
+    RunStopped,
+)
 from hpa_jax.labels import LABELS
 
 LEVEL = 0.95
@@ -31,7 +37,12 @@ ROWS = (
     ("seed study's recipe, cross-fitted thresholds", "seed", "none", "macro_f1_crossfit"),
     ("best, threshold 0.5", "best", "none", "macro_f1"),
     ("best, cross-fitted thresholds", "best", "none", "macro_f1_crossfit"),
-    ("best, the eight symmetries, cross-fitted thresholds", "best", "symmetries", "macro_f1_crossfit"),
+    (
+        "best, the eight symmetries, cross-fitted thresholds",
+        "best",
+        "symmetries",
+        "macro_f1_crossfit",
+    ),
 )
 PEER = "MONAI's DenseNet in PyTorch, the same recipe and batches"
 MORE = ("micro_f1", "macro_average_precision")  # columns beside macro F1, by the same views
@@ -41,7 +52,11 @@ def interval(values: Sequence[float]) -> list[float] | None:
     """The 95 % t-interval of the mean of some seeds' figures; None with one seed, which gives none."""
     if len(values) < 2:
         return None
-    half = stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
+    half = (
+        stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)
+        * np.std(values, ddof=1)
+        / np.sqrt(len(values))
+    )
     return [float(np.mean(values) - half), float(np.mean(values) + half)]
 
 
@@ -72,7 +87,11 @@ def chance(targets: np.ndarray) -> float:
 def figures_of(results: dict[str, dict], recipe: str, views: str, figure: str) -> list[float]:
     """One value a seed, in the order of the seeds."""
     mine = {name: r for name, r in results.items() if name.rpartition("_")[0] == recipe}
-    return [mine[name]["figures"][views][figure] for name in sorted(mine) if figure in mine[name]["figures"][views]]
+    return [
+        mine[name]["figures"][views][figure]
+        for name in sorted(mine)
+        if figure in mine[name]["figures"][views]
+    ]
 
 
 def rows_of(results: dict[str, dict], guessing: float) -> list[dict]:
@@ -81,12 +100,22 @@ def rows_of(results: dict[str, dict], guessing: float) -> list[dict]:
     for title, recipe, views, figure in ROWS:
         ours = figures_of(results, recipe, views, figure)
         theirs = figures_of(results, "peer", views, figure) if recipe == "best" else []
-        row = {"name": f"learning_{recipe}_{views}_{figure}", "title": title, "value": mean(ours), "unit": "macro F1"}
+        row = {
+            "name": f"learning_{recipe}_{views}_{figure}",
+            "title": title,
+            "value": mean(ours),
+            "unit": "macro F1",
+        }
         row |= {"sd": deviation(ours), "interval": interval(ours), "seeds": ours, "device": "cpu"}
         row |= {name: mean(figures_of(results, recipe, views, name)) for name in MORE}
         if theirs:
             low, high = inside = interval(theirs) or [None, None]
-            row |= {"peer": PEER, "peer_value": mean(theirs), "peer_sd": deviation(theirs), "peer_seeds": theirs}
+            row |= {
+                "peer": PEER,
+                "peer_value": mean(theirs),
+                "peer_sd": deviation(theirs),
+                "peer_seeds": theirs,
+            }
             row |= {"peer_interval": inside, "difference_interval": difference(ours, theirs)}
             row["within_peer_interval"] = None if low is None else low <= mean(ours) <= high
             row |= {f"peer_{name}": mean(figures_of(results, "peer", views, name)) for name in MORE}
@@ -108,7 +137,9 @@ def markdown(rows: list[dict]) -> str:
                 cells = [title, f"{value:.3f}" if about is None else f"{value:.3f} ± {about:.3f}"]
                 cells.append(" ".join(f"{seed:.3f}" for seed in row[f"{whose}seeds"]))
                 more = [row[f"{whose}{name}"] for name in MORE]
-                lines.append(f"| {' | '.join(cells + ['' if v is None else f'{v:.3f}' for v in more])} |")
+                lines.append(
+                    f"| {' | '.join(cells + ['' if v is None else f'{v:.3f}' for v in more])} |"
+                )
     return "\n".join(lines)
 
 
@@ -130,11 +161,15 @@ def verdicts(rows: list[dict]) -> str:
 
 def described(data_dir: Path, dataset: str) -> tuple[str, np.ndarray]:
     """A line on the parts, with the labels that the held-out ones lack or hardly have; targets of the test part."""
-    parts = {part: open_fields(data_dir, dataset, part).targets() for part in ("train", "validation", "test")}
+    parts = {
+        part: open_dataset(data_dir, dataset, part).targets()
+        for part in ("train", "validation", "test")
+    }
     sizes = ", ".join(f"{len(targets)} {part}" for part, targets in parts.items())
     held_out = parts["validation"].sum(0, dtype=int) + parts["test"].sum(0, dtype=int)
     few = ", ".join(
-        f"{LABELS[i]} {held_out[i]} ({parts['test'][:, i].sum()} in test)" for i in np.argsort(held_out)[:5]
+        f"{LABELS[i]} {held_out[i]} ({parts['test'][:, i].sum()} in test)"
+        for i in np.argsort(held_out)[:5]
     )
     without = ", ".join(LABELS[i] for i in np.flatnonzero(parts["test"].sum(0) == 0))
     missing = f"; in test there is no field of {without}, whose F1 counts as 0" if without else ""
@@ -144,10 +179,19 @@ def described(data_dir: Path, dataset: str) -> tuple[str, np.ndarray]:
 def parser(description: str, folder: str) -> argparse.ArgumentParser:
     """The flags that learning.py and ablation.py share."""
     found = argparse.ArgumentParser(description=description)
-    found.add_argument("--folder", type=Path, default=Path(folder), help="data and runs; kept (default %(default)s)")
-    found.add_argument("--jobs", type=int, default=2, help="runs at a time, each on cores of its own (default 2)")
+    found.add_argument(
+        "--folder",
+        type=Path,
+        default=Path(folder),
+        help="data and runs; kept (default %(default)s)",
+    )
+    found.add_argument(
+        "--jobs", type=int, default=2, help="runs at a time, each on cores of its own (default 2)"
+    )
     found.add_argument("--steps", type=int, help=f"of each run (default {recipes.Scale.steps})")
-    found.add_argument("--quick", action="store_true", help="a few steps of a tiny net on tiny data: does it run?")
+    found.add_argument(
+        "--quick", action="store_true", help="a few steps of a tiny net on tiny data: does it run?"
+    )
     found.add_argument("--json", type=Path, help="file for the rows")
     return found
 
@@ -185,7 +229,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(about, flush=True)
         # Seed by seed, so that a first comparison is there early.
         runs = [
-            make(scale, number) for number in range(args.seeds) for make in (recipes.best, recipes.peer, recipes.seed)
+            make(scale, number)
+            for number in range(args.seeds)
+            for make in (recipes.best, recipes.peer, recipes.seed)
         ]
         rows = rows_of(run_all(runs, data_dir, folder, args.jobs), chance(targets))
         print(f"\n{markdown(rows)}\n\nwithout looking: {chance(targets):.3f}\n{verdicts(rows)}")

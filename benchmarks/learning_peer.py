@@ -25,20 +25,55 @@ from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
-from hpa_jax import assembly
 from hpa_jax.config import Config, differences
-from hpa_jax.data import eval_batches, train_batches
+from hpa_jax.data import pipeline
+from hpa_jax.data.loader import eval_batches, train_batches
 from hpa_jax.errors import EXIT_BAD_INPUT, EXIT_OK, InputError
 from hpa_jax.main import parse
 from hpa_jax.models import BACKBONES, prior_bias
 
 # What may differ from the defaults of hpa_jax.config: what this file honours, and what does not touch the result.
 HONOURED = (
-    *("data.data_dir", "data.name", "data.image_size", "data.batch_size", "data.sampling", "data.repeat_threshold"),
-    *("data.rare_below", "data.rare_copies", "data.threads", "model.name", "model.head", "model.dropout"),
-    *("model.dtype", "model.stem", "optim.name", "optim.lr", "optim.schedule", "optim.schedule_options"),
-    *("optim.weight_decay", "optim.clip", "train.steps", "train.epochs", "train.seed", "train.prior_bias", "train.ema"),
-    *("train.ema_batches", "train.log_every", "train.eval_every", "checkpoint.metric", "checkpoint.keep"),
+    *(
+        "data.data_dir",
+        "data.name",
+        "data.image_size",
+        "data.batch_size",
+        "data.sampling",
+        "data.repeat_threshold",
+    ),
+    *(
+        "data.rare_below",
+        "data.rare_copies",
+        "data.threads",
+        "model.name",
+        "model.head",
+        "model.dropout",
+    ),
+    *(
+        "model.dtype",
+        "model.stem",
+        "optim.name",
+        "optim.lr",
+        "optim.schedule",
+        "optim.schedule_options",
+    ),
+    *(
+        "optim.weight_decay",
+        "optim.clip",
+        "train.steps",
+        "train.epochs",
+        "train.seed",
+        "train.prior_bias",
+        "train.ema",
+    ),
+    *(
+        "train.ema_batches",
+        "train.log_every",
+        "train.eval_every",
+        "checkpoint.metric",
+        "checkpoint.keep",
+    ),
     *("evaluate.tta", "evaluate.fill_empty"),
 )
 
@@ -47,7 +82,9 @@ def check(config: Config) -> None:
     """Raises InputError for a recipe that would not be the same here."""
     for name, (_, value) in differences(Config(), config).items():
         if name not in HONOURED:
-            raise InputError(f"config.{name}={value!r} is not in the PyTorch peer; leave it at its default")
+            raise InputError(
+                f"config.{name}={value!r} is not in the PyTorch peer; leave it at its default"
+            )
     backbone = getattr(BACKBONES.get(config.model.name), "keywords", {})
     fits = {
         "model.name": {"depths", "growth", "stem"} <= set(backbone),
@@ -124,7 +161,10 @@ def build_optimizer(net: torch.nn.Module, config: Config) -> tuple[torch.optim.O
     o = config.optim
     kernels = [p for p in net.parameters() if p.ndim > 1]
     others = [p for p in net.parameters() if p.ndim == 1]
-    groups = [{"params": kernels, "weight_decay": o.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    groups = [
+        {"params": kernels, "weight_decay": o.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
     optimizer = torch.optim.AdamW(groups, lr=o.lr, betas=(o.b1, o.b2), eps=o.eps)
     warmup = json.loads(o.schedule_options)["warmup_steps"]
     return optimizer, LambdaLR(optimizer, lambda step: rate(step, warmup, config.train.steps))
@@ -146,7 +186,9 @@ class Average:
     @torch.no_grad()
     def estimate_statistics(self, batches: Iterator[torch.Tensor]) -> torch.nn.Module:
         """The averaged net with the batch norms' statistics of `batches`, ready to score."""
-        norms = [module for module in self.net.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+        norms = [
+            module for module in self.net.modules() if isinstance(module, torch.nn.BatchNorm2d)
+        ]
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # a plain mean over the batches
@@ -161,10 +203,12 @@ class Average:
 
 def train(config: Config, workdir: Path) -> torch.nn.Module:
     """Trains by the recipe and returns the net that is to be evaluated."""
-    fields = assembly.open_sources(config)
-    assembly.resolve(config, assembly.image_size_of(config, fields))
-    order = assembly.make_order(config, fields)
-    batches = train_batches(fields, order, batch_size=config.data.batch_size, threads=config.data.threads)
+    fields = pipeline.open_sources(config)
+    pipeline.resolve(config, pipeline.image_size_of(config, fields))
+    order = pipeline.make_order(config, fields)
+    batches = train_batches(
+        fields, order, batch_size=config.data.batch_size, threads=config.data.threads
+    )
     net = build_net(config, fields.targets().mean(0) if config.train.prior_bias else None)
     optimizer, schedule = build_optimizer(net, config)
     steps, clip = config.train.steps, config.optim.clip
@@ -172,12 +216,16 @@ def train(config: Config, workdir: Path) -> torch.nn.Module:
     draws = torch.Generator().manual_seed(config.train.seed)
 
     with open(workdir / "metrics.jsonl", "w", encoding="utf-8") as log:
-        for step, batch in enumerate(tqdm(itertools.islice(batches, steps), total=steps, unit="step", disable=None), 1):
+        for step, batch in enumerate(
+            tqdm(itertools.islice(batches, steps), total=steps, unit="step", disable=None), 1
+        ):
             images = prepared(batch["image"], config)
             if config.augment.flips:
                 images = symmetries(images, torch.randint(0, 8, (len(images),), generator=draws))
             logits = net(images.contiguous(memory_format=torch.channels_last))
-            loss = functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(batch["targets"]).float())
+            loss = functional.binary_cross_entropy_with_logits(
+                logits, torch.from_numpy(batch["targets"]).float()
+            )
             optimizer.zero_grad()
             loss.backward()
             if clip:
@@ -188,8 +236,14 @@ def train(config: Config, workdir: Path) -> torch.nn.Module:
                 average.update(net)
             if step % config.train.log_every == 0 or step == steps:
                 if not math.isfinite(loss.item()):
-                    raise InputError(f"the loss is {loss.item()} at step {step}: lower config.optim.lr")
-                print(json.dumps({"step": step, "split": "train", "loss": loss.item()}), file=log, flush=True)
+                    raise InputError(
+                        f"the loss is {loss.item()} at step {step}: lower config.optim.lr"
+                    )
+                print(
+                    json.dumps({"step": step, "split": "train", "loss": loss.item()}),
+                    file=log,
+                    flush=True,
+                )
     if not average:
         return net.eval()
     again = itertools.islice(batches, config.train.ema_batches)
@@ -200,7 +254,9 @@ def train(config: Config, workdir: Path) -> torch.nn.Module:
 def score(net: torch.nn.Module, config: Config, views: int) -> tuple[np.ndarray, np.ndarray]:
     """Scores `float32 [N, L]` and targets `uint8 [N, L]` of the test part; means over the first `views` symmetries."""
     scores, targets = [], []
-    for batch in eval_batches(assembly.open_split(config, "test"), batch_size=64, threads=config.data.threads):
+    for batch in eval_batches(
+        pipeline.open_split(config, "test"), batch_size=64, threads=config.data.threads
+    ):
         images, mask = prepared(batch["image"], config), batch["mask"]
         seen = [symmetries(images, torch.full((len(images),), which)) for which in range(views)]
         mean = sum(torch.sigmoid(net(view)) for view in seen) / views

@@ -32,17 +32,28 @@ class Scale:
 
     def build_flags(self) -> tuple[str, ...]:
         """Of `python -m tfds_builder.hpa`, but for --data_dir."""
-        given = {"config": "synthetic", "name": self.dataset, "frequencies": "real", "fields": self.fields}
+        given = {
+            "config": "synthetic",
+            "name": self.dataset,
+            "frequencies": "real",
+            "fields": self.fields,
+        }
         given |= {"size": self.size, "test": self.test, "folds": self.folds}
         return tuple(f"--{name}={value}" for name, value in given.items())
 
     def rare_below(self) -> int:
         """The study's nine rarest labels, among so many fewer fields: 350 of train.csv's, in proportion."""
-        return max(2, round(350 * self.fields * (1 - self.test) * (1 - 1 / self.folds) / FIELDS_OF_TRAIN_CSV))
+        return max(
+            2,
+            round(350 * self.fields * (1 - self.test) * (1 - 1 / self.folds) / FIELDS_OF_TRAIN_CSV),
+        )
 
     def expected(self, share: float) -> dict[int, float]:
         """Fields that bear each label in a part of `share` of all, were the labels spread evenly."""
-        return {label: count * self.fields / FIELDS_OF_TRAIN_CSV * share for label, count in enumerate(TRAIN_COUNTS)}
+        return {
+            label: count * self.fields / FIELDS_OF_TRAIN_CSV * share
+            for label, count in enumerate(TRAIN_COUNTS)
+        }
 
 
 QUICK = Scale(fields=240, size=32, test=0.25, folds=4, net="densenet_tiny", steps=4, batch=16)
@@ -74,37 +85,72 @@ class Run:
     steps: int
 
 
-FILLED = ("--config.evaluate.fill_empty=True",)  # as configs/best_512.py; the peer's scores know no recipe
+FILLED = (
+    "--config.evaluate.fill_empty=True",
+)  # as configs/best_512.py; the peer's scores know no recipe
 
 
 def _flags(**sections: dict) -> tuple[str, ...]:
-    return tuple(f"--config.{s}.{name}={value}" for s, fields in sections.items() for name, value in fields.items())
+    return tuple(
+        f"--config.{s}.{name}={value}"
+        for s, fields in sections.items()
+        for name, value in fields.items()
+    )
 
 
 def _sized(scale: Scale) -> tuple[str, ...]:
     every = -(-scale.steps // 6)
     return _flags(
-        data={"name": scale.dataset, "image_size": scale.size, "batch_size": scale.batch, "threads": 2},
+        data={
+            "name": scale.dataset,
+            "image_size": scale.size,
+            "batch_size": scale.batch,
+            "threads": 2,
+        },
         model={"name": scale.net, "dtype": "float32"},
         train={"steps": scale.steps, "eval_every": every, "log_every": 50},
         checkpoint={"keep": 1},
     )
 
 
-def seed(scale: Scale, number: int, *more: str, name: str = "", views: Sequence[str] = ("none",)) -> Run:
+def seed(
+    scale: Scale, number: int, *more: str, name: str = "", views: Sequence[str] = ("none",)
+) -> Run:
     """The seed study's recipe, with the checkpoint that validation chose: in its favour, since its rate never falls."""
     flags = _flags(data={"rare_below": scale.rare_below()}, train={"seed": number})
     flags = (*_sized(scale), *flags, *more)
     return Run(
-        f"{name or 'seed'}_{number}", "hpa_jax.main", "configs/lowres.py", flags, tuple(views), "best", (), scale.steps
+        f"{name or 'seed'}_{number}",
+        "hpa_jax.main",
+        "configs/lowres.py",
+        flags,
+        tuple(views),
+        "best",
+        (),
+        scale.steps,
     )
 
 
-def best(scale: Scale, number: int, *more: str, name: str = "", views: Sequence[str] = ("none", "symmetries")) -> Run:
+def best(
+    scale: Scale,
+    number: int,
+    *more: str,
+    name: str = "",
+    views: Sequence[str] = ("none", "symmetries"),
+) -> Run:
     """The field's lessons, at the last step: its rate has fallen to 0, so there is nothing to choose."""
     flags = (*_best(scale, number), *more)
     recipe = "configs/best_512.py"
-    return Run(f"{name or 'best'}_{number}", "hpa_jax.main", recipe, flags, tuple(views), "latest", FILLED, scale.steps)
+    return Run(
+        f"{name or 'best'}_{number}",
+        "hpa_jax.main",
+        recipe,
+        flags,
+        tuple(views),
+        "latest",
+        FILLED,
+        scale.steps,
+    )
 
 
 def peer(scale: Scale, number: int) -> Run:

@@ -25,15 +25,30 @@ from tqdm import tqdm
 from hpa_jax.errors import EXIT_START_AGAIN, InputError, RunStopped
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-FIGURES = ("macro_f1", "micro_f1", "accuracy", "macro_f1_crossfit", "micro_f1_crossfit", "macro_average_precision")
+FIGURES = (
+    "macro_f1",
+    "micro_f1",
+    "accuracy",
+    "macro_f1_crossfit",
+    "micro_f1_crossfit",
+    "macro_average_precision",
+)
 """Of evaluation.json; those that it lacks are left out."""
 
 
 def build(scale: Scale, folder: Path) -> Path:
     """The dataset below `folder`, drawn unless it is there; returns the --data_dir."""
     data_dir = folder / "data"
-    command = [sys.executable, "-m", "tfds_builder.hpa", *scale.build_flags(), f"--data_dir={data_dir}"]
-    done = subprocess.run(command, cwd=REPOSITORY, env=_environment(), stdout=subprocess.PIPE, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "tfds_builder.hpa",
+        *scale.build_flags(),
+        f"--data_dir={data_dir}",
+    ]
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=_environment(), stdout=subprocess.PIPE, text=True
+    )
     if done.returncode:
         raise InputError(f"{data_dir}: the dataset cannot be drawn, as said above")
     print(done.stdout.splitlines()[0], file=sys.stderr)
@@ -83,7 +98,9 @@ def _watch(runs: Sequence[Run], found: dict[str, Future], folder: Path) -> None:
     begun, told = time.monotonic(), set()
     kept = sum(_steps(folder, run) for run in runs)
     total = sum(run.steps for run in runs)
-    with tqdm(total=total, initial=kept, unit="step", desc="all runs", dynamic_ncols=True, disable=None) as bar:
+    with tqdm(
+        total=total, initial=kept, unit="step", desc="all runs", dynamic_ncols=True, disable=None
+    ) as bar:
         while True:
             done, rest = wait(found.values(), timeout=2.0, return_when=FIRST_EXCEPTION)
             for name, future in found.items():
@@ -92,7 +109,8 @@ def _watch(runs: Sequence[Run], found: dict[str, Future], folder: Path) -> None:
                     minutes = (time.monotonic() - begun) / 60
                     figure = future.result()["figures"]
                     tqdm.write(
-                        f"{len(told)} of {len(runs)} after {minutes:.1f} min: {name} {_short(figure)}", sys.stderr
+                        f"{len(told)} of {len(runs)} after {minutes:.1f} min: {name} {_short(figure)}",
+                        sys.stderr,
                     )
             bar.update(sum(_steps(folder, run) for run in runs) - bar.n)
             if not rest:
@@ -100,13 +118,17 @@ def _watch(runs: Sequence[Run], found: dict[str, Future], folder: Path) -> None:
 
 
 def _short(figures: dict[str, dict]) -> str:
-    return ", ".join(f"macro F1 {found['macro_f1']:.3f} (views: {views})" for views, found in figures.items())
+    return ", ".join(
+        f"macro F1 {found['macro_f1']:.3f} (views: {views})" for views, found in figures.items()
+    )
 
 
 def _steps(folder: Path, run: Run) -> int:
     """How many a run has done, as it last told."""
     with contextlib.suppress(OSError, ValueError, IndexError):
-        return json.loads((folder / "runs" / run.name / "metrics.jsonl").read_text().splitlines()[-1])["step"]
+        return json.loads(
+            (folder / "runs" / run.name / "metrics.jsonl").read_text().splitlines()[-1]
+        )["step"]
     return 0
 
 
@@ -138,16 +160,24 @@ def _spent(workdir: Path) -> float:
     return 0.0
 
 
-def _scored(run: Run, common: tuple[str, ...], workdir: Path, views: str, cores: list, stop: Event) -> dict:
+def _scored(
+    run: Run, common: tuple[str, ...], workdir: Path, views: str, cores: list, stop: Event
+) -> dict:
     """Figures of the test part, by the one evaluator: of a checkpoint, or of the arrays that the peer has written."""
-    shared = ("--config.evaluate.replicates=0", *run.scoring)  # intervals over seeds are what is wanted
+    shared = (
+        "--config.evaluate.replicates=0",
+        *run.scoring,
+    )  # intervals over seeds are what is wanted
     if run.program == "hpa_jax.main":
         where = common
         asked = ("--config.data.eval_split=test", f"--config.evaluate.tta={views}")
         asked += (f"--config.evaluate.checkpoint={run.checkpoint}",)
     else:
         where = (f"--workdir={workdir / views}",)
-        asked = tuple(f"--config.evaluate.{what}={workdir / views / what}.npy" for what in ("scores", "targets"))
+        asked = tuple(
+            f"--config.evaluate.{what}={workdir / views / what}.npy"
+            for what in ("scores", "targets")
+        )
     _call("hpa_jax.main", ("--mode=evaluate", *where, *asked, *shared), workdir, cores, stop)
     folder = Path(where[0].partition("=")[2])
     evaluation = json.loads((folder / "evaluation.json").read_text())
@@ -156,10 +186,16 @@ def _scored(run: Run, common: tuple[str, ...], workdir: Path, views: str, cores:
 
 def _call(program: str, flags: Sequence[str], workdir: Path, cores: list, stop: Event) -> None:
     """One process on its own cores, its output to log.txt; told to stop, it saves and goes on the next time."""
-    command = [sys.executable, "-m", program] if program == "hpa_jax.main" else [sys.executable, _program(program)]
+    command = (
+        [sys.executable, "-m", program]
+        if program == "hpa_jax.main"
+        else [sys.executable, _program(program)]
+    )
     with open(workdir / "log.txt", "a", encoding="utf-8") as log:
         print("$", *command, *flags, file=log, flush=True)
-        child = subprocess.Popen([*command, *flags], cwd=REPOSITORY, env=_environment(), stdout=log, stderr=log)
+        child = subprocess.Popen(
+            [*command, *flags], cwd=REPOSITORY, env=_environment(), stdout=log, stderr=log
+        )
         if cores[0] is not None:
             os.sched_setaffinity(child.pid, cores)  # before it has threads, which inherit it
         while child.poll() is None:
@@ -169,8 +205,15 @@ def _call(program: str, flags: Sequence[str], workdir: Path, cores: list, stop: 
     if child.returncode == EXIT_START_AGAIN or stop.is_set():
         raise RunStopped(f"{workdir.name} was stopped; the same command goes on")
     if child.returncode:
-        last = (workdir / "log.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1]
-        raise RunStopped(f"{workdir.name} ended with status {child.returncode}: {last} ({workdir / 'log.txt'})")
+        last = (
+            (workdir / "log.txt")
+            .read_text(encoding="utf-8", errors="replace")
+            .strip()
+            .splitlines()[-1]
+        )
+        raise RunStopped(
+            f"{workdir.name} ended with status {child.returncode}: {last} ({workdir / 'log.txt'})"
+        )
 
 
 def _program(name: str) -> str:

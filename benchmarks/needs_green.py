@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hpa_jax import assembly
+from hpa_jax.data import pipeline
+from hpa_jax.evaluation.predictor import Predictor
 from hpa_jax.labels import CHANNELS
-from hpa_jax.metrics import decisions, ratios
-from hpa_jax.predictor import Predictor
+from hpa_jax.metrics.classification import decisions, ratios
 from hpa_jax.workdir import read_config
 
 GREEN = CHANNELS.index("green")
@@ -53,30 +53,47 @@ def guessing(predicted, targets, deals=20):
 
 def rows_of(workdir, split, views):
     config = read_config(workdir)
-    predictor, fields = Predictor(config, workdir), assembly.open_split(config, split)
+    predictor, fields = Predictor(config, workdir), pipeline.open_split(config, split)
     for name, view in views:
         _, scores, targets = predictor.score(view(fields))
         yield name, macro_f1(scores > 0.5, targets), guessing(scores > 0.5, targets)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--workdir", type=Path, required=True)
     parser.add_argument("--without_green", type=Path)
     parser.add_argument("--split", default="test")
     parser.add_argument("--json", metavar="FILE")
     arguments = parser.parse_args()
     found = list(
-        rows_of(arguments.workdir, arguments.split, (("own_green", lambda f: f), ("anothers_green", AnothersGreen)))
+        rows_of(
+            arguments.workdir,
+            arguments.split,
+            (("own_green", lambda f: f), ("anothers_green", AnothersGreen)),
+        )
     )
     if arguments.without_green:
-        found += rows_of(arguments.without_green, arguments.split, (("red_blue_yellow_alone", lambda f: f),))
+        found += rows_of(
+            arguments.without_green, arguments.split, (("red_blue_yellow_alone", lambda f: f),)
+        )
     rows = []
     print(f"macro F1 at 0.5 on {arguments.split}")
     for name, value, guess in found:
         ratio = value / guess if guess else None
-        print(f"  {name:<22} {value:.4f}   guessing {guess:.4f}" + (f"   {ratio:.2f} times guessing" if ratio else ""))
-        row = {"name": f"macro_f1_{name}", "value": value, "unit": "F1", "peer": "guessing", "peer_value": guess}
+        print(
+            f"  {name:<22} {value:.4f}   guessing {guess:.4f}"
+            + (f"   {ratio:.2f} times guessing" if ratio else "")
+        )
+        row = {
+            "name": f"macro_f1_{name}",
+            "value": value,
+            "unit": "F1",
+            "peer": "guessing",
+            "peer_value": guess,
+        }
         rows.append(row | {"ratio_to_peer": ratio, "device": "any"})
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(rows, indent=2) + "\n")

@@ -56,7 +56,9 @@ def images_per_second(run, batch: int, seconds: float) -> float:
 def ours_model(net: str, dtype: str = "float32"):
     from hpa_jax.models import build_model
 
-    return build_model(net, head="all_cnn" if net == "all_cnn" else "linear", labels=LABELS, dtype=dtype)
+    return build_model(
+        net, head="all_cnn" if net == "all_cnn" else "linear", labels=LABELS, dtype=dtype
+    )
 
 
 def training_loss(model, stats, images, targets):
@@ -96,7 +98,9 @@ def sizes(net: str, wide: int) -> dict:
             return jax.vjp(training_loss(model, stats, images, targets), params, has_aux=True)[1]
 
         leaves = jax.tree.leaves(
-            jax.eval_shape(backward, variables["params"], variables.get("batch_stats", {}), images, targets)
+            jax.eval_shape(
+                backward, variables["params"], variables.get("batch_stats", {}), images, targets
+            )
         )
         return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
 
@@ -106,7 +110,8 @@ def sizes(net: str, wide: int) -> dict:
     return {
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
         "flop": forward.cost_analysis()["flops"],
-        "kept_bytes": kept(2) - kept(1),  # what does not grow with the batch is weights and statistics
+        "kept_bytes": kept(2)
+        - kept(1),  # what does not grow with the batch is weights and statistics
     }
 
 
@@ -122,7 +127,9 @@ def ours(net: str, size: int, batch: int, seconds: float, wide: int) -> dict:
     infer = jax.jit(lambda v, x: model.apply(v, x, train=False))
     figures = {
         **sizes(net, wide),
-        "inference": images_per_second(lambda: infer(variables, images).block_until_ready(), batch, seconds),
+        "inference": images_per_second(
+            lambda: infer(variables, images).block_until_ready(), batch, seconds
+        ),
     }
     optimizer = optax.adam(1e-4)
 
@@ -133,7 +140,11 @@ def ours(net: str, size: int, batch: int, seconds: float, wide: int) -> dict:
         updates, opt_state = optimizer.update(gradients, opt_state, params)
         return optax.apply_updates(params, updates), stats, opt_state
 
-    state = (variables["params"], variables["batch_stats"], jax.jit(optimizer.init)(variables["params"]))
+    state = (
+        variables["params"],
+        variables["batch_stats"],
+        jax.jit(optimizer.init)(variables["params"]),
+    )
     begun = time.perf_counter()
     compiled = jax.jit(step, donate_argnums=0).lower(state, images, targets).compile()
     figures["compile_seconds"] = time.perf_counter() - begun
@@ -152,13 +163,19 @@ def keras_peer(net: str, size: int, batch: int, seconds: float) -> dict:
 
     images, targets = batch_of(size, batch)
     make = getattr(keras.applications, PEERS[net])
-    model = make(weights=None, input_shape=images.shape[1:], classes=LABELS, classifier_activation=None)
+    model = make(
+        weights=None, input_shape=images.shape[1:], classes=LABELS, classifier_activation=None
+    )
     images, targets = tf.constant(images), tf.constant(targets)
     infer = tf.function(lambda x: model(x, training=False))
     inference = images_per_second(lambda: infer(images).numpy(), batch, seconds)
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(1e-4), loss, jit_compile=False)  # XLA's CPU code is slower than oneDNN's
-    training = images_per_second(lambda: float(model.train_on_batch(images, targets)), batch, seconds)
+    model.compile(
+        keras.optimizers.Adam(1e-4), loss, jit_compile=False
+    )  # XLA's CPU code is slower than oneDNN's
+    training = images_per_second(
+        lambda: float(model.train_on_batch(images, targets)), batch, seconds
+    )
     parameters = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
     return {"parameters": parameters, "inference": inference, "training": training}
 
@@ -166,12 +183,24 @@ def keras_peer(net: str, size: int, batch: int, seconds: float) -> dict:
 def torch_peer(size: int, batch: int, seconds: float) -> dict:
     import torch
 
-    widths = ((CHANNELS, 96, 1), (96, 96, 1), (96, 96, 2), (96, 192, 1), (192, 192, 1), (192, 192, 2))
+    widths = (
+        (CHANNELS, 96, 1),
+        (96, 96, 1),
+        (96, 96, 2),
+        (96, 192, 1),
+        (192, 192, 1),
+        (192, 192, 2),
+    )
     parts = [torch.nn.Dropout(0.2)]
     for before, after, stride in widths:
         parts += [torch.nn.Conv2d(before, after, 3, stride=stride, padding=1), torch.nn.ReLU()]
         parts += [torch.nn.Dropout(0.5)] if stride == 2 else []
-    parts += [torch.nn.Conv2d(192, 192, 3), torch.nn.ReLU(), torch.nn.Conv2d(192, 192, 1), torch.nn.ReLU()]
+    parts += [
+        torch.nn.Conv2d(192, 192, 3),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(192, 192, 1),
+        torch.nn.ReLU(),
+    ]
     parts += [torch.nn.Conv2d(192, LABELS, 1), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()]
     model = torch.nn.Sequential(*parts).to(memory_format=torch.channels_last)
     images, targets = batch_of(size, batch)
@@ -198,7 +227,11 @@ def torch_peer(size: int, batch: int, seconds: float) -> dict:
 def measure(side: str, net: str, size: int, batch: int, seconds: float, wide: int) -> dict:
     if side == "ours":
         return ours(net, size, batch, seconds, wide)
-    return torch_peer(size, batch, seconds) if net == "all_cnn" else keras_peer(net, size, batch, seconds)
+    return (
+        torch_peer(size, batch, seconds)
+        if net == "all_cnn"
+        else keras_peer(net, size, batch, seconds)
+    )
 
 
 def rows_of(net: str, own: dict, peer: dict, args) -> list[dict]:
@@ -215,42 +248,70 @@ def rows_of(net: str, own: dict, peer: dict, args) -> list[dict]:
     )
     return [
         {"name": name, "value": value, "unit": unit, "device": device}
-        | ({"peer": library, "peer_value": other, "ratio_to_peer": value / other} if other is not None else {})
+        | (
+            {"peer": library, "peer_value": other, "ratio_to_peer": value / other}
+            if other is not None
+            else {}
+        )
         for name, value, unit, other in table
     ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--nets", default="all", help=f"separated by commas, of {', '.join(PEERS)}")
-    parser.add_argument("--size", type=int, default=128, help="px a side of the images that are timed")
+    parser.add_argument(
+        "--size", type=int, default=128, help="px a side of the images that are timed"
+    )
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--seconds", type=float, default=5.0, help="that each figure is measured for, at the least")
+    parser.add_argument(
+        "--seconds", type=float, default=5.0, help="that each figure is measured for, at the least"
+    )
     parser.add_argument("--wide", type=int, default=512, help="px a side for GFLOP and memory")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        print(json.dumps(measure(*args.one.split(":"), args.size, args.batch, args.seconds, args.wide)))
+        print(
+            json.dumps(
+                measure(*args.one.split(":"), args.size, args.batch, args.seconds, args.wide)
+            )
+        )
         return
     nets = list(PEERS) if args.nets == "all" else args.nets.split(",")
     if unknown := [net for net in nets if net not in PEERS]:
         parser.error(f"--nets: {unknown[0]!r} is unknown; choose of {', '.join(PEERS)}")
     flags = [f"--{name}={getattr(args, name)}" for name in ("size", "batch", "seconds", "wide")]
     rows = []
-    print(f"{CHANNELS} channels; images/s at {args.size} px, batch {args.batch}, float32: ours, peer's, ratio")
-    heads = (("parameters", 10), ("GFLOP", 7), ("MB kept", 7), ("inference", 23), ("training", 23), ("compile s", 9))
+    print(
+        f"{CHANNELS} channels; images/s at {args.size} px, batch {args.batch}, float32: ours, peer's, ratio"
+    )
+    heads = (
+        ("parameters", 10),
+        ("GFLOP", 7),
+        ("MB kept", 7),
+        ("inference", 23),
+        ("training", 23),
+        ("compile s", 9),
+    )
     print(" ".join([f"{'net':<20}", *(f"{name:>{width}}" for name, width in heads)]))
     for done, net in enumerate(nets):
         found = {}
         for side in ("ours", "peer"):
-            print(f"[{2 * done + len(found) + 1}/{2 * len(nets)}] {net}, {side} ...", file=sys.stderr, flush=True)
+            print(
+                f"[{2 * done + len(found) + 1}/{2 * len(nets)}] {net}, {side} ...",
+                file=sys.stderr,
+                flush=True,
+            )
             command = [sys.executable, __file__, f"--one={side}:{net}", *flags]
             out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
             found[side] = json.loads(out.splitlines()[-1])
         own, peer = found["ours"], found["peer"]
         speeds = " ".join(
-            f"{own[key]:>8.2f} {peer[key]:>8.2f} {own[key] / peer[key]:>5.2f}" for key in ("inference", "training")
+            f"{own[key]:>8.2f} {peer[key]:>8.2f} {own[key] / peer[key]:>5.2f}"
+            for key in ("inference", "training")
         )
         print(
             f"{net:<20} {own['parameters']:>10,} {own['flop'] / 1e9:>7.1f} {own['kept_bytes'] / 1e6:>7.0f} {speeds} "

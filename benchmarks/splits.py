@@ -24,8 +24,8 @@ from iterstrat.ml_stratifiers import IterativeStratification
 
 from hpa_jax.errors import EXIT_BAD_INPUT, InputError
 from hpa_jax.labels import LABELS
-from tfds_builder.hpa import grouping, splits
-from tfds_builder.hpa.files import table
+from tfds_builder.hpa.files import csv_table
+from tfds_builder.hpa.split import duplicates, stratify
 
 TEST, FOLDS, SEEDS = 0.1, 5, 20
 CSVS = {"kaggle_train": "csv/kaggle_train.csv", "hpav18": "csv/hpav18_without_duplicates.csv"}
@@ -34,20 +34,22 @@ CSVS = {"kaggle_train": "csv/kaggle_train.csv", "hpav18": "csv/hpav18_without_du
 def read(name):
     """Labels and groups of a csv."""
     if "HPA_SAMPLE_DIR" not in os.environ:
-        raise InputError("HPA_SAMPLE_DIR is not set; set it to the folder that holds csv/kaggle_train.csv")
+        raise InputError(
+            "HPA_SAMPLE_DIR is not set; set it to the folder that holds csv/kaggle_train.csv"
+        )
     path = Path(os.environ["HPA_SAMPLE_DIR"]) / CSVS[name]
     if not path.is_file():
         raise InputError(f"{path} is not there; set HPA_SAMPLE_DIR to the folder of the csvs")
-    rows = table.read(path.read_bytes(), str(path), "Id", "Target").rows
+    rows = csv_table.read(path.read_bytes(), str(path), "Id", "Target").rows
     families = [row.id.split("_")[0] if name == "hpav18" else "" for row in rows]
-    return [row.labels for row in rows], grouping.group_numbers(len(rows), [], families)
+    return [row.labels for row in rows], duplicates.group_numbers(len(rows), [], families)
 
 
 def at_random(groups, seed):
     """Groups in random order, cut where the parts' shares of the fields end."""
     sizes = np.bincount(groups)
     order = np.random.default_rng(seed).permutation(len(sizes))
-    ends = np.cumsum(splits.shares(TEST, FOLDS, len(sizes))) / 10_000 * sizes.sum()
+    ends = np.cumsum(stratify.shares(TEST, FOLDS, len(sizes))) / 10_000 * sizes.sum()
     part = np.empty(len(sizes), int)
     part[order] = np.searchsorted(ends, np.cumsum(sizes[order]) - sizes[order] / 2)
     return part[groups] - 1
@@ -58,13 +60,20 @@ def stratified(labels, groups, seed):
     borne = np.zeros((groups.max() + 1, len(LABELS)), bool)
     for group, ids in zip(groups, labels, strict=True):
         borne[group, list(ids)] = True
-    share = splits.shares(TEST, FOLDS, len(borne)) / 10_000
+    share = stratify.shares(TEST, FOLDS, len(borne)) / 10_000
     return IterativeStratification(borne, share, np.random.RandomState(seed))[groups] - 1
 
 
 def figures(labels, groups, parts):
     """Largest and median deviation, in per cent of a label's fields; groups that lie in more than one part."""
-    off = np.abs(splits.deviations(labels, groups, parts, len(LABELS), test=TEST, folds=FOLDS).share[:, :-1]) * 100
+    off = (
+        np.abs(
+            stratify.deviations(labels, groups, parts, len(LABELS), test=TEST, folds=FOLDS).share[
+                :, :-1
+            ]
+        )
+        * 100
+    )
     straddling = len(np.unique(np.stack([groups, parts]), axis=1).T) - len(np.unique(groups))
     return off.max(), np.median(off), straddling
 
@@ -73,7 +82,7 @@ def compare(name):
     """Prints the table of one csv; its rows for --json."""
     labels, groups = read(name)
     begun = time.perf_counter()
-    parts = splits.split(labels, groups, len(LABELS), test=TEST, folds=FOLDS)
+    parts = stratify.split(labels, groups, len(LABELS), test=TEST, folds=FOLDS)
     seconds = time.perf_counter() - begun
     ways = {
         "ours": [parts],
@@ -85,20 +94,28 @@ def compare(name):
         ways["random fields, groups torn"] = (at_random(fields, seed) for seed in range(SEEDS))
     found = {
         way: [
-            statistics.median(row) for row in zip(*(figures(labels, groups, parts) for parts in several), strict=True)
+            statistics.median(row)
+            for row in zip(*(figures(labels, groups, parts) for parts in several), strict=True)
         ]
         for way, several in ways.items()
     }
     print(f"{name}: {len(labels)} fields in {groups.max() + 1} groups, split in {seconds:.1f} s")
     for way, (largest, median, straddling) in found.items():
-        print(f"  {way:<26} largest {largest:6.2f} %   median {median:7.4f} %   groups torn {straddling:.0f}")
-    deviations = splits.deviations(labels, groups, parts, len(LABELS), test=TEST, folds=FOLDS)
-    for line in splits.forced(labels, groups, deviations):
+        print(
+            f"  {way:<26} largest {largest:6.2f} %   median {median:7.4f} %   groups torn {straddling:.0f}"
+        )
+    deviations = stratify.deviations(labels, groups, parts, len(LABELS), test=TEST, folds=FOLDS)
+    for line in stratify.forced(labels, groups, deviations):
         print(f"    {line}")
     rows = []
     for which, kind in enumerate(("largest", "median")):
         ours, peer = found["ours"][which], found["random groups"][which]
-        row = {"name": f"split_{name}_{kind}_deviation", "value": ours, "unit": "%", "peer": "random groups"}
+        row = {
+            "name": f"split_{name}_{kind}_deviation",
+            "value": ours,
+            "unit": "%",
+            "peer": "random groups",
+        }
         rows.append(row | {"peer_value": peer, "ratio_to_peer": ours / peer, "device": "cpu"})
     peak = {"peer": None, "ratio_to_peer": None, "device": "cpu"}
     return rows + [{"name": f"split_{name}_seconds", "value": seconds, "unit": "s"} | peak]
@@ -107,7 +124,7 @@ def compare(name):
 def drawn_hashes(fields):
     """Random hashes; of each hundred fields one is blank, one a near and one an exact copy; int, whose copy each is."""
     rng = np.random.default_rng(0)
-    hashes = rng.integers(0, 256, (fields, grouping.HASH_BYTES), dtype=np.uint8)
+    hashes = rng.integers(0, 256, (fields, duplicates.HASH_BYTES), dtype=np.uint8)
     original = np.arange(fields)
     blank, exact, near = rng.permutation(fields)[: fields // 100 * 3].reshape(3, -1)
     hashes[blank], original[blank] = 0, blank.min(initial=0)
@@ -124,7 +141,7 @@ def measure(what, fields):
     if what == "duplicates":
         hashes, original = drawn_hashes(fields)
         begun = time.perf_counter()
-        pairs = grouping.near_duplicates(hashes, lambda a, b: original[a] == original[b])
+        pairs = duplicates.near_duplicates(hashes, lambda a, b: original[a] == original[b])
         seconds = time.perf_counter() - begun
         note = f"{len(pairs)} of {fields - len(np.unique(original))} duplicates found"
     else:
@@ -135,7 +152,7 @@ def measure(what, fields):
             groups = np.repeat(groups, rng.integers(1, 51, fields))[:fields]
         labels = [real[k] for k in rng.integers(0, len(real), fields)]
         begun = time.perf_counter()
-        parts = splits.split(labels, groups, len(LABELS), test=TEST, folds=FOLDS)
+        parts = stratify.split(labels, groups, len(LABELS), test=TEST, folds=FOLDS)
         seconds = time.perf_counter() - begun
         note = f"largest deviation {figures(labels, groups, parts)[0]:.2f} %"
     megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -143,8 +160,12 @@ def measure(what, fields):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--fields", type=int, default=1_000_000, help="of the large one; 0 leaves it out")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--fields", type=int, default=1_000_000, help="of the large one; 0 leaves it out"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the rows there too")
     parser.add_argument("--one", choices=("fields", "groups", "duplicates"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -158,11 +179,17 @@ def main():
         return EXIT_BAD_INPUT
     for what in ("fields", "groups", "duplicates") if arguments.fields else ():
         command = [sys.executable, __file__, f"--one={what}", f"--fields={arguments.fields}"]
-        found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+        found = json.loads(
+            subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        )
         cost = f"{found['seconds']:6.1f} s   peak {found['megabytes']:4.0f} MB"
         print(f"{arguments.fields} {what:<11} {cost}   {found['note']}")
         for key, unit in (("seconds", "s"), ("megabytes", "MB")):
-            row = {"name": f"split_{arguments.fields}_{what}_{key}", "value": found[key], "unit": unit}
+            row = {
+                "name": f"split_{arguments.fields}_{what}_{key}",
+                "value": found[key],
+                "unit": unit,
+            }
             rows.append(row | {"peer": None, "ratio_to_peer": None, "device": "cpu"})
     if arguments.json:
         with open(arguments.json, "w", encoding="utf-8") as file:

@@ -59,8 +59,15 @@ def ours(args, data_dir: Path, cache: Path) -> dict:
     ends = {}
     with tempfile.TemporaryDirectory() as workdir:
         command = [sys.executable, "-u", "-m", "hpa_jax.main", "--config=configs/quickstart.py"]
-        command += [f"--workdir={workdir}/run", f"--config.data.data_dir={data_dir}", f"--config.model.name={args.net}"]
-        command += [f"--config.data.image_size={args.size}", f"--config.data.batch_size={args.batch}"]
+        command += [
+            f"--workdir={workdir}/run",
+            f"--config.data.data_dir={data_dir}",
+            f"--config.model.name={args.net}",
+        ]
+        command += [
+            f"--config.data.image_size={args.size}",
+            f"--config.data.batch_size={args.batch}",
+        ]
         command += ["--config.train.steps=1", "--config.checkpoint.keep=1"]
         environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(cache)}
         environment |= {"JAX_LOG_COMPILES": "1", "PYTHONUNBUFFERED": "1"}
@@ -93,9 +100,19 @@ def _processor_seconds_of(pid: int) -> float:
 
 def torch(args) -> dict:
     before, begun = processor_seconds(), time.perf_counter()
-    command = [sys.executable, "-c", TORCH, str(Path(__file__).parent), str(args.size), str(args.batch)]
+    command = [
+        sys.executable,
+        "-c",
+        TORCH,
+        str(Path(__file__).parent),
+        str(args.size),
+        str(args.batch),
+    ]
     subprocess.run(command, check=True)
-    return {"seconds": time.perf_counter() - begun, "processor_seconds": processor_seconds() - before}
+    return {
+        "seconds": time.perf_counter() - begun,
+        "processor_seconds": processor_seconds() - before,
+    }
 
 
 def median(runs: list[dict], key: str) -> float:
@@ -104,8 +121,13 @@ def median(runs: list[dict], key: str) -> float:
 
 def rows_of(kind: str, runs: list[dict], peers: list[dict], args) -> list[dict]:
     own, other = median(runs, "seconds"), median(peers, "seconds")
-    print(f"{kind}: {own:.1f} s ({median(runs, 'processor_seconds'):.1f} processor seconds)", end="   ")
-    print(f"PyTorch {other:.1f} s ({median(peers, 'processor_seconds'):.1f})   ratio {own / other:.1f}")
+    print(
+        f"{kind}: {own:.1f} s ({median(runs, 'processor_seconds'):.1f} processor seconds)",
+        end="   ",
+    )
+    print(
+        f"PyTorch {other:.1f} s ({median(peers, 'processor_seconds'):.1f})   ratio {own / other:.1f}"
+    )
     last = 0.0
     phases = {}
     for phase, _ in PHASES:
@@ -114,20 +136,37 @@ def rows_of(kind: str, runs: list[dict], peers: list[dict], args) -> list[dict]:
             phases[phase] = statistics.median(ends) - last
             last = statistics.median(ends)
             print(f"  {phase:<40} {phases[phase]:6.1f} s")
-    row = {"name": f"startup_{kind}_{args.size}_cpu", "value": own, "unit": "s", "peer": "PyTorch, eager, no dataset"}
-    row |= {"peer_value": other, "ratio_to_peer": own / other, "net": args.net, "batch": args.batch, "phases": phases}
+    row = {
+        "name": f"startup_{kind}_{args.size}_cpu",
+        "value": own,
+        "unit": "s",
+        "peer": "PyTorch, eager, no dataset",
+    }
+    row |= {
+        "peer_value": other,
+        "ratio_to_peer": own / other,
+        "net": args.net,
+        "batch": args.batch,
+        "phases": phases,
+    }
     row |= {"processor_seconds": median(runs, "processor_seconds")}
     row |= {"peer_processor_seconds": median(peers, "processor_seconds")}
     return [row | {"device": f"{cpu_name()}, {os.cpu_count()} cores", "repeats": len(runs)}]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--net", default="densenet121", help="of ours; the peer is DenseNet-121 in any case")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--net", default="densenet121", help="of ours; the peer is DenseNet-121 in any case"
+    )
     parser.add_argument("--size", type=int, default=224, help="px a side")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--data_dir", type=Path, help="with the dataset `synthetic`; none: it is drawn")
+    parser.add_argument(
+        "--data_dir", type=Path, help="with the dataset `synthetic`; none: it is drawn"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
     args = parser.parse_args()
     runs = {"cold": [], "warm": []}
@@ -135,8 +174,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         data_dir = args.data_dir or Path(temporary)
         if not args.data_dir:
-            draw = [sys.executable, "-m", "tfds_builder.hpa", "--config=synthetic", "--fields=80", "--size=64"]
-            subprocess.run([*draw, f"--data_dir={data_dir}"], cwd=REPOSITORY, check=True, stdout=subprocess.DEVNULL)
+            draw = [
+                sys.executable,
+                "-m",
+                "tfds_builder.hpa",
+                "--config=synthetic",
+                "--fields=80",
+                "--size=64",
+            ]
+            subprocess.run(
+                [*draw, f"--data_dir={data_dir}"],
+                cwd=REPOSITORY,
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
         for number in range(args.repeats):
             print(f"[{number + 1}/{args.repeats}] cold, warm, PyTorch", file=sys.stderr, flush=True)
             with tempfile.TemporaryDirectory() as cache:

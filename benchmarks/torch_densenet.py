@@ -24,7 +24,10 @@ class DenseLayer(nn.Module):
     def __init__(self, channels: int, growth: int):
         super().__init__()
         self.norm1, self.conv1 = norm(channels), nn.Conv2d(channels, 4 * growth, 1, bias=False)
-        self.norm2, self.conv2 = norm(4 * growth), nn.Conv2d(4 * growth, growth, 3, padding=1, bias=False)
+        self.norm2, self.conv2 = (
+            norm(4 * growth),
+            nn.Conv2d(4 * growth, growth, 3, padding=1, bias=False),
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         new = self.conv1(functional.relu(self.norm1(x), inplace=True))
@@ -46,14 +49,28 @@ class Transition(nn.Module):
 class DenseNet(nn.Module):
     """`uint8 [B, H, W, 4]` to logits `[B, labels]`; `mean` and `std` are shares of 255."""
 
-    def __init__(self, depths, growth: int, stem: int, labels: int, mean: float, std: float, channels: int = 4):
+    def __init__(
+        self,
+        depths,
+        growth: int,
+        stem: int,
+        labels: int,
+        mean: float,
+        std: float,
+        channels: int = 4,
+    ):
         super().__init__()
         self.mean, self.std = mean, std
-        parts = [("conv0", nn.Conv2d(channels, stem, 7, stride=2, padding=3, bias=False)), ("norm0", norm(stem))]
+        parts = [
+            ("conv0", nn.Conv2d(channels, stem, 7, stride=2, padding=3, bias=False)),
+            ("norm0", norm(stem)),
+        ]
         parts += [("relu0", nn.ReLU(inplace=True)), ("pool0", nn.MaxPool2d(3, stride=2, padding=1))]
         width = stem
         for block, depth in enumerate(depths, start=1):
-            layers = [(f"denselayer{n + 1}", DenseLayer(width + n * growth, growth)) for n in range(depth)]
+            layers = [
+                (f"denselayer{n + 1}", DenseLayer(width + n * growth, growth)) for n in range(depth)
+            ]
             parts.append((f"denseblock{block}", nn.Sequential(OrderedDict(layers))))
             width += depth * growth
             if block < len(depths):

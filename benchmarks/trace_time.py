@@ -27,14 +27,22 @@ def linen_step():
     def build(size):
         image = jax.ShapeDtypeStruct((8, size, size, 4), jnp.float32)
         key = jax.eval_shape(lambda: jax.random.key(0))
-        variables = jax.eval_shape(lambda key, image: model.init(key, image, train=False), key, image)
+        variables = jax.eval_shape(
+            lambda key, image: model.init(key, image, train=False), key, image
+        )
 
         def loss(params, stats, images):
             rest = {"batch_stats": stats}
-            logits, new = model.apply({"params": params, **rest}, images, train=True, mutable=["batch_stats"])
+            logits, new = model.apply(
+                {"params": params, **rest}, images, train=True, mutable=["batch_stats"]
+            )
             return jnp.mean(logits**2), new
 
-        return jax.value_and_grad(loss, has_aux=True), (variables["params"], variables["batch_stats"], image)
+        return jax.value_and_grad(loss, has_aux=True), (
+            variables["params"],
+            variables["batch_stats"],
+            image,
+        )
 
     return build
 
@@ -109,7 +117,9 @@ def measure(api, size):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--size", type=int, default=224, help="px a side")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", metavar="FILE", help="write the rows there too")
@@ -122,13 +132,23 @@ def main():
     for _ in range(arguments.repeats):
         for api, results in runs.items():
             command = [sys.executable, __file__, f"--one={api}", f"--size={arguments.size}"]
-            results.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+            results.append(
+                json.loads(
+                    subprocess.run(command, check=True, capture_output=True, text=True).stdout
+                )
+            )
     rows = []
     print(f"DenseNet-121, {arguments.size} px, seconds (median of {arguments.repeats})")
     for phase in ("build", "trace_and_lower"):
         ours, peer = (statistics.median(r[phase] for r in runs[api]) for api in ("linen", "nnx"))
         print(f"  {phase:<16} Linen {ours:6.2f}   NNX {peer:6.2f}   Linen / NNX {ours / peer:.2f}")
-        row = {"name": f"trace_time_{phase}", "value": ours, "unit": "s", "peer": "NNX", "peer_value": peer}
+        row = {
+            "name": f"trace_time_{phase}",
+            "value": ours,
+            "unit": "s",
+            "peer": "NNX",
+            "peer_value": peer,
+        }
         rows.append(row | {"ratio_to_peer": ours / peer, "device": "cpu"})
     if arguments.json:
         with open(arguments.json, "w", encoding="utf-8") as file:

@@ -36,7 +36,9 @@ def cpu_name() -> str:
     """As Linux knows it, or what Python does."""
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line for line in lines if line.startswith("model name")).partition(":")[2].strip()
+        return (
+            next(line for line in lines if line.startswith("model name")).partition(":")[2].strip()
+        )
     return platform.processor() or platform.machine()
 
 
@@ -46,9 +48,11 @@ class Jax:
     def __init__(self):
         import jax
 
-        from hpa_jax.compiling import MOST_CPU_DEVICES, use_cores
+        from hpa_jax.parallel.compile import MOST_CPU_DEVICES, use_cpu_cores
 
-        use_cores(MOST_CPU_DEVICES)  # as main does; how many of them a batch takes, each workload says
+        use_cpu_cores(
+            MOST_CPU_DEVICES
+        )  # as main does; how many of them a batch takes, each workload says
         self._jax = jax
         self._platform = jax.default_backend()
         self._gpu = self._platform == "gpu"
@@ -58,36 +62,55 @@ class Jax:
         name = device.device_kind if self._gpu else f"{cpu_name()}, {os.cpu_count()} cores"
         return {"gpu": self._gpu, "name": name, "version": f"jax {self._jax.__version__}"}
 
-    def prepare(self, net: str, side: int, batch: int, dtype: str, kinds: tuple[str, ...], block: str) -> dict:
+    def prepare(
+        self, net: str, side: int, batch: int, dtype: str, kinds: tuple[str, ...], block: str
+    ) -> dict:
         import jax
         import optax
 
-        from hpa_jax.compiling import compile_for, devices_for
-        from hpa_jax.losses import make_loss
-        from hpa_jax.mesh import by_field, make_mesh, replicated
-        from hpa_jax.mixes import parse_mix
         from hpa_jax.models import build_model, init_variables
-        from hpa_jax.optim import make_optimizer
-        from hpa_jax.state import new_state
-        from hpa_jax.steps import make_score_step, make_train_step
+        from hpa_jax.optim.losses import make_loss
+        from hpa_jax.optim.optimizer import make_optimizer
+        from hpa_jax.parallel.compile import compile_for, devices_for
+        from hpa_jax.parallel.mesh import batch_sharding, make_mesh, replicated
+        from hpa_jax.training.state import new_state
+        from hpa_jax.training.steps import make_score_step, make_train_step
+        from hpa_jax.transforms.channel_mix import parse_mix
 
         self._runs = {}
-        preparation = {"mix": parse_mix("rgby"), "mean": (MEAN,) * CHANNELS, "std": (STD,) * CHANNELS}
-        build = lambda **options: build_model(net, head="linear", labels=LABELS, dropout=0.0, **options)  # noqa: E731
-        mesh = make_mesh(jax.devices()[: 1 if self._gpu else devices_for(jax.device_count(), batch)])
-        images, targets = jax.device_put(batch_of(side, batch), by_field(mesh))
+        preparation = {
+            "mix": parse_mix("rgby"),
+            "mean": (MEAN,) * CHANNELS,
+            "std": (STD,) * CHANNELS,
+        }
+        build = lambda **options: build_model(
+            net, head="linear", labels=LABELS, dropout=0.0, **options
+        )  # noqa: E731
+        mesh = make_mesh(
+            jax.devices()[: 1 if self._gpu else devices_for(jax.device_count(), batch)]
+        )
+        images, targets = jax.device_put(batch_of(side, batch), batch_sharding(mesh))
         variables = init_variables(build(), (side, side, CHANNELS), seed=0)
         size = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
         begun = time.perf_counter()
         if "train" in kinds:
-            optimizer = make_optimizer("adam", optax.constant_schedule(RATE), b1=0.9, b2=0.999, eps=1e-8)
+            optimizer = make_optimizer(
+                "adam", optax.constant_schedule(RATE), b1=0.9, b2=0.999, eps=1e-8
+            )
             model, loss = build(dtype=dtype, block=block), make_loss("bce")
             step = make_train_step(
-                model, optimizer, loss, seed=0, augmentation={"flips": False}, preparation=preparation
+                model,
+                optimizer,
+                loss,
+                seed=0,
+                augmentation={"flips": False},
+                preparation=preparation,
             )
             state = jax.device_put(new_state(variables, optimizer), replicated(mesh))
             given = {"image": images, "targets": targets}
-            step = jax.jit(step, donate_argnums=0, out_shardings=(replicated(mesh), replicated(mesh)))
+            step = jax.jit(
+                step, donate_argnums=0, out_shardings=(replicated(mesh), replicated(mesh))
+            )
             step = compile_for(self._platform, step, state, given)
             held = [state]
 
@@ -100,11 +123,17 @@ class Jax:
         variables = jax.device_put(variables, replicated(mesh))
         if "inference" in kinds:
             score = make_score_step(build(dtype=dtype), preparation=preparation)
-            infer = jax.jit(lambda v, x: jax.nn.sigmoid(score(v, x)), out_shardings=by_field(mesh))
+            infer = jax.jit(
+                lambda v, x: jax.nn.sigmoid(score(v, x)), out_shardings=batch_sharding(mesh)
+            )
             self._runs["inference"] = self._forward(infer, variables, images)
         if "exported" in kinds:
-            score = make_score_step(build(), preparation=preparation)  # an export computes in float32 (export.py)
-            served = jax.device_put((variables, images), jax.devices()[0])  # an artefact is of one device
+            score = make_score_step(
+                build(), preparation=preparation
+            )  # an export computes in float32 (export.py)
+            served = jax.device_put(
+                (variables, images), jax.devices()[0]
+            )  # an artefact is of one device
             (rows,) = jax.export.symbolic_shape("b")
             abstract = jax.ShapeDtypeStruct((rows, *images.shape[1:]), images.dtype)
             whole = jax.export.export(
@@ -141,13 +170,21 @@ class Torch:
         if self._gpu:
             torch.cuda.set_per_process_memory_fraction(SHARE_OF_GPU)
             torch.backends.cudnn.benchmark = True
-            torch.set_float32_matmul_precision("high")  # TensorFloat-32, which JAX uses where it is not told otherwise
+            torch.set_float32_matmul_precision(
+                "high"
+            )  # TensorFloat-32, which JAX uses where it is not told otherwise
 
     def device(self) -> dict:
-        name = self._torch.cuda.get_device_name() if self._gpu else f"{cpu_name()}, {os.cpu_count()} cores"
+        name = (
+            self._torch.cuda.get_device_name()
+            if self._gpu
+            else f"{cpu_name()}, {os.cpu_count()} cores"
+        )
         return {"gpu": self._gpu, "name": name, "version": f"torch {self._torch.__version__}"}
 
-    def prepare(self, net: str, side: int, batch: int, dtype: str, kinds: tuple[str, ...], block: str) -> dict:
+    def prepare(
+        self, net: str, side: int, batch: int, dtype: str, kinds: tuple[str, ...], block: str
+    ) -> dict:
         import torch
         from torch_densenet import DenseNet
 
@@ -156,7 +193,9 @@ class Torch:
         begun = time.perf_counter()
         device = "cuda" if self._gpu else "cpu"
         parts = {"growth": 32, "stem": 64} | BACKBONES[net].keywords
-        self._model = DenseNet(**parts, labels=LABELS, mean=MEAN, std=STD).to(device, memory_format=torch.channels_last)
+        self._model = DenseNet(**parts, labels=LABELS, mean=MEAN, std=STD).to(
+            device, memory_format=torch.channels_last
+        )
         images, targets = (torch.from_numpy(a).to(device) for a in batch_of(side, batch))
         targets = targets.float()
         model = torch.compile(self._model, dynamic=False) if self._gpu else self._model

@@ -22,7 +22,14 @@ from hpa_jax.config import Augment, Checkpoint, Config, Data, Evaluate, Model, O
 
 def get_config() -> Config:
     return Config(
-        data=Data(name="kaggle_512", image_size=512, batch_size=64, mix="rgby", sampling="repeat_factor", threads=8),
+        data=Data(
+            name="kaggle_512",
+            image_size=512,
+            batch_size=64,
+            mix="rgby",
+            sampling="repeat_factor",
+            threads=8,
+        ),
         model=Model(name="densenet121", head="pooled", dropout=0.5, stem="copy_red"),
         augment=Augment(flips=True, scale=(0.7, 1.1), shift=0.1),
         optim=Optim(

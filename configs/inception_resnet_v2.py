@@ -15,5 +15,5 @@ from hpa_jax.config import Config
 def get_config() -> Config:
     config = lowres.get_config()
     config.model.name = "inception_resnet_v2"
-    config.data.shown_mean = config.data.shown_std = (0.5, 0.5, 0.5)
+    config.data.input_mean = config.data.input_std = (0.5, 0.5, 0.5)
     return config

@@ -12,7 +12,7 @@ Command: python -m hpa_jax.main --config=configs/lowres.py --config.data.data_di
 """
 
 from hpa_jax.config import Augment, Config, Data, Model, Optim, Train
-from hpa_jax.mixes import IMAGENET
+from hpa_jax.transforms.channel_mix import IMAGENET
 
 
 def get_config() -> Config:
@@ -23,12 +23,14 @@ def get_config() -> Config:
             image_size=512,
             batch_size=32,
             mix="seed_iii",
-            shown_mean=mean,
-            shown_std=std,
+            input_mean=mean,
+            input_std=std,
             sampling="seed",
         ),
         model=Model(name="densenet121", head="seed", dropout=0.5),
-        augment=Augment(flips=True, rotate_degrees=30.0, scale=(0.8, 1.0), shift=0.1, only_rare=True),
+        augment=Augment(
+            flips=True, rotate_degrees=30.0, scale=(0.8, 1.0), shift=0.1, only_rare=True
+        ),
         optim=Optim(name="adam", lr=0.01),
         train=Train(epochs=30.0, loss="bce"),
     )

@@ -15,8 +15,8 @@ import numpy as np
 
 from hpa_jax.errors import EXIT_BAD_INPUT, InputError
 from hpa_jax.labels import CHANNELS, LABELS
-from hpa_jax.mixes import parse_mix
-from tfds_builder.hpa.synthetic import render
+from hpa_jax.transforms.channel_mix import parse_mix
+from tfds_builder.hpa.synthetic.render import render
 
 _COLUMNS = 4
 _GAP = 6
@@ -73,10 +73,14 @@ def picture(seed: int, size: int, label: int) -> np.ndarray:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("docs/images/mixes.png"), help="PNG file to write")
+    parser.add_argument(
+        "--out", type=Path, default=Path("docs/images/mixes.png"), help="PNG file to write"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--size", type=int, default=176, help="pixels a side of the field")
-    parser.add_argument("--label", type=int, default=LABELS.index("Golgi apparatus"), help="label id of the field")
+    parser.add_argument(
+        "--label", type=int, default=LABELS.index("Golgi apparatus"), help="label id of the field"
+    )
     args = parser.parse_args(argv)
     try:
         page = picture(args.seed, args.size, args.label)
@@ -86,7 +90,9 @@ def main(argv: list[str] | None = None) -> int:
     except (InputError, OSError, cv2.error) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return EXIT_BAD_INPUT
-    print(f"{args.out}: {page.shape[1]} x {page.shape[0]} px, {args.out.stat().st_size / 1e3:.0f} kB")
+    print(
+        f"{args.out}: {page.shape[1]} x {page.shape[0]} px, {args.out.stat().st_size / 1e3:.0f} kB"
+    )
     return 0
 
 

@@ -18,15 +18,21 @@ class Data:
     """What is read, and how it is cut into batches."""
 
     data_dir: str = "data"  # what `python -m tfds_builder.hpa` was given as --data_dir
-    name: str = "kaggle_512"  # the dataset; of several sources, the one that is evaluated and exported for
+    name: str = (
+        "kaggle_512"  # the dataset; of several sources, the one that is evaluated and exported for
+    )
     # Datasets to train on together, each "NAME" or "NAME:WEIGHT": its fields are drawn WEIGHT times as often. (): name
     sources: tuple[str, ...] = ()
     train_split: str = "train"  # train, validation, test, or all (their union)
-    eval_split: str = "validation"  # the same; evaluated while training, and by --mode=evaluate and predict
+    eval_split: str = (
+        "validation"  # the same; evaluated while training, and by --mode=evaluate and predict
+    )
     fold: int = 0  # the fold that `validation` means; the other folds are then `train`
-    image_size: int = 0  # px a side that the net sees; 0: as stored. The host resizes (area or bilinear)
+    image_size: int = (
+        0  # px a side that the net sees; 0: as stored. The host resizes (area or bilinear)
+    )
     batch_size: int = 32  # over all devices of all processes
-    # What the net sees of the four stored channels: one of hpa_jax.mixes.MIXES, channels by name ("green,blue"), or a
+    # What the net sees of the four stored channels: one of hpa_jax.transforms.channel_mix.MIXES, channels by name ("green,blue"), or a
     # matrix with a row for each of the net's channels ("[[0, 1, 0, 0], [0.5, 0, 0.5, 0]]")
     mix: str = "rgby"
     labels: tuple[int, ...] = ()  # label ids to learn, and fields that bear one of them; (): all 28
@@ -35,12 +41,18 @@ class Data:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     # The same of the net's own channels, where they are not to follow from those above: ImageNet's for an ImageNet net
-    shown_mean: tuple[float, ...] = ()
-    shown_std: tuple[float, ...] = ()
-    sampling: str = "uniform"  # uniform, seed (repeat fields with a rare label), repeat_factor (LVIS)
-    rare_below: int = 350  # fields of the part; a label that fewer bear is rare: the challenge's nine rarest
+    input_mean: tuple[float, ...] = ()
+    input_std: tuple[float, ...] = ()
+    sampling: str = (
+        "uniform"  # uniform, seed (repeat fields with a rare label), repeat_factor (LVIS)
+    )
+    rare_below: int = (
+        350  # fields of the part; a label that fewer bear is rare: the challenge's nine rarest
+    )
     rare_copies: float = 4.0  # times that an epoch shows a field with a rare label (sampling=seed)
-    repeat_threshold: float = 0.03  # share of the fields below which a label is repeated (sampling=repeat_factor)
+    repeat_threshold: float = (
+        0.03  # share of the fields below which a label is repeated (sampling=repeat_factor)
+    )
     threads: int = 4  # that decode, in each process
 
 
@@ -57,7 +69,7 @@ class Model:
     dtype: str = "bfloat16"  # of the arithmetic; parameters, statistics and logits are float32
     bn_momentum: float = 0.9  # share of the running statistics that a step keeps
     # How a DenseNet's blocks are computed, the same numbers each time: plain, remat (less memory, more arithmetic),
-    # fused (fewest bytes moved; hpa_jax.models.fused_block). What is exported is always plain
+    # fused (fewest bytes moved; hpa_jax.models.fused.dense_block). What is exported is always plain
     block: str = "plain"
     # px a side of the tiles that a field is cut into, which the head `attention` weighs; 0: the whole field at once
     tile: int = 0
@@ -69,24 +81,35 @@ class Augment:
 
     flips: bool = True  # one of the eight symmetries of the square
     rotate_degrees: float = 0.0  # free rotation by up to so much either way
-    scale: tuple[float, float] = (1.0, 1.0)  # side of the window that is zoomed to the full image, as a share
-    only_rare: bool = False  # augment fields with a rare label (data.rare_below) alone, as the seed study does
-    channel_dropout: float = 0.0  # chance that red, blue, yellow, each for itself, is shown black; green never
-    shift: float = 0.0  # the window's centre moves by up to this share of the side (with scale < 1: a crop)
+    scale: tuple[float, float] = (
+        1.0,
+        1.0,
+    )  # side of the window that is zoomed to the full image, as a share
+    only_rare: bool = (
+        False  # augment fields with a rare label (data.rare_below) alone, as the seed study does
+    )
+    channel_dropout: float = (
+        0.0  # chance that red, blue, yellow, each for itself, is shown black; green never
+    )
+    shift: float = (
+        0.0  # the window's centre moves by up to this share of the side (with scale < 1: a crop)
+    )
 
 
 @dataclass(slots=True)
 class Optim:
     name: str = "adam"  # adam, adamw, sgd (Nesterov, momentum b1)
     lr: float = 0.01  # peak; the seed study's
-    schedule: str = "constant"  # one of hpa_jax.optim.SCHEDULES, Optax's own names
+    schedule: str = "constant"  # one of hpa_jax.optim.optimizer.SCHEDULES, Optax's own names
     schedule_options: str = "{}"  # its further arguments, by Optax's names: '{"warmup_steps": 500}'
     b1: float = 0.9
     b2: float = 0.999
     eps: float = 1e-7  # Keras's default, with which the seed study's Adam ran; Optax's own is 1e-8
     weight_decay: float = 0.0  # of kernels, decoupled from the gradient (adamw alone)
     clip: float = 0.0  # largest global norm of the gradient; 0: not clipped
-    accumulate: int = 1  # steps whose mean gradient makes one update; each step has batch statistics of its own
+    accumulate: int = (
+        1  # steps whose mean gradient makes one update; each step has batch statistics of its own
+    )
     backbone_lr: float = 1.0  # rate of the backbone, as a share of the head's
     freeze_backbone: int = 0  # steps at the start in which the head alone learns
     # Evaluations without a better checkpoint.metric until the rate is multiplied by plateau_factor; 0: never
@@ -99,22 +122,34 @@ class Train:
     epochs: float = 30.0  # passes over train_split
     steps: int = 0  # if above 0: so many steps in place of epochs
     seed: int = 0  # of weights, order, augmentation and dropout
-    loss: str = "bce"  # one of hpa_jax.losses.LOSSES, or a weighted sum of them: "focal:0.5,lovasz:0.5"
+    loss: str = "bce"  # one of hpa_jax.optim.losses.LOSSES, or a weighted sum of them: "focal:0.5,lovasz:0.5"
     prior_bias: bool = False  # scores start at each label's share of train_split, not at 0.5 (arXiv:1708.02002, 4.1)
-    log_every: int = 20  # steps between log lines; the only times at which the host waits for the device
-    eval_every: int = 0  # steps between evaluations; 0: once an epoch. The last step is always evaluated
+    log_every: int = (
+        20  # steps between log lines; the only times at which the host waits for the device
+    )
+    eval_every: int = (
+        0  # steps between evaluations; 0: once an epoch. The last step is always evaluated
+    )
     log_ids: bool = False  # write the Ids of every batch to ids.jsonl
-    ema: float = 0.0  # share of the averaged weights that an update keeps; evaluated and exported if above 0
-    ema_batches: int = 32  # training batches from which the averaged weights' batch statistics are estimated
-    stop_after: int = 0  # evaluations without a better checkpoint.metric after which training ends; 0: never
+    ema: float = (
+        0.0  # share of the averaged weights that an update keeps; evaluated and exported if above 0
+    )
+    ema_batches: int = (
+        32  # training batches from which the averaged weights' batch statistics are estimated
+    )
+    stop_after: int = (
+        0  # evaluations without a better checkpoint.metric after which training ends; 0: never
+    )
     profile: str = ""  # "START:STOP": a trace of those steps (START from 0, STOP not included) to WORKDIR/profile
 
 
 @dataclass(slots=True)
 class Loss:
-    """Settings of hpa_jax.losses, each of one loss."""
+    """Settings of hpa_jax.optim.losses, each of one loss."""
 
-    positive_power: float = 0.5  # weighted: positives count (negatives / positives of train_split) to this power
+    positive_power: float = (
+        0.5  # weighted: positives count (negatives / positives of train_split) to this power
+    )
     positive_limit: float = 100.0  # weighted: and at most so much
     focal_gamma: float = 2.0
     focal_alpha: float = -1.0  # weight of positives, 1 - alpha of negatives; below 0: both 1
@@ -143,12 +178,18 @@ class Evaluate:
     crops: int = 0  # test-time windows of crop_side: 1 (centre) or 5 (and corners), zoomed; 0: the whole field
     crop_side: float = 0.875  # of the field's side
     combine: str = "mean"  # of the scores of the windows: mean, max
-    few_positives: int = 5  # a label with fewer among the fields fitted on borrows from the other labels' thresholds
-    fill_empty: bool = False  # a field above no threshold gets the label that comes nearest to its own
+    few_positives: int = (
+        5  # a label with fewer among the fields fitted on borrows from the other labels' thresholds
+    )
+    fill_empty: bool = (
+        False  # a field above no threshold gets the label that comes nearest to its own
+    )
     replicates: int = 1000  # of the bootstrap; 0: no intervals
     level: float = 0.95  # of the intervals
     sources: str = ""  # datasets to evaluate on, separated by commas, each with a row of its own; '': data.name
-    runs: str = ""  # folders of runs to be evaluated or to predict as an ensemble, separated by commas
+    runs: str = (
+        ""  # folders of runs to be evaluated or to predict as an ensemble, separated by commas
+    )
 
 
 @dataclass(slots=True)
@@ -178,7 +219,9 @@ class Plan:
     topologies: str = "v5e:2x4"  # TPU slices to compile for, separated by commas; "here": the devices at hand, measured
     search: bool = False  # also look for the largest batch that fits (powers of two)
     fields: int = 0  # in an epoch; 0: those of data.train_split, or the 31,072 of the challenge where it is not built
-    effort: float = -1.0  # of the compiler: -1 is quickest; 0 its default, slower, whose memory figures are nearer
+    effort: float = (
+        -1.0
+    )  # of the compiler: -1 is quickest; 0 its default, slower, whose memory figures are nearer
 
 
 @dataclass(slots=True)
@@ -224,7 +267,10 @@ def profile_window(text: str) -> tuple[int, int] | None:
 def to_dict(config: Config) -> dict:
     """The resolved form that `config.json` holds: nested dicts, tuples as lists."""
     plain = dataclasses.asdict(config)
-    return {s: {k: list(v) if isinstance(v, tuple) else v for k, v in f.items()} for s, f in plain.items()}
+    return {
+        s: {k: list(v) if isinstance(v, tuple) else v for k, v in f.items()}
+        for s, f in plain.items()
+    }
 
 
 def from_dict(plain: dict) -> Config:
@@ -243,8 +289,12 @@ def from_dict(plain: dict) -> Config:
 
 def differences(a: Config, b: Config) -> dict[str, tuple]:
     """`{'section.field': (value in a, value in b)}` for each field in which two configurations differ."""
-    flat_a, flat_b = ({(s, k): v for s, f in to_dict(c).items() for k, v in f.items()} for c in (a, b))
-    return {".".join(key): (flat_a[key], flat_b[key]) for key in flat_a if flat_a[key] != flat_b[key]}
+    flat_a, flat_b = (
+        {(s, k): v for s, f in to_dict(c).items() for k, v in f.items()} for c in (a, b)
+    )
+    return {
+        ".".join(key): (flat_a[key], flat_b[key]) for key in flat_a if flat_a[key] != flat_b[key]
+    }
 
 
 def check(config: Config) -> None:
@@ -257,38 +307,96 @@ def check(config: Config) -> None:
     loss = config.loss
     figures = (0, len(CHANNELS), len(CHANNELS) * len(config.source_names()))
     rules = (
-        ("data.image_size", d.image_size, d.image_size == 0 or 32 <= d.image_size <= 8192, "0 or 32 to 8192 px"),
+        (
+            "data.image_size",
+            d.image_size,
+            d.image_size == 0 or 32 <= d.image_size <= 8192,
+            "0 or 32 to 8192 px",
+        ),
         ("data.batch_size", d.batch_size, d.batch_size >= 1, "1 or more"),
         ("data.threads", d.threads, d.threads >= 1, "1 or more"),
-        ("data.sources", d.sources, _sources(d.sources), "NAME or NAME:WEIGHT, weights 0.001 to 1000, each name once"),
+        (
+            "data.sources",
+            d.sources,
+            _sources(d.sources),
+            "NAME or NAME:WEIGHT, weights 0.001 to 1000, each name once",
+        ),
         ("data.fold", d.fold, d.fold >= 0, "0 or more"),
         ("data.rare_below", d.rare_below, d.rare_below >= 1, "1 or more"),
         ("data.rare_copies", d.rare_copies, d.rare_copies >= 1, "1 or more"),
-        ("data.repeat_threshold", d.repeat_threshold, 0 < d.repeat_threshold <= 1, "above 0, up to 1"),
-        ("data.labels", d.labels, not d.labels or _distinct(d.labels, range(len(LABELS))), "ids 0 to 27, each once"),
+        (
+            "data.repeat_threshold",
+            d.repeat_threshold,
+            0 < d.repeat_threshold <= 1,
+            "above 0, up to 1",
+        ),
+        (
+            "data.labels",
+            d.labels,
+            not d.labels or _distinct(d.labels, range(len(LABELS))),
+            "ids 0 to 27, each once",
+        ),
         ("data.mean", d.mean, len(d.mean) in figures, "four shares of 255 for each source"),
-        ("data.std", d.std, len(d.std) == len(d.mean) and all(v > 0 for v in d.std), "as many shares of 255 above 0"),
+        (
+            "data.std",
+            d.std,
+            len(d.std) == len(d.mean) and all(v > 0 for v in d.std),
+            "as many shares of 255 above 0",
+        ),
         (
             "data.shown_std",
-            d.shown_std,
-            len(d.shown_std) == len(d.shown_mean) and all(v > 0 for v in d.shown_std),
+            d.input_std,
+            len(d.input_std) == len(d.input_mean) and all(v > 0 for v in d.input_std),
             "as many shares above 0 as data.shown_mean",
         ),
         ("model.dropout", m.dropout, 0 <= m.dropout < 1, "0 to below 1"),
         ("model.bn_momentum", m.bn_momentum, 0 <= m.bn_momentum < 1, "0 to below 1"),
-        ("augment.rotate_degrees", a.rotate_degrees, 0 <= a.rotate_degrees <= 180, "0 to 180 degrees"),
-        ("augment.scale", a.scale, len(a.scale) == 2 and 0 < a.scale[0] <= a.scale[1], "(low, high), 0 < low <= high"),
+        (
+            "augment.rotate_degrees",
+            a.rotate_degrees,
+            0 <= a.rotate_degrees <= 180,
+            "0 to 180 degrees",
+        ),
+        (
+            "augment.scale",
+            a.scale,
+            len(a.scale) == 2 and 0 < a.scale[0] <= a.scale[1],
+            "(low, high), 0 < low <= high",
+        ),
         ("augment.channel_dropout", a.channel_dropout, 0 <= a.channel_dropout < 1, "0 to below 1"),
         ("augment.shift", a.shift, 0 <= a.shift <= 0.5, "0 to 0.5"),
         ("optim.lr", config.optim.lr, config.optim.lr > 0, "above 0"),
-        *((f"optim.{n}", v, 0 <= v < 1, "0 to below 1") for n, v in (("b1", config.optim.b1), ("b2", config.optim.b2))),
-        ("optim.weight_decay", config.optim.weight_decay, config.optim.weight_decay >= 0, "0 or more"),
+        *(
+            (f"optim.{n}", v, 0 <= v < 1, "0 to below 1")
+            for n, v in (("b1", config.optim.b1), ("b2", config.optim.b2))
+        ),
+        (
+            "optim.weight_decay",
+            config.optim.weight_decay,
+            config.optim.weight_decay >= 0,
+            "0 or more",
+        ),
         ("optim.clip", config.optim.clip, config.optim.clip >= 0, "0 or more"),
         ("optim.accumulate", config.optim.accumulate, config.optim.accumulate >= 1, "1 or more"),
         ("optim.backbone_lr", config.optim.backbone_lr, config.optim.backbone_lr >= 0, "0 or more"),
-        ("optim.freeze_backbone", config.optim.freeze_backbone, config.optim.freeze_backbone >= 0, "0 or more"),
-        ("optim.plateau_patience", config.optim.plateau_patience, config.optim.plateau_patience >= 0, "0 or more"),
-        ("optim.plateau_factor", config.optim.plateau_factor, 0 < config.optim.plateau_factor < 1, "between 0 and 1"),
+        (
+            "optim.freeze_backbone",
+            config.optim.freeze_backbone,
+            config.optim.freeze_backbone >= 0,
+            "0 or more",
+        ),
+        (
+            "optim.plateau_patience",
+            config.optim.plateau_patience,
+            config.optim.plateau_patience >= 0,
+            "0 or more",
+        ),
+        (
+            "optim.plateau_factor",
+            config.optim.plateau_factor,
+            0 < config.optim.plateau_factor < 1,
+            "between 0 and 1",
+        ),
         ("train.seed", t.seed, t.seed >= 0, "0 or more"),
         ("train.epochs", t.epochs, t.epochs > 0, "above 0"),
         ("train.steps", t.steps, t.steps >= 0, "0 or more"),
@@ -306,14 +414,29 @@ def check(config: Config) -> None:
         ("checkpoint.every", c.every, c.every >= 0, "0 or more"),
         ("checkpoint.keep", c.keep, c.keep >= 1, "1 or more"),
         ("loss.positive_power", loss.positive_power, 0 <= loss.positive_power <= 4, "0 to 4"),
-        ("loss.positive_limit", loss.positive_limit, 1 <= loss.positive_limit <= 1e6, "1 to 1000000"),
+        (
+            "loss.positive_limit",
+            loss.positive_limit,
+            1 <= loss.positive_limit <= 1e6,
+            "1 to 1000000",
+        ),
         ("loss.focal_gamma", loss.focal_gamma, 0 <= loss.focal_gamma <= 20, "0 to 20"),
-        ("loss.focal_alpha", loss.focal_alpha, loss.focal_alpha <= 1, "0 to 1, or below 0 for none"),
+        (
+            "loss.focal_alpha",
+            loss.focal_alpha,
+            loss.focal_alpha <= 1,
+            "0 to 1, or below 0 for none",
+        ),
         *(
             (f"loss.{name}", getattr(loss, name), 0 <= getattr(loss, name) <= 20, "0 to 20")
             for name in ("asymmetric_gamma_positive", "asymmetric_gamma_negative")
         ),
-        ("loss.asymmetric_clip", loss.asymmetric_clip, 0 <= loss.asymmetric_clip < 1, "0 to below 1"),
+        (
+            "loss.asymmetric_clip",
+            loss.asymmetric_clip,
+            0 <= loss.asymmetric_clip < 1,
+            "0 to below 1",
+        ),
         ("model.tile", m.tile, m.tile == 0 or 32 <= m.tile <= 4096, "0 or 32 to 4096 px"),
         ("devices.space", config.devices.space, config.devices.space >= 0, "0 or more"),
         ("devices.processes", config.devices.processes, config.devices.processes >= 0, "0 or more"),
@@ -329,7 +452,12 @@ def check(config: Config) -> None:
             re.fullmatch(r"(\S+:\d+)?", config.devices.coordinator) is not None,
             "HOST:PORT",
         ),
-        ("devices.timeout_s", config.devices.timeout_s, config.devices.timeout_s >= 10, "10 s or more"),
+        (
+            "devices.timeout_s",
+            config.devices.timeout_s,
+            config.devices.timeout_s >= 10,
+            "10 s or more",
+        ),
         ("plan.fields", config.plan.fields, config.plan.fields >= 0, "0 or more"),
         ("plan.effort", config.plan.effort, -1 <= config.plan.effort <= 1, "-1 to 1"),
         ("evaluate.folds", config.evaluate.folds, config.evaluate.folds >= 2, "2 or more"),
@@ -345,7 +473,11 @@ def _sources(sources: tuple[str, ...]) -> bool:
         weights = [float(source.partition(":")[2] or 1) for source in sources]
     except ValueError:
         return False
-    return all(names) and len(set(names)) == len(names) and all(1e-3 <= weight <= 1e3 for weight in weights)
+    return (
+        all(names)
+        and len(set(names)) == len(names)
+        and all(1e-3 <= weight <= 1e3 for weight in weights)
+    )
 
 
 def _distinct(values: tuple, known) -> bool:

@@ -33,9 +33,17 @@ from absl import flags
 from ml_collections import config_flags
 
 from hpa_jax.config import Config, check, differences, to_dict
-from hpa_jax.errors import EXIT_BAD_INPUT, EXIT_OK, EXIT_RUN_STOPPED, EXIT_START_AGAIN, InputError, RunStopped
-from hpa_jax.mixes import parse_mix
-from hpa_jax.workdir import locked, read_config
+from hpa_jax.errors import (
+    EXIT_BAD_INPUT,
+    EXIT_OK,
+    EXIT_RUN_STOPPED,
+    EXIT_START_AGAIN,
+    InputError,
+    RunStopped,
+)
+from hpa_jax.files import locked
+from hpa_jax.transforms.channel_mix import parse_mix
+from hpa_jax.workdir import read_config
 
 MODES = ("train", "evaluate", "predict", "export", "report", "plan")
 
@@ -64,7 +72,9 @@ def load_recipe(path: str) -> Config:
       InputError: no such file, or it does not give a Config.
     """
     if not Path(path).is_file():
-        there = ", ".join(sorted(map(str, Path("configs").glob("*.py")))) or "none below configs/ here"
+        there = (
+            ", ".join(sorted(map(str, Path("configs").glob("*.py")))) or "none below configs/ here"
+        )
         raise InputError(f"--config={path}: no such recipe; there are: {there}")
     spec = importlib.util.spec_from_file_location("recipe", path)
     if spec is None:
@@ -76,7 +86,9 @@ def load_recipe(path: str) -> Config:
     except Exception as error:
         raise InputError(f"--config={path}: {type(error).__name__}: {error}") from error
     if not isinstance(config, Config):
-        raise InputError(f"--config={path}: get_config() gives a {type(config).__name__}, not a hpa_jax.config.Config")
+        raise InputError(
+            f"--config={path}: get_config() gives a {type(config).__name__}, not a hpa_jax.config.Config"
+        )
     return config
 
 
@@ -100,19 +112,31 @@ def parse(arguments: list[str]) -> tuple[str, Path, Config]:
         config = load_recipe(recipe)
     elif begun:
         config = read_config(workdir)
-        config.devices = dataclasses.replace(config.devices, processes=0, process=-1, coordinator="")  # of that start
+        config.devices = dataclasses.replace(
+            config.devices, processes=0, process=-1, coordinator=""
+        )  # of that start
     elif mode in ("evaluate", "report") or any("evaluate.runs" in argument for argument in rest):
-        config = Config()  # scores of a file, a dataset, or runs that have recipes of their own need none
+        config = (
+            Config()
+        )  # scores of a file, a dataset, or runs that have recipes of their own need none
     else:
-        raise InputError(f"--config=FILE is missing, and {workdir} holds no run; try --config=configs/lowres.py")
+        raise InputError(
+            f"--config=FILE is missing, and {workdir} holds no run; try --config=configs/lowres.py"
+        )
     config = override(config, rest)
     check(config)
     parse_mix(config.data.mix)
     of_a_dataset = mode == "report" and not begun
     if config.evaluate.runs and mode in ("evaluate", "predict"):
         if recipe:
-            raise InputError(f"--config={recipe}: the runs of config.evaluate.runs have their own; leave it out")
-    elif mode not in ("train", "plan") and not of_a_dataset and not (config.evaluate.scores or config.evaluate.targets):
+            raise InputError(
+                f"--config={recipe}: the runs of config.evaluate.runs have their own; leave it out"
+            )
+    elif (
+        mode not in ("train", "plan")
+        and not of_a_dataset
+        and not (config.evaluate.scores or config.evaluate.targets)
+    ):
         config = _as_trained(config, read_config(workdir), workdir)
     return mode, workdir, config
 
@@ -125,13 +149,19 @@ def override(config: Config, arguments: list[str]) -> Config:
     """
     values = flags.FlagValues()
     try:
-        holder = config_flags.DEFINE_config_dataclass("config", config, flag_values=values, sys_argv=["", *arguments])
+        holder = config_flags.DEFINE_config_dataclass(
+            "config", config, flag_values=values, sys_argv=["", *arguments]
+        )
         extra = values(["", *arguments])[1:]
     except (flags.Error, KeyError, ValueError, TypeError, AttributeError) as error:
-        text = " ".join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split())
+        text = " ".join(
+            str(error.args[0] if isinstance(error, KeyError) and error.args else error).split()
+        )
         raise InputError(f"{text}; --help lists the fields") from error
     if extra:
-        raise InputError(f"{extra[0]!r} is no flag; fields are set with --config.SECTION.FIELD=VALUE")
+        raise InputError(
+            f"{extra[0]!r} is no flag; fields are set with --config.SECTION.FIELD=VALUE"
+        )
     return holder.value
 
 
@@ -156,15 +186,30 @@ def _as_trained(config: Config, trained: Config, workdir: Path) -> Config:
         if not getattr(config.data, name):
             setattr(config.data, name, getattr(trained.data, name))
     for name, (before, now) in differences(trained, config).items():
-        if name.startswith(FIXED_BY_TRAINING) and name != "model.block":  # the same net, computed in another way
-            raise InputError(f"{workdir} was trained with config.{name}={before!r}, not {now!r}; leave that as it was")
-    config.data.sources = trained.data.sources or (trained.data.name,)  # whose figures mean and std are
+        if (
+            name.startswith(FIXED_BY_TRAINING) and name != "model.block"
+        ):  # the same net, computed in another way
+            raise InputError(
+                f"{workdir} was trained with config.{name}={before!r}, not {now!r}; leave that as it was"
+            )
+    config.data.sources = trained.data.sources or (
+        trained.data.name,
+    )  # whose figures mean and std are
     return config
 
 
 def _help() -> str:
-    lines = [f"  --config.{s}.{name}={value!r}" for s, f in to_dict(Config()).items() for name, value in f.items()]
-    return __doc__ + "\n" + "\n".join(lines) + "\n\nhpa_jax/config.py says what each means, with its unit.\n"
+    lines = [
+        f"  --config.{s}.{name}={value!r}"
+        for s, f in to_dict(Config()).items()
+        for name, value in f.items()
+    ]
+    return (
+        __doc__
+        + "\n"
+        + "\n".join(lines)
+        + "\n\nhpa_jax/config.py says what each means, with its unit.\n"
+    )
 
 
 def _stopped_early(number: int, frame) -> None:
@@ -177,15 +222,17 @@ def _stopped_early(number: int, frame) -> None:
 def _run(mode: str, workdir: Path, config: Config, peers) -> int:
     # Imported here: a wrong call should be told at once, not after seconds of loading.
     if mode == "train":
-        from hpa_jax.train import train
+        from hpa_jax.training.loop import train
 
         return train(config, workdir, peers)
     if mode == "evaluate":
-        from hpa_jax.evaluate import evaluate_arrays, evaluate_run
+        from hpa_jax.evaluation.evaluate import evaluate_arrays, evaluate_run
 
-        (evaluate_arrays if config.evaluate.scores or config.evaluate.targets else evaluate_run)(config, workdir)
+        (evaluate_arrays if config.evaluate.scores or config.evaluate.targets else evaluate_run)(
+            config, workdir
+        )
     elif mode == "predict":
-        from hpa_jax.predict import predict
+        from hpa_jax.evaluation.predict import predict
 
         predict(config, workdir)
     elif mode == "report":
@@ -197,7 +244,7 @@ def _run(mode: str, workdir: Path, config: Config, peers) -> int:
 
         plan(config, workdir)
     else:
-        from hpa_jax.export import export
+        from hpa_jax.serving.export import export
 
         export(config, workdir)
     return EXIT_OK
@@ -223,14 +270,20 @@ def main(arguments: list[str]) -> int:
         mode, workdir, config = parse(arguments)
         use_compilation_cache()
         if mode == "train":
-            signal.signal(signal.SIGTERM, _stopped_early)  # the loop has its own handler once it is there
-        from hpa_jax.processes import join
+            signal.signal(
+                signal.SIGTERM, _stopped_early
+            )  # the loop has its own handler once it is there
+        from hpa_jax.parallel.process_group import join
 
         peers = join(config.devices, mode)
-        if peers.count == 1 and mode in ("train", "evaluate", "predict") and not config.evaluate.runs:
-            from hpa_jax.compiling import use_cores
+        if (
+            peers.count == 1
+            and mode in ("train", "evaluate", "predict")
+            and not config.evaluate.runs
+        ):
+            from hpa_jax.parallel.compile import use_cpu_cores
 
-            use_cores(config.data.batch_size, config.devices.space)
+            use_cpu_cores(config.data.batch_size, config.devices.space)
         with locked(workdir) if peers.first else contextlib.nullcontext():
             status = _run(mode, workdir, config, peers)
     except InputError as error:
@@ -240,7 +293,10 @@ def main(arguments: list[str]) -> int:
             _defect(peers, error)
             raise
         where = f" (writing {error.filename})" if error.filename else ""
-        status, why = EXIT_RUN_STOPPED, f"stopped: no space left on the device{where}; free some and start again"
+        status, why = (
+            EXIT_RUN_STOPPED,
+            f"stopped: no space left on the device{where}; free some and start again",
+        )
     except RunStopped as error:
         status, why = EXIT_RUN_STOPPED, f"stopped: {error}"
     except BaseException as error:
@@ -248,7 +304,10 @@ def main(arguments: list[str]) -> int:
         raise
     if why:
         sys.stdout.flush()
-        print(why if peers is None or peers.first else f"process {peers.index}: {why}", file=sys.stderr)
+        print(
+            why if peers is None or peers.first else f"process {peers.index}: {why}",
+            file=sys.stderr,
+        )
     if peers is not None:
         peers.leave(status, why)
     return status
@@ -268,5 +327,7 @@ if __name__ == "__main__":
     exit_status = main(sys.argv[1:])
     if exit_status == EXIT_BAD_INPUT:
         sys.stdout.flush(), sys.stderr.flush()
-        os._exit(exit_status)  # a failed restore leaves threads that print tracebacks while the interpreter ends
+        os._exit(
+            exit_status
+        )  # a failed restore leaves threads that print tracebacks while the interpreter ends
     sys.exit(exit_status)

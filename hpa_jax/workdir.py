@@ -7,68 +7,26 @@ thresholds.json  of the best checkpoint
 pretrained.json  what the run started from, if from given weights: file, SHA-256 (pretrained/load.py)
 """
 
-import contextlib
-import fcntl
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from hpa_jax.config import Config, differences, from_dict, to_dict
 from hpa_jax.errors import InputError
+from hpa_jax.files import write_json
 
 # What may change between two starts of the same run, without changing the steps that are already done.
 FREE_TO_CHANGE = (
-    *("train.epochs", "train.steps", "train.log_every", "train.eval_every", "train.log_ids", "train.profile"),
+    *(
+        "train.epochs",
+        "train.steps",
+        "train.log_every",
+        "train.eval_every",
+        "train.log_ids",
+        "train.profile",
+    ),
     *("data.threads", "model.block"),
 )
 FREE_SECTIONS = ("checkpoint.", "evaluate.", "export.", "report.", "devices.", "plan.")
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a whole file or none: what stands at `path` is never half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value) -> None:
-    write_atomically(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
-
-
-@contextlib.contextmanager
-def locked(workdir: Path) -> Iterator[None]:
-    """Makes the folder and holds it for this process; the lock goes with the process, however it ends.
-
-    Raises:
-      InputError: another process holds it, or it cannot be made.
-    """
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        file = open(workdir / ".lock", "a+", encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"cannot use --workdir={workdir}: {error.strerror}; choose a folder that can be written"
-        ) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            owner = file.read().strip() or "unknown"
-            raise InputError(
-                f"--workdir={workdir} is in use by process {owner}; wait for it, stop it, or choose another folder"
-            ) from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
 
 
 def read_config(workdir: Path) -> Config:
@@ -79,11 +37,15 @@ def read_config(workdir: Path) -> Config:
     """
     path = workdir / "config.json"
     if not path.is_file():
-        raise InputError(f"{workdir} holds no run (no config.json); give --workdir the folder of a training run")
+        raise InputError(
+            f"{workdir} holds no run (no config.json); give --workdir the folder of a training run"
+        )
     try:
         return from_dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, AttributeError) as error:
-        raise InputError(f"{path} cannot be read ({error}); it is written by training and not to be edited") from error
+        raise InputError(
+            f"{path} cannot be read ({error}); it is written by training and not to be edited"
+        ) from error
 
 
 def _may_change(name: str, config: Config) -> bool:

@@ -49,7 +49,7 @@ state() {
   fi
 }
 
-# Whether the last run ended since another process was dead or hung: its last word, hpa_jax/watch.py.
+# Whether the last run ended since another process was dead or hung: its last word, hpa_jax/parallel/watchdog.py.
 ended_for_another() {
   [ "$(cat "$run/status")" = 1 ] && tail -n 200 "$run/log" | awk '
     /^=== .* start:/ { found = 0 }

@@ -11,7 +11,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import jax
 import pytest
-from browser import find_browser, tab
+from support.browser import find_browser, tab
 
 jax.config.update("jax_num_cpu_devices", 8)
 
@@ -31,7 +31,10 @@ def compilation_cache(tmp_path_factory):
 @pytest.fixture(scope="module")
 def compiled_once(compilation_cache):
     """For tests that build the same net anew again and again."""
-    settings = {"jax_compilation_cache_dir": str(compilation_cache), "jax_disable_most_optimizations": True}
+    settings = {
+        "jax_compilation_cache_dir": str(compilation_cache),
+        "jax_disable_most_optimizations": True,
+    }
     before = {name: jax.config.values[name] for name in settings}
     for name, value in settings.items():
         jax.config.update(name, value)
@@ -46,7 +49,18 @@ def small_data(tmp_path_factory):
     from tfds_builder.hpa.__main__ import main
 
     data_dir = tmp_path_factory.mktemp("data")
-    assert main(["--config=synthetic", "--size=32", "--fields=80", "--workers=1", f"--data_dir={data_dir}"]) == 0
+    assert (
+        main(
+            [
+                "--config=synthetic",
+                "--size=32",
+                "--fields=80",
+                "--workers=1",
+                f"--data_dir={data_dir}",
+            ]
+        )
+        == 0
+    )
     return data_dir
 
 
@@ -55,11 +69,19 @@ def start(compilation_cache):
     """Starts `python -m hpa_jax.main ARGUMENTS` as a process of its own, on one CPU device."""
 
     def start(*arguments) -> subprocess.Popen:
-        environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(compilation_cache)}
+        environment = os.environ | {
+            "JAX_PLATFORMS": "cpu",
+            "JAX_COMPILATION_CACHE_DIR": str(compilation_cache),
+        }
         environment.setdefault("JAX_NUM_CPU_DEVICES", "1")
         command = [sys.executable, "-m", "hpa_jax.main", *map(str, arguments)]
         return subprocess.Popen(
-            command, cwd=REPOSITORY, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            command,
+            cwd=REPOSITORY,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
 
     return start

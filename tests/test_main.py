@@ -8,7 +8,7 @@ import pytest
 
 from hpa_jax import main as command
 from hpa_jax.config import Config, differences, from_dict, to_dict
-from hpa_jax.workdir import write_json
+from hpa_jax.files import write_json
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RECIPES = sorted(path for path in (REPOSITORY / "configs").glob("*.py") if path.stem != "__init__")
@@ -38,8 +38,12 @@ def test_every_recipe_is_whole_and_says_source_expectation_and_command(path):
 def test_overrides_are_typed():
     flags = ("optim.lr=3e-4", "data.mix=red,blue", "data.labels=(3,1)", "augment.scale=(0.5,1.0)")
     flags += ("data.sources=('a','b:0.5')",)
-    _, _, config = command.parse(["--config=configs/lowres.py", "--workdir=x", *(f"--config.{f}" for f in flags)])
-    assert config.optim.lr == 3e-4 and config.data.mix == "red,blue" and config.label_ids() == (3, 1)
+    _, _, config = command.parse(
+        ["--config=configs/lowres.py", "--workdir=x", *(f"--config.{f}" for f in flags)]
+    )
+    assert (
+        config.optim.lr == 3e-4 and config.data.mix == "red,blue" and config.label_ids() == (3, 1)
+    )
     assert config.source_names() == ("a", "b") and config.source_weights() == (1.0, 0.5)
     assert config.augment.scale == (0.5, 1.0)
 
@@ -66,7 +70,9 @@ def test_overrides_are_typed():
     ],
 )
 def test_wrong_flags_are_refused_by_name(capsys, tmp_path, flag, named):
-    assert named in refusal(capsys, "--config=configs/lowres.py", f"--workdir={tmp_path / 'run'}", flag)
+    assert named in refusal(
+        capsys, "--config=configs/lowres.py", f"--workdir={tmp_path / 'run'}", flag
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -85,7 +91,9 @@ def test_wrong_flags_are_refused_by_name(capsys, tmp_path, flag, named):
         ("--config.data.batch_size=9", "multiple of 8"),
     ],
 )
-def test_names_that_are_not_in_their_tables_are_refused_with_the_table(capsys, tmp_path, small_run, flag, named):
+def test_names_that_are_not_in_their_tables_are_refused_with_the_table(
+    capsys, tmp_path, small_run, flag, named
+):
     assert named in refusal(capsys, *small_run, f"--workdir={tmp_path}", flag)
     assert not (tmp_path / "checkpoints").exists()
 
@@ -93,17 +101,28 @@ def test_names_that_are_not_in_their_tables_are_refused_with_the_table(capsys, t
 def test_missing_things_are_named(capsys, tmp_path):
     assert "--workdir" in refusal(capsys, "--config=configs/lowres.py")
     assert "configs/lowres.py" in refusal(capsys, f"--workdir={tmp_path}")
-    assert "configs/lowres.py" in refusal(capsys, f"--workdir={tmp_path}", "--config=configs/lowers.py")
-    assert "holds no run" in refusal(capsys, f"--workdir={tmp_path}", "--mode=export", "--config=configs/lowres.py")
+    assert "configs/lowres.py" in refusal(
+        capsys, f"--workdir={tmp_path}", "--config=configs/lowers.py"
+    )
+    assert "holds no run" in refusal(
+        capsys, f"--workdir={tmp_path}", "--mode=export", "--config=configs/lowres.py"
+    )
     for scores, targets in (("S.npy", ""), ("", "T.npy")):
         flags = (f"--config.evaluate.scores={scores}", f"--config.evaluate.targets={targets}")
         refusal(capsys, f"--workdir={tmp_path}", "--mode=evaluate", *flags)
 
 
 def test_a_recipe_that_fails_is_told_in_one_line(capsys, tmp_path):
-    for text in ("get_config = 1 +", "def get_config():\n    return {}\n", "raise RuntimeError('a\\nb')", ""):
+    for text in (
+        "get_config = 1 +",
+        "def get_config():\n    return {}\n",
+        "raise RuntimeError('a\\nb')",
+        "",
+    ):
         (tmp_path / "recipe.py").write_text(text)
-        assert "recipe.py" in refusal(capsys, f"--config={tmp_path / 'recipe.py'}", f"--workdir={tmp_path}")
+        assert "recipe.py" in refusal(
+            capsys, f"--config={tmp_path / 'recipe.py'}", f"--workdir={tmp_path}"
+        )
 
 
 def test_a_config_json_that_was_edited_is_refused(capsys, tmp_path):
@@ -127,15 +146,27 @@ def test_differences_are_named():
 def test_help_lists_modes_and_fields(capsys):
     assert command.main(["--help"]) == 0
     text = capsys.readouterr().out
-    assert all(word in text for word in ("evaluate", "predict", "export", "--config.optim.lr=0.01", "Exit status"))
+    assert all(
+        word in text
+        for word in ("evaluate", "predict", "export", "--config.optim.lr=0.01", "Exit status")
+    )
 
 
 def test_scores_of_a_file_need_no_recipe(capsys, tmp_path):
     rng = np.random.default_rng(0)
     np.save(tmp_path / "S.npy", rng.random((50, 28)))
     np.save(tmp_path / "T.npy", rng.integers(0, 2, (50, 28)))
-    flags = (f"--config.evaluate.scores={tmp_path / 'S.npy'}", f"--config.evaluate.targets={tmp_path / 'T.npy'}")
+    flags = (
+        f"--config.evaluate.scores={tmp_path / 'S.npy'}",
+        f"--config.evaluate.targets={tmp_path / 'T.npy'}",
+    )
     assert command.main(["--mode=evaluate", f"--workdir={tmp_path / 'out'}", *flags]) == 0
     report = json.loads((tmp_path / "out" / "evaluation.json").read_text())
-    assert {"macro_f1", "micro_f1", "macro_f1_crossfit", "macro_f1_in_sample", "per_label"} <= report.keys()
+    assert {
+        "macro_f1",
+        "micro_f1",
+        "macro_f1_crossfit",
+        "macro_f1_in_sample",
+        "per_label",
+    } <= report.keys()
     assert "macro" in capsys.readouterr().out

@@ -53,7 +53,11 @@ def imports(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = "hpa_jax" + (f".{node.module}" if node.module else "") if node.level else node.module
+            base = (
+                "hpa_jax" + (f".{node.module}" if node.module else "")
+                if node.level
+                else node.module
+            )
             yield base
             yield from (f"{base}.{alias.name}" for alias in node.names)
 
@@ -70,8 +74,12 @@ def test_imports_come_from_lower_floors_and_owners(path):
         if parts[0] == "hpa_jax" and len(parts) > 1 and parts[1] in floor_of and parts[1] != me:
             other = parts[1]
             assert floor_of[other] <= floor_of[me], f"{me} (floor {floor_of[me]}) imports {other}"
-            assert not (me in MATHS and other == "config"), f"{me} is maths: it takes plain arguments"
-        assert me in OWNERS.get(parts[0], {me}), f"{parts[0]} belongs to {OWNERS[parts[0]]}, not {me}"
+            assert not (me in MATHS and other == "config"), (
+                f"{me} is maths: it takes plain arguments"
+            )
+        assert me in OWNERS.get(parts[0], {me}), (
+            f"{parts[0]} belongs to {OWNERS[parts[0]]}, not {me}"
+        )
 
 
 def test_every_module_has_a_floor():
@@ -83,6 +91,12 @@ def test_nothing_runs_foreign_code():
     for path in FILES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
-                name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+                name = (
+                    node.func.id
+                    if isinstance(node.func, ast.Name)
+                    else getattr(node.func, "attr", "")
+                )
                 assert name not in ("eval", "exec"), f"{path.name}:{node.lineno}"
-                assert not any(k.arg == "allow_pickle" and getattr(k.value, "value", 0) for k in node.keywords)
+                assert not any(
+                    k.arg == "allow_pickle" and getattr(k.value, "value", 0) for k in node.keywords
+                )

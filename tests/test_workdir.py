@@ -7,8 +7,9 @@ import pytest
 
 from hpa_jax.config import Config
 from hpa_jax.errors import InputError
-from hpa_jax.runlog import RunLog
-from hpa_jax.workdir import claim, locked, read_config, write_json
+from hpa_jax.files import locked, write_json
+from hpa_jax.tracking.logger import RunLogger
+from hpa_jax.workdir import claim, read_config
 
 
 def lines(path):
@@ -16,7 +17,7 @@ def lines(path):
 
 
 def open_log(folder, first_step):
-    return RunLog(folder, first_step=first_step, total_steps=10, log_ids=True)
+    return RunLogger(folder, first_step=first_step, total_steps=10, log_ids=True)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
@@ -76,7 +77,13 @@ def test_a_resumed_log_reads_as_if_never_stopped(tmp_path):
         (4, "validation"),
         (5, "train"),
     ]
-    assert [r["ids"] for r in lines(tmp_path / "ids.jsonl")] == [["id1"], ["id2"], ["id3"], ["id4"], ["id5"]]
+    assert [r["ids"] for r in lines(tmp_path / "ids.jsonl")] == [
+        ["id1"],
+        ["id2"],
+        ["id3"],
+        ["id4"],
+        ["id5"],
+    ]
     assert list((tmp_path / "tensorboard").glob("events*"))
 
 
@@ -86,7 +93,9 @@ def test_what_is_on_tensorboard_is_what_is_in_the_file(tmp_path):
     log = open_log(tmp_path, 0)
     log.record(3, "validation", {"macro_f1": 0.25})
     log.close()
-    data = b"".join(path.read_bytes() for path in sorted((tmp_path / "tensorboard").glob("events*")))
+    data = b"".join(
+        path.read_bytes() for path in sorted((tmp_path / "tensorboard").glob("events*"))
+    )
     found, at = [], 0
     while at < len(data):
         length = int.from_bytes(data[at : at + 8], "little")

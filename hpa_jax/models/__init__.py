@@ -2,7 +2,7 @@
 
 from hpa_jax.models.classifier import BACKBONES, Classifier, build_model, check_size, split_multiple
 from hpa_jax.models.heads import HEADS
-from hpa_jax.models.init import init_variables, prior_bias
+from hpa_jax.models.initializers import init_variables, prior_bias
 
 __all__ = [
     "BACKBONES",

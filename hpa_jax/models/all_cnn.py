@@ -10,7 +10,16 @@ import jax.numpy as jnp
 
 from hpa_jax.models.layers import Conv, Dense
 
-LAYERS = ((96, 3, 1), (96, 3, 1), (96, 3, 2), (192, 3, 1), (192, 3, 1), (192, 3, 2), (192, 3, 1), (192, 1, 1))
+LAYERS = (
+    (96, 3, 1),
+    (96, 3, 1),
+    (96, 3, 2),
+    (192, 3, 1),
+    (192, 3, 1),
+    (192, 3, 2),
+    (192, 3, 1),
+    (192, 1, 1),
+)
 """Feature maps, side of the kernel, stride. The last 3x3 is not padded, which is how 32 px end in the paper's 6 x 6."""
 UNPADDED = 7
 INPUT_SHARE = 0.4
@@ -47,7 +56,9 @@ class AllCNN(nn.Module):
                 x = Dense(maps, dtype=self.dtype, name=name)(x)
             else:
                 padding = 0 if number == UNPADDED else 1
-                x = Conv(maps, (3, 3), strides=stride, padding=padding, dtype=self.dtype, name=name)(x)
+                x = Conv(
+                    maps, (3, 3), strides=stride, padding=padding, dtype=self.dtype, name=name
+                )(x)
             x = nn.relu(x)
             if stride == 2:
                 x = nn.Dropout(self.dropout)(x, deterministic=not train)

@@ -14,10 +14,10 @@ from jax.sharding import Mesh
 from hpa_jax.errors import InputError
 from hpa_jax.models.all_cnn import AllCNN
 from hpa_jax.models.densenet import BLOCKS, DEPTHS, DenseNet
-from hpa_jax.models.heads import HEADS, SEED_CHANNELS, SEED_LIMIT
+from hpa_jax.models.heads import HEADS, HPA_DENSENET_CHANNELS, HPA_DENSENET_LIMIT
 from hpa_jax.models.inception_resnet import InceptionResNet
 from hpa_jax.models.resnet import ResNet
-from hpa_jax.models.tiles import tiled_features
+from hpa_jax.models.tiling import tiled_features
 
 BACKBONES = {
     "all_cnn": AllCNN,
@@ -101,16 +101,22 @@ def build_model(
         ("model.block", block, BLOCKS),
     ):
         if value not in known:
-            raise InputError(f"config.{what}={value!r} is unknown; choose one of {', '.join(known)}")
+            raise InputError(
+                f"config.{what}={value!r} is unknown; choose one of {', '.join(known)}"
+            )
     if head in BACKBONES and head != name:
         others = ", ".join(h for h in HEADS if h not in BACKBONES)
         raise InputError(
             f"config.model.head={head!r} goes with that net alone; config.model.name={name!r} takes {others}"
         )
     if tile and head != "attention":
-        raise InputError(f"config.model.tile={tile} goes with config.model.head='attention', not {head!r}")
+        raise InputError(
+            f"config.model.tile={tile} goes with config.model.head='attention', not {head!r}"
+        )
     if block != "plain" and not hasattr(BACKBONES[name](), "block"):
-        raise InputError(f"config.model.block={block!r} is a DenseNet's; config.model.name={name!r} takes plain alone")
+        raise InputError(
+            f"config.model.block={block!r} is a DenseNet's; config.model.name={name!r} takes plain alone"
+        )
     return Classifier(name, head, labels, dropout, momentum, jnp.dtype(dtype), block, mesh, tile)
 
 
@@ -145,9 +151,9 @@ def check_size(model: Classifier, image_shape: tuple[int, int, int]) -> None:
             f"config.model.tile={tile} does not cut images of {height} x {width} px into tiles of {net.LEAST_SIDE} px "
             f"or more; choose a size that divides the side, or config.data.image_size={near}"
         )
-    values = SEED_CHANNELS * net.map_side(height) * net.map_side(width)
-    if model.head == "seed" and values > SEED_LIMIT:
+    values = HPA_DENSENET_CHANNELS * net.map_side(height) * net.map_side(width)
+    if model.head == "seed" and values > HPA_DENSENET_LIMIT:
         raise InputError(
             f"config.model.head='seed' on config.model.name={model.backbone!r} flattens {values:,} values at {height} "
-            f"x {width} px, {SEED_LIMIT:,} at most; use --config.model.head=pooled or a smaller config.data.image_size"
+            f"x {width} px, {HPA_DENSENET_LIMIT:,} at most; use --config.model.head=pooled or a smaller config.data.image_size"
         )

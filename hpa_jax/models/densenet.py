@@ -17,7 +17,11 @@ from hpa_jax.models.layers import Conv, Dense
 from hpa_jax.models.norm import BatchNorm, Moments, batch_moments, concat_moments
 from hpa_jax.models.pooling import max_pool
 
-DEPTHS = {"densenet121": (6, 12, 24, 16), "densenet169": (6, 12, 32, 32), "densenet201": (6, 12, 48, 32)}
+DEPTHS = {
+    "densenet121": (6, 12, 24, 16),
+    "densenet169": (6, 12, 32, 32),
+    "densenet201": (6, 12, 48, 32),
+}
 """Dense layers in each of the four blocks (Table 1 of the paper)."""
 BLOCKS = ("plain", "remat", "fused")
 """How a dense block is computed in training; the parameters, and the numbers to rounding, are the same."""
@@ -35,7 +39,9 @@ class DenseLayer(nn.Module):
         x = nn.relu(self.norm(name="norm1")(x, train=train, moments=moments))
         x = Dense(4 * self.growth, use_bias=False, dtype=self.dtype, name="conv1")(x)
         x = nn.relu(self.norm(name="norm2")(x, train=train))
-        return Conv(self.growth, (3, 3), padding=1, use_bias=False, dtype=self.dtype, name="conv2")(x)
+        return Conv(self.growth, (3, 3), padding=1, use_bias=False, dtype=self.dtype, name="conv2")(
+            x
+        )
 
 
 class DenseNet(nn.Module):
@@ -97,7 +103,9 @@ class DenseNet(nn.Module):
     def _layers(self, block: int) -> list[str]:
         return [f"block{block}_layer{layer}" for layer in range(1, self.depths[block - 1] + 1)]
 
-    def _concatenated(self, x: jax.Array, names: list[str], norm: partial, train: bool, remat: bool):
+    def _concatenated(
+        self, x: jax.Array, names: list[str], norm: partial, train: bool, remat: bool
+    ):
         """The maps of a block, and in training their moments.
 
         With `remat` the backward pass keeps the maps that each layer adds, not what they are concatenated and
@@ -115,21 +123,32 @@ class DenseNet(nn.Module):
     def _fused(self, x: jax.Array) -> tuple[jax.Array, Moments]:
         """The last block's maps and their moments, in training: with the parameters taken out of their layers
         (fused_block.py), and the statistics put back."""
-        from hpa_jax.models.fused_block import dense_blocks, stages_of  # Pallas takes its time, and most runs need none
+        from hpa_jax.models.fused.dense_block import (  # Pallas takes its time, and most runs need none
+            dense_blocks,
+            stages_of,
+        )
 
         numbers = range(1, len(self.depths) + 1)
-        parameters, statistics = (partial(self.get_variable, kind) for kind in ("params", "batch_stats"))
+        parameters, statistics = (
+            partial(self.get_variable, kind) for kind in ("params", "batch_stats")
+        )
         blocks = tuple(tuple(parameters(name) for name in self._layers(block)) for block in numbers)
         transitions = tuple(
-            tuple(parameters(f"transition{block}_{part}") for part in ("norm", "conv")) for block in numbers[:-1]
+            tuple(parameters(f"transition{block}_{part}") for part in ("norm", "conv"))
+            for block in numbers[:-1]
         )
         stages = stages_of(x.shape, self.depths, self.growth, self.mesh)
         buffer = stages[0].way.begin(x, stages[0].total)
-        buffer, found = dense_blocks(stages, BatchNorm.epsilon, buffer, batch_moments(x), blocks, transitions)
+        buffer, found = dense_blocks(
+            stages, BatchNorm.epsilon, buffer, batch_moments(x), blocks, transitions
+        )
         for block, (moments, narrow) in zip(numbers, found, strict=True):
             for name, own in zip(self._layers(block), narrow, strict=True):
                 stats = statistics(name)
-                stats = {"norm1": self._kept(stats["norm1"], moments), "norm2": self._kept(stats["norm2"], own)}
+                stats = {
+                    "norm1": self._kept(stats["norm1"], moments),
+                    "norm2": self._kept(stats["norm2"], own),
+                }
                 self.put_variable("batch_stats", name, stats)
             if block < len(self.depths):
                 name = f"transition{block}_norm"
@@ -139,17 +158,23 @@ class DenseNet(nn.Module):
     def _kept(self, stats: dict, moments: Moments) -> dict:
         """Running statistics after a step; of a layer's input, which is a prefix of its block's maps, these alone."""
         new = zip(("mean", "var"), moments, strict=True)
-        return {k: self.momentum * stats[k] + (1 - self.momentum) * v[: stats[k].size] for k, v in new}
+        return {
+            k: self.momentum * stats[k] + (1 - self.momentum) * v[: stats[k].size] for k, v in new
+        }
 
 
 def _stem(net: DenseNet, x: jax.Array, norm: partial, train: bool) -> jax.Array:
     """Convolution, norm, ReLU and pool; the convolution's result is named, to be kept for the backward pass."""
-    x = Conv(net.stem, (7, 7), strides=2, padding=3, use_bias=False, dtype=net.dtype, name="stem_conv")(x)
+    x = Conv(
+        net.stem, (7, 7), strides=2, padding=3, use_bias=False, dtype=net.dtype, name="stem_conv"
+    )(x)
     x = checkpoint_name(x, "stem")
     moments = checkpoint_name(batch_moments(x), "stem") if train else None
     return max_pool(nn.relu(norm(name="stem_norm")(x, train=train, moments=moments)), padding=1)
 
 
-def _call_layer(layer: DenseLayer, maps: list[jax.Array], moments: Moments | None, train: bool) -> jax.Array:
+def _call_layer(
+    layer: DenseLayer, maps: list[jax.Array], moments: Moments | None, train: bool
+) -> jax.Array:
     x = maps[0] if len(maps) == 1 else jnp.concatenate(maps, axis=-1)
     return layer(x, moments, train=train)

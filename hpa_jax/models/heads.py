@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from hpa_jax.models.layers import Dense
 from hpa_jax.models.norm import BatchNorm
 
-SEED_CHANNELS = 128
+HPA_DENSENET_CHANNELS = 128
 """Feature maps that the seed study's head flattens."""
-SEED_LIMIT = 200_000
+HPA_DENSENET_LIMIT = 200_000
 """Values that it flattens at most: its first dense layer then has 102 million weights."""
 
 
@@ -30,7 +30,7 @@ class Head(nn.Module):
     dtype: jnp.dtype
 
 
-class SeedHead(Head):
+class HpaDenseNetHead(Head):
     """1x1 convolution to 128, flatten, dropout, dense 512 ReLU, dense n: the seed study's head.
 
     Flattening fixes the image size: 16.8 million parameters at 512 px. The study does not say whether the 1x1
@@ -39,7 +39,7 @@ class SeedHead(Head):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        x = nn.relu(Dense(SEED_CHANNELS, dtype=self.dtype, name="conv")(x))
+        x = nn.relu(Dense(HPA_DENSENET_CHANNELS, dtype=self.dtype, name="conv")(x))
         x = x.reshape(x.shape[0], -1)
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
         x = nn.relu(Dense(512, dtype=self.dtype, name="dense")(x))
@@ -76,8 +76,13 @@ def global_maximum(x: jax.Array) -> jax.Array:
     """
     column = jnp.argmax(x, axis=2, keepdims=True)
     x = jnp.sum(jnp.where(jnp.arange(x.shape[2])[:, None] == column, x, 0), axis=2)
-    rows, number = jax.lax.optimization_barrier(jax.lax.stop_gradient(x)), jnp.arange(x.shape[1])[:, None]
-    largest = ~(rows < jnp.max(rows, axis=1, keepdims=True))  # also where the largest is not a number
+    rows, number = (
+        jax.lax.optimization_barrier(jax.lax.stop_gradient(x)),
+        jnp.arange(x.shape[1])[:, None],
+    )
+    largest = ~(
+        rows < jnp.max(rows, axis=1, keepdims=True)
+    )  # also where the largest is not a number
     first = jnp.min(jnp.where(largest, number, x.shape[1]), axis=1, keepdims=True)
     return jnp.sum(jnp.where(number == first, x, 0), axis=1)
 
@@ -123,13 +128,15 @@ class AttentionHead(Head):
         gated = nn.tanh(Dense(128, dtype=self.dtype, name="attention_tanh")(x)) * nn.sigmoid(
             Dense(128, dtype=self.dtype, name="attention_gate")(x)
         )
-        weights = nn.softmax(Dense(self.labels, use_bias=False, dtype=jnp.float32, name="attention")(gated), axis=1)
+        weights = nn.softmax(
+            Dense(self.labels, use_bias=False, dtype=jnp.float32, name="attention")(gated), axis=1
+        )
         # The logit of the weighted mean is the weighted mean of the places' logits, which is less to hold.
         return jnp.sum(weights * Dense(self.labels, dtype=jnp.float32, name="logits")(x), axis=1)
 
 
 HEADS = {
-    "seed": SeedHead,
+    "seed": HpaDenseNetHead,
     "pooled": PooledHead,
     "linear": LinearHead,
     "all_cnn": AllCNNHead,

@@ -44,7 +44,15 @@ class ConvNorm(nn.Module):
         else:
             kernel = self.kernel if isinstance(self.kernel, tuple) else (self.kernel, self.kernel)
             padding = [(side // 2, side // 2) if self.padded else (0, 0) for side in kernel]
-            x = Conv(self.maps, kernel, self.stride, padding=padding, use_bias=False, dtype=self.dtype, name="conv")(x)
+            x = Conv(
+                self.maps,
+                kernel,
+                self.stride,
+                padding=padding,
+                use_bias=False,
+                dtype=self.dtype,
+                name="conv",
+            )(x)
         return nn.relu(self.norm(name="norm")(x, train=train))
 
 
@@ -63,7 +71,9 @@ class Branches(nn.Module):
         for place, (maps, kernel) in enumerate(self.chains[number], start=1):
             last = self.reduces and place == len(self.chains[number])
             name = f"branch{number}_{place}"
-            x = ConvNorm(maps, kernel, self.norm, self.dtype, 2 if last else 1, not last, name=name)(x, train=train)
+            x = ConvNorm(
+                maps, kernel, self.norm, self.dtype, 2 if last else 1, not last, name=name
+            )(x, train=train)
         return x
 
     def all(self, x: jax.Array, *, train: bool) -> list[jax.Array]:
@@ -127,7 +137,12 @@ class InceptionResNet(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """`float [B, H, W, C]` to `dtype [B, h, w, 1536]`, rectified; 299 px become 8, 512 px 14."""
-        parts = (partial(BatchNorm, momentum=self.momentum, epsilon=1e-3, scaled=False, dtype=self.dtype), self.dtype)
+        parts = (
+            partial(
+                BatchNorm, momentum=self.momentum, epsilon=1e-3, scaled=False, dtype=self.dtype
+            ),
+            self.dtype,
+        )
 
         x = ConvNorm(32, 3, *parts, 2, False, name="stem1")(x, train=train)
         x = ConvNorm(32, 3, *parts, 1, False, name="stem2")(x, train=train)
@@ -147,5 +162,7 @@ class InceptionResNet(nn.Module):
         for n in range(1, self.depths[2] + 1):
             last = n == self.depths[2]
             share = 1.0 if last else 0.2
-            x = Residual(BLOCK8, *parts, share=share, rectified=not last, name=f"block8_{n}")(x, train=train)
+            x = Residual(BLOCK8, *parts, share=share, rectified=not last, name=f"block8_{n}")(
+                x, train=train
+            )
         return ConvNorm(1536, 1, *parts, name="conv_7b")(x, train=train)

@@ -40,7 +40,9 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """`[..., C]` to `dtype [..., features]`."""
-        kernel = parameter(self, "kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features))
+        kernel = parameter(
+            self, "kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features)
+        )
         y = product(lax.convert_element_type(x, self.dtype), kernel)
         return _with_bias(self, y) if self.use_bias else y
 
@@ -69,7 +71,9 @@ class Conv(nn.Module):
         shape = (*self.kernel_size, x.shape[-1], self.features)
         kernel = parameter(self, "kernel", nn.initializers.lecun_normal(), shape)
         padding = self.padding
-        pairs = ((padding, padding),) * 2 if isinstance(padding, int) else tuple(map(tuple, padding))
+        pairs = (
+            ((padding, padding),) * 2 if isinstance(padding, int) else tuple(map(tuple, padding))
+        )
         y = convolution(x.astype(self.dtype), kernel, self.strides, pairs)
         return _with_bias(self, y) if self.use_bias else y
 
@@ -78,7 +82,9 @@ def _with_bias(layer: nn.Module, y: jax.Array) -> jax.Array:
     return add_bias(y, parameter(layer, "bias", nn.initializers.zeros, (layer.features,)))
 
 
-def parameter(module: nn.Module, name: str, initializer: Callable, shape: tuple[int, ...]) -> jax.Array:
+def parameter(
+    module: nn.Module, name: str, initializer: Callable, shape: tuple[int, ...]
+) -> jax.Array:
     """`module.param(...)`, float32; of a net whose variables there are, without tracing the initialiser for its shape.
 
     Raises:
@@ -88,7 +94,9 @@ def parameter(module: nn.Module, name: str, initializer: Callable, shape: tuple[
         return module.param(name, initializer, shape, jnp.float32)
     value = module.get_variable("params", name)
     if value.shape != shape:
-        raise ValueError(f"{'/'.join(module.scope.path)}/{name} has the shape {value.shape}, and not {shape}")
+        raise ValueError(
+            f"{'/'.join(module.scope.path)}/{name} has the shape {value.shape}, and not {shape}"
+        )
     return value
 
 
@@ -124,7 +132,9 @@ def _product_forward(x, kernel):
 def product_gradients(x: jax.Array, kernel: jax.Array, g: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Of `product`, given that of its result: of x in the dtype of `g`, of `kernel` summed in its own."""
     pixels = tuple(range(x.ndim - 1))
-    to_kernel = lax.dot_general(x, g, ((pixels, pixels), ((), ())), preferred_element_type=kernel.dtype)
+    to_kernel = lax.dot_general(
+        x, g, ((pixels, pixels), ((), ())), preferred_element_type=kernel.dtype
+    )
     return lax.dot_general(g, kernel.astype(g.dtype), (((g.ndim - 1,), (1,)), ((), ()))), to_kernel
 
 
@@ -152,7 +162,9 @@ def convolution_gradients(
     (to_x,) = jax.linear_transpose(lambda x: _convolve(x, narrow, stride, padding), x)(g)
     # As many zeros behind as leave one place for each of the kernel's; fewer than none where a stride skips the last.
     sides = zip(x.shape[1:3], g.shape[1:3], kernel.shape[:2], padding, strict=True)
-    around = [(low, side + (out - 1) * stride - whole - low) for whole, out, side, (low, _) in sides]
+    around = [
+        (low, side + (out - 1) * stride - whole - low) for whole, out, side, (low, _) in sides
+    ]
     to_kernel = lax.conv_general_dilated(
         x,
         g,
@@ -166,7 +178,8 @@ def convolution_gradients(
 
 
 _narrow_convolution.defvjp(
-    _convolution_forward, lambda stride, padding, kept, g: convolution_gradients(*kept, g, stride, padding)
+    _convolution_forward,
+    lambda stride, padding, kept, g: convolution_gradients(*kept, g, stride, padding),
 )
 
 

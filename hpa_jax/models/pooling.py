@@ -46,7 +46,9 @@ def _gathered(x: jax.Array, g: jax.Array, padding: int) -> jax.Array:
     """The gradient of `_windows`: `g [B, h, w, C]` at the first largest place of each window of `x [B, H, W, C]`."""
     batch, height, width, channels = x.shape
     rows, columns = g.shape[1:3]
-    behind = [(padding, 2 * out + 1 - side - padding) for side, out in ((height, rows), (width, columns))]
+    behind = [
+        (padding, 2 * out + 1 - side - padding) for side, out in ((height, rows), (width, columns))
+    ]
     lowest = jnp.array(-jnp.inf, x.dtype)
     padded = lax.pad(x, lowest, ((0, 0, 0), *((low, high, 0) for low, high in behind), (0, 0, 0)))
     largest, first = None, None
@@ -57,7 +59,10 @@ def _gathered(x: jax.Array, g: jax.Array, padding: int) -> jax.Array:
             largest, first = seen, jnp.zeros(seen.shape, jnp.int8)
         else:
             larger = seen > largest
-            largest, first = jnp.where(larger, seen, largest), jnp.where(larger, jnp.int8(place), first)
+            largest, first = (
+                jnp.where(larger, seen, largest),
+                jnp.where(larger, jnp.int8(place), first),
+            )
 
     def sent(row: int, column: int) -> jax.Array:
         """What each window sends to its place (row, column): to `[2 r + row, 2 c + column]` of the padded input."""
@@ -66,7 +71,9 @@ def _gathered(x: jax.Array, g: jax.Array, padding: int) -> jax.Array:
         return jnp.pad(jnp.where(first == 3 * row + column, g, 0), ((0, 0), *edges, (0, 0)))
 
     even, odd = (0, 2), (1,)
-    quarters = [[sum(sent(r, c) for r in rs for c in cs) for cs in (even, odd)] for rs in (even, odd)]
+    quarters = [
+        [sum(sent(r, c) for r in rs for c in cs) for cs in (even, odd)] for rs in (even, odd)
+    ]
     by_row = [jnp.stack(pair, axis=3) for pair in quarters]
     whole = jnp.stack(by_row, axis=2).reshape(batch, 2 * rows + 2, 2 * columns + 2, channels)
     return whole[:, padding : padding + height, padding : padding + width]

@@ -81,7 +81,7 @@ class ResNet(nn.Module):
                 first = block == 1
                 stride = 2 if first and stage > 1 else 1
                 width = 64 * 2 ** (stage - 1)
-                x = Bottleneck(width, stride, first, norm, self.dtype, name=f"stage{stage}_block{block}")(
-                    x, train=train
-                )
+                x = Bottleneck(
+                    width, stride, first, norm, self.dtype, name=f"stage{stage}_block{block}"
+                )(x, train=train)
         return x

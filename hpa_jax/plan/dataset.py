@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hpa_jax.config import Config
+from hpa_jax.data import pipeline
 from hpa_jax.errors import InputError
 from hpa_jax.labels import CHANNELS
 
@@ -31,13 +32,14 @@ def epoch_of(config: Config) -> Epoch:
       InputError: nothing says how large the images are, or a dataset is there and cannot be read.
     """
     data = config.data
-    if all(list(Path(data.data_dir).glob(f"hpa/{name}/*/dataset_info.json")) for name in config.source_names()):
-        from hpa_jax import assembly
-
-        fields = assembly.open_sources(config)
-        assembly.resolve(config, assembly.image_size_of(config, fields))
+    if all(
+        list(Path(data.data_dir).glob(f"hpa/{name}/*/dataset_info.json"))
+        for name in config.source_names()
+    ):
+        fields = pipeline.open_sources(config)
+        pipeline.resolve(config, pipeline.image_size_of(config, fields))
         found = Epoch(
-            assembly.make_order(config, fields).epoch_length,
+            pipeline.make_order(config, fields).epoch_length,
             f"an epoch of {data.train_split} of {', '.join(config.source_names())} with sampling={data.sampling}",
         )
     else:

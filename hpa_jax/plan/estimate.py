@@ -9,8 +9,8 @@ from functools import partial
 
 import jax
 
-from hpa_jax.chips import chip_of
 from hpa_jax.config import Config
+from hpa_jax.parallel.chips import chip_of
 from hpa_jax.plan.advice import advice
 from hpa_jax.plan.program import Facts, facts
 from hpa_jax.plan.roofline import roofline
@@ -28,7 +28,9 @@ class TooLarge(Exception):
         self.wanted, self.available = wanted, available
 
 
-def estimated(config: Config, topology: str, steps: tuple[str, ...], tell: Callable, explain: bool = True) -> dict:
+def estimated(
+    config: Config, topology: str, steps: tuple[str, ...], tell: Callable, explain: bool = True
+) -> dict:
     """The row of `topology`; its keys are documented in the README ("Plan before you rent").
 
     Args:
@@ -73,9 +75,13 @@ def estimated(config: Config, topology: str, steps: tuple[str, ...], tell: Calla
             f"{prefix}compile_s": round(time.monotonic() - begun, 1),
             f"{prefix}state_bytes": step.state_bytes,
         }
-        row |= {prefix + key: value for key, value in roofline(read, chip, len(devices), batch).items()}
+        row |= {
+            prefix + key: value for key, value in roofline(read, chip, len(devices), batch).items()
+        }
     if chip is None:
-        row["notes"] = row.get("notes", []) + [f"no peaks are known of {devices[0].device_kind}: no times"]
+        row["notes"] = row.get("notes", []) + [
+            f"no peaks are known of {devices[0].device_kind}: no times"
+        ]
     return row
 
 
@@ -114,7 +120,9 @@ def compiled(step: Step, effort: float, where: str, tell: Callable) -> jax.stage
         return lowered.compile(compiler_options=options)
     except jax.errors.JaxRuntimeError as error:
         wanted, available = memory_of(str(error))
-        if not available:  # another reason, or another memory than HBM: that of a kernel on the chip
+        if (
+            not available
+        ):  # another reason, or another memory than HBM: that of a kernel on the chip
             raise
         raise TooLarge(wanted, available, str(error)) from None
 
@@ -139,7 +147,9 @@ def _too_large(error: TooLarge, prefix: str) -> dict:
     }
 
 
-def _what_fills(config: Config, mesh: jax.sharding.Mesh, step: Step, error: TooLarge, tell: Callable) -> dict:
+def _what_fills(
+    config: Config, mesh: jax.sharding.Mesh, step: Step, error: TooLarge, tell: Callable
+) -> dict:
     """The largest arrays of a program that does not fit, and what would help.
 
     A refused program shows none of its arrays. So the same step is compiled with the largest batch that should fit,
@@ -150,13 +160,19 @@ def _what_fills(config: Config, mesh: jax.sharding.Mesh, step: Step, error: TooL
     groups = mesh.shape["data"]
     fields = config.data.batch_size // groups
     arguments = step.state_bytes
-    share = (error.available - arguments) / max(1, error.wanted - (arguments if "temporaries" not in str(error) else 0))
+    share = (error.available - arguments) / max(
+        1, error.wanted - (arguments if "temporaries" not in str(error) else 0)
+    )
     smaller = 2 ** math.floor(math.log2(max(fields * share, 0.25)))
     while smaller >= 1 and smaller < fields:
-        tried = dataclasses.replace(config, data=dataclasses.replace(config.data, batch_size=smaller * groups))
+        tried = dataclasses.replace(
+            config, data=dataclasses.replace(config.data, batch_size=smaller * groups)
+        )
         where = f"with {smaller} fields in place of {fields}"
         try:
-            read = facts(compiled(training_step(tried, mesh), config.plan.effort, where, tell), mesh.size)
+            read = facts(
+                compiled(training_step(tried, mesh), config.plan.effort, where, tell), mesh.size
+            )
         except TooLarge:
             smaller //= 2
             continue
@@ -170,10 +186,14 @@ def _what_fills(config: Config, mesh: jax.sharding.Mesh, step: Step, error: TooL
     if devices is None:
         return found
     one = dataclasses.replace(config, data=dataclasses.replace(config.data, batch_size=1))
-    one = dataclasses.replace(one, devices=dataclasses.replace(config.devices, space=mesh.shape["space"]))
+    one = dataclasses.replace(
+        one, devices=dataclasses.replace(config.devices, space=mesh.shape["space"])
+    )
     roomy = mesh_of(one, devices)
     try:
-        program = compiled(training_step(one, roomy), config.plan.effort, f"on {devices[0].device_kind}", tell)
+        program = compiled(
+            training_step(one, roomy), config.plan.effort, f"on {devices[0].device_kind}", tell
+        )
     except TooLarge:
         return found
     largest = facts(program, roomy.size).largest

@@ -12,7 +12,22 @@ from collections import defaultdict
 from typing import NamedTuple
 
 DTYPE_BYTES = {
-    **dict.fromkeys(("pred", "s8", "u8", "f8e4m3fn", "f8e5m2", "f8e4m3", "f8e4m3b11fnuz", "s4", "u4", "s2", "u2"), 1),
+    **dict.fromkeys(
+        (
+            "pred",
+            "s8",
+            "u8",
+            "f8e4m3fn",
+            "f8e5m2",
+            "f8e4m3",
+            "f8e4m3b11fnuz",
+            "s4",
+            "u4",
+            "s2",
+            "u2",
+        ),
+        1,
+    ),
     **dict.fromkeys(("s16", "u16", "f16", "bf16"), 2),
     **dict.fromkeys(("s32", "u32", "f32"), 4),
     **dict.fromkeys(("s64", "u64", "f64", "c64"), 8),
@@ -82,14 +97,18 @@ class Collective(NamedTuple):
     def sent(self) -> float:
         """Bytes that a device sends in one run: rings, which move the least that is possible."""
         share = (self.group - 1) / max(self.group, 1)
-        return {"all-reduce": 2 * share, "collective-permute": 1.0}.get(self.kind, share) * self.payload
+        return {"all-reduce": 2 * share, "collective-permute": 1.0}.get(
+            self.kind, share
+        ) * self.payload
 
 
 _ARRAY = re.compile(r"([a-z][a-z0-9]*)\[([\d,<=]*)\](\{[^}]*\})?")
 _COMMENT = re.compile(r"/\*.*?\*/")
 _HEAD = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = ")
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\) -> .*\{\s*$")
-_CALLED = re.compile(r"(body|condition|calls|to_apply|true_computation|false_computation)=%?([\w.\-]+)")
+_CALLED = re.compile(
+    r"(body|condition|calls|to_apply|true_computation|false_computation)=%?([\w.\-]+)"
+)
 
 
 def arrays_of(text: str) -> list[Array]:
@@ -136,8 +155,14 @@ def instructions(text: str) -> list[Instruction]:
             if end <= 0 or opening <= 0:
                 continue
             closing = _closing(rest, opening)
-            names = tuple(part.split(" ")[-1].lstrip("%") for part in _parts(rest[opening + 1 : closing]))
-            found.append(Instruction(head.group(1), rest[:opening], result, names, rest[closing + 1 :], computation))
+            names = tuple(
+                part.split(" ")[-1].lstrip("%") for part in _parts(rest[opening + 1 : closing])
+            )
+            found.append(
+                Instruction(
+                    head.group(1), rest[:opening], result, names, rest[closing + 1 :], computation
+                )
+            )
     return found
 
 
@@ -156,7 +181,11 @@ def trip_count(loop: Instruction, by_computation: dict[str, list[Instruction]]) 
     for one in list(inside):
         inside += by_computation.get(dict(_CALLED.findall(one.attributes)).get("calls", ""), [])
     # A counted loop compares a counter that begins at 0 with one whole number.
-    numbers = [int(i.operands[0]) for i in inside if i.opcode == "constant" and i.operands and i.operands[0].isdigit()]
+    numbers = [
+        int(i.operands[0])
+        for i in inside
+        if i.opcode == "constant" and i.operands and i.operands[0].isdigit()
+    ]
     less_than = any(i.opcode == "compare" and "direction=LT" in i.attributes for i in inside)
     return numbers[0] if less_than and len(numbers) == 1 else None
 
@@ -198,7 +227,9 @@ def collectives(text: str, devices: int) -> list[Collective]:
             continue
         arrays, group = one.arrays(), _group(one.attributes, devices)
         if one.opcode.endswith("-start") and kind != "all-reduce" and one.result.startswith("("):
-            arrays = arrays_of(_parts(one.result[1:-1])[1])  # (what goes in, what comes out, counters)
+            arrays = arrays_of(
+                _parts(one.result[1:-1])[1]
+            )  # (what goes in, what comes out, counters)
         payload = sum(array.bytes for array in arrays) * (group if kind == "reduce-scatter" else 1)
         found.append(Collective(kind, payload, group, times[one.computation], tuple(arrays)))
     return found
@@ -208,8 +239,12 @@ def _group(attributes: str, devices: int) -> int:
     """Devices of one replica group, in any of the four ways in which HLO writes them."""
     if axes := re.search(r"replica_groups=mesh\[([^\]]*)\]\s*\{([^}]*)\}", attributes):
         sizes = {name: int(size) for name, size in re.findall(r"'(\w+)'=(\d+)", axes.group(1))}
-        part = {name: int(size) for name, size in re.findall(r"'(\w+)':\(\d+\)(\d+)", axes.group(2))}
-        return math.prod(part.get(name, sizes[name]) for name in re.findall(r"'(\w+)'", axes.group(2)))
+        part = {
+            name: int(size) for name, size in re.findall(r"'(\w+)':\(\d+\)(\d+)", axes.group(2))
+        }
+        return math.prod(
+            part.get(name, sizes[name]) for name in re.findall(r"'(\w+)'", axes.group(2))
+        )
     if iota := re.search(r"replica_groups=\[(\d+),(\d+)\]<=", attributes):
         return int(iota.group(2))
     if listed := re.search(r"replica_groups=\{\{([\d,]*)\}", attributes):
@@ -230,9 +265,13 @@ def sums(collected: list[Collective]) -> dict[str, dict]:
                 "bytes": sum(c.times * c.payload for c in those),
                 "sent_bytes": round(sum(c.times * c.sent for c in those)),
                 "dtypes": {
-                    dtype: sum(times * array.bytes for array, times in arrays if array.dtype == dtype)
+                    dtype: sum(
+                        times * array.bytes for array, times in arrays if array.dtype == dtype
+                    )
                     for dtype in sorted({array.dtype for array, _ in arrays})
                 },
-                "largest": str(max((array for array, _ in arrays), key=lambda array: array.bytes, default="")),
+                "largest": str(
+                    max((array for array, _ in arrays), key=lambda array: array.bytes, default="")
+                ),
             }
     return table

@@ -15,7 +15,17 @@ from hpa_jax.plan.hlo import Array, Instruction, trip_count
 from hpa_jax.plan.memory import padded_bytes
 
 _FREE = (
-    *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional", "call", "after-all"),
+    *(
+        "parameter",
+        "constant",
+        "tuple",
+        "get-tuple-element",
+        "bitcast",
+        "while",
+        "conditional",
+        "call",
+        "after-all",
+    ),
     *("partition-id", "replica-id", "opt-barrier", "optimization-barrier"),
 )
 
@@ -43,8 +53,14 @@ def uncounted(parsed: list[Instruction], times: dict[str, int]) -> More:
         if turns > 0:
             body_bytes, body_flops = cost_of(within[name], within)
             moved, flops = moved + turns * body_bytes, flops + turns * body_flops
-    silent = [one.name for one in parsed if one.opcode == "while" and trip_count(one, within) is None]
-    notes = [f"loops that do not say how often they turn count once: {', '.join(silent)}"] if silent else []
+    silent = [
+        one.name for one in parsed if one.opcode == "while" and trip_count(one, within) is None
+    ]
+    notes = (
+        [f"loops that do not say how often they turn count once: {', '.join(silent)}"]
+        if silent
+        else []
+    )
     return More(moved, flops, tuple(notes))
 
 
@@ -61,13 +77,21 @@ def _bodies(parsed: list[Instruction], within: dict) -> set[str]:
         found.add(name)
         for one in within.get(name, []):
             if one.opcode in ("while", "conditional", "call"):
-                open_ += re.findall(r"(?:body|to_apply|\w+_computation)=%?([\w.\-]+)", one.attributes)
+                open_ += re.findall(
+                    r"(?:body|to_apply|\w+_computation)=%?([\w.\-]+)", one.attributes
+                )
                 branches = re.search(r"branch_computations=\{([^}]*)\}", one.attributes)
-                open_ += [b.strip().lstrip("%") for b in branches.group(1).split(",")] if branches else []
+                open_ += (
+                    [b.strip().lstrip("%") for b in branches.group(1).split(",")]
+                    if branches
+                    else []
+                )
     return found & set(within)
 
 
-def cost_of(instructions: list[Instruction], within: dict[str, list[Instruction]]) -> tuple[float, float]:
+def cost_of(
+    instructions: list[Instruction], within: dict[str, list[Instruction]]
+) -> tuple[float, float]:
     """Bytes and FLOP of one run of a computation, loops in it left out.
 
     Args:
@@ -80,9 +104,14 @@ def cost_of(instructions: list[Instruction], within: dict[str, list[Instruction]
         if one.opcode in _FREE or one.opcode.endswith("-done"):
             continue
         if one.opcode == "custom-call" and '"cost_estimate"' in one.attributes:
-            text = one.attributes[one.attributes.index("backend_config=") + len("backend_config=") :]
+            text = one.attributes[
+                one.attributes.index("backend_config=") + len("backend_config=") :
+            ]
             estimate = json.loads(text)["custom_call_config"].get("cost_estimate", {})
-            moved, flops = moved + int(estimate.get("bytes_accessed", 0)), flops + int(estimate.get("flops", 0))
+            moved, flops = (
+                moved + int(estimate.get("bytes_accessed", 0)),
+                flops + int(estimate.get("flops", 0)),
+            )
             continue
         inputs = [_size(by_name[o]) for o in one.operands if o in by_name]
         output = _size(one)
@@ -108,7 +137,9 @@ def _called(one: Instruction) -> str:
     return found.group(1) if found else ""
 
 
-def _fusion_bytes(fused: list[Instruction], inputs: list[int], output: int) -> tuple[list[int], int]:
+def _fusion_bytes(
+    fused: list[Instruction], inputs: list[int], output: int
+) -> tuple[list[int], int]:
     """What a fusion reads of each operand and writes: slices alone where it takes slices."""
     by_name, inputs = {one.name: one for one in fused}, list(inputs)
     for parameter in (one for one in fused if one.opcode == "parameter"):
@@ -118,14 +149,19 @@ def _fusion_bytes(fused: list[Instruction], inputs: list[int], output: int) -> t
             continue
         if all(one.opcode in ("dynamic-slice", "slice") for one in users):
             inputs[number] = min(inputs[number], sum(map(_size, users)))
-        elif all(one.opcode == "dynamic-update-slice" and one.operands[0] == parameter.name for one in users):
+        elif all(
+            one.opcode == "dynamic-update-slice" and one.operands[0] == parameter.name
+            for one in users
+        ):
             written = sum(_size(by_name[one.operands[1]]) for one in users)
             output, inputs[number] = output - inputs[number] + written, 0
     return inputs, max(output, 0)
 
 
 def _product_flops(one: Instruction, by_name: dict[str, Instruction]) -> float:
-    if one.opcode not in ("convolution", "dot") or any(name not in by_name for name in one.operands[:2]):
+    if one.opcode not in ("convolution", "dot") or any(
+        name not in by_name for name in one.operands[:2]
+    ):
         return 0.0
     left, right = (by_name[name].arrays()[0] for name in one.operands[:2])
     out = one.arrays()[0]
@@ -142,18 +178,28 @@ def _convolution_flops(attributes: str, left: Array, right: Array, out: Array) -
     if not labels:
         return 0.0
     lhs, rhs, result = labels.groups()
-    window = dict(re.findall(r"(\w+)=([\dx_\-]+)", (re.search(r"window=\{([^}]*)\}", attributes) or [""])[0]))
+    window = dict(
+        re.findall(r"(\w+)=([\dx_\-]+)", (re.search(r"window=\{([^}]*)\}", attributes) or [""])[0])
+    )
     pairs = 1.0
     for axis in sorted(letter for letter in lhs if letter.isdigit()):
         at = int(axis)
         of = lambda name, default, at=at: (  # noqa: E731
             window[name].split("x")[at] if name in window else default
         )
-        size, stride, before = int(of("size", "1")), int(of("stride", "1")), int(of("pad", "0_0").split("_")[0])
+        size, stride, before = (
+            int(of("size", "1")),
+            int(of("stride", "1")),
+            int(of("pad", "0_0").split("_")[0]),
+        )
         spread, gap = int(of("rhs_dilate", "1")), int(of("lhs_dilate", "1"))
         o, w = np.arange(out.shape[result.index(axis)])[:, None], np.arange(size)[None]
         position = o * stride - before + w * spread
-        inside = (position >= 0) & (position <= (left.shape[lhs.index(axis)] - 1) * gap) & (position % gap == 0)
+        inside = (
+            (position >= 0)
+            & (position <= (left.shape[lhs.index(axis)] - 1) * gap)
+            & (position % gap == 0)
+        )
         pairs *= int(inside.sum())
     spatial = math.prod(out.shape[result.index(letter)] for letter in result if letter.isdigit())
     return 2.0 * pairs * math.prod(out.shape) / max(1, spatial) * right.shape[rhs.index("i")]

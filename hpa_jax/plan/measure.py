@@ -7,16 +7,16 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from hpa_jax import assembly
-from hpa_jax.chips import chip_of
-from hpa_jax.compiling import compile_for, use_cores
 from hpa_jax.config import Config
-from hpa_jax.mesh import put_batch, replicated
+from hpa_jax.parallel.chips import chip_of
+from hpa_jax.parallel.compile import compile_for, use_cpu_cores
+from hpa_jax.parallel.mesh import put_batch, replicated
 from hpa_jax.plan.estimate import figures
 from hpa_jax.plan.program import facts
 from hpa_jax.plan.roofline import roofline
 from hpa_jax.plan.steps import STEPS, evaluation_step, mesh_of, training_step
-from hpa_jax.state import shown_variables
+from hpa_jax.training import experiment
+from hpa_jax.training.state import eval_variables
 
 TURNS, SECONDS = 20, 20.0
 """Steps that are timed at most, and seconds after which no further one begins; three are timed in any case."""
@@ -29,7 +29,7 @@ def measured(config: Config, tell: Callable) -> dict:
       InputError: the devices cannot share the batches or images.
     """
     tell(stage="here: looking for devices")
-    use_cores(config.data.batch_size, config.devices.space)
+    use_cpu_cores(config.data.batch_size, config.devices.space)
     devices = jax.devices()
     mesh, kind = mesh_of(config, devices), devices[0].device_kind
     batch, chip, memory = config.data.batch_size, chip_of(kind), devices[0].memory_stats() or {}
@@ -45,7 +45,7 @@ def measured(config: Config, tell: Callable) -> dict:
         "hbm_available_gb": memory.get("bytes_limit", 0) / 1e9,
     }
     try:
-        state, _ = assembly.start_state(config, mesh, STEPS)
+        state, _ = experiment.initial_state(config, mesh, STEPS)
         arrays = _random_batch(config)
         tell(stage="here: compiling the training step")
         begun = time.monotonic()
@@ -66,7 +66,7 @@ def measured(config: Config, tell: Callable) -> dict:
         given = put_batch({name: arrays[name] for name in step.arguments[2]}, mesh)
         counts = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), step.arguments[0])
         counts = jax.device_put(counts, replicated(mesh))
-        variables = shown_variables(state)
+        variables = eval_variables(state)
         tell(stage="here: timing the evaluation step")
         _, seconds = _timed(lambda counts: program(counts, variables, given), counts)
         row |= {"eval_ms_per_image": 1e3 * seconds * len(devices) / batch}
@@ -74,7 +74,13 @@ def measured(config: Config, tell: Callable) -> dict:
         if "RESOURCE_EXHAUSTED" not in str(error) and "out of memory" not in str(error).lower():
             raise
         text = " ".join(str(error).split())[:400]
-        row |= {"fits": False, "over_gb": None, "reason": text, "advice": [], "largest": row.get("largest", [])}
+        row |= {
+            "fits": False,
+            "over_gb": None,
+            "reason": text,
+            "advice": [],
+            "largest": row.get("largest", []),
+        }
     if used := (devices[0].memory_stats() or {}).get("peak_bytes_in_use"):
         row["peak_hbm_gb"] = used / 1e9
     return row
@@ -82,7 +88,9 @@ def measured(config: Config, tell: Callable) -> dict:
 
 def _read(program, row: dict, chip, batch: int, prefix: str, seconds: float) -> dict:
     read = facts(program, row["devices"])
-    found = figures(read, row["hbm_available_gb"], prefix) | {prefix + "compile_s": round(seconds, 1)}
+    found = figures(read, row["hbm_available_gb"], prefix) | {
+        prefix + "compile_s": round(seconds, 1)
+    }
     estimated = roofline(read, chip, row["devices"], batch)
     estimated["roofline_ms_per_image"] = estimated.pop("ms_per_image")
     return found | {prefix + key: value for key, value in estimated.items()}

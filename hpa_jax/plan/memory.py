@@ -15,7 +15,15 @@ from collections import Counter, defaultdict
 from hpa_jax.plan.hlo import DTYPE_BYTES, Array, Instruction
 
 # These make no array: their result is (part of) an operand.
-_VIEWS = ("bitcast", "tuple", "get-tuple-element", "optimization-barrier", "while", "conditional", "copy-done")
+_VIEWS = (
+    "bitcast",
+    "tuple",
+    "get-tuple-element",
+    "optimization-barrier",
+    "while",
+    "conditional",
+    "copy-done",
+)
 
 
 def padded_bytes(array: Array) -> int:
@@ -25,7 +33,9 @@ def padded_bytes(array: Array) -> int:
     shape = list(array.shape)
     if order and tile and shape:
         sides = [int(n) for n in tile.groups() if n]
-        for axis, side in zip([int(n) for n in order.group(1).split(",") if n], reversed(sides), strict=False):
+        for axis, side in zip(
+            [int(n) for n in order.group(1).split(",") if n], reversed(sides), strict=False
+        ):
             shape[axis] = -(-shape[axis] // side) * side
     return math.prod(shape) * DTYPE_BYTES[array.dtype]
 
@@ -42,7 +52,11 @@ def largest_arrays(schedule: list[Instruction], most: int = 5) -> list[dict]:
     """
     sources, made, last = {}, {}, {}
     for now, one in enumerate(schedule):
-        inputs = set().union(*(sources.get(name, set()) for name in one.operands)) if one.operands else set()
+        inputs = (
+            set().union(*(sources.get(name, set()) for name in one.operands))
+            if one.operands
+            else set()
+        )
         for source in inputs:
             last[source] = now
         if one.opcode in _VIEWS or one.opcode.endswith("-done"):
@@ -50,7 +64,9 @@ def largest_arrays(schedule: list[Instruction], most: int = 5) -> list[dict]:
         else:
             sources[one.name] = {one.name}
             made[one.name] = last[one.name] = now
-    arrays = {one.name: [a for a in one.arrays() if not a.on_chip] for one in schedule if one.name in made}
+    arrays = {
+        one.name: [a for a in one.arrays() if not a.on_chip] for one in schedule if one.name in made
+    }
     change = defaultdict(int)
     for name, begin in made.items():
         size = sum(map(padded_bytes, arrays[name]))
@@ -61,7 +77,9 @@ def largest_arrays(schedule: list[Instruction], most: int = 5) -> list[dict]:
         level += change[now]
         if level > best:
             fullest, best = now, level
-    live = [one for one in schedule if one.name in made and made[one.name] <= fullest <= last[one.name]]
+    live = [
+        one for one in schedule if one.name in made and made[one.name] <= fullest <= last[one.name]
+    ]
     count, total, origin = Counter(), Counter(), {}
     for one in live:
         for array in arrays[one.name]:

@@ -77,15 +77,33 @@ def read_kernel(body: str) -> tuple[tuple[int, ...], list[Window | None]]:
     with context:
         module = ir.Module.parse(base64.b64decode(body))
     functions = {str(f.attributes["sym_name"]).strip('"'): f for f in module.body.operations}
-    entry = next(f for f in functions.values() if not str(f.attributes["sym_name"]).startswith('"transform_'))
+    entry = next(
+        f for f in functions.values() if not str(f.attributes["sym_name"]).startswith('"transform_')
+    )
     attributes = entry.attributes
-    grid = tuple(ir.DenseI64ArrayAttr(attributes["iteration_bounds"])) if "iteration_bounds" in attributes else ()
-    prefetched = ir.IntegerAttr(attributes["scalar_prefetch"]).value if "scalar_prefetch" in attributes else 0
+    grid = (
+        tuple(ir.DenseI64ArrayAttr(attributes["iteration_bounds"]))
+        if "iteration_bounds" in attributes
+        else ()
+    )
+    prefetched = (
+        ir.IntegerAttr(attributes["scalar_prefetch"]).value
+        if "scalar_prefetch" in attributes
+        else 0
+    )
     windows: list[Window | None] = [Window(None)] * prefetched
     arguments = list(entry.regions[0].blocks[0].arguments)[len(grid) + prefetched :]
-    scratch = ir.IntegerAttr(attributes["scratch_operands"]).value if "scratch_operands" in attributes else 0
+    scratch = (
+        ir.IntegerAttr(attributes["scratch_operands"]).value
+        if "scratch_operands" in attributes
+        else 0
+    )
     arguments = arguments[: len(arguments) - scratch]
-    cuts = list(ir.ArrayAttr(attributes["window_params"])) if "window_params" in attributes else [None] * len(arguments)
+    cuts = (
+        list(ir.ArrayAttr(attributes["window_params"]))
+        if "window_params" in attributes
+        else [None] * len(arguments)
+    )
     for argument, cut in zip(arguments, cuts, strict=True):
         in_memory = any(f"memory_space<{space}>" in str(argument.type) for space in ("any", "hbm"))
         if in_memory or cut is None or "transform_indices" not in ir.DictAttr(cut):
@@ -103,7 +121,10 @@ def read_kernel(body: str) -> tuple[tuple[int, ...], list[Window | None]]:
 def _index_function(module: ir.Module, function: ir.Operation, rank: int) -> Callable:
     def index(*coordinates):
         block = function.regions[0].blocks[0]
-        values = {argument: np.asarray(c, np.int64) for argument, c in zip(block.arguments, coordinates, strict=False)}
+        values = {
+            argument: np.asarray(c, np.int64)
+            for argument, c in zip(block.arguments, coordinates, strict=False)
+        }
         for operation in block.operations:
             kind = operation.operation.name.removeprefix("stable_mosaic.")
             if kind == "func.return":

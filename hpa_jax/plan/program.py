@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import jax
 
-from hpa_jax.plan import hlo, kernels, loops, memory
+from hpa_jax.plan import hlo, loops, memory
+from hpa_jax.plan import pallas_traffic as kernels
 
 
 class Facts(NamedTuple):
@@ -52,11 +53,17 @@ def facts(program: jax.stages.Compiled, devices: int) -> Facts:
     more = loops.uncounted(parsed, times)
     notes = list(more.notes)
     if whole := sorted({kernel.name for kernel in called if kernel.whole}):
-        notes.append(f"counted whole, since their grids do not say which blocks they move: {', '.join(whole)}")
+        notes.append(
+            f"counted whole, since their grids do not say which blocks they move: {', '.join(whole)}"
+        )
     results = size.output_size_in_bytes - size.alias_size_in_bytes
     entry = hlo.entry_of(text)
     by_name = {(one.computation, one.name): one for one in parsed}
-    factors = [by_name.get((i.computation, i.operands[0])) for i in parsed if i.opcode in ("convolution", "dot")]
+    factors = [
+        by_name.get((i.computation, i.operands[0]))
+        for i in parsed
+        if i.opcode in ("convolution", "dot")
+    ]
     products = [array.dtype for factor in factors if factor for array in factor.arrays()[:1]]
     return Facts(
         peak=size.argument_size_in_bytes + max(0, results) + size.temp_size_in_bytes,
@@ -64,7 +71,9 @@ def facts(program: jax.stages.Compiled, devices: int) -> Facts:
         temporaries=size.temp_size_in_bytes,
         arguments=size.argument_size_in_bytes,
         aliased=size.alias_size_in_bytes,
-        traffic=cost.get("bytes accessed", 0.0) + more.bytes + sum(k.undeclared_bytes for k in called),
+        traffic=cost.get("bytes accessed", 0.0)
+        + more.bytes
+        + sum(k.undeclared_bytes for k in called),
         flops=cost.get("flops", 0.0) + more.flops,
         collectives=hlo.sums(hlo.collectives(text, devices)),
         kernels={

@@ -1,6 +1,6 @@
 """How long a step takes at least: none of arithmetic, memory and links can be faster than its peak."""
 
-from hpa_jax.chips import Chip
+from hpa_jax.parallel.chips import Chip
 from hpa_jax.plan.program import Facts
 
 LIMITS = ("arithmetic", "memory", "links")
@@ -20,11 +20,17 @@ def roofline(facts: Facts, chip: Chip | None, devices: int, batch_size: int) -> 
       for each of LIMITS), `ms_per_image` (the largest of these), `binds` (whose that is).
     """
     share = devices / batch_size
-    figures = {"hbm_gb_per_image": facts.traffic * share / 1e9, "flops_per_image": facts.flops * share}
+    figures = {
+        "hbm_gb_per_image": facts.traffic * share / 1e9,
+        "flops_per_image": facts.flops * share,
+    }
     if chip is None:
         return figures | {"limits_ms": None, "ms_per_image": None, "binds": None}
     sent = sum(kind["sent_bytes"] for kind in facts.collectives.values())
-    seconds = {"arithmetic": facts.flops / chip.flops_bf16, "memory": facts.traffic / chip.hbm_bytes_per_s}
+    seconds = {
+        "arithmetic": facts.flops / chip.flops_bf16,
+        "memory": facts.traffic / chip.hbm_bytes_per_s,
+    }
     seconds["links"] = sent / chip.ici_bytes_per_s if chip.ici_bytes_per_s else 0.0
     limits = {name: 1e3 * seconds[name] * share for name in LIMITS}
     binds = max(LIMITS, key=limits.get)

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from hpa_jax.config import Config, listed, to_dict
 from hpa_jax.errors import InputError, RunStopped
-from hpa_jax.plan.children import Died, Refused, ask, find_libtpu
+from hpa_jax.files import write_json
+from hpa_jax.plan.compiler import Died, Refused, ask, find_libtpu
 from hpa_jax.plan.dataset import Epoch, epoch_of
 from hpa_jax.plan.roofline import hours_per_epoch
 from hpa_jax.plan.search import largest_batch
 from hpa_jax.plan.table import details, table
 from hpa_jax.plan.topologies import HERE, KNOWN
-from hpa_jax.workdir import write_json
 
 # What changes nothing in the steps that are compiled.
 _WITHOUT_EFFECT = ("checkpoint", "evaluate", "export", "report", "plan")
@@ -32,7 +32,9 @@ def plan(config: Config, workdir: Path) -> None:
     """
     names = listed(config.plan.topologies)
     if not names:
-        raise InputError(f"config.plan.topologies is empty; name some of {', '.join(KNOWN)}, or {HERE}")
+        raise InputError(
+            f"config.plan.topologies is empty; name some of {', '.join(KNOWN)}, or {HERE}"
+        )
     epoch = epoch_of(config)
     print(epoch.told, flush=True)
     libtpu = find_libtpu() if set(names) - {HERE} else None
@@ -41,7 +43,9 @@ def plan(config: Config, workdir: Path) -> None:
             _refuse_unknown([name for name in names if name != HERE], libtpu)
         rows = _rows(config, names, epoch, libtpu, workdir / "plan.json")
     except KeyboardInterrupt:
-        raise RunStopped(f"stopped by Ctrl-C; the rows that are done stand in {workdir / 'plan.json'}") from None
+        raise RunStopped(
+            f"stopped by Ctrl-C; the rows that are done stand in {workdir / 'plan.json'}"
+        ) from None
     if all("error" in row for row in rows):
         reasons = "; ".join(f"{row['topology']}: {row['error']}" for row in rows)
         raise (InputError if all(row["refused"] for row in rows) else RunStopped)(
@@ -69,7 +73,9 @@ def _refuse_unknown(names: list[str], libtpu: list[str]) -> None:
             )
 
 
-def _rows(config: Config, names: tuple[str, ...], epoch: Epoch, libtpu: list[str] | None, path: Path) -> list[dict]:
+def _rows(
+    config: Config, names: tuple[str, ...], epoch: Epoch, libtpu: list[str] | None, path: Path
+) -> list[dict]:
     known = _already(path)
     rows = []
     for name in names:
@@ -79,10 +85,17 @@ def _rows(config: Config, names: tuple[str, ...], epoch: Epoch, libtpu: list[str
             print(f"{name}: taken from {path}, the same configuration and code")
         else:
             row = _row(config, name, libtpu)
-        if config.plan.search and "fits" in row and "largest_batch_per_chip" not in row and name != HERE:
+        if (
+            config.plan.search
+            and "fits" in row
+            and "largest_batch_per_chip" not in row
+            and name != HERE
+        ):
             row |= largest_batch(config, row, libtpu)
         row |= {"key": key, "fields": epoch.fields, "fields_from": epoch.source}
-        row["hours_per_epoch"] = hours_per_epoch(row.get("ms_per_image"), epoch.fields, row.get("devices", 1))
+        row["hours_per_epoch"] = hours_per_epoch(
+            row.get("ms_per_image"), epoch.fields, row.get("devices", 1)
+        )
         rows.append(row)
         # Rows of an earlier plan that are still to be looked up stay until then.
         later = {_key(config, other) for other in names[len(rows) :]}
@@ -97,7 +110,10 @@ def _row(config: Config, name: str, libtpu: list[str] | None) -> dict:
     except (Refused, Died) as error:
         return {"topology": name, "error": str(error), "refused": isinstance(error, Refused)}
     spent = sum(row.get(f"{prefix}compile_s", 0) for prefix in ("", "eval_"))
-    print(f"{name}: {'fits' if row['fits'] else 'does not fit'} ({spent:.0f} s of compiling)", flush=True)
+    print(
+        f"{name}: {'fits' if row['fits'] else 'does not fit'} ({spent:.0f} s of compiling)",
+        flush=True,
+    )
     return row
 
 
@@ -112,7 +128,9 @@ def _already(path: Path) -> dict[str, dict]:
 
 def _key(config: Config, topology: str) -> str:
     """Stands for all that a row depends on: configuration, versions, and this package's source."""
-    sections = {name: values for name, values in to_dict(config).items() if name not in _WITHOUT_EFFECT}
+    sections = {
+        name: values for name, values in to_dict(config).items() if name not in _WITHOUT_EFFECT
+    }
     versions = [importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax")]
     text = json.dumps([sections, topology, config.plan.effort, versions], sort_keys=True)
     digest = hashlib.sha256(text.encode())

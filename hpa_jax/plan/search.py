@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 from hpa_jax.config import Config, to_dict
-from hpa_jax.plan.children import Died, Refused, ask
+from hpa_jax.plan.compiler import Died, Refused, ask
 
 LARGEST = 2**14
 """Fields a group of devices that are tried at most."""
@@ -38,12 +38,29 @@ def largest_batch(config: Config, row: dict, libtpu: list[str] | None) -> dict:
     def fits(exponent: int) -> bool:
         fields = 2**exponent
         if fields not in known:
-            tried = dataclasses.replace(config, data=dataclasses.replace(config.data, batch_size=fields * groups))
-            tried = dataclasses.replace(tried, devices=dataclasses.replace(config.devices, space=row["space"]))
-            request = {"config": to_dict(tried), "topology": name, "steps": ["training"], "alone": True}
+            tried = dataclasses.replace(
+                config, data=dataclasses.replace(config.data, batch_size=fields * groups)
+            )
+            tried = dataclasses.replace(
+                tried, devices=dataclasses.replace(config.devices, space=row["space"])
+            )
+            request = {
+                "config": to_dict(tried),
+                "topology": name,
+                "steps": ["training"],
+                "alone": True,
+            }
             found = ask(request, f"{name}: {fields} fields", libtpu)
             known[fields] = found["fits"]
-            kept = ("batch_size", "batch_per_chip", "fits", "over_gb", "peak_hbm_gb", "hbm_gb_per_image", "compile_s")
+            kept = (
+                "batch_size",
+                "batch_per_chip",
+                "fits",
+                "over_gb",
+                "peak_hbm_gb",
+                "hbm_gb_per_image",
+                "compile_s",
+            )
             tries.append({key: found.get(key) for key in kept})
             print(f"{name}: {fields} fields {'fit' if found['fits'] else 'do not fit'}", flush=True)
         return known[fields]
@@ -54,6 +71,13 @@ def largest_batch(config: Config, row: dict, libtpu: list[str] | None) -> dict:
         while 0 <= exponent < math.log2(LARGEST) and fits(exponent + 1):
             exponent += 1
     except (Refused, Died) as error:
-        return {"search": tries, "notes": [*row.get("notes", []), f"the search ended early: {error}"]}
+        return {
+            "search": tries,
+            "notes": [*row.get("notes", []), f"the search ended early: {error}"],
+        }
     best = 2**exponent if exponent >= 0 else 0
-    return {"search": tries, "largest_batch_size": best * groups, "largest_batch_per_chip": best / row["space"]}
+    return {
+        "search": tries,
+        "largest_batch_size": best * groups,
+        "largest_batch_per_chip": best / row["space"],
+    }

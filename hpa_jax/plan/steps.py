@@ -7,13 +7,14 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from hpa_jax import assembly, metrics
 from hpa_jax.config import Config
 from hpa_jax.labels import CHANNELS
-from hpa_jax.mesh import by_field, make_mesh, replicated, space_for
+from hpa_jax.metrics import classification
 from hpa_jax.models import split_multiple
-from hpa_jax.state import shown_variables
-from hpa_jax.validation import make_count_step
+from hpa_jax.parallel.mesh import batch_sharding, make_mesh, replicated, space_for
+from hpa_jax.training import experiment
+from hpa_jax.training.evaluator import make_count_step
+from hpa_jax.training.state import eval_variables
 
 STEPS = 10_000
 """Length of the run that the schedule is made for; the program does not depend on it."""
@@ -42,36 +43,53 @@ def mesh_of(config: Config, devices: list) -> Mesh:
       InputError: they cannot share its batches, or its images.
     """
     data, multiple = config.data, split_multiple(config.model.name)
-    return make_mesh(devices, space_for(data.batch_size, data.image_size, multiple, devices, config.devices.space))
+    return make_mesh(
+        devices,
+        space_for(data.batch_size, data.image_size, multiple, devices, config.devices.space),
+    )
 
 
 def training_step(config: Config, mesh: Mesh) -> Step:
     """As train.py compiles it."""
-    state, optimizer = assembly.abstract_state(config, mesh, STEPS)
+    state, optimizer = experiment.abstract_state(config, mesh, STEPS)
     size, labels = config.data.image_size, len(config.label_ids())
     # In place of a dataset, fields that bear one label each: which labels are rare does not change the program.
-    fields = SimpleNamespace(image_shape=(size, size, len(CHANNELS)), targets=lambda: np.eye(labels, dtype=np.uint8))
-    step = assembly.make_step(config, optimizer, fields, mesh)
+    fields = SimpleNamespace(
+        image_shape=(size, size, len(CHANNELS)), targets=lambda: np.eye(labels, dtype=np.uint8)
+    )
+    step = experiment.make_step(config, optimizer, fields, mesh)
     jitted = jax.jit(step, donate_argnums=0, out_shardings=(replicated(mesh), replicated(mesh)))
-    return Step("training", jitted, (state, assembly.abstract_batch(config, fields, mesh)), _bytes(state))
+    return Step(
+        "training", jitted, (state, experiment.abstract_batch(config, fields, mesh)), _bytes(state)
+    )
 
 
 def evaluation_step(config: Config, mesh: Mesh) -> Step:
     """As validation.py compiles it."""
-    state, _ = assembly.abstract_state(config, mesh, STEPS)
+    state, _ = experiment.abstract_state(config, mesh, STEPS)
     labels, fields, size = len(config.label_ids()), config.data.batch_size, config.data.image_size
-    by_label = (labels, metrics.BINS + 2)
-    shapes = (metrics.ScoreCounts(by_label, by_label), (labels + 1, 2 * labels + 1))
-    whole, cut = replicated(mesh), by_field(mesh)
+    by_label = (labels, classification.BINS + 2)
+    shapes = (classification.ScoreCounts(by_label, by_label), (labels + 1, 2 * labels + 1))
+    whole, cut = replicated(mesh), batch_sharding(mesh)
     is_shape = lambda leaf: type(leaf) is tuple and all(type(n) is int for n in leaf)  # noqa: E731
-    counts = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s, np.int32, sharding=whole), shapes, is_leaf=is_shape)
+    counts = jax.tree.map(
+        lambda s: jax.ShapeDtypeStruct(s, np.int32, sharding=whole), shapes, is_leaf=is_shape
+    )
     arrays = {
         "image": ((size, size, len(CHANNELS)), np.uint8),
         "targets": ((labels,), np.uint8),
         "mask": ((), np.bool_),
     }
-    batch = {n: jax.ShapeDtypeStruct((fields, *s), dtype, sharding=cut) for n, (s, dtype) in arrays.items()}
-    return Step("evaluation", make_count_step(config, mesh), (counts, shown_variables(state), batch), _bytes(counts))
+    batch = {
+        n: jax.ShapeDtypeStruct((fields, *s), dtype, sharding=cut)
+        for n, (s, dtype) in arrays.items()
+    }
+    return Step(
+        "evaluation",
+        make_count_step(config, mesh),
+        (counts, eval_variables(state), batch),
+        _bytes(counts),
+    )
 
 
 def _bytes(tree) -> int:

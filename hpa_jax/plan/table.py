@@ -1,7 +1,18 @@
 """The plan as a table for people: a line a row, and below it what does not fit into one."""
 
 HEADINGS = (
-    *("topology", "devices", "batch", "/device", "fits", "peak GB", "GB/img", "GFLOP/img", "ms/img", "bound by"),
+    *(
+        "topology",
+        "devices",
+        "batch",
+        "/device",
+        "fits",
+        "peak GB",
+        "GB/img",
+        "GFLOP/img",
+        "ms/img",
+        "bound by",
+    ),
     *("sent MB", "eval ms", "compile s", "h/epoch"),
 )
 
@@ -11,7 +22,10 @@ def table(rows: list[dict]) -> str:
     lines = [HEADINGS, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
     aligned = (
-        "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
+        "  ".join(
+            c.ljust(w) if i == 0 else c.rjust(w)
+            for i, (c, w) in enumerate(zip(line, widths, strict=True))
+        )
         for line in lines
     )
     return "\n".join(line.rstrip() for line in aligned)
@@ -20,7 +34,11 @@ def table(rows: list[dict]) -> str:
 def _cells(row: dict) -> tuple[str, ...]:
     if "fits" not in row:
         return (row["topology"], *[""] * 3, "failed", *[""] * (len(HEADINGS) - 5))
-    sent = sum(kind["sent_bytes"] for kind in row["collectives"].values()) / 1e6 if "collectives" in row else None
+    sent = (
+        sum(kind["sent_bytes"] for kind in row["collectives"].values()) / 1e6
+        if "collectives" in row
+        else None
+    )
     return (
         row["topology"],
         str(row["devices"]),
@@ -75,12 +93,18 @@ def details(row: dict) -> str:
             f"Pallas kernels: {k['calls']} calls move {moved:.3f} GB a step, {k['declared_bytes'] / 1e9:.3f} declared"
         )
     if row.get("largest"):
-        lines.append(f"largest arrays when memory is fullest{row.get('largest_of', '') and ', ' + row['largest_of']}:")
+        lines.append(
+            f"largest arrays when memory is fullest{row.get('largest_of', '') and ', ' + row['largest_of']}:"
+        )
         for array in row["largest"]:
             many = f"{array['count']} x " if array["count"] > 1 else ""
-            lines.append(f"  {array['bytes'] / 1e9:7.3g} GB  {many}{array['array']}  {array['op_name'][-70:]}")
+            lines.append(
+                f"  {array['bytes'] / 1e9:7.3g} GB  {many}{array['array']}  {array['op_name'][-70:]}"
+            )
     if row.get("largest_batch_per_chip") is not None:
-        lines.append(f"largest batch that fits (powers of two): {row['largest_batch_per_chip']:g} a device")
+        lines.append(
+            f"largest batch that fits (powers of two): {row['largest_batch_per_chip']:g} a device"
+        )
     lines += row.get("notes", [])
     if row.get("advice"):
         lines += ["what would help:", *(f"  {way}" for way in row["advice"])]

@@ -7,8 +7,29 @@ import re
 
 # Some that the compiler knows, of each generation; it takes any AxB (v2, v3, v5e, v6e) or AxBxC (the others) there is.
 KNOWN = (
-    *("v2:2x2", "v3:2x2", "v4:2x2x1", "v4:2x2x2", "v5e:1x1", "v5e:2x2", "v5e:2x4", "v5e:4x4", "v5e:4x8", "v5e:8x8"),
-    *("v5e:16x16", "v5p:2x2x1", "v5p:2x2x2", "v5p:4x4x4", "v6e:1x1", "v6e:2x2", "v6e:2x4", "v6e:4x4", "v6e:16x16"),
+    *(
+        "v2:2x2",
+        "v3:2x2",
+        "v4:2x2x1",
+        "v4:2x2x2",
+        "v5e:1x1",
+        "v5e:2x2",
+        "v5e:2x4",
+        "v5e:4x4",
+        "v5e:4x8",
+        "v5e:8x8",
+    ),
+    *(
+        "v5e:16x16",
+        "v5p:2x2x1",
+        "v5p:2x2x2",
+        "v5p:4x4x4",
+        "v6e:1x1",
+        "v6e:2x2",
+        "v6e:2x4",
+        "v6e:4x4",
+        "v6e:16x16",
+    ),
     "tpu7x:2x2x1",
 )
 HERE = "here"
@@ -35,7 +56,9 @@ def devices_of(name: str) -> list:
     for more in tries:
         try:
             return topologies.get_topology_desc(platform="tpu", topology_name=name, **more).devices
-        except Exception as error:  # JaxRuntimeError, NotImplementedError, ValueError: whatever libtpu finds wrong
+        except (
+            Exception
+        ) as error:  # JaxRuntimeError, NotImplementedError, ValueError: whatever libtpu finds wrong
             reason = reason or (str(error).splitlines() or [type(error).__name__])[0]
     raise ValueError(reason)
 
@@ -53,7 +76,9 @@ def available_bytes(device) -> int:
     from jax.sharding import SingleDeviceSharding
 
     spec = jax.ShapeDtypeStruct((8, 128), jnp.float32, sharding=SingleDeviceSharding(device))
-    huge = jax.jit(lambda x: jnp.sort(jnp.broadcast_to(x[0, 0], (2**30, 512)) + jnp.arange(512), axis=0)[::7])
+    huge = jax.jit(
+        lambda x: jnp.sort(jnp.broadcast_to(x[0, 0], (2**30, 512)) + jnp.arange(512), axis=0)[::7]
+    )
     try:
         huge.trace(spec).lower(lowering_platforms=("tpu",)).compile()
     except jax.errors.JaxRuntimeError as error:

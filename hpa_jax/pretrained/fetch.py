@@ -87,11 +87,15 @@ def _checked(path: Path, source: Source) -> str | None:
     if not path.is_file():
         return None
     record = path.with_name(f"{path.name}.sha256")
-    if not record.is_file():  # copied there by hand, or the process was killed before it wrote the record
+    if (
+        not record.is_file()
+    ):  # copied there by hand, or the process was killed before it wrote the record
         return _record(path, source)
     found = _digest(path, "sha256")
     if found != record.read_text(encoding="utf-8").split(" ")[0]:
-        raise InputError(f"{path} has changed since it was downloaded (SHA-256 differs); remove it and start again")
+        raise InputError(
+            f"{path} has changed since it was downloaded (SHA-256 differs); remove it and start again"
+        )
     return found
 
 
@@ -114,12 +118,16 @@ def _fault(path: Path, source: Source) -> str:
     found = _digest(path, kind)
     if found.startswith(digits):
         return ""
-    return f"is not what its publisher gives out ({kind.upper()} {found[: len(digits)]}, not {digits})"
+    return (
+        f"is not what its publisher gives out ({kind.upper()} {found[: len(digits)]}, not {digits})"
+    )
 
 
 def _digest(path: Path, kind: str) -> str:
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
+        return hashlib.file_digest(
+            file, lambda: hashlib.new(kind, usedforsecurity=False)
+        ).hexdigest()
 
 
 @contextlib.contextmanager
@@ -165,7 +173,9 @@ def _failure(source: Source, path: Path, reason: str) -> str:
 def _transfer(source: Source, part: Path, policy: Policy) -> None:
     """Appends to `part` what it lacks, or begins it anew where the server does not go on."""
     begun = part.stat().st_size if part.exists() else 0
-    headers = {"User-Agent": f"hpa_jax/{__version__}"} | ({"Range": f"bytes={begun}-"} if begun else {})
+    headers = {"User-Agent": f"hpa_jax/{__version__}"} | (
+        {"Range": f"bytes={begun}-"} if begun else {}
+    )
     request = urllib.request.Request(source.url, headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=policy.timeout) as response:
@@ -188,18 +198,34 @@ def _transfer(source: Source, part: Path, policy: Policy) -> None:
             if error.code == 416:  # what is there is longer than the file
                 part.unlink(missing_ok=True)
             elif error.code not in _PASSING:
-                raise InputError(_failure(source, part.with_suffix(""), f"is refused ({said})")) from error
+                raise InputError(
+                    _failure(source, part.with_suffix(""), f"is refused ({said})")
+                ) from error
             raise _Again(said, _retry_after(error.headers.get("Retry-After", ""))) from error
     # ValueError: of a redirect to what is no address.
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ValueError) as error:
+    except (
+        urllib.error.URLError,
+        http.client.HTTPException,
+        TimeoutError,
+        ConnectionError,
+        ValueError,
+    ) as error:
         raise _Again(_in_words(error)) from error
 
 
-def _receive(response: http.client.HTTPResponse, file: BinaryIO, total: int | None, name: str, policy: Policy) -> None:
+def _receive(
+    response: http.client.HTTPResponse, file: BinaryIO, total: int | None, name: str, policy: Policy
+) -> None:
     """Writes what comes, as it comes, with a progress bar where there is a terminal."""
     window_begun, window_bytes = time.monotonic(), 0
     with tqdm(
-        total=total, initial=file.tell(), unit="B", unit_scale=True, unit_divisor=1024, desc=name, disable=None
+        total=total,
+        initial=file.tell(),
+        unit="B",
+        unit_scale=True,
+        unit_divisor=1024,
+        desc=name,
+        disable=None,
     ) as bar:
         while True:
             try:

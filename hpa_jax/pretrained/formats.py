@@ -40,7 +40,9 @@ def read(path: Path) -> Raw:
             head = file.read(16)
         size = path.stat().st_size
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); set config.model.pretrained") from error
+        raise InputError(
+            f"{path} cannot be read ({error.strerror}); set config.model.pretrained"
+        ) from error
     if head.startswith(HDF5):
         return _hdf5(path)
     if head.startswith((ZIP, PICKLE)):
@@ -56,7 +58,9 @@ def _safetensors(path: Path) -> Raw:
     try:
         arrays = load_file(path)
     except (SafetensorError, OSError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is no whole .safetensors file ({_first_line(error)}); fetch it again") from error
+        raise InputError(
+            f"{path} is no whole .safetensors file ({_first_line(error)}); fetch it again"
+        ) from error
     ours = any(name.startswith(("params/", "batch_stats/")) for name in arrays)
     return Raw("ours" if ours else "torch", arrays)
 
@@ -65,7 +69,9 @@ def _torch(path: Path) -> dict[str, np.ndarray]:
     try:
         import torch
     except ImportError:
-        raise InputError(f"{path} is a file of PyTorch's, which is not installed; {EXTRA}") from None
+        raise InputError(
+            f"{path} is a file of PyTorch's, which is not installed; {EXTRA}"
+        ) from None
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # PyTorch raises many types for a damaged file, and for one that holds more than tensors
@@ -79,9 +85,14 @@ def _torch(path: Path) -> dict[str, np.ndarray]:
         )
     for key, value in loaded.items():
         if not (isinstance(key, str) and isinstance(value, torch.Tensor)):
-            raise InputError(f"{path}: {key!r} is no tensor; give what torch.save(model.state_dict(), FILE) wrote")
+            raise InputError(
+                f"{path}: {key!r} is no tensor; give what torch.save(model.state_dict(), FILE) wrote"
+            )
     return {
-        key: (tensor.float() if tensor.is_floating_point() else tensor).detach().contiguous().numpy()
+        key: (tensor.float() if tensor.is_floating_point() else tensor)
+        .detach()
+        .contiguous()
+        .numpy()
         for key, tensor in loaded.items()
     }
 
@@ -105,7 +116,9 @@ def _hdf5(path: Path) -> Raw:
 
             file.visititems(add)
     except (OSError, KeyError, RuntimeError, ValueError) as error:
-        raise InputError(f"{path} is no whole HDF5 file of Keras's ({_first_line(error)}); fetch it again") from error
+        raise InputError(
+            f"{path} is no whole HDF5 file of Keras's ({_first_line(error)}); fetch it again"
+        ) from error
     return Raw("keras_3", arrays)
 
 
@@ -124,7 +137,11 @@ def _listed(attributes: Any, name: str) -> list[str]:
     parts = [attributes[name]] if name in attributes else []
     while f"{name}{len(parts)}" in attributes:
         parts.append(attributes[f"{name}{len(parts)}"])
-    return [value.decode() if isinstance(value, bytes) else str(value) for part in parts for value in part]
+    return [
+        value.decode() if isinstance(value, bytes) else str(value)
+        for part in parts
+        for value in part
+    ]
 
 
 def _first_line(error: Exception) -> str:

@@ -35,7 +35,9 @@ def layers(net: str) -> list[Layer]:
     """All layers of a net that have weights, but for the classifier; none for a net that Keras does not have."""
     if net in densenet.DEPTHS:
         return list(_densenet(densenet.DEPTHS[net]))
-    return list({"resnet50": _resnet, "inception_resnet_v2": _inception_resnet}.get(net, lambda: ())())
+    return list(
+        {"resnet50": _resnet, "inception_resnet_v2": _inception_resnet}.get(net, lambda: ())()
+    )
 
 
 def _densenet(depths: tuple[int, ...]) -> Iterator[Layer]:
@@ -49,7 +51,9 @@ def _densenet(depths: tuple[int, ...]) -> Iterator[Layer]:
                 ("batch_normalization", "1_bn", "norm2"),
                 ("conv2d", "2_conv", "conv2"),
             ):
-                yield Layer(kind, f"conv{block + 1}_block{n}_{theirs}", f"block{block}_layer{n}/{ours}")
+                yield Layer(
+                    kind, f"conv{block + 1}_block{n}_{theirs}", f"block{block}_layer{n}/{ours}"
+                )
         if block < len(depths):
             yield Layer("batch_normalization", f"pool{block + 1}_bn", f"transition{block}_norm")
             yield Layer("conv2d", f"pool{block + 1}_conv", f"transition{block}_conv")
@@ -69,9 +73,14 @@ def _resnet() -> Iterator[Layer]:
     for stage, depth in enumerate(resnet.DEPTHS, start=1):
         for block in range(1, depth + 1):
             shortcut = (("0", "shortcut_{}"),) if block == 1 else ()
-            chains = ([shortcut] if shortcut else []) + [tuple((str(n), f"{{}}{n}") for n in (1, 2, 3))]
+            chains = ([shortcut] if shortcut else []) + [
+                tuple((str(n), f"{{}}{n}") for n in (1, 2, 3))
+            ]
             for number, ours in _by_depth(chains):
-                theirs, ours = f"conv{stage + 1}_block{block}_{number}", f"stage{stage}_block{block}/{ours}"
+                theirs, ours = (
+                    f"conv{stage + 1}_block{block}_{number}",
+                    f"stage{stage}_block{block}/{ours}",
+                )
                 yield Layer("conv2d", f"{theirs}_conv", ours.format("conv"))
                 yield Layer("batch_normalization", f"{theirs}_bn", ours.format("norm"))
 
@@ -82,7 +91,10 @@ def _inception_resnet() -> Iterator[Layer]:
         yield Layer("batch_normalization", name and f"{name}_bn", f"{place}/norm")
 
     def branches(place: str, chains: tuple, *more: str) -> Iterator[Layer]:
-        named = [tuple(f"branch{b}_{n}" for n in range(1, len(chain) + 1)) for b, chain in enumerate(chains)]
+        named = [
+            tuple(f"branch{b}_{n}" for n in range(1, len(chain) + 1))
+            for b, chain in enumerate(chains)
+        ]
         for branch in _by_depth([*named, *((name,) for name in more)]):
             yield from unit(f"{place}/{branch}")
 
@@ -103,7 +115,13 @@ def _inception_resnet() -> Iterator[Layer]:
     yield from unit("conv_7b", "conv_7b")
 
 
-_LEAVES = {"kernel": "kernel", "bias": "bias", "scale": "gamma", "mean": "moving_mean", "var": "moving_variance"}
+_LEAVES = {
+    "kernel": "kernel",
+    "bias": "bias",
+    "scale": "gamma",
+    "mean": "moving_mean",
+    "var": "moving_variance",
+}
 _ORDER = ("kernel", "scale", "bias", "mean", "var")
 
 
@@ -137,7 +155,9 @@ def keys(net: str, layout: str, ours: Iterable[str]) -> dict[str, str]:
         present = [leaf for leaf in _ORDER if leaf in at[layer.place]]
         for position, leaf in enumerate(present):
             weight = "beta" if leaf == "bias" and layer.kind != "conv2d" else _LEAVES[leaf]
-            key = f"layers/{folder}/vars/{position}" if layout == "keras_3" else f"{folder}/{weight}"
+            key = (
+                f"layers/{folder}/vars/{position}" if layout == "keras_3" else f"{folder}/{weight}"
+            )
             found[at[layer.place][leaf]] = key
     return found
 

@@ -98,15 +98,24 @@ def load_described(
     wanted, names, heads_names = _names(net, layout, backbone, arrays, path, published is not None)
     keys = _matched(path, net, wanted, names, heads_names, arrays)
 
-    taken = {name: _values(arrays[keys[key]], layout, path, keys[key]) for name, key in wanted.items()}
+    taken = {
+        name: _values(arrays[keys[key]], layout, path, keys[key]) for name, key in wanted.items()
+    }
     first = f"params/backbone/{FIRST.get(net, 'stem_conv')}/kernel"
     flip = published is not None and published.order == "bgr"
     taken[first], said = _first_convolution(taken[first], ours[first].shape, stem, flip)
-    taken = {name: _fitted(array, ours[name].shape, path, keys[wanted[name]]) for name, array in taken.items()}
+    taken = {
+        name: _fitted(array, ours[name].shape, path, keys[wanted[name]])
+        for name, array in taken.items()
+    }
 
     head = {name: arrays[keys[key]] for name, key in heads_names.items() if key in keys}
-    head = {name: _values(array, layout, path, keys[heads_names[name]]) for name, array in head.items()}
-    fits = _same_shapes(head, {name: array for name, array in ours.items() if name.split("/")[1] == "head"})
+    head = {
+        name: _values(array, layout, path, keys[heads_names[name]]) for name, array in head.items()
+    }
+    fits = _same_shapes(
+        head, {name: array for name, array in ours.items() if name.split("/")[1] == "head"}
+    )
     if fits:
         taken |= head
     loaded = Loaded(
@@ -131,7 +140,11 @@ def _find(source: str, net: str, cache: Path | None) -> tuple[Path, str, Source 
             fitting = [name for name, other in SOURCES.items() if other.net == net]
             raise InputError(
                 f"config.model.pretrained={source!r} is of {published.net}, config.model.name={net!r} is not; "
-                + (f"for this net there are {', '.join(fitting)}" if fitting else "there are none for this net")
+                + (
+                    f"for this net there are {', '.join(fitting)}"
+                    if fitting
+                    else "there are none for this net"
+                )
             )
         return *fetch(published, cache), published
     path = Path(source)
@@ -149,14 +162,22 @@ def _find(source: str, net: str, cache: Path | None) -> tuple[Path, str, Source 
                 digest.update(piece)
     found = {name: digest.hexdigest() for name, digest in digests.items()}
     for published in SOURCES.values():
-        for kind, _, digits in (published.digest.partition(":"), published.without_top.partition(":")):
+        for kind, _, digits in (
+            published.digest.partition(":"),
+            published.without_top.partition(":"),
+        ):
             if published.net == net and digits and found[kind].startswith(digits):
                 return path, found["sha256"], published
     return path, found["sha256"], None
 
 
 def _names(
-    net: str, layout: str, backbone: list[str], arrays: Mapping[str, np.ndarray], path: Path, published: bool
+    net: str,
+    layout: str,
+    backbone: list[str],
+    arrays: Mapping[str, np.ndarray],
+    path: Path,
+    published: bool,
 ) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
     """`{our name: key}` of the backbone, `{the file's own key: key}`, `{our name: key}` of what may be left over.
 
@@ -164,24 +185,38 @@ def _names(
     """
     if layout == "ours":
         if not any(key.startswith("params/backbone/") for key in arrays):
-            raise InputError(f"{path} has no arrays under params/backbone/; give an export's model.safetensors")
-        return {name: name for name in backbone}, {k: k for k in arrays}, {k: k for k in arrays if _of_head(k)}
+            raise InputError(
+                f"{path} has no arrays under params/backbone/; give an export's model.safetensors"
+            )
+        return (
+            {name: name for name in backbone},
+            {k: k for k in arrays},
+            {k: k for k in arrays if _of_head(k)},
+        )
     if layout == "torch":
         if net not in torch_names.NETS:
             why = "; PyTorch's strides elsewhere, in the 3x3" if net == "resnet50" else ""
             raise InputError(
                 f"{path} is in PyTorch's layout, of which no weights for {net} are read{why}; {_advice(net)}"
             )
-        theirs = {key: torch_names.canonical(key) for key in arrays if not torch_names.IGNORED.search(key)}
+        theirs = {
+            key: torch_names.canonical(key) for key in arrays if not torch_names.IGNORED.search(key)
+        }
         return {name: torch_names.key_of(name) for name in backbone}, theirs, torch_names.CLASSIFIER
     if not keras_names.layers(net):
-        raise InputError(f"{path} is in Keras's layout, and keras.applications has no {net}; {_advice(net)}")
+        raise InputError(
+            f"{path} is in Keras's layout, and keras.applications has no {net}; {_advice(net)}"
+        )
     wanted = keras_names.keys(net, layout, backbone)
     if layout == "keras_3":
         theirs = {key: key for key in arrays if not key.startswith("optimizer/")}
         return wanted, theirs, {name: f"layers/dense/vars/{n}" for n, name in enumerate(HEAD)}
     theirs = keras_names.legacy_by_order(net, arrays) if published else keras_names.legacy(arrays)
-    return wanted, theirs, {name: f"{keras_names.CLASSIFIERS[0]}/{name.rpartition('/')[2]}" for name in HEAD}
+    return (
+        wanted,
+        theirs,
+        {name: f"{keras_names.CLASSIFIERS[0]}/{name.rpartition('/')[2]}" for name in HEAD},
+    )
 
 
 def _matched(
@@ -193,19 +228,29 @@ def _matched(
     advice = "set config.model.name to the net that the file is of, or give another file"
     if len(keys) < len(names):
         twice = next(own for own in names if own not in keys.values())
-        raise InputError(f"{path}: {twice} is there twice, under another name, too; give another file")
+        raise InputError(
+            f"{path}: {twice} is there twice, under another name, too; give another file"
+        )
     if missing := [key for key in wanted.values() if key not in keys]:
         named = keras_names.in_words(missing[0], arrays)
-        raise InputError(f"{path}: {named} is missing ({len(missing)} of {len(wanted)} {of_net} are); {advice}")
+        raise InputError(
+            f"{path}: {named} is missing ({len(missing)} of {len(wanted)} {of_net} are); {advice}"
+        )
     known = {*wanted.values(), *heads_names.values()}
     if extra := [own for own, key in names.items() if key not in known]:
-        raise InputError(f"{path}: {extra[0]} is none of the {of_net} ({len(extra)} are not); {advice}")
+        raise InputError(
+            f"{path}: {extra[0]} is none of the {of_net} ({len(extra)} are not); {advice}"
+        )
     return keys
 
 
 def _advice(net: str) -> str:
     fitting = [name for name, source in SOURCES.items() if source.net == net]
-    return f"give one of {', '.join(fitting)}" if fitting else "give the model.safetensors of an export of this net"
+    return (
+        f"give one of {', '.join(fitting)}"
+        if fitting
+        else "give the model.safetensors of an export of this net"
+    )
 
 
 def _of_head(name: str) -> bool:
@@ -215,7 +260,9 @@ def _of_head(name: str) -> bool:
 def _values(array: np.ndarray, layout: str, path: Path, key: str) -> np.ndarray:
     """An array of the file as float32 with inputs before outputs: `[h, w, in, out]`, `[in, out]`."""
     if not (np.issubdtype(array.dtype, np.floating) or array.dtype.name == "bfloat16"):
-        raise InputError(f"{path}: {key} is of {array.dtype}, not of a float type; give another file")
+        raise InputError(
+            f"{path}: {key} is of {array.dtype}, not of a float type; give another file"
+        )
     array = np.asarray(array, np.float32)
     if not np.isfinite(array).all():
         raise InputError(f"{path}: {key} holds a value that is not finite; give another file")
@@ -224,14 +271,19 @@ def _values(array: np.ndarray, layout: str, path: Path, key: str) -> np.ndarray:
     return np.ascontiguousarray(array)
 
 
-def _first_convolution(kernel: np.ndarray, shape: tuple[int, ...], stem: str, flip: bool) -> tuple[np.ndarray, str]:
+def _first_convolution(
+    kernel: np.ndarray, shape: tuple[int, ...], stem: str, flip: bool
+) -> tuple[np.ndarray, str]:
     """The kernel for the net's channels, and what was done in words."""
     channels = shape[2]
     said = "first convolution as in the file"
     if kernel.ndim != 4:
         return kernel, said
     if flip:
-        kernel, said = kernel[:, :, ::-1], "first convolution turned from blue, green, red to red, green, blue"
+        kernel, said = (
+            kernel[:, :, ::-1],
+            "first convolution turned from blue, green, red to red, green, blue",
+        )
     if kernel.shape[2] == COLOURS != channels:
         kernel = inflate(kernel, channels, stem)
         said = f"{said}, made to take {channels} channels ({stem})"
@@ -256,12 +308,18 @@ def _same_shapes(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> bo
 def _flat(tree: Mapping, prefix: str = "") -> dict[str, np.ndarray]:
     flat = {}
     for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}/") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+        flat |= (
+            _flat(value, f"{prefix}{name}/")
+            if isinstance(value, Mapping)
+            else {f"{prefix}{name}": value}
+        )
     return flat
 
 
 def _nested(flat: Mapping[str, np.ndarray], like: Mapping, prefix: str = "") -> dict:
     return {
-        name: _nested(flat, value, f"{prefix}{name}/") if isinstance(value, Mapping) else flat[f"{prefix}{name}"]
+        name: _nested(flat, value, f"{prefix}{name}/")
+        if isinstance(value, Mapping)
+        else flat[f"{prefix}{name}"]
         for name, value in like.items()
     }

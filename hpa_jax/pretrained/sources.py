@@ -6,9 +6,15 @@ torchvision/models/densenet.py), Keras's MD5 in `keras.applications` (keras 3.15
 
 from dataclasses import dataclass
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # torchvision's transforms; 'torch' of keras.applications
+IMAGENET = (
+    (0.485, 0.456, 0.406),
+    (0.229, 0.224, 0.225),
+)  # torchvision's transforms; 'torch' of keras.applications
 SYMMETRIC = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # x / 127.5 - 1; 'tf' of keras.applications
-CAFFE = ((123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255, 1 / 255, 1 / 255))  # 'caffe' of keras.applications
+CAFFE = (
+    (123.68 / 255, 116.779 / 255, 103.939 / 255),
+    (1 / 255, 1 / 255, 1 / 255),
+)  # 'caffe' of keras.applications
 
 
 @dataclass(frozen=True)
@@ -20,7 +26,7 @@ class Source:
       digest: 'sha256' (the first digits of it) or 'md5', a colon, hex digits.
       without_top: the same of the file that its publisher gives out without the classifier, '' if none: a local file
         is recognised by either.
-      mean, std: of red, green, blue as shares of 255, by which training normalised images: config.data.shown_mean.
+      mean, std: of red, green, blue as shares of 255, by which training normalised images: config.data.input_mean.
       order: of the first convolution's filters in the file, 'rgb' or 'bgr'.
     """
 
@@ -38,10 +44,18 @@ class Source:
 
 
 def _torchvision(net: str, digest: str) -> Source:
-    return Source(net, f"https://download.pytorch.org/models/{net}-{digest}.pth", f"sha256:{digest}", "", *IMAGENET)
+    return Source(
+        net,
+        f"https://download.pytorch.org/models/{net}-{digest}.pth",
+        f"sha256:{digest}",
+        "",
+        *IMAGENET,
+    )
 
 
-def _keras(net: str, folder: str, md5: tuple[str, str], figures: tuple = IMAGENET, order: str = "rgb") -> Source:
+def _keras(
+    net: str, folder: str, md5: tuple[str, str], figures: tuple = IMAGENET, order: str = "rgb"
+) -> Source:
     place = f"https://storage.googleapis.com/tensorflow/keras-applications/{folder}"
     url = f"{place}/{net}_weights_tf_dim_ordering_tf_kernels.h5"
     return Source(net, url, f"md5:{md5[0]}", f"md5:{md5[1]}", *figures, order)
@@ -52,16 +66,26 @@ SOURCES = {
     "torchvision_densenet169": _torchvision("densenet169", "b2777c0a"),
     "torchvision_densenet201": _torchvision("densenet201", "c1103571"),
     "keras_densenet121": _keras(
-        "densenet121", "densenet", ("9d60b8095a5708f2dcce2bca79d332c7", "30ee3e1110167f948a6b9946edeeb738")
+        "densenet121",
+        "densenet",
+        ("9d60b8095a5708f2dcce2bca79d332c7", "30ee3e1110167f948a6b9946edeeb738"),
     ),
     "keras_densenet169": _keras(
-        "densenet169", "densenet", ("d699b8f76981ab1b30698df4c175e90b", "b8c4d4c20dd625c148057b9ff1c1176b")
+        "densenet169",
+        "densenet",
+        ("d699b8f76981ab1b30698df4c175e90b", "b8c4d4c20dd625c148057b9ff1c1176b"),
     ),
     "keras_densenet201": _keras(
-        "densenet201", "densenet", ("1ceb130c1ea1b78c3bf6114dbdfd8807", "c13680b51ded0fb44dff2d8f86ac8bb1")
+        "densenet201",
+        "densenet",
+        ("1ceb130c1ea1b78c3bf6114dbdfd8807", "c13680b51ded0fb44dff2d8f86ac8bb1"),
     ),
     "keras_resnet50": _keras(
-        "resnet50", "resnet", ("2cb95161c43110f7111970584f804107", "4d473c1dd8becc155b73f8504c6f6626"), CAFFE, "bgr"
+        "resnet50",
+        "resnet",
+        ("2cb95161c43110f7111970584f804107", "4d473c1dd8becc155b73f8504c6f6626"),
+        CAFFE,
+        "bgr",
     ),
     "keras_inception_resnet_v2": _keras(
         "inception_resnet_v2",

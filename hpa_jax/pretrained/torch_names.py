@@ -7,11 +7,20 @@ The published files are older than torchvision's names and say `norm.1`; MONAI s
 import re
 
 NETS = ("densenet121", "densenet169", "densenet201", "densenet_tiny")
-CLASSIFIER = {"params/head/logits/kernel": "classifier.weight", "params/head/logits/bias": "classifier.bias"}
+CLASSIFIER = {
+    "params/head/logits/kernel": "classifier.weight",
+    "params/head/logits/bias": "classifier.bias",
+}
 IGNORED = re.compile(r"\.num_batches_tracked$")
 """Counts of training steps, which no array of ours corresponds to."""
 
-_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+_LEAVES = {
+    "kernel": "weight",
+    "scale": "weight",
+    "bias": "bias",
+    "mean": "running_mean",
+    "var": "running_var",
+}
 _PLACES = (
     (r"stem_(conv|norm)", r"\g<1>0"),
     (r"block(\d+)_layer(\d+)/(\w+)", r"denseblock\1.denselayer\2.\3"),

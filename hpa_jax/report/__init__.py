@@ -6,8 +6,8 @@ The page of a dataset is put together in dataset.py, that of a run in run.py.
 from pathlib import Path
 
 from hpa_jax.config import Config
-from hpa_jax.report import dataset
-from hpa_jax.report.run import report_run
+from hpa_jax.report.dataset import page
+from hpa_jax.report.run.page import report_run
 
 
 def report(config: Config, workdir: Path) -> None:
@@ -15,7 +15,7 @@ def report(config: Config, workdir: Path) -> None:
 
     Raises InputError: what is to be looked at is not there, or is damaged.
     """
-    (report_run if (workdir / "config.json").is_file() else dataset.report)(config, workdir)
+    (report_run if (workdir / "config.json").is_file() else page.report)(config, workdir)
 
 
 __all__ = ["report"]

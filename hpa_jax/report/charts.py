@@ -28,7 +28,9 @@ def along(value: float, top: int) -> float:
 
 def log_axis(top: int) -> str:
     """The head of a column of `log_bars`."""
-    marks = "".join(f'<i style="left:{along(value, top):.1f}%">{_short(value)}</i>' for value in decades(top))
+    marks = "".join(
+        f'<i style="left:{along(value, top):.1f}%">{_short(value)}</i>' for value in decades(top)
+    )
     return f'<span class="axis" aria-hidden="true">{marks}</span>'
 
 
@@ -89,13 +91,21 @@ def _heat_cell(count: int, total: int, said: str, row: str, column: str, diagona
         return f'<td class="own" title="{title}">{_short(count) if count else ""}</td>'
     if not count:
         return "<td></td>"
-    shade = max(1, round(_SHADES * share**0.5))  # the root, so that a tenth can still be told from nothing
+    shade = max(
+        1, round(_SHADES * share**0.5)
+    )  # the root, so that a tenth can still be told from nothing
     return f'<td class="h{shade}" title="{title}">{_short(count)}</td>'
 
 
 def _short(count: int) -> str:
     """A count in at most four characters: 9999, 12k."""
-    return str(count) if count < 10_000 else f"{count / 1000:.0f}k" if count < 1_000_000 else f"{count / 1e6:.0f}M"
+    return (
+        str(count)
+        if count < 10_000
+        else f"{count / 1000:.0f}k"
+        if count < 1_000_000
+        else f"{count / 1e6:.0f}M"
+    )
 
 
 def histogram_lines(series: Sequence[tuple[str, np.ndarray]], title: str) -> str:
@@ -127,9 +137,7 @@ def histogram_lines(series: Sequence[tuple[str, np.ndarray]], title: str) -> str
         share = counts / max(1, counts.sum())
         ys = [y(max(floor, np.log10(s)) if s > 0 else floor) for s in share]
         steps = "".join(f"V{at:.1f}H{x(value + 1):.1f}" for value, at in enumerate(ys))
-        lines += (
-            f'<path class="line s{number_ % 5}" d="M{left} {y(floor):.1f}{steps}"><title>{text(name)}</title></path>'
-        )
+        lines += f'<path class="line s{number_ % 5}" d="M{left} {y(floor):.1f}{steps}"><title>{text(name)}</title></path>'
     return (
         f'<svg class="curve" viewBox="0 0 {left + width + 12} {top + height + 22}" role="img" '
         f'aria-label="{text(title)}"><path class="grid" d="{grid}"/>{ticks}{lines}</svg>'

@@ -14,7 +14,9 @@ def text(value: object) -> str:
     """
     plain = str(value)
     plain = plain if len(plain) <= _CLIPPED else plain[: _CLIPPED - 1] + "…"
-    return html.escape("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in plain), quote=True)
+    return html.escape(
+        "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in plain), quote=True
+    )
 
 
 def number(value: int) -> str:
@@ -31,7 +33,14 @@ def plural(count: int, one: str, several: str = "") -> str:
     return f"{number(count)} {one if count == 1 else several or one + 's'}"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str, kind: str = "", words: int = 1) -> str:
+def table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    caption: str,
+    kind: str = "",
+    words: int = 1,
+) -> str:
     """A table of cells that are HTML already; the first cell of a row is its heading. The first `words` are no numbers.
 
     `caption` is HTML too, without quotes.

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from hpa_jax.labels import CHANNELS
-from hpa_jax.report.thumbnails import SIDE, false_colour, fitted, stretched
+from hpa_jax.report.pictures import SIDE, false_colour, fitted, stretched
 
 PANELS = 1 + len(CHANNELS)
 GAP = 2
@@ -51,7 +51,9 @@ def spread_heat(heat: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     height, width = shape
     scale = SIDE / max(height, width)
     inner = max(1, round(width * scale)), max(1, round(height * scale))
-    smooth = np.maximum(cv2.resize(heat.astype(np.float32), inner, interpolation=cv2.INTER_CUBIC), 0)
+    smooth = np.maximum(
+        cv2.resize(heat.astype(np.float32), inner, interpolation=cv2.INTER_CUBIC), 0
+    )
     whole = np.zeros((SIDE, SIDE), np.float32)
     top, left = (SIDE - inner[1]) // 2, (SIDE - inner[0]) // 2
     whole[top : top + inner[1], left : left + inner[0]] = smooth

@@ -21,7 +21,9 @@ class Section(NamedTuple):
 
 def page(title: str, subtitle: str, sections: Sequence[Section]) -> str:
     """The whole file. `title` and `subtitle` are plain text."""
-    contents = "".join(f'<li><a href="#{section.key}">{text(section.title)}</a></li>' for section in sections)
+    contents = "".join(
+        f'<li><a href="#{section.key}">{text(section.title)}</a></li>' for section in sections
+    )
     bodies = "".join(
         f'<section id="{section.key}" aria-labelledby="{section.key}-title">'
         f'<h2 id="{section.key}-title">{text(section.title)}</h2>\n{section.body}</section>\n'

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hpa_jax.workdir import write_atomically
+from hpa_jax.files import write_atomically
 
 
 class Table(NamedTuple):

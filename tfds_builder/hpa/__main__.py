@@ -11,13 +11,14 @@ import signal
 import sys
 from pathlib import Path
 
-from hpa_jax.codec import CODECS
+from hpa_jax.data.codec import CODECS
 from hpa_jax.errors import EXIT_BAD_INPUT, EXIT_OK, InputError
 from hpa_jax.labels import CHANNELS
-from tfds_builder.hpa import beam, planning, prepare, splits
+from tfds_builder.hpa import beam, planning, prepare
 from tfds_builder.hpa.configs import CONFIGS, Config
-from tfds_builder.hpa.neighbour import Neighbour
 from tfds_builder.hpa.planning import Build, Plan
+from tfds_builder.hpa.split import stratify
+from tfds_builder.hpa.split.reference import Neighbour
 from tfds_builder.hpa.synthetic import source as drawn
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]*")  # a folder's name, and TFDS's rule for configurations
@@ -45,25 +46,64 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help=f"the dataset goes to DIR/hpa/NAME/{prepare.VERSION}",
     )
-    what = "; ".join(f"{name}: {config.manual}" for name, config in CONFIGS.items() if config.manual)
+    what = "; ".join(
+        f"{name}: {config.manual}" for name, config in CONFIGS.items() if config.manual
+    )
     add("--manual_dir", type=Path, metavar="DIR", help=f"what it is built from. {what}")
-    add("--name", metavar="NAME", help="the dataset's name (default: the configuration's, with _<PX> if scaled)")
-    add("--codec", choices=CODECS, default=CODECS[0], help="of the stored images, both lossless (default %(default)s)")
+    add(
+        "--name",
+        metavar="NAME",
+        help="the dataset's name (default: the configuration's, with _<PX> if scaled)",
+    )
+    add(
+        "--codec",
+        choices=CODECS,
+        default=CODECS[0],
+        help="of the stored images, both lossless (default %(default)s)",
+    )
     add(
         "--policy",
         choices=planning.POLICIES,
         default=planning.POLICIES[0],
         help="strict: stop at the first fault (default); skip: leave faulty rows out and list them in rejects.csv",
     )
-    add("--test", type=float, metavar="SHARE", help="of the held-out test part (default 0.1, synthetic 0.2)")
-    add("--folds", type=int, metavar="K", help="of all other fields; fold 0 is `validation` (default 5, synthetic 8)")
+    add(
+        "--test",
+        type=float,
+        metavar="SHARE",
+        help="of the held-out test part (default 0.1, synthetic 0.2)",
+    )
+    add(
+        "--folds",
+        type=int,
+        metavar="K",
+        help="of all other fields; fold 0 is `validation` (default 5, synthetic 8)",
+    )
     add("--seed", type=int, default=0, help="of the split, and of the synthetic fields (default 0)")
-    add("--like", metavar="NAME", help="near-duplicates of fields of this dataset in DATA_DIR get those fields' folds")
-    add("--workers", type=int, metavar="N", help="processes (default: one a CPU); the bytes are the same")
-    add("--beam", metavar="OPTIONS", help="run on Apache Beam, with its options in one string; the bytes are the same")
+    add(
+        "--like",
+        metavar="NAME",
+        help="near-duplicates of fields of this dataset in DATA_DIR get those fields' folds",
+    )
+    add(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes (default: one a CPU); the bytes are the same",
+    )
+    add(
+        "--beam",
+        metavar="OPTIONS",
+        help="run on Apache Beam, with its options in one string; the bytes are the same",
+    )
 
     scaled = parser.add_argument_group("kaggle_full, hpav18, folder")
-    scaled.add_argument("--edge", type=int, metavar="PX", help="scale the longer side to PX pixels (default: native)")
+    scaled.add_argument(
+        "--edge",
+        type=int,
+        metavar="PX",
+        help="scale the longer side to PX pixels (default: native)",
+    )
 
     own = parser.add_argument_group("folder alone")
     own.add_argument("--csv", metavar="FILE", help="in manual_dir (default labels.csv)")
@@ -78,16 +118,36 @@ def _parser() -> argparse.ArgumentParser:
         metavar="LIST",
         help="your names of the four: red=tubulin,green=gfp,blue=dapi,yellow=calnexin; one left out: black",
     )
-    own.add_argument("--white", type=int, metavar="V", help="the value that becomes 255 (default: 255, 16 bits: 65535)")
-    own.add_argument("--pixel_size", type=float, metavar="UM", help="of your images, in micrometres")
-    own.add_argument("--rescale", action="store_true", default=None, help="to the Atlas's 0.08 micrometres a pixel")
+    own.add_argument(
+        "--white",
+        type=int,
+        metavar="V",
+        help="the value that becomes 255 (default: 255, 16 bits: 65535)",
+    )
+    own.add_argument(
+        "--pixel_size", type=float, metavar="UM", help="of your images, in micrometres"
+    )
+    own.add_argument(
+        "--rescale",
+        action="store_true",
+        default=None,
+        help="to the Atlas's 0.08 micrometres a pixel",
+    )
     own.add_argument("--id_column", metavar="NAME", help="of the csv (default Id)")
     own.add_argument("--label_column", metavar="NAME", help="of the csv (default Target)")
-    own.add_argument("--family_column", metavar="NAME", help="of the csv: fields of one family never straddle a split")
+    own.add_argument(
+        "--family_column",
+        metavar="NAME",
+        help="of the csv: fields of one family never straddle a split",
+    )
 
     only = parser.add_argument_group("synthetic alone")
-    only.add_argument("--fields", type=int, metavar="N", help=f"number of fields (default {drawn.DEFAULT_FIELDS})")
-    only.add_argument("--size", type=int, metavar="PX", help=f"width and height (default {drawn.DEFAULT_SIZE})")
+    only.add_argument(
+        "--fields", type=int, metavar="N", help=f"number of fields (default {drawn.DEFAULT_FIELDS})"
+    )
+    only.add_argument(
+        "--size", type=int, metavar="PX", help=f"width and height (default {drawn.DEFAULT_SIZE})"
+    )
     only.add_argument(
         "--frequencies",
         choices=drawn.FREQUENCIES,
@@ -125,14 +185,20 @@ def _wanted(args: argparse.Namespace) -> tuple[Build, str, Config]:
     if args.config not in CONFIGS:
         raise InputError(f"unknown --config={args.config}; there are {', '.join(CONFIGS)}")
     config = CONFIGS[args.config]
-    for flag in sorted({flag for other in CONFIGS.values() for flag in other.flags} - {*config.flags, "seed"}):
+    for flag in sorted(
+        {flag for other in CONFIGS.values() for flag in other.flags} - {*config.flags, "seed"}
+    ):
         if getattr(args, flag) is not None:
-            takers = ", ".join(f"--config={name}" for name, other in CONFIGS.items() if flag in other.flags)
+            takers = ", ".join(
+                f"--config={name}" for name, other in CONFIGS.items() if flag in other.flags
+            )
             raise InputError(f"--{flag} is for {takers} alone; leave it out")
     if not 0 <= args.seed < 2**32:
         raise InputError(f"--seed={args.seed} is out of range; take one from 0 to {2**32 - 1}")
     if config.manual and args.manual_dir is None:
-        raise InputError(f"--config={args.config} needs --manual_dir, which holds {config.manual}; give it")
+        raise InputError(
+            f"--config={args.config} needs --manual_dir, which holds {config.manual}; give it"
+        )
     settings = {name: getattr(args, name) for name in ("codec", "policy", "seed", "test", "folds")}
     settings = {name: value for name, value in settings.items() if value is not None}
     given = {flag: getattr(args, flag) for flag in config.flags if getattr(args, flag) is not None}
@@ -140,13 +206,17 @@ def _wanted(args: argparse.Namespace) -> tuple[Build, str, Config]:
     scaled = side and side != drawn.DEFAULT_SIZE if "size" in given else side
     name = args.name or (f"{args.config}_{side}" if scaled else args.config)
     if not _NAME.fullmatch(name):
-        raise InputError(f"--name={name} is no name for a folder; use lower-case letters, digits and _")
+        raise InputError(
+            f"--name={name} is no name for a folder; use lower-case letters, digits and _"
+        )
     build = config.build(args.manual_dir, given, **settings)
-    splits.check(build.test, build.folds)
+    stratify.check(build.test, build.folds)
     if args.like:
         neighbour = Neighbour(prepare.folder(args.data_dir, args.like))
         if args.like == name:
-            raise InputError(f"--like={args.like} is the dataset itself; name another, or leave it out")
+            raise InputError(
+                f"--like={args.like} is the dataset itself; name another, or leave it out"
+            )
         neighbour.check(build.folds)
         build = config.build(args.manual_dir, given, like=neighbour, **settings)
     return build, name, config
@@ -192,9 +262,13 @@ def _tell(plan: Plan, final: Path) -> None:
     """What happened on the way, a line each."""
     if plan.rejects:
         rows = len(plan.rejects) + sum(map(len, plan.parts.values()))
-        print(f"{len(plan.rejects)} of {rows} rows were left out: {final / 'rejects.csv'} says why.")
+        print(
+            f"{len(plan.rejects)} of {rows} rows were left out: {final / 'rejects.csv'} says why."
+        )
     if plan.duplicates:
-        print(f"{len(plan.duplicates)} pairs of near-duplicates stand on one side of the split: duplicates.csv.")
+        print(
+            f"{len(plan.duplicates)} pairs of near-duplicates stand on one side of the split: duplicates.csv."
+        )
     for note in plan.notes:
         print(note)
 

@@ -36,19 +36,28 @@ def options(text: str) -> Any:
         from apache_beam.options.pipeline_options import PipelineOptions
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        raise InputError(f"--beam needs the package {package}; pip install 'hpa_jax[build,beam]'") from None
+        raise InputError(
+            f"--beam needs the package {package}; pip install 'hpa_jax[build,beam]'"
+        ) from None
     finally:
         logging.disable(logging.NOTSET)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
             given = PipelineOptions([_DEFAULT_RUNNER, *shlex.split(text)])
-            unknown = given.get_all_options(retain_unknown_options=True).keys() - PipelineOptions([]).get_all_options()
+            unknown = (
+                given.get_all_options(retain_unknown_options=True).keys()
+                - PipelineOptions([]).get_all_options()
+            )
     except (ValueError, SystemExit) as error:
         reason = said.getvalue().rpartition("error: ")[2].strip() or error
-        raise InputError(f"--beam={text!r}: {reason}; give Beam's options as --name=value, in quotes") from None
+        raise InputError(
+            f"--beam={text!r}: {reason}; give Beam's options as --name=value, in quotes"
+        ) from None
     for name in sorted(unknown):  # Beam itself would go on without it
-        raise InputError(f"--beam={text!r}: Beam knows no option --{name}; correct it or leave it out")
+        raise InputError(
+            f"--beam={text!r}: Beam knows no option --{name}; correct it or leave it out"
+        )
     return given
 
 
@@ -77,7 +86,9 @@ class Beam:
         import apache_beam as beam
 
         with one_line(), beam.Pipeline(options=self.options) as pipeline:
-            lines = self.items("map", enumerate(items)) | beam.Map(functools.partial(_called, function))
+            lines = self.items("map", enumerate(items)) | beam.Map(
+                functools.partial(_called, function)
+            )
             pipeline | lines | beam.io.WriteToText(str(self.folder / "mapped"))
         found = {}
         for file in self.folder.glob("mapped-*"):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfds_builder.hpa import files
+from tfds_builder.hpa.files import layouts
 from tfds_builder.hpa.planning import Build
 from tfds_builder.hpa.sources import Source
 from tfds_builder.hpa.synthetic.source import DEFAULT_FIELDS, Synthetic
@@ -43,27 +43,27 @@ class Config:
 CONFIGS = {
     "kaggle_512": Config(
         "The training fields of the Kaggle challenge, 512 x 512 pixels.",
-        files.kaggle_512,
+        layouts.kaggle_512,
         recipe="configs/lowres.py",
         manual="train.csv and train/ or train.zip, or is the challenge's zip",
     ),
     "kaggle_full": Config(
         "The training fields of the Kaggle challenge in full size: TIFFs of 2048 or 3072 pixels.",
-        files.kaggle_full,
+        layouts.kaggle_full,
         recipe="configs/highres.py",
         manual="train.csv and train/",
         flags=("edge",),
     ),
     "hpav18": Config(
         "Public fields of the Human Protein Atlas, version 18: coloured JPGs.",
-        files.hpav18,
+        layouts.hpav18,
         recipe="configs/highres.py",
         manual="labels.csv and images/, as the downloader writes them",
         flags=("edge",),
     ),
     "folder": Config(
         "Anyone's fields: a csv and a file a channel.",
-        files.folder,
+        layouts.folder,
         recipe="configs/lowres.py",
         manual="the csv and the images",
         flags=(

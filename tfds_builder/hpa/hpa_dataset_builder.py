@@ -30,7 +30,12 @@ class _SameBytes(tfds.core.ExampleWriter):
         return super().write(
             path,
             (
-                (key, tf_example_pb2.Example.FromString(example).SerializeToString(deterministic=True))
+                (
+                    key,
+                    tf_example_pb2.Example.FromString(example).SerializeToString(
+                        deterministic=True
+                    ),
+                )
                 for key, example in examples
             ),
         )
@@ -49,10 +54,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("2.0.0")
     RELEASE_NOTES = {"2.0.0": "Folds and groups are stored; codecs.", "1.0.0": "First release."}
     BUILDER_CONFIGS = [
-        tfds.core.BuilderConfig(name=name, description=config.description) for name, config in CONFIGS.items()
+        tfds.core.BuilderConfig(name=name, description=config.description)
+        for name, config in CONFIGS.items()
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = "\n".join(
-        f"{name}: manual_dir holds {config.manual or 'nothing'}." for name, config in CONFIGS.items()
+        f"{name}: manual_dir holds {config.manual or 'nothing'}."
+        for name, config in CONFIGS.items()
     )
 
     # TFDS 4.9.10 would find this out by way of importlib_resources, a package that it does not declare.
@@ -74,7 +81,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         png = tfds.features.Image(
             shape=(None, None, 4), encoding_format="png", doc="Channels: red, green, blue, yellow."
         )
-        other = tfds.features.Scalar(np.object_, doc="Channels red, green, blue, yellow; see hpa_jax/codec.py.")
+        other = tfds.features.Scalar(
+            np.object_, doc="Channels red, green, blue, yellow; see hpa_jax/data/codec.py."
+        )
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict(
                 {
@@ -84,8 +93,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                         tfds.features.ClassLabel(names=LABELS),
                         doc="Where the protein is; one label or more, ascending.",
                     ),
-                    "fold": tfds.features.Scalar(np.int64, doc="0 in validation, above in train, -1 in test."),
-                    "group": tfds.features.Scalar(np.int64, doc="Fields of one group are never in two parts."),
+                    "fold": tfds.features.Scalar(
+                        np.int64, doc="0 in validation, above in train, -1 in test."
+                    ),
+                    "group": tfds.features.Scalar(
+                        np.int64, doc="Fields of one group are never in two parts."
+                    ),
                 }
             ),
             homepage="https://www.kaggle.com/c/human-protein-atlas-image-classification",
@@ -95,7 +108,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _example_writer(self) -> tfds.core.ExampleWriter:
         return _SameBytes(self.info.file_format)
 
-    def _generate_splits(self, dl_manager: tfds.download.DownloadManager, download_config: Any) -> Any:
+    def _generate_splits(
+        self, dl_manager: tfds.download.DownloadManager, download_config: Any
+    ) -> Any:
         if download_config.beam_options is None:
             return super()._generate_splits(dl_manager, download_config)
         self._beam = Beam(download_config.beam_options, self.data_path / "beam")
@@ -117,7 +132,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return {part: generate(build, placed) for part, placed in planned.parts.items()}
 
     def _generate_examples(self, build: Build, placed: list[Placed]) -> Iterator[tuple[str, dict]]:
-        images = self._read(functools.partial(encoded, build.source, build.codec), [place.field for place in placed])
+        images = self._read(
+            functools.partial(encoded, build.source, build.codec), [place.field for place in placed]
+        )
         for place, image in zip(placed, images, strict=True):
             yield place.field.id, _example(place, image)
 
@@ -127,7 +144,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
         part = placed[0].part
         keys = shard_keys([Hasher(part).hash_key(place.field.id) for place in placed])
-        return self._beam.items(part, zip(keys, placed, strict=True)) | beam.Map(functools.partial(_keyed, build))
+        return self._beam.items(part, zip(keys, placed, strict=True)) | beam.Map(
+            functools.partial(_keyed, build)
+        )
 
 
 def _keyed(build: Build, item: tuple[int, Placed]) -> tuple[int, dict]:
@@ -135,7 +154,9 @@ def _keyed(build: Build, item: tuple[int, Placed]) -> tuple[int, dict]:
     try:
         image = encoded(build.source, build.codec, place.field)
     except Fault as fault:
-        raise RuntimeError(str(fault)) from None  # Beam writes into an error's first argument, and may lose the others
+        raise RuntimeError(
+            str(fault)
+        ) from None  # Beam writes into an error's first argument, and may lose the others
     return key, _example(place, image)
 
 

@@ -9,7 +9,9 @@ class HpaTest(tfds.testing.DatasetBuilderTestCase):
     """Registered, built, read back; every split has its fields and no field is in two."""
 
     DATASET_CLASS = hpa_dataset_builder.Builder
-    BUILDER_CONFIG_NAMES_TO_TEST = ["kaggle_512"]  # `synthetic` has 4,000 fields: see tests/test_builder.py
+    BUILDER_CONFIG_NAMES_TO_TEST = [
+        "kaggle_512"
+    ]  # `synthetic` has 4,000 fields: see tests/test_builder.py
     SPLITS = {"train": 7, "validation": 2, "test": 1}
 
 

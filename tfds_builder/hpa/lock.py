@@ -15,7 +15,9 @@ def held(path: Path, refusal: str) -> Iterator[None]:
     with open(path, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            same = os.path.samestat(os.fstat(file.fileno()), os.stat(path))  # not one that its holder has just removed
+            same = os.path.samestat(
+                os.fstat(file.fileno()), os.stat(path)
+            )  # not one that its holder has just removed
         except (BlockingIOError, FileNotFoundError):
             same = False
         if not same:

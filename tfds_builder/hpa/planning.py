@@ -13,14 +13,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hpa_jax import codec
+from hpa_jax.data import codec
 from hpa_jax.errors import InputError
 from hpa_jax.labels import CHANNELS, LABELS
-from tfds_builder.hpa import splits
-from tfds_builder.hpa.grouping import HASH_BYTES, by_first_appearance, group_numbers, near_duplicates, same_pixels
-from tfds_builder.hpa.neighbour import Neighbour
+from tfds_builder.hpa.image_statistics import moments, statistics, survey
 from tfds_builder.hpa.sources import Bar, Fault, Field, Source, no_bar
-from tfds_builder.hpa.survey import moments, statistics, survey
+from tfds_builder.hpa.split import stratify
+from tfds_builder.hpa.split.duplicates import (
+    HASH_BYTES,
+    by_first_appearance,
+    group_numbers,
+    near_duplicates,
+    same_pixels,
+)
+from tfds_builder.hpa.split.reference import Neighbour
 
 POLICIES = ("strict", "skip")
 TEST, VALIDATION, TRAIN = "test", "validation", "train"
@@ -36,7 +42,7 @@ class Build:
 
     Attributes:
       source: of the fields.
-      codec: one of hpa_jax.codec.CODECS.
+      codec: one of hpa_jax.data.codec.CODECS.
       policy: strict: the first fault ends the build; skip: faulty rows are left out and listed in rejects.csv.
       test: share of the held-out test part.
       folds: number of folds that the others are dealt out to; fold 0 is the part `validation`.
@@ -111,7 +117,11 @@ def plan(build: Build, read: Map = map, bar: Bar = no_bar, survey_map: Map | Non
     listed, faults = build.source.fields(bar)
     rows = len(listed) + len(faults)
     if faults and build.policy == "strict":
-        others = f" ({len(faults)} rows of {rows} are faulty; this is the first)" if len(faults) > 1 else ""
+        others = (
+            f" ({len(faults)} rows of {rows} are faulty; this is the first)"
+            if len(faults) > 1
+            else ""
+        )
         raise InputError(str(faults[0]) + others)
     fields, hashes, sums = [], [], []
     histogram = np.zeros((len(CHANNELS), 256), np.int64)
@@ -127,16 +137,26 @@ def plan(build: Build, read: Map = map, bar: Bar = no_bar, survey_map: Map | Non
         histogram += found.histogram
         sums.append(moments(found.histogram))
     if not fields:
-        raise InputError(f"none of the {rows} rows can be used; the first: {faults[0]}" if faults else "no fields")
+        raise InputError(
+            f"none of the {rows} rows can be used; the first: {faults[0]}"
+            if faults
+            else "no fields"
+        )
 
     duplicates, groups, fixed, torn = _group(build, fields, hashes, read)
     if torn:
         lost = [fields[i] for i in torn]
-        apart = [Fault(field.id, build.like.name, _TORN.format(name=build.like.name)) for field in lost]
+        apart = [
+            Fault(field.id, build.like.name, _TORN.format(name=build.like.name)) for field in lost
+        ]
         if build.policy == "strict":
-            raise InputError(f"{apart[0]} ({len(apart)} fields of {len(fields)} do so; this is the first)")
+            raise InputError(
+                f"{apart[0]} ({len(apart)} fields of {len(fields)} do so; this is the first)"
+            )
         faults += apart
-        histogram -= sum(found.histogram for found in read(functools.partial(survey, build.source), lost))
+        histogram -= sum(
+            found.histogram for found in read(functools.partial(survey, build.source), lost)
+        )
         kept = np.setdiff1d(np.arange(len(fields)), torn)
         fields, hashes, sums = ([column[i] for i in kept] for column in (fields, hashes, sums))
         groups, fixed = by_first_appearance(groups[kept]), fixed[kept]
@@ -145,13 +165,17 @@ def plan(build: Build, read: Map = map, bar: Bar = no_bar, survey_map: Map | Non
     notes = []
     if fixed is not None:
         notes.append(
-            f"{np.count_nonzero(fixed != splits.UNDECIDED)} fields go where their like in {build.like.name} are."
+            f"{np.count_nonzero(fixed != stratify.UNDECIDED)} fields go where their like in {build.like.name} are."
         )
     labels = [field.labels for field in fields]
     asked = {"test": build.test, "folds": build.folds}
-    folds = splits.split(labels, groups, len(LABELS), **asked, seed=build.seed, fixed=fixed)
-    notes += splits.forced(labels, groups, splits.deviations(labels, groups, folds, len(LABELS), **asked))
-    placed = [Placed(*row) for row in zip(fields, folds.tolist(), groups.tolist(), hashes, strict=True)]
+    folds = stratify.split(labels, groups, len(LABELS), **asked, seed=build.seed, fixed=fixed)
+    notes += stratify.forced(
+        labels, groups, stratify.deviations(labels, groups, folds, len(LABELS), **asked)
+    )
+    placed = [
+        Placed(*row) for row in zip(fields, folds.tolist(), groups.tolist(), hashes, strict=True)
+    ]
     parts = {part: [p for p in placed if p.part == part] for part in (TRAIN, VALIDATION, TEST)}
     return Plan(
         parts={part: members for part, members in parts.items() if members},
@@ -179,16 +203,23 @@ def _group(build: Build, fields: list[Field], hashes: list[bytes], read: Callabl
     duplicates = [(ids[pair.a], ids[pair.b], pair.distance) for pair in pairs if pair.a < own]
     if not like:
         return duplicates, groups, None, []
-    decided = np.append(np.full(own, splits.UNDECIDED), like.folds)
-    apart = [groups[conflict.fields[0]] for conflict in splits.conflicts(groups, decided)]
+    decided = np.append(np.full(own, stratify.UNDECIDED), like.folds)
+    apart = [groups[conflict.fields[0]] for conflict in stratify.conflicts(groups, decided)]
     fold_of = dict(zip(groups[own:].tolist(), like.folds, strict=True))
-    fixed = np.array([fold_of.get(group, splits.UNDECIDED) for group in groups[:own].tolist()])
-    return duplicates, by_first_appearance(groups[:own]), fixed, np.flatnonzero(np.isin(groups[:own], apart)).tolist()
+    fixed = np.array([fold_of.get(group, stratify.UNDECIDED) for group in groups[:own].tolist()])
+    return (
+        duplicates,
+        by_first_appearance(groups[:own]),
+        fixed,
+        np.flatnonzero(np.isin(groups[:own], apart)).tolist(),
+    )
 
 
 def _same(source: Source, like: Neighbour | None, pair: tuple[Field | int, Field | int]) -> bool:
     """Whether two fields show the same on their pixels; an int is a position in the neighbour. In a worker process."""
-    return same_pixels(*(like.image(one) if isinstance(one, int) else source.image(one) for one in pair))
+    return same_pixels(
+        *(like.image(one) if isinstance(one, int) else source.image(one) for one in pair)
+    )
 
 
 def write_tables(plan: Plan, folder: Path, manual_dir: Path | None) -> None:
@@ -201,14 +232,25 @@ def write_tables(plan: Plan, folder: Path, manual_dir: Path | None) -> None:
         folder / "fields.csv",
         ("id", "part", "fold", "group", "family", "hash", "labels"),
         [
-            (p.field.id, p.part, p.fold, p.group, p.field.family, p.hash.hex(), " ".join(map(str, p.field.labels)))
+            (
+                p.field.id,
+                p.part,
+                p.fold,
+                p.group,
+                p.field.family,
+                p.hash.hex(),
+                " ".join(map(str, p.field.labels)),
+            )
             for p in places
         ],
     )
     if plan.duplicates:
         _write(folder / "duplicates.csv", ("a", "b", "distance"), plan.duplicates)
     if plan.rejects:
-        rejects = [(fault.id, fault.file.removeprefix(f"{manual_dir}/"), fault.reason) for fault in plan.rejects]
+        rejects = [
+            (fault.id, fault.file.removeprefix(f"{manual_dir}/"), fault.reason)
+            for fault in plan.rejects
+        ]
         _write(folder / "rejects.csv", ("id", "file", "reason"), rejects)
 
 

@@ -38,7 +38,9 @@ class Pool:
             )
         return self
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._executor:
             self._executor.shutdown(wait=True, cancel_futures=True)
             self._executor = None
@@ -57,11 +59,15 @@ class Pool:
             while waiting:
                 yield waiting.popleft().result()
         except BrokenProcessPool:
-            raise InputError("a worker process was killed (out of memory?); start again with fewer --workers") from None
+            raise InputError(
+                "a worker process was killed (out of memory?); start again with fewer --workers"
+            ) from None
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the whole group; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     cv2.setNumThreads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()

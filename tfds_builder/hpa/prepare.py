@@ -18,8 +18,8 @@ from typing import Any
 from etils import epath
 from tqdm import tqdm
 
+from hpa_jax.data.records import Records, write_index
 from hpa_jax.errors import InputError
-from hpa_jax.records import Records, write_index
 from tfds_builder.hpa import planning
 from tfds_builder.hpa.beam import Beam, one_line
 from tfds_builder.hpa.lock import held
@@ -35,7 +35,12 @@ def folder(data_dir: Path, name: str) -> Path:
 
 
 def build(
-    wanted: Build, name: str, description: str, data_dir: Path, workers: int, beam_options: Any = None
+    wanted: Build,
+    name: str,
+    description: str,
+    data_dir: Path,
+    workers: int,
+    beam_options: Any = None,
 ) -> Plan | None:
     """Builds `hpa/<name>` under `data_dir`, with `beam_options` (of `beam.options`) on their runner.
 
@@ -59,7 +64,12 @@ def build(
             with _bar([place for part in plan.parts.values() for place in part], "writing") as bar:
                 config = name, description
                 _run_tfds(
-                    wanted, plan, config, half, lambda task, items: _counted(pool.map(task, items), bar), beam_options
+                    wanted,
+                    plan,
+                    config,
+                    half,
+                    lambda task, items: _counted(pool.map(task, items), bar),
+                    beam_options,
                 )
             _index(folder(half, name))
             planning.write_tables(plan, folder(half, name), wanted.source.manual_dir)
@@ -78,13 +88,19 @@ def is_there(final: Path, build: Build) -> bool:
             return False
         found = dict(json.loads((final / "metadata.json").read_text())["build"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"{final} is there, but was not written by this program; move it away") from None
+        raise InputError(
+            f"{final} is there, but was not written by this program; move it away"
+        ) from None
     wanted = json.loads(json.dumps(build.settings()))
     other = [
-        f"{key} {found.get(key)}, not {wanted.get(key)}" for key in wanted | found if found.get(key) != wanted.get(key)
+        f"{key} {found.get(key)}, not {wanted.get(key)}"
+        for key in wanted | found
+        if found.get(key) != wanted.get(key)
     ]
     if other:
-        raise InputError(f"{final} is there with {'; '.join(other)}: remove it or choose another --data_dir")
+        raise InputError(
+            f"{final} is there with {'; '.join(other)}: remove it or choose another --data_dir"
+        )
     return True
 
 
@@ -94,9 +110,13 @@ def counts(final: Path) -> dict[str, int]:
     return {part["name"]: sum(map(int, part["shardLengths"])) for part in info["splits"]}
 
 
-def _run_tfds(wanted: Build, plan: Plan, config: tuple[str, str], half: Path, read, beam_options: Any) -> None:
+def _run_tfds(
+    wanted: Build, plan: Plan, config: tuple[str, str], half: Path, read, beam_options: Any
+) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # nothing is computed here; on, it writes a line to stderr
+    os.environ.setdefault(
+        "TF_ENABLE_ONEDNN_OPTS", "0"
+    )  # nothing is computed here; on, it writes a line to stderr
     # Imported here, after the checks: TensorFlow takes seconds, and a worker process must not load it.
     try:
         import tensorflow as tf
@@ -105,22 +125,35 @@ def _run_tfds(wanted: Build, plan: Plan, config: tuple[str, str], half: Path, re
 
         from tfds_builder.hpa.hpa_dataset_builder import Builder
     except ModuleNotFoundError as error:
-        raise InputError(f"building needs the package {error.name}; pip install 'hpa_jax[build]'") from None
+        raise InputError(
+            f"building needs the package {error.name}; pip install 'hpa_jax[build]'"
+        ) from None
 
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     tfds.disable_progress_bar()
     name, description = config
-    own = name if name in Builder.builder_configs else tfds.core.BuilderConfig(name=name, description=description)
+    own = (
+        name
+        if name in Builder.builder_configs
+        else tfds.core.BuilderConfig(name=name, description=description)
+    )
     try:
-        with contextlib.redirect_stdout(io.StringIO()), one_line() if beam_options else contextlib.nullcontext():
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            one_line() if beam_options else contextlib.nullcontext(),
+        ):
             builder = Builder(build=wanted, plan=plan, read=read, data_dir=half, config=own)
-            builder.download_and_prepare(download_config=tfds.download.DownloadConfig(beam_options=beam_options))
+            builder.download_and_prepare(
+                download_config=tfds.download.DownloadConfig(beam_options=beam_options)
+            )
     except Exception as error:
         cause = error  # TFDS wraps what its writer meets, in types that say less
         while cause.__cause__:
             cause = cause.__cause__
-        if isinstance(cause, tf.errors.OpError):  # TensorFlow's files: a full disk comes as this, not as OSError
+        if isinstance(
+            cause, tf.errors.OpError
+        ):  # TensorFlow's files: a full disk comes as this, not as OSError
             raise OSError(None, cause.message.splitlines()[0].rpartition("; ")[2]) from None
         if isinstance(cause, OSError | InputError):
             raise cause from None
@@ -157,7 +190,9 @@ def _writing_to(data_dir: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or error
-        raise InputError(f"cannot write to {data_dir}: {reason}; make room or choose another --data_dir") from None
+        raise InputError(
+            f"cannot write to {data_dir}: {reason}; make room or choose another --data_dir"
+        ) from None
     finally:
         for path in made:
             with contextlib.suppress(OSError):
@@ -165,7 +200,9 @@ def _writing_to(data_dir: Path) -> Iterator[None]:
 
 
 def _locked(data_dir: Path, name: str) -> contextlib.AbstractContextManager[None]:
-    refusal = f"hpa/{name} is being built in {data_dir} by another process; wait until it has finished"
+    refusal = (
+        f"hpa/{name} is being built in {data_dir} by another process; wait until it has finished"
+    )
     return held(data_dir / f".hpa_{name}.lock", refusal)
 
 

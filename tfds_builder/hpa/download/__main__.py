@@ -13,12 +13,19 @@ import sys
 import threading
 from pathlib import Path
 
-from hpa_jax.errors import EXIT_BAD_INPUT, EXIT_OK, EXIT_RUN_STOPPED, EXIT_START_AGAIN, InputError, RunStopped
+from hpa_jax.errors import (
+    EXIT_BAD_INPUT,
+    EXIT_OK,
+    EXIT_RUN_STOPPED,
+    EXIT_START_AGAIN,
+    InputError,
+    RunStopped,
+)
 from hpa_jax.labels import CHANNELS
 from tfds_builder.hpa.download.fetch import Policy
 from tfds_builder.hpa.download.folder import AGAIN
 from tfds_builder.hpa.download.run import download
-from tfds_builder.hpa.files import table
+from tfds_builder.hpa.files import csv_table
 
 URL = "https://images.proteinatlas.org/{antibody}/{rest}_{channel}.jpg"
 _ID = re.compile(r"[0-9]+_[A-Za-z0-9_-]+")
@@ -40,40 +47,75 @@ def _parser() -> argparse.ArgumentParser:
         "away; 2 bad input, told in one line; 75 stopped by a signal: start it again.",
         allow_abbrev=False,
     )
-    parser.add_argument("--csv", required=True, type=Path, metavar="FILE", help="columns Id,Target: what to download")
+    parser.add_argument(
+        "--csv",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="columns Id,Target: what to download",
+    )
     parser.add_argument("--to", required=True, type=Path, metavar="DIR", help="where to")
-    parser.add_argument("--workers", type=int, default=8, metavar="N", help="files at a time (default 8)")
     parser.add_argument(
-        "--rate", type=float, default=20.0, metavar="R", help="requests a second, over all workers (default 20)"
+        "--workers", type=int, default=8, metavar="N", help="files at a time (default 8)"
     )
-    parser.add_argument("--retries", type=int, default=6, metavar="N", help="further tries of a file (default 6)")
     parser.add_argument(
-        "--backoff", type=float, default=1.0, metavar="S", help="seconds before the first retry, then doubled (1)"
+        "--rate",
+        type=float,
+        default=20.0,
+        metavar="R",
+        help="requests a second, over all workers (default 20)",
     )
-    parser.add_argument("--timeout", type=float, default=120.0, metavar="S", help="seconds for one try (default 120)")
-    parser.add_argument("--url", default=URL, help=f"with {{antibody}} and {{rest}}, {{channel}} (default {URL})")
     parser.add_argument(
-        "--channels", default=",".join(CHANNELS), metavar="LIST", help="with commas between them (default all four)"
+        "--retries", type=int, default=6, metavar="N", help="further tries of a file (default 6)"
+    )
+    parser.add_argument(
+        "--backoff",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help="seconds before the first retry, then doubled (1)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=120.0,
+        metavar="S",
+        help="seconds for one try (default 120)",
+    )
+    parser.add_argument(
+        "--url", default=URL, help=f"with {{antibody}} and {{rest}}, {{channel}} (default {URL})"
+    )
+    parser.add_argument(
+        "--channels",
+        default=",".join(CHANNELS),
+        metavar="LIST",
+        help="with commas between them (default all four)",
     )
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N fields, by Id")
     parser.add_argument("--verify", action="store_true", help="decode the files that are there too")
     return parser
 
 
-def _rows(path: Path, folder: Path, limit: int | None) -> list[table.Row]:
+def _rows(path: Path, folder: Path, limit: int | None) -> list[csv_table.Row]:
     try:
         if path.resolve() == (folder / "labels.csv").resolve():
-            raise InputError(f"--csv={path} is the file that a download writes; give the list under another name")
+            raise InputError(
+                f"--csv={path} is the file that a download writes; give the list under another name"
+            )
         data = path.read_bytes()
     except OSError as error:
-        raise InputError(f"--csv={path} cannot be read ({error.strerror}); give a csv with columns Id,Target") from None
-    rows, faults = table.read(data, str(path), "Id", "Target")
+        raise InputError(
+            f"--csv={path} cannot be read ({error.strerror}); give a csv with columns Id,Target"
+        ) from None
+    rows, faults = csv_table.read(data, str(path), "Id", "Target")
     if faults:
         more = f" ({len(faults)} rows are faulty; this is the first)" if len(faults) > 1 else ""
         raise InputError(f"{faults[0]}{more}")
     for row in rows:
         if not _ID.fullmatch(row.id):
-            raise InputError(f"{path}: Id {row.id[:80]} is not <antibody number>_<rest> as in v18; take the row out")
+            raise InputError(
+                f"{path}: Id {row.id[:80]} is not <antibody number>_<rest> as in v18; take the row out"
+            )
     return rows[:limit]
 
 
@@ -89,20 +131,30 @@ def _check(args: argparse.Namespace) -> list[str]:
         if not least <= value <= most:
             raise InputError(f"--{flag}={value:g} is out of range; give {least:g} to {most:g}")
     if not args.rate > 0:
-        raise InputError(f"--rate={args.rate:g} is out of range; give requests a second, more than 0")
+        raise InputError(
+            f"--rate={args.rate:g} is out of range; give requests a second, more than 0"
+        )
     names_field = "{id}" in args.url or ("{antibody}" in args.url and "{rest}" in args.url)
-    if not re.match(r"https?://[^/{}]+/", args.url) or not names_field or "{channel}" not in args.url:
+    if (
+        not re.match(r"https?://[^/{}]+/", args.url)
+        or not names_field
+        or "{channel}" not in args.url
+    ):
         raise InputError(f"--url={args.url} is no address of each file; it looks like {URL}")
     channels = args.channels.split(",")
     if unknown := [name for name in channels if name not in CHANNELS]:
-        raise InputError(f"--channels has the unknown {unknown[0]!r}; there are {','.join(CHANNELS)}")
+        raise InputError(
+            f"--channels has the unknown {unknown[0]!r}; there are {','.join(CHANNELS)}"
+        )
     return list(dict.fromkeys(channels))
 
 
 def main(argv: list[str], stop: threading.Event | None = None) -> int:
     """Runs the command line; returns the exit status. Whoever sets `stop` ends it soon."""
     stop = stop or threading.Event()
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # its warnings of odd answers would break the bar
+    logging.getLogger("urllib3").setLevel(
+        logging.ERROR
+    )  # its warnings of odd answers would break the bar
     try:
         args = _parser().parse_args(argv)
         channels = _check(args)

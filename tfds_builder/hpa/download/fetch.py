@@ -21,14 +21,20 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from hpa_jax import __version__
-from tfds_builder.hpa.download.crew import Stopped
 from tfds_builder.hpa.download.rate import Turns
+from tfds_builder.hpa.download.workers import Stopped
 
 AGENT = f"hpa_jax/{__version__} python-requests/{requests.__version__}"
 MAX_BYTES = 64 << 20  # of a body; the largest JPG of the Atlas seen has 0.6 MB
 MAX_REDIRECTS = 5
-_CONNECT, _READ = 10.0, 30.0  # seconds until a connection stands, and between two pieces that arrive on it
-_LONGEST_BACKOFF, _LONGEST_HOLD = 60.0, 300.0  # seconds; whatever Retry-After asks for, and however often
+_CONNECT, _READ = (
+    10.0,
+    30.0,
+)  # seconds until a connection stands, and between two pieces that arrive on it
+_LONGEST_BACKOFF, _LONGEST_HOLD = (
+    60.0,
+    300.0,
+)  # seconds; whatever Retry-After asks for, and however often
 _MISSING = (404, 410)
 _PASSING = (408, 425, 429, *range(500, 600))  # statuses that another try may not meet
 
@@ -49,7 +55,9 @@ class Failed(Exception):
     """
 
     def __init__(self, reason: str, missing: bool = False):
-        super().__init__("".join(char if char.isprintable() else "?" for char in reason))  # hosts choose their words
+        super().__init__(
+            "".join(char if char.isprintable() else "?" for char in reason)
+        )  # hosts choose their words
         self.missing = missing
 
 
@@ -93,7 +101,9 @@ class Line:
                     break
                 wait = error.after
                 if wait is None:
-                    wait = min(self._policy.backoff * 2**number, _LONGEST_BACKOFF) * random.uniform(0.5, 1.5)
+                    wait = min(self._policy.backoff * 2**number, _LONGEST_BACKOFF) * random.uniform(
+                        0.5, 1.5
+                    )
                 if error.hold:
                     self._turns.hold(wait)
                 else:
@@ -106,7 +116,9 @@ class Line:
             self._was_cut = True
             if isinstance(sock := self._adapter.socket, socket.socket):
                 with contextlib.suppress(OSError):
-                    socket.socket.shutdown(sock, socket.SHUT_RDWR)  # the plain one: TLS would say goodbye first
+                    socket.socket.shutdown(
+                        sock, socket.SHUT_RDWR
+                    )  # the plain one: TLS would say goodbye first
 
     def _begin(self) -> None:
         """Before every request, those that follow a redirect too."""
@@ -124,7 +136,12 @@ class Line:
         except requests.TooManyRedirects:
             raise Failed(f"is redirected more than {MAX_REDIRECTS} times") from None
         # ValueError: of a redirect to what is no address.
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        except (
+            requests.RequestException,
+            urllib3.exceptions.HTTPError,
+            OSError,
+            ValueError,
+        ) as error:
             reason = in_words(error)
         finally:
             self._until = float("inf")
@@ -153,7 +170,11 @@ def _check(response: requests.Response, body: bytes) -> None:
     if len(body) > MAX_BYTES:
         raise Failed(f"has more than {MAX_BYTES >> 20} MB")
     length = response.headers.get("Content-Length", "")
-    if length.isdecimal() and int(length) != len(body) and "Content-Encoding" not in response.headers:
+    if (
+        length.isdecimal()
+        and int(length) != len(body)
+        and "Content-Encoding" not in response.headers
+    ):
         raise _Again(f"is cut short: {len(body)} of {length} bytes")
 
 
@@ -202,7 +223,9 @@ class _Adapter(HTTPAdapter):
     def get_connection_with_tls_context(self, *args, **kwargs):
         pool = super().get_connection_with_tls_context(*args, **kwargs)
         if not issubclass(pool.ConnectionCls, _Seen):
-            pool.ConnectionCls = type("SeenConnection", (_Seen, pool.ConnectionCls), {"adapter": self})
+            pool.ConnectionCls = type(
+                "SeenConnection", (_Seen, pool.ConnectionCls), {"adapter": self}
+            )
         return pool
 
 

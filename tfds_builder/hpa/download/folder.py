@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hpa_jax.errors import InputError
-from tfds_builder.hpa.download import whole
+from tfds_builder.hpa.download import check as whole
 from tfds_builder.hpa.download.fetch import Failed, Line
-from tfds_builder.hpa.files.table import Row
+from tfds_builder.hpa.files.csv_table import Row
 from tfds_builder.hpa.lock import held
 
 AGAIN = "start the same command again to go on"
@@ -46,7 +46,12 @@ def files(rows: Iterable[Row], channels: Sequence[str], url: str) -> Iterator[Fi
         antibody, _, rest = row.id.partition("_")
         for channel in channels:
             place = url
-            for name, part in (("antibody", antibody), ("rest", rest), ("id", row.id), ("channel", channel)):
+            for name, part in (
+                ("antibody", antibody),
+                ("rest", rest),
+                ("id", row.id),
+                ("channel", channel),
+            ):
                 place = place.replace(f"{{{name}}}", part)
             yield File(row.id, f"{row.id}_{channel}.jpg", place)
 
@@ -84,7 +89,9 @@ def write_missing(folder: Path, failed: Sequence[Outcome]) -> Path:
     """Writes missing.csv (id,file,reason), or removes the one of an earlier download if nothing failed."""
     path = folder / "missing.csv"
     if failed:
-        lines = sorted((outcome.file.id, f"images/{outcome.file.name}", outcome.reason) for outcome in failed)
+        lines = sorted(
+            (outcome.file.id, f"images/{outcome.file.name}", outcome.reason) for outcome in failed
+        )
         _write(path, _csv(("id", "file", "reason"), lines))
     else:
         path.unlink(missing_ok=True)
@@ -108,11 +115,16 @@ def opened(folder: Path) -> Iterator[None]:
             yield
     except OSError as error:
         reason = error.strerror or error
-        raise InputError(f"cannot write to {error.filename or folder}: {reason}; put it right, and {AGAIN}") from None
+        raise InputError(
+            f"cannot write to {error.filename or folder}: {reason}; put it right, and {AGAIN}"
+        ) from None
 
 
 def _locked(folder: Path) -> contextlib.AbstractContextManager[None]:
-    return held(folder / ".download.lock", f"another download writes to {folder}; wait until it has finished")
+    return held(
+        folder / ".download.lock",
+        f"another download writes to {folder}; wait until it has finished",
+    )
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from tfds_builder.hpa.download.crew import Stopped
+from tfds_builder.hpa.download.workers import Stopped
 
 
 class Turns:
@@ -21,7 +21,9 @@ class Turns:
                 at = max(time.monotonic(), self._next)
                 self._next = at + self._gap
             self.sleep(at - time.monotonic())
-            if at >= self._held_until:  # else held back while waiting: a new turn, so that all do not rush in at once
+            if (
+                at >= self._held_until
+            ):  # else held back while waiting: a new turn, so that all do not rush in at once
                 return
 
     def hold(self, seconds: float) -> None:

@@ -14,14 +14,17 @@ from tqdm import tqdm
 
 from hpa_jax.errors import RunStopped
 from hpa_jax.labels import CHANNELS
-from tfds_builder.hpa.download import crew, whole
+from tfds_builder.hpa.download import check
 from tfds_builder.hpa.download import folder as target
+from tfds_builder.hpa.download import workers as crew
 from tfds_builder.hpa.download.fetch import Line, Policy
 from tfds_builder.hpa.download.rate import Turns
-from tfds_builder.hpa.files import table
+from tfds_builder.hpa.files import csv_table
 
 FAILED_IN_A_ROW = 20  # files, for whatever reason but that they do not exist: then the host is away
-NONE_EXISTS = 400  # files of a list's start (some 17 antibodies) that do not exist: then the address is wrong
+NONE_EXISTS = (
+    400  # files of a list's start (some 17 antibodies) that do not exist: then the address is wrong
+)
 LOG_EVERY = 60.0  # seconds between lines where there is no terminal to draw a bar on
 
 
@@ -45,9 +48,13 @@ class Tally:
             return  # was there: says nothing about the host
         self._in_a_row = self._in_a_row + 1 if outcome.reason and not outcome.missing else 0
         if self._in_a_row == FAILED_IN_A_ROW:
-            raise RunStopped(f"{FAILED_IN_A_ROW} files in a row could not be had, the last one: {outcome.reason}")
+            raise RunStopped(
+                f"{FAILED_IN_A_ROW} files in a row could not be had, the last one: {outcome.reason}"
+            )
         if len(self.failed) >= NONE_EXISTS and not self.fetched + self.there and outcome.missing:
-            raise RunStopped(f"none of the first {len(self.failed)} files exists; is --url right? {outcome.reason}")
+            raise RunStopped(
+                f"none of the first {len(self.failed)} files exists; is --url right? {outcome.reason}"
+            )
 
     @property
     def done(self) -> int:
@@ -63,7 +70,7 @@ class Tally:
 
 
 def download(
-    rows: Sequence[table.Row],
+    rows: Sequence[csv_table.Row],
     folder: Path,
     *,
     url: str,
@@ -88,15 +95,20 @@ def download(
       RunStopped: the host is away, or does not know any file.
     """
     turns = Turns(rate, stop)
-    lines = [Line(turns, policy, whole.fault) for _ in range(workers)]
+    lines = [Line(turns, policy, check.fault) for _ in range(workers)]
     tally = Tally(len(rows) * len(channels))
-    with target.opened(folder), tqdm(total=tally.asked, unit=" files", desc="downloading", disable=None) as bar:
+    with (
+        target.opened(folder),
+        tqdm(total=tally.asked, unit=" files", desc="downloading", disable=None) as bar,
+    ):
         clock = _Clock(tally, say if bar.disable else lambda line: None)
 
         def tick() -> None:
             for line in lines:
                 line.cut()
-            bar.set_postfix_str(f"{tally.size / 1e6:.0f} MB, {len(tally.failed)} failed", refresh=False)
+            bar.set_postfix_str(
+                f"{tally.size / 1e6:.0f} MB, {len(tally.failed)} failed", refresh=False
+            )
             clock.tick()
 
         def obtain(line: Line, file: target.File) -> target.Outcome:

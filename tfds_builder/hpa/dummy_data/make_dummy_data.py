@@ -27,7 +27,9 @@ def main() -> None:
             for channel in CHANNELS:
                 at = rng.uniform(4, 12, 2)
                 spot = 255 * np.exp(-((y - at[0]) ** 2 + (x - at[1]) ** 2) / rng.uniform(8, 40))
-                cv2.imwrite(str(HERE / "train" / f"dummy-{number:02d}_{channel}.png"), spot.astype(np.uint8))
+                cv2.imwrite(
+                    str(HERE / "train" / f"dummy-{number:02d}_{channel}.png"), spot.astype(np.uint8)
+                )
 
 
 if __name__ == "__main__":

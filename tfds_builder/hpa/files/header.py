@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from hpa_jax.codec import MAX_PIXELS
+from hpa_jax.data.codec import MAX_PIXELS
 from tfds_builder.hpa.files.store import Refused
 
 AGAIN = "download it again"
@@ -16,7 +16,9 @@ class Header(NamedTuple):
     width: int
     bits: int  # of one sample
     colour: str  # "gray" or "RGB"; or, in words, what is refused: "palette", "RGBA"
-    packed: tuple[tuple[int, int, int], ...] = ()  # TIFF's deflated strips: at, bytes, bytes unpacked
+    packed: tuple[
+        tuple[int, int, int], ...
+    ] = ()  # TIFF's deflated strips: at, bytes, bytes unpacked
 
 
 def check_pixels(width: int, height: int) -> None:
@@ -24,4 +26,6 @@ def check_pixels(width: int, height: int) -> None:
     if not width or not height:
         raise Refused(f"claims {width} x {height} pixels; {AGAIN}")
     if width * height > MAX_PIXELS:
-        raise Refused(f"claims {width} x {height} pixels, more than {MAX_PIXELS}; scale it down, or {AGAIN}")
+        raise Refused(
+            f"claims {width} x {height} pixels, more than {MAX_PIXELS}; scale it down, or {AGAIN}"
+        )

@@ -60,7 +60,11 @@ class Rule:
 
     def settings(self) -> dict:
         """What becomes white, where that is not plain."""
-        return {"white": {str(bits): self.white or 2**bits - 1 for bits in self.bits}} if len(self.bits) > 1 else {}
+        return (
+            {"white": {str(bits): self.white or 2**bits - 1 for bits in self.bits}}
+            if len(self.bits) > 1
+            else {}
+        )
 
 
 def scan(pictures: Store, name: str, rule: Rule) -> Header:
@@ -97,7 +101,11 @@ def read(data: bytes, rule: Rule, channel: str) -> np.ndarray:
     header, kind = _scan(io.BytesIO(data), rule), _format(data[:8], rule)
     with _quiet:
         image = kind.decode(data, header)
-    if image is None or image.shape[:2] != (header.height, header.width) or image.dtype != f"uint{header.bits}":
+    if (
+        image is None
+        or image.shape[:2] != (header.height, header.width)
+        or image.dtype != f"uint{header.bits}"
+    ):
         raise Refused(f"is damaged: its pixel data do not decode; {AGAIN}")
     if image.ndim == 3:
         image = _plane(image, rule, channel, lossy=kind is jpg)
@@ -110,7 +118,9 @@ def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if image.shape[:2] == size:
         return image
     shrink = size[0] <= image.shape[0] and size[1] <= image.shape[1]
-    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)
+    return cv2.resize(
+        image, size[::-1], interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
+    )
 
 
 def _format(magic: bytes, rule: Rule) -> ModuleType:
@@ -123,7 +133,9 @@ def _format(magic: bytes, rule: Rule) -> ModuleType:
     wanted = " or ".join(filter(None, [", ".join(rule.formats[:-1]), rule.formats[-1]]))
     if kind:
         raise Refused(f"is not a {wanted} but a {_NAMES[kind]}; {AGAIN} as {wanted}")
-    other = next((f" but {name}" for start, name in _OTHER_FORMATS.items() if magic.startswith(start)), "")
+    other = next(
+        (f" but {name}" for start, name in _OTHER_FORMATS.items() if magic.startswith(start)), ""
+    )
     raise Refused(f"is not a {wanted}{other}; {AGAIN}{f' as {wanted}' if other else ''}")
 
 
@@ -133,9 +145,13 @@ def _check(header: Header, rule: Rule) -> None:
     if header.colour != "gray" and not (rule.coloured and header.colour == "RGB"):
         raise Refused(f"is {header.colour}, not gray; {save}")
     if header.bits not in rule.bits:
-        raise Refused(f"has {header.bits} bits a pixel, not {' or '.join(map(str, rule.bits))}; {save}")
+        raise Refused(
+            f"has {header.bits} bits a pixel, not {' or '.join(map(str, rule.bits))}; {save}"
+        )
     if rule.white and rule.white >= 2**header.bits:
-        raise Refused(f"has {header.bits} bits a pixel, too few for white={rule.white}; put one of the two right")
+        raise Refused(
+            f"has {header.bits} bits a pixel, too few for white={rule.white}; put one of the two right"
+        )
 
 
 def _plane(image: np.ndarray, rule: Rule, channel: str, lossy: bool) -> np.ndarray:
@@ -157,7 +173,11 @@ def _plane(image: np.ndarray, rule: Rule, channel: str, lossy: bool) -> np.ndarr
         bright = sample[sample.max(-1) >= _BRIGHT].astype(np.float32)
         told = len(bright) >= len(sample) / 1000
         energy = np.square(bright if told else sample.astype(np.float32)).sum(0)
-        lit = tuple(np.flatnonzero(energy >= energy.max() / 4).tolist()) if told else (int(energy.argmax()),)
+        lit = (
+            tuple(np.flatnonzero(energy >= energy.max() / 4).tolist())
+            if told
+            else (int(energy.argmax()),)
+        )
         alone = lit in _PLANES.values()
         if rule.by_colour and not told:
             lit, alone = _PLANES[channel], True

@@ -16,7 +16,11 @@ from tfds_builder.hpa.files.header import AGAIN, Header, check_pixels
 from tfds_builder.hpa.files.store import Refused
 
 _MAX_SCANS = 200  # a progressive file has about ten; each costs a pass over all pixels
-_FRAMES = {0xC0, 0xC1, 0xC2}  # baseline, extended, progressive; the others are lossless or arithmetic
+_FRAMES = {
+    0xC0,
+    0xC1,
+    0xC2,
+}  # baseline, extended, progressive; the others are lossless or arithmetic
 _NO_FRAMES = {0xC4, 0xC8, 0xCC}
 _COMPONENTS = {1: "gray", 3: "RGB", 4: "CMYK"}
 
@@ -40,7 +44,11 @@ def _frame(file: BinaryIO) -> Header:
     while True:
         marker = file.read(1)
         if marker != b"\xff":
-            raise Refused(f"is cut short in its header; {AGAIN}" if not marker else f"has a damaged header; {AGAIN}")
+            raise Refused(
+                f"is cut short in its header; {AGAIN}"
+                if not marker
+                else f"has a damaged header; {AGAIN}"
+            )
         while marker == b"\xff":
             marker = file.read(1)
         head = file.read(2)
@@ -53,9 +61,17 @@ def _frame(file: BinaryIO) -> Header:
                 raise Refused(f"is cut short in its header; {AGAIN}")
             bits, height, width, components = struct.unpack(">BHHB", body)
             if kind not in _FRAMES:
-                raise Refused("is a JPG of a rare kind (lossless or arithmetic); save it again as a plain one")
+                raise Refused(
+                    "is a JPG of a rare kind (lossless or arithmetic); save it again as a plain one"
+                )
             check_pixels(width, height)
-            return Header("JPEG", height, width, bits, _COMPONENTS.get(components, f"of {components} components"))
+            return Header(
+                "JPEG",
+                height,
+                width,
+                bits,
+                _COMPONENTS.get(components, f"of {components} components"),
+            )
         if kind in (0xD8, 0xD9, 0xDA) or length < 2:
             raise Refused(f"has a damaged header; {AGAIN}")
         file.seek(length - 2, os.SEEK_CUR)
@@ -74,7 +90,11 @@ def decode(data: bytes, header: Header) -> np.ndarray:
         raise Refused(f"has more than {_MAX_SCANS} scans; save it again as a plain JPG")
     try:
         image = simplejpeg.decode_jpeg(
-            data, "GRAY" if header.colour == "gray" else "RGB", fastdct=False, fastupsample=False, strict=True
+            data,
+            "GRAY" if header.colour == "gray" else "RGB",
+            fastdct=False,
+            fastupsample=False,
+            strict=True,
         )
     except ValueError as error:
         raise Refused(f"is damaged ({' '.join(str(error).split())[:80]}); {AGAIN}") from None

@@ -65,7 +65,10 @@ def decode(data: bytes, header: Header) -> np.ndarray | None:
     at = len(SIGNATURE)
     while True:
         length, kind = struct.unpack_from(">I4s", data, at)
-        if struct.pack(">I", zlib.crc32(data[at + 4 : at + 8 + length])) != data[at + 8 + length : at + 12 + length]:
+        if (
+            struct.pack(">I", zlib.crc32(data[at + 4 : at + 8 + length]))
+            != data[at + 8 + length : at + 12 + length]
+        ):
             raise Refused(f"is damaged: wrong checksum of its chunk at byte {at}; {AGAIN}")
         if kind == b"IEND":
             break
@@ -74,4 +77,6 @@ def decode(data: bytes, header: Header) -> np.ndarray | None:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
         return None
-    return image[..., ::-1] if image is not None and image.ndim == 3 else image  # OpenCV's order: BGR
+    return (
+        image[..., ::-1] if image is not None and image.ndim == 3 else image
+    )  # OpenCV's order: BGR

@@ -20,9 +20,14 @@ from typing import BinaryIO, NamedTuple, Protocol
 
 from hpa_jax.errors import InputError
 
-MAX_BYTES = 2**28  # of one file; the largest image that is read, 4096 x 4096 RGB in 16 bits, has 0.4 of it
+MAX_BYTES = (
+    2**28
+)  # of one file; the largest image that is read, 4096 x 4096 RGB in 16 bits, has 0.4 of it
 _AGAIN = "download it again"
-_PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # Python unpacks the other ones without a bound on memory
+_PACKINGS = (
+    zipfile.ZIP_STORED,
+    zipfile.ZIP_DEFLATED,
+)  # Python unpacks the other ones without a bound on memory
 
 
 class Refused(Exception):
@@ -50,7 +55,12 @@ class Store(Protocol):
 
 DAMAGE = (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 """What reading from a store raises where the disk or the archive is damaged."""
-_DAMAGE_IN_DIRECTORY = (*DAMAGE, ValueError, IndexError, struct.error)  # beside it, zipfile raises these in opening
+_DAMAGE_IN_DIRECTORY = (
+    *DAMAGE,
+    ValueError,
+    IndexError,
+    struct.error,
+)  # beside it, zipfile raises these in opening
 
 
 def refusal(error: Exception) -> Refused:
@@ -101,7 +111,9 @@ class Folder:
             mode = os.lstat(path).st_mode
             if stat.S_ISLNK(mode):
                 if not _inside(os.path.realpath(path), roots):
-                    raise Refused(f"is a link that leads out of {self.path}; put the file itself there")
+                    raise Refused(
+                        f"is a link that leads out of {self.path}; put the file itself there"
+                    )
                 mode = os.stat(path).st_mode
             if not stat.S_ISREG(mode):
                 raise Refused("is not a file; put the channel's image there")
@@ -129,7 +141,9 @@ def _inside(path: str, roots: Sequence[str]) -> bool:
 
 
 def _too_large(size: int) -> Refused:
-    return Refused(f"claims {size} bytes, more than the {MAX_BYTES} that an image may have; scale it down, or {_AGAIN}")
+    return Refused(
+        f"claims {size} bytes, more than the {MAX_BYTES} that an image may have; scale it down, or {_AGAIN}"
+    )
 
 
 @dataclass(frozen=True)
@@ -161,7 +175,9 @@ class Zip:
         if member.flag_bits & 1:
             raise Refused("is encrypted; unpack the archive and give the folder")
         if member.compress_type not in _PACKINGS:
-            raise Refused(f"is packed by method {member.compress_type}; unpack the archive and give the folder")
+            raise Refused(
+                f"is packed by method {member.compress_type}; unpack the archive and give the folder"
+            )
         if member.file_size > MAX_BYTES:
             raise _too_large(member.file_size)
         try:
@@ -173,10 +189,14 @@ class Zip:
         try:
             found = os.stat(self.path)
             return _opened(str(self.path), os.getpid(), found.st_size, found.st_mtime_ns)
-        except _DAMAGE_IN_DIRECTORY as error:  # also of what is no zip at all, such as Kaggle's .7z of the full size
+        except (
+            _DAMAGE_IN_DIRECTORY
+        ) as error:  # also of what is no zip at all, such as Kaggle's .7z of the full size
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
             said = " ".join(str(reason).split())[:120]
-            raise InputError(f"{self.path} is no whole zip file ({said}); {_AGAIN}, or unpack it") from None
+            raise InputError(
+                f"{self.path} is no whole zip file ({said}); {_AGAIN}, or unpack it"
+            ) from None
 
 
 class _Archive(NamedTuple):
@@ -189,7 +209,9 @@ class _Archive(NamedTuple):
 def _opened(path: str, process: int, size: int, changed: int) -> _Archive:
     """By process: after a fork the parent's position in the file would be shared."""
     file = zipfile.ZipFile(path)
-    return _Archive(file, file.NameToInfo, frozenset(name.rpartition("/")[0] for name in file.NameToInfo))
+    return _Archive(
+        file, file.NameToInfo, frozenset(name.rpartition("/")[0] for name in file.NameToInfo)
+    )
 
 
 def open_store(path: Path, links: tuple[str, ...] = ()) -> Store:
@@ -201,7 +223,9 @@ def open_store(path: Path, links: tuple[str, ...] = ()) -> Store:
     if path.is_dir():
         return Folder(path, links)
     if not path.exists():
-        raise InputError(f"{path} is not a folder; give the folder of the csv and the images, or their zip file")
+        raise InputError(
+            f"{path} is not a folder; give the folder of the csv and the images, or their zip file"
+        )
     store = Zip(path)
     store.has("")  # opens it, so that a damaged archive is told here
     return store

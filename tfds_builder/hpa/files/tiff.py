@@ -15,18 +15,40 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from hpa_jax.codec import MAX_PIXELS
+from hpa_jax.data.codec import MAX_PIXELS
 from tfds_builder.hpa.files.header import AGAIN, Header, check_pixels
 from tfds_builder.hpa.files.store import Refused
 
-_WIDTH, _HEIGHT, _BITS, _PACKING, _MEANING, _STRIPS, _ORIENTATION, _SAMPLES = 256, 257, 258, 259, 262, 273, 274, 277
-_ROWS, _STRIP_BYTES, _PLANAR, _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES = 278, 279, 284, 322, 323, 324, 325
+_WIDTH, _HEIGHT, _BITS, _PACKING, _MEANING, _STRIPS, _ORIENTATION, _SAMPLES = (
+    256,
+    257,
+    258,
+    259,
+    262,
+    273,
+    274,
+    277,
+)
+_ROWS, _STRIP_BYTES, _PLANAR, _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES = (
+    278,
+    279,
+    284,
+    322,
+    323,
+    324,
+    325,
+)
 _FORMAT = 339
 _USED = {*range(256, 260), 262, 273, 274, 277, 278, 279, 284, *range(322, 326), 339}
 _TYPES = {1: "B", 3: "H", 4: "I"}  # BYTE, SHORT, LONG: whatever is read here is one of them
 _DEFLATED = (8, 32946)
 _PACKINGS = {1: "none", 5: "LZW", 8: "deflate", 32946: "deflate", 32773: "PackBits", 50000: "zstd"}
-_FORMATS = {1: "", 2: "of signed numbers", 3: "of floating-point numbers", 4: "of undefined numbers"}
+_FORMATS = {
+    1: "",
+    2: "of signed numbers",
+    3: "of floating-point numbers",
+    4: "of undefined numbers",
+}
 _MAX_PIECES = 2**17  # strips or tiles
 _SAVE = "save the channel's own plane as a plain gray TIFF"
 
@@ -48,15 +70,23 @@ def scan(file: BinaryIO) -> Header:
         raise Refused(f"is {words}; save it with unsigned integers of 8 or 16 bits")
     meaning, packing = _one(tags, _MEANING, 1), _one(tags, _PACKING, 1)
     if packing not in _PACKINGS:
-        raise Refused(f"is packed by method {packing}; save it with LZW, deflate or without compression")
+        raise Refused(
+            f"is packed by method {packing}; save it with LZW, deflate or without compression"
+        )
     if meaning == 0:
         raise Refused("stores white as 0; save it with black as 0")
     if _one(tags, _ORIENTATION, 1) != 1:
         raise Refused("is to be turned or mirrored to be seen (tag Orientation); save it upright")
-    colour = {(1, 1): "gray", (2, 3): "RGB", (3, 1): "palette", (1, 2): "gray with alpha", (2, 4): "RGBA"}.get(
-        (meaning, samples), f"of {samples} samples a pixel in colours of kind {meaning}"
-    )
-    if colour == "RGB" and bits[0] > 8 and _one(tags, _PLANAR, 1) != 1:  # read by no library at hand
+    colour = {
+        (1, 1): "gray",
+        (2, 3): "RGB",
+        (3, 1): "palette",
+        (1, 2): "gray with alpha",
+        (2, 4): "RGBA",
+    }.get((meaning, samples), f"of {samples} samples a pixel in colours of kind {meaning}")
+    if (
+        colour == "RGB" and bits[0] > 8 and _one(tags, _PLANAR, 1) != 1
+    ):  # read by no library at hand
         colour = "RGB in separate planes"
     pieces = _pieces(tags, width, height, size)
     return Header("TIFF", height, width, bits[0], colour, pieces if packing in _DEFLATED else ())
@@ -99,7 +129,9 @@ def _one(tags: dict[int, tuple[int, ...]], tag: int, default: int) -> int:
     return (tags.get(tag) or (default,))[0]
 
 
-def _pieces(tags: dict[int, tuple[int, ...]], width: int, height: int, size: int) -> tuple[tuple[int, int, int], ...]:
+def _pieces(
+    tags: dict[int, tuple[int, ...]], width: int, height: int, size: int
+) -> tuple[tuple[int, int, int], ...]:
     """(at, bytes, bytes unpacked) of each strip or tile, all of them inside the file."""
     samples, bits = _one(tags, _SAMPLES, 1), _one(tags, _BITS, 1)
     tiled = _TILES in tags
@@ -117,8 +149,14 @@ def _pieces(tags: dict[int, tuple[int, ...]], width: int, height: int, size: int
     if any(start + length > size for start, length in zip(starts, lengths, strict=True)):
         raise Refused(f"is cut short: it has {size} bytes; {AGAIN}")
     row = -(-across * deep * bits // 8)
-    rows = [down if tiled else min(down, height - index % (number // planes) * down) for index in range(number)]
-    return tuple((start, length, row * tall) for start, length, tall in zip(starts, lengths, rows, strict=True))
+    rows = [
+        down if tiled else min(down, height - index % (number // planes) * down)
+        for index in range(number)
+    ]
+    return tuple(
+        (start, length, row * tall)
+        for start, length, tall in zip(starts, lengths, rows, strict=True)
+    )
 
 
 def decode(data: bytes, header: Header) -> np.ndarray | None:
@@ -144,9 +182,13 @@ def decode(data: bytes, header: Header) -> np.ndarray | None:
             warnings.simplefilter("ignore")  # of tags that say nothing about the pixels
             with Image.open(io.BytesIO(data), formats=["tiff"]) as image:
                 pixels = np.asarray(image)
-    except Exception:  # what Pillow raises for damaged bytes has no common type: OSError, struct.error, ...
+    except (
+        Exception
+    ):  # what Pillow raises for damaged bytes has no common type: OSError, struct.error, ...
         return None
-    return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)  # a file of big-endian numbers gives such an array
+    return pixels.astype(
+        pixels.dtype.newbyteorder("="), copy=False
+    )  # a file of big-endian numbers gives such an array
 
 
 def _check_strip(strip: bytes, unpacked: int) -> None:

@@ -17,11 +17,15 @@ def thick(cells: Cells, fraction: float) -> int:
     return max(1, round(fraction * cells.diameter))
 
 
-def _scatter(cells: Cells, rng: np.random.Generator, spacing: float, keep: float = 1.0) -> np.ndarray:
+def _scatter(
+    cells: Cells, rng: np.random.Generator, spacing: float, keep: float = 1.0
+) -> np.ndarray:
     """Points [n, 2] all over the field on a jittered grid, `spacing` diameters apart."""
     step = spacing * cells.diameter
     n = int(np.ceil(cells.size / step)) + 1
-    grid = np.stack(np.meshgrid(np.arange(n), np.arange(n)), -1).reshape(-1, 2) + rng.uniform(0.12, 0.88, (n * n, 2))
+    grid = np.stack(np.meshgrid(np.arange(n), np.arange(n)), -1).reshape(-1, 2) + rng.uniform(
+        0.12, 0.88, (n * n, 2)
+    )
     points = grid * step - rng.uniform(0, step, 2)
     inside = ((points >= 0) & (points < cells.size - 0.5)).all(axis=1) & (rng.random(n * n) < keep)
     return points[inside]
@@ -32,12 +36,16 @@ def _at(image: np.ndarray, points: np.ndarray) -> np.ndarray:
     return image[index[:, 1], index[:, 0]]
 
 
-def _in_cytoplasm(cells: Cells, points: np.ndarray, nearest: float = 0.05, margin: float = 0.04) -> np.ndarray:
+def _in_cytoplasm(
+    cells: Cells, points: np.ndarray, nearest: float = 0.05, margin: float = 0.04
+) -> np.ndarray:
     """The points that lie `nearest` diameters off the nucleus or more, and `margin` off the cell's edge."""
     return points[(_at(cells.nuclear, points) > nearest) & (_at(cells.edge, points) > margin)]
 
 
-def _nucleus_points(cells: Cells, rng: np.random.Generator, low: int, high: int, reach: float) -> np.ndarray:
+def _nucleus_points(
+    cells: Cells, rng: np.random.Generator, low: int, high: int, reach: float
+) -> np.ndarray:
     """A few points in each nucleus, in well-separated directions, at up to `reach` of its radius."""
     points = [np.zeros((0, 2))]
     for i in np.flatnonzero(cells.kind != MITOTIC):
@@ -140,7 +148,9 @@ def microtubule_ends(cells: Cells, rng: np.random.Generator) -> np.ndarray:
 def cytokinetic_bridge(cells: Cells, rng: np.random.Generator) -> np.ndarray:
     image = canvas(cells.size)
     for p, q in cells.bridges:
-        cv2.line(image, fixed(p).tolist(), fixed(q).tolist(), 255, thick(cells, 0.11), cv2.LINE_AA, 4)
+        cv2.line(
+            image, fixed(p).tolist(), fixed(q).tolist(), 255, thick(cells, 0.11), cv2.LINE_AA, 4
+        )
         dots(image, (p + q)[None] / 2, 0.10 * cells.diameter)
     return unit(image)
 
@@ -152,7 +162,9 @@ def mitotic_spindle(cells: Cells, rng: np.random.Generator) -> np.ndarray:
         axes = np.array([0.30, 0.17]) * cells.diameter * 16
         centre = fixed(cells.centre[i]).tolist()
         degrees = np.degrees(cells.angle[i])
-        cv2.ellipse(image, centre, axes.astype(int).tolist(), degrees, 0, 360, 200, -1, cv2.LINE_AA, 4)
+        cv2.ellipse(
+            image, centre, axes.astype(int).tolist(), degrees, 0, 360, 200, -1, cv2.LINE_AA, 4
+        )
     return np.maximum(unit(image), cells.spindle)
 
 
@@ -186,7 +198,9 @@ def aggresome(cells: Cells, rng: np.random.Generator) -> np.ndarray:
 def cytoplasmic_bodies(cells: Cells, rng: np.random.Generator) -> np.ndarray:
     """Few large dots anywhere in the cytoplasm."""
     image = canvas(cells.size)
-    dots(image, _in_cytoplasm(cells, _scatter(cells, rng, 0.32), 0.07, 0.06), 0.082 * cells.diameter)
+    dots(
+        image, _in_cytoplasm(cells, _scatter(cells, rng, 0.32), 0.07, 0.06), 0.082 * cells.diameter
+    )
     return unit(image)
 
 
@@ -200,7 +214,23 @@ def rods_and_rings(cells: Cells, rng: np.random.Generator) -> np.ndarray:
         along = np.array([-away[1], away[0]])
         off = cells.nucleus_axes[i].mean() + 0.07 * d
         rod = cells.nucleus[i] + off * away + half_daughter * 0.3 * d * np.array([along, -along])
-        cv2.line(image, fixed(rod[0]).tolist(), fixed(rod[1]).tolist(), 255, thick(cells, 0.06), cv2.LINE_AA, 4)
+        cv2.line(
+            image,
+            fixed(rod[0]).tolist(),
+            fixed(rod[1]).tolist(),
+            255,
+            thick(cells, 0.06),
+            cv2.LINE_AA,
+            4,
+        )
         ring = fixed(cells.nucleus[i] - (off + 0.05 * d) * away).tolist()
-        cv2.circle(image, ring, round(half_daughter * 0.15 * d * 16), 255, thick(cells, 0.05), cv2.LINE_AA, 4)
+        cv2.circle(
+            image,
+            ring,
+            round(half_daughter * 0.15 * d * 16),
+            255,
+            thick(cells, 0.05),
+            cv2.LINE_AA,
+            4,
+        )
     return unit(image)

@@ -11,7 +11,15 @@ import cv2
 import numpy as np
 
 from tfds_builder.hpa.synthetic.drawing import canvas, dots, fixed, smooth_noise, unit
-from tfds_builder.hpa.synthetic.layout import BRIDGE, DAUGHTER, INTERPHASE, MITOTIC, Layout, cell_diameter, place
+from tfds_builder.hpa.synthetic.layout import (
+    BRIDGE,
+    DAUGHTER,
+    INTERPHASE,
+    MITOTIC,
+    Layout,
+    cell_diameter,
+    place,
+)
 
 NO_NUCLEUS = 9.0
 """Distance from the nucleus, in diameters, where there is none."""
@@ -35,7 +43,9 @@ class Cells:
     owner: np.ndarray  # int16 [H, W], index of the cell that covers a pixel, -1 outside
     contact: np.ndarray  # float32 [H, W], 1 where two cells touch
     edge: np.ndarray  # float32 [H, W], distance to the cell's edge in diameters, 0 outside
-    nuclear: np.ndarray  # float32 [H, W], distance from the nucleus' edge in diameters, negative inside
+    nuclear: (
+        np.ndarray
+    )  # float32 [H, W], distance from the nucleus' edge in diameters, negative inside
     cell: np.ndarray  # float32 [H, W], soft mask of the cells
     nuclei: np.ndarray  # float32 [H, W], soft mask of the nuclei (none in mitosis)
     holes: np.ndarray  # float32 [H, W], nucleoli
@@ -50,11 +60,15 @@ def _window(centre: np.ndarray, reach: float, size: int) -> tuple[slice, slice]:
     return slice(low[1], high[1]), slice(low[0], high[0])
 
 
-def _ellipse(x: np.ndarray, y: np.ndarray, centre: np.ndarray, axes: np.ndarray, angle: float) -> np.ndarray:
+def _ellipse(
+    x: np.ndarray, y: np.ndarray, centre: np.ndarray, axes: np.ndarray, angle: float
+) -> np.ndarray:
     """Normalised radius: 0 at the centre, 1 on the ellipse."""
     c, s = np.cos(angle), np.sin(angle)
     u, v = x - centre[0], y - centre[1]
-    return np.sqrt(((u * c + v * s) / axes[0]) ** 2 + ((v * c - u * s) / axes[1]) ** 2, dtype=np.float32)
+    return np.sqrt(
+        ((u * c + v * s) / axes[0]) ** 2 + ((v * c - u * s) / axes[1]) ** 2, dtype=np.float32
+    )
 
 
 def _microtubules(
@@ -69,7 +83,9 @@ def _microtubules(
         length = rng.uniform(0.5, 1.0, n) * 0.85 * d
         bend = rng.normal(0, 0.55, n)
         turn = heading[:, None] + bend[:, None] * steps
-        path = np.cumsum(np.stack([np.cos(turn), np.sin(turn)], -1) * (length / 7)[:, None, None], axis=1)
+        path = np.cumsum(
+            np.stack([np.cos(turn), np.sin(turn)], -1) * (length / 7)[:, None, None], axis=1
+        )
         lines = fixed(mtoc[i] + np.concatenate([np.zeros((n, 1, 2)), path], axis=1))
         rows, columns = _window(layout.centre[i], 0.8 * d, len(owner))
         patch = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.uint8)
@@ -77,7 +93,9 @@ def _microtubules(
             continue
         lines = lines - np.array([columns.start * 16, rows.start * 16], np.int32)
         cv2.polylines(patch, list(lines), False, 255, max(1, round(0.012 * d)), cv2.LINE_AA, 4)
-        np.maximum(image[rows, columns], patch * (owner[rows, columns] == i), out=image[rows, columns])
+        np.maximum(
+            image[rows, columns], patch * (owner[rows, columns] == i), out=image[rows, columns]
+        )
     return unit(image)
 
 
@@ -103,7 +121,10 @@ def _owners(layout: Layout, wobble: np.ndarray, size: int) -> np.ndarray:
     for i, kind in enumerate(layout.kind):
         win = _window(layout.centre[i], 1.35 * layout.axes[i].max(), size)
         calm = 1.0 if kind == INTERPHASE else 0.25  # dividing cells are round
-        x, y = grid[None, win[1]] + calm * wobble[0][win], grid[win[0], None] + calm * wobble[1][win]
+        x, y = (
+            grid[None, win[1]] + calm * wobble[0][win],
+            grid[win[0], None] + calm * wobble[1][win],
+        )
         r = _ellipse(x, y, layout.centre[i], layout.axes[i], layout.angle[i])
         if kind != INTERPHASE:
             r = np.where(r < 1, 0.55 * r, r)  # and keep their room among neighbours
@@ -117,7 +138,9 @@ def _contact(owner: np.ndarray, d: float) -> np.ndarray:
     """1 within a twentieth of a diameter of where two cells touch, float32 [H, W]."""
     width = max(3, int(round(0.09 * d)) | 1)
     highest = cv2.dilate(owner, np.ones((width, width), np.uint8))
-    lowest = cv2.erode(np.where(owner < 0, np.int16(32767), owner), np.ones((width, width), np.uint8))
+    lowest = cv2.erode(
+        np.where(owner < 0, np.int16(32767), owner), np.ones((width, width), np.uint8)
+    )
     return ((highest != lowest) & (highest >= 0) & (lowest < 32767)).astype(np.float32)
 
 
@@ -128,13 +151,18 @@ def _edge(owner: np.ndarray, d: float) -> np.ndarray:
     return cv2.distanceTransform(inner.astype(np.uint8), cv2.DIST_L2, 5) / np.float32(d)
 
 
-def _nuclei(rng: np.random.Generator, layout: Layout, owner: np.ndarray, wobble: np.ndarray, d: float) -> dict:
+def _nuclei(
+    rng: np.random.Generator, layout: Layout, owner: np.ndarray, wobble: np.ndarray, d: float
+) -> dict:
     """The fields of `Cells` that tell of nuclei: nucleus, nucleus_axes, mtoc, nucleoli, nuclear."""
     kind, n, size = layout.kind, len(layout.kind), len(owner)
     resting = kind == INTERPHASE
     side = rng.uniform(0, 2 * np.pi, n)
     toward = np.stack([np.cos(side), np.sin(side)], -1)  # from the nucleus to the organizing centre
-    nucleus = layout.centre - (rng.uniform(0.02, 0.11, n) * np.where(resting, 1.0, 0.3) * d)[:, None] * toward
+    nucleus = (
+        layout.centre
+        - (rng.uniform(0.02, 0.11, n) * np.where(resting, 1.0, 0.3) * d)[:, None] * toward
+    )
     radius = np.where(resting, rng.uniform(0.30, 0.34, n), 0.21) * d
     stretch = rng.uniform(1.0, 1.25, n)
     axes = np.stack([radius * stretch, radius / stretch], -1)
@@ -147,9 +175,15 @@ def _nuclei(rng: np.random.Generator, layout: Layout, owner: np.ndarray, wobble:
         win = _window(layout.centre[i], 1.35 * layout.axes[i].max(), size)
         x, y = grid[None, win[1]] + 0.5 * wobble[0][win], grid[win[0], None] + 0.5 * wobble[1][win]
         mine = owner[win] == i
-        nuclear[win][mine] = (_ellipse(x, y, nucleus[i], axes[i], angle[i])[mine] - 1) * (radius[i] / d)
+        nuclear[win][mine] = (_ellipse(x, y, nucleus[i], axes[i], angle[i])[mine] - 1) * (
+            radius[i] / d
+        )
         count = int(rng.integers(2, 4)) if resting[i] else 2
-        turns = rng.uniform(0, 2 * np.pi) + np.arange(count) * 2 * np.pi / count + rng.uniform(-0.3, 0.3, count)
+        turns = (
+            rng.uniform(0, 2 * np.pi)
+            + np.arange(count) * 2 * np.pi / count
+            + rng.uniform(-0.3, 0.3, count)
+        )
         reach = radius[i] * rng.uniform(0.42, 0.55, count)
         spots = nucleus[i] + np.stack([np.cos(turns), np.sin(turns)], -1) * reach[:, None]
         nucleoli.append(np.column_stack([spots, radius[i] * rng.uniform(0.24, 0.32, count)]))
@@ -165,14 +199,18 @@ def draw_cells(rng: np.random.Generator, size: int) -> Cells:
     """Places the cells of one field of `size` pixels and draws its masks."""
     d = cell_diameter(size)
     layout = place(rng, size, d)
-    wobble = np.stack([smooth_noise(rng, size, 0.38 * d) * 0.07 * d for _ in range(2)])  # bends every outline
+    wobble = np.stack(
+        [smooth_noise(rng, size, 0.38 * d) * 0.07 * d for _ in range(2)]
+    )  # bends every outline
     owner = _owners(layout, wobble, size)
     layout = layout.without_bridges()
     about_nuclei = _nuclei(rng, layout, owner, wobble, d)
     nuclei = np.clip(0.5 - about_nuclei["nuclear"] * d, 0, 1)
     holes, bridge = canvas(size), canvas(size)
     dots(holes, about_nuclei["nucleoli"][:, :2], about_nuclei["nucleoli"][:, 2])
-    cv2.polylines(bridge, list(fixed(layout.bridges)), False, 255, max(1, round(0.05 * d)), cv2.LINE_AA, 4)
+    cv2.polylines(
+        bridge, list(fixed(layout.bridges)), False, 255, max(1, round(0.05 * d)), cv2.LINE_AA, 4
+    )
     return Cells(
         **layout._asdict(),
         **about_nuclei,

@@ -7,7 +7,9 @@ import numpy as np
 def smooth_noise(rng: np.random.Generator, size: int, cell: float) -> np.ndarray:
     """Smooth noise of about unit variance that changes over `cell` pixels, float32 [size, size]."""
     n = max(4, int(np.ceil(size / cell)) + 3)
-    return cv2.resize(rng.standard_normal((n, n), dtype=np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
+    return cv2.resize(
+        rng.standard_normal((n, n), dtype=np.float32), (size, size), interpolation=cv2.INTER_CUBIC
+    )
 
 
 def band_noise(rng: np.random.Generator, size: int, sigma: float) -> np.ndarray:
@@ -27,10 +29,14 @@ def fixed(points: np.ndarray) -> np.ndarray:
     return np.round(np.asarray(points) * 16).astype(np.int32)
 
 
-def dots(image: np.ndarray, points: np.ndarray, radii: np.ndarray | float, level: int = 255) -> None:
+def dots(
+    image: np.ndarray, points: np.ndarray, radii: np.ndarray | float, level: int = 255
+) -> None:
     """Filled discs, drawn into `image`."""
     radii = np.broadcast_to(np.asarray(radii, float), len(points))
-    for (x, y), r in zip(fixed(points).tolist(), np.round(radii * 16).astype(int).tolist(), strict=True):
+    for (x, y), r in zip(
+        fixed(points).tolist(), np.round(radii * 16).astype(int).tolist(), strict=True
+    ):
         cv2.circle(image, (x, y), r, level, -1, cv2.LINE_AA, 4)
 
 

@@ -18,10 +18,14 @@ def cell_diameter(size: int) -> float:
 class Layout(NamedTuple):
     """n cells: points are (x, y) in pixels, angles in radians."""
 
-    kind: np.ndarray  # int [n]; the room between two daughters counts as a cell of kind BRIDGE, and comes last
+    kind: (
+        np.ndarray
+    )  # int [n]; the room between two daughters counts as a cell of kind BRIDGE, and comes last
     centre: np.ndarray  # float [n, 2]
     axes: np.ndarray  # float [n, 2], half axes
-    angle: np.ndarray  # float [n], direction of the first axis; in mitosis and daughters, of the division
+    angle: (
+        np.ndarray
+    )  # float [n], direction of the first axis; in mitosis and daughters, of the division
     bridges: np.ndarray  # float [b, 2, 2], ends of the cytokinetic bridges
 
     def without_bridges(self) -> "Layout":
@@ -41,14 +45,20 @@ def place(rng: np.random.Generator, size: int, d: float) -> Layout:
     block = np.zeros((0, 3))  # x, y, radius of what is taken
 
     def free(candidates: np.ndarray, radius: float) -> np.ndarray:
-        gap = np.linalg.norm(candidates[:, None] - block[None, :, :2], axis=2) - block[None, :, 2] - radius
+        gap = (
+            np.linalg.norm(candidates[:, None] - block[None, :, :2], axis=2)
+            - block[None, :, 2]
+            - radius
+        )
         return gap.min(axis=1, initial=np.inf)
 
     for _ in range(pairs):
         middle = rng.uniform(0.62 * d, size - 0.62 * d, (24, 2))
         middle = middle[np.argmax(np.minimum(free(middle, 0.7 * d), 0.0) + 1e-3 * rng.random(24))]
         turn = rng.uniform(0, np.pi)
-        if size < 3.2 * d:  # in a small field a pair fits best along the diagonal through its middle
+        if (
+            size < 3.2 * d
+        ):  # in a small field a pair fits best along the diagonal through its middle
             turn = np.arctan2(*(middle - size / 2)[::-1]) + np.pi / 2 + rng.uniform(-0.5, 0.5)
         along = np.array([np.cos(turn), np.sin(turn)])
         for sign in (-1, 1):
@@ -61,7 +71,9 @@ def place(rng: np.random.Generator, size: int, d: float) -> Layout:
         block = np.vstack([block, [*middle, 0.22 * d]])
     for _ in range(mitoses):
         spots = rng.uniform(0.36 * d, size - 0.36 * d, (64, 2))
-        centre.append(spots[np.argmax(np.minimum(free(spots, 0.36 * d), 0.08 * d) + 1e-3 * rng.random(64))])
+        centre.append(
+            spots[np.argmax(np.minimum(free(spots, 0.36 * d), 0.08 * d) + 1e-3 * rng.random(64))]
+        )
         kind.append(MITOTIC)
         axes.append((0.37 * d, 0.35 * d))
         angle.append(rng.uniform(0, np.pi))
@@ -81,4 +93,6 @@ def place(rng: np.random.Generator, size: int, d: float) -> Layout:
     centre += [ends.mean(axis=0) for ends in bridges]
     axes += [(0.25 * d, 0.13 * d)] * pairs
     angle += angle[: 2 * pairs : 2]
-    return Layout(np.array(kind), np.array(centre), np.array(axes), np.array(angle), np.array(bridges))
+    return Layout(
+        np.array(kind), np.array(centre), np.array(axes), np.array(angle), np.array(bridges)
+    )

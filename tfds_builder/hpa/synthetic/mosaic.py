@@ -1,6 +1,6 @@
 """A mosaic of synthetic fields, one for each of the 28 labels, as one PNG.
 
-    python -m tfds_builder.hpa.synthetic.mosaic --out FILE [--seed=1] [--size=256] [--tile=144]
+    python -m tfds_builder.hpa.synthetic.render.mosaic --out FILE [--seed=1] [--size=256] [--tile=144]
 
 Each tile is a part of a field of `size` pixels: protein green, microtubules red and nucleus blue, as these images are
 mostly shown; yellow, the endoplasmic reticulum, is left out, since it would hide the rest. The part is the field's
@@ -16,9 +16,9 @@ import numpy as np
 
 from hpa_jax.errors import EXIT_BAD_INPUT, InputError
 from hpa_jax.labels import LABELS
-from tfds_builder.hpa.synthetic import cells_of, render
 from tfds_builder.hpa.synthetic.cells import Cells
 from tfds_builder.hpa.synthetic.layout import MITOTIC
+from tfds_builder.hpa.synthetic.render import cells_of, render
 
 _COLUMNS = 7
 _GAP = 4
@@ -42,7 +42,9 @@ def mosaic(seed: int, size: int, tile: int) -> np.ndarray:
     Raises InputError where a tile is larger than its field.
     """
     if not 0 < tile <= size:
-        raise InputError(f"mosaic tiles of {tile} px do not fit fields of {size} px: use a --tile of 1 to {size}")
+        raise InputError(
+            f"mosaic tiles of {tile} px do not fit fields of {size} px: use a --tile of 1 to {size}"
+        )
     step_y, step_x = tile + _CAPTION + _GAP, tile + _GAP
     rows = -(-len(LABELS) // _COLUMNS)
     picture = np.full((rows * step_y + _GAP, _COLUMNS * step_x + _GAP, 3), 255, np.uint8)
@@ -62,7 +64,8 @@ def mosaic(seed: int, size: int, tile: int) -> np.ndarray:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m tfds_builder.hpa.synthetic.mosaic", description=__doc__.splitlines()[0]
+        prog="python -m tfds_builder.hpa.synthetic.render.mosaic",
+        description=__doc__.splitlines()[0],
     )
     parser.add_argument("--out", required=True, help="PNG file to write")
     parser.add_argument("--seed", type=int, default=1)
@@ -78,7 +81,9 @@ def main(argv: list[str] | None = None) -> int:
     except (InputError, OSError, cv2.error) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return EXIT_BAD_INPUT
-    print(f"{out}: {len(LABELS)} labels, {picture.shape[1]} x {picture.shape[0]} px, {out.stat().st_size / 1e6:.1f} MB")
+    print(
+        f"{out}: {len(LABELS)} labels, {picture.shape[1]} x {picture.shape[0]} px, {out.stat().st_size / 1e6:.1f} MB"
+    )
     return 0
 
 

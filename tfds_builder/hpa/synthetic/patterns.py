@@ -40,7 +40,11 @@ def nuclear_speckles(cells: Cells, rng: np.random.Generator) -> np.ndarray:
 
 def endoplasmic_reticulum(cells: Cells, rng: np.random.Generator) -> np.ndarray:
     lace = np.abs(band_noise(rng, cells.size, max(0.9, 0.02 * cells.diameter)))
-    return _cytoplasm(cells) * np.exp(-np.maximum(cells.nuclear, 0) / 0.12) * np.clip(1.25 - 0.5 * lace, 0.2, 1.2)
+    return (
+        _cytoplasm(cells)
+        * np.exp(-np.maximum(cells.nuclear, 0) / 0.12)
+        * np.clip(1.25 - 0.5 * lace, 0.2, 1.2)
+    )
 
 
 def intermediate_filaments(cells: Cells, rng: np.random.Generator) -> np.ndarray:
@@ -58,7 +62,9 @@ def actin_filaments(cells: Cells, rng: np.random.Generator) -> np.ndarray:
     angle = cells.angle.astype(np.float32)[cells.owner]
     across = grid[:, None] * np.cos(angle) - grid[None, :] * np.sin(angle)
     across += smooth_noise(rng, cells.size, 0.5 * d) * 0.02 * d
-    return cells.cell * np.clip(np.cos(across * (2 * np.pi / max(0.125 * d, 4.2))) * 1.6 - 0.6, 0, 1)
+    return cells.cell * np.clip(
+        np.cos(across * (2 * np.pi / max(0.125 * d, 4.2))) * 1.6 - 0.6, 0, 1
+    )
 
 
 def microtubules(cells: Cells, rng: np.random.Generator) -> np.ndarray:

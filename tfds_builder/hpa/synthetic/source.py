@@ -9,8 +9,8 @@ from typing import ClassVar
 import numpy as np
 
 from hpa_jax.errors import InputError
-from tfds_builder.hpa import synthetic
 from tfds_builder.hpa.sources import Bar, Field, Listing, no_bar
+from tfds_builder.hpa.synthetic import render
 
 FREQUENCIES = ("tempered", "real")
 DEFAULT_FIELDS = 4000
@@ -30,7 +30,9 @@ class Synthetic:
     def __post_init__(self):
         if self.count < 1 or not 32 <= self.size <= 4096:
             asked = f"--fields={self.count} --size={self.size}"
-            raise InputError(f"{asked} is out of range; ask for at least 1 field, of 32 to 4096 pixels")
+            raise InputError(
+                f"{asked} is out of range; ask for at least 1 field, of 32 to 4096 pixels"
+            )
 
     def settings(self) -> dict:
         """See `Source.settings`."""
@@ -44,13 +46,17 @@ class Synthetic:
 
     def fields(self, bar: Bar = no_bar) -> Listing:
         """Draws the labels of all fields; see `Source.fields`."""
-        drawn = synthetic.draw_labels(self.seed, self.count, self.frequencies)
+        drawn = render.draw_labels(self.seed, self.count, self.frequencies)
         fields = [
-            Field(f"synthetic-{self.seed}-{index:06d}", tuple(sorted(int(label) for label in labels)), index)
+            Field(
+                f"synthetic-{self.seed}-{index:06d}",
+                tuple(sorted(int(label) for label in labels)),
+                index,
+            )
             for index, labels in enumerate(drawn)
         ]
         return Listing(fields, [])
 
     def image(self, field: Field) -> np.ndarray:
         """Draws one field; see `Source.image`."""
-        return synthetic.render(self.seed, field.index, field.labels, self.size)
+        return render.render(self.seed, field.index, field.labels, self.size)

@@ -1,0 +1,45 @@
+"""Every recipe of configs/ is started: two steps, an evaluation and a checkpoint, on a few small fields."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RECIPES = sorted(
+    path.stem for path in (REPOSITORY / "configs").glob("*.py") if path.stem != "__init__"
+)
+# The net is the recipe's own where it compiles in seconds, else the tiny one; its own nets have tests of their own, and
+# `launch/local.sh test --all` starts each recipe with it.
+OWN = ("all_cnn",)
+
+
+def started(run, workdir, small_data, recipe, *more):
+    done = run(
+        f"--config=configs/{recipe}.py",
+        f"--workdir={workdir}",
+        f"--config.data.data_dir={small_data}",
+        "--config.data.name=synthetic_32",
+        "--config.data.batch_size=8",
+        "--config.train.steps=2",
+        *more,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["split"]) for line in lines] == [(2, "train"), (2, "validation")]
+    return lines
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_starts(run, small_data, tmp_path, recipe):
+    net = () if recipe in OWN else ("--config.model.name=densenet_tiny",)
+    lines = started(run, tmp_path, small_data, recipe, *net, "--config.data.image_size=32")
+    assert all(
+        value == value for line in lines for value in line.values() if isinstance(value, float)
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if recipe not in OWN])
+def test_every_recipe_starts_with_its_own_net(run, small_data, tmp_path, recipe):
+    started(run, tmp_path, small_data, recipe, "--config.data.image_size=96")

@@ -1,0 +1,42 @@
+"""ResNet-50 against the one of keras.applications, with every variable random."""
+
+import keras
+import numpy as np
+import pytest
+from support.keras_parity import (
+    CLASSES,
+    assert_equal,
+    assert_same_variables,
+    compiled,
+    keras_net,
+    to_ours,
+)
+
+from hpa_jax.models import build_model, init_variables
+
+
+@pytest.mark.parametrize("channels, size", [(4, 64), pytest.param(3, 97, marks=pytest.mark.slow)])
+def test_equals_keras(channels, size):
+    theirs = keras_net(keras.applications.ResNet50, channels, size, seed=size)
+    assert_equal("resnet50", theirs, channels, size, training_batch=16)
+
+
+def test_the_stride_is_where_keras_has_it():
+    """torchvision's has it in the 3x3: the same shapes, so only the figures tell."""
+    theirs = keras_net(keras.applications.ResNet50, 3, 64, seed=0)
+    ours = build_model("resnet50", head="linear", labels=CLASSES, dropout=0.0)
+    variables = to_ours(
+        "resnet50",
+        {v.path: v.numpy() for v in theirs.variables},
+        init_variables(ours, (64, 64, 3), seed=0),
+    )
+    images = np.zeros((1, 64, 64, 3), np.float32)
+    images[0, ::2, ::2] = 1.0
+    expected = theirs(images, training=False).numpy()
+    logits = compiled(lambda v: ours.apply(v, images, train=False), variables)
+    np.testing.assert_allclose(logits, expected, atol=1e-4 * np.abs(expected).max(), rtol=0)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_has_the_variables_of_keras(channels):
+    assert_same_variables("resnet50", keras.applications.ResNet50, channels, 64)

@@ -1,0 +1,92 @@
+"""Processors as devices, and the garbage collector while a step is traced."""
+
+import gc
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from hpa_jax.parallel.compile import MOST_CPU_DEVICES, compile_for, cores, devices_for
+
+
+@pytest.mark.parametrize(
+    ("cores", "batch_size", "space", "devices"),
+    [
+        (1, 16, 0, 1),
+        (2, 16, 0, 2),
+        (2, 15, 0, 1),
+        (6, 16, 0, 4),
+        (6, 15, 0, 5),
+        (64, 128, 0, MOST_CPU_DEVICES),
+        (4, 2, 2, 4),  # two groups of two
+        (4, 1, 2, 2),
+        (2, 8, 4, 1),  # that many there are not: the mesh says so
+        (4, 8, 1, 4),
+    ],
+)
+def test_as_many_devices_as_cores_that_can_share_a_batch(cores, batch_size, space, devices):
+    assert devices_for(cores, batch_size, space) == devices
+
+
+@pytest.mark.parametrize(
+    ("environment", "before", "expected"),
+    [
+        ({}, "", devices_for(cores(), 48)),
+        ({"JAX_NUM_CPU_DEVICES": "3"}, "", 3),
+        ({"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}, "", 3),
+        ({}, "jax.devices()", 1),  # too late, and no error
+    ],
+)
+def test_what_jax_was_told_holds(environment, before, expected):
+    code = f"import jax; {before}\nfrom hpa_jax.parallel.compile import use_cpu_cores; use_cpu_cores(48); print(jax.device_count())"
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS")
+    }
+    told = clean | {"JAX_PLATFORMS": "cpu"} | environment
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=told, capture_output=True, text=True, check=True
+    )
+    assert int(found.stdout) == expected
+
+
+def test_garbage_is_collected_again_after_tracing_also_if_it_fails():
+    seen = []
+
+    def step(x, fail):
+        seen.append(gc.isenabled())
+        if fail:
+            raise ValueError("in the trace")
+        return x + 1
+
+    step = jax.jit(step, static_argnums=1)
+    assert compile_for("cpu", step, np.float32(1), False)(np.float32(1)) == 2
+    with pytest.raises(ValueError, match="in the trace"):
+        compile_for("cpu", step, np.float32(1), True)
+    assert seen == [False, False] and gc.isenabled()
+
+
+@pytest.mark.skipif(cores() < 2, reason="one core is one device in any case")
+def test_training_on_each_core_is_training_on_one_device(small_run, run, tmp_path, monkeypatch):
+    lines = []
+    for devices in "1", "-1":  # -1: JAX was told nothing
+        monkeypatch.setenv("JAX_NUM_CPU_DEVICES", devices)
+        flags = [
+            *small_run,
+            "--config.train.steps=3",
+            "--config.train.log_every=1",
+            f"--workdir={tmp_path / devices}",
+        ]
+        result = run(*flags)
+        assert result.returncode == 0, result.stderr
+        number = 1 if devices == "1" else devices_for(cores(), 8)
+        assert f"batches of 8 on {number} x cpu" in result.stdout
+        text = (tmp_path / devices / "metrics.jsonl").read_text(encoding="utf-8")
+        lines.append([row["loss"] for row in map(json.loads, text.splitlines()) if "loss" in row])
+    assert len(lines[0]) == 3
+    np.testing.assert_allclose(lines[0], lines[1], rtol=1e-4)

@@ -1,0 +1,174 @@
+"""What the plan reads off compiled programs: collectives, loops, live arrays, arithmetic; on text, and on programs of
+the CPU's own compiler."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from hpa_jax.parallel.mesh import make_mesh
+from hpa_jax.plan import hlo, loops, memory
+from hpa_jax.plan.estimate import memory_of
+from hpa_jax.plan.program import facts
+
+# As TPU and GPU compilers write them; shortened.
+COLLECTIVES = """
+HloModule step, is_scheduled=true
+
+%region (a: f32[], b: f32[]) -> f32[] {
+  %a = f32[] parameter(0)
+  %b = f32[] parameter(1)
+  ROOT %s = f32[] add(%a, %b)
+}
+
+ENTRY %main (p: f32[16,128]) -> f32[16,128] {
+  %p = f32[16,128]{1,0:T(8,128)} parameter(0)
+  %both = (f32[16]{0:T(128)}, bf16[8,4]{1,0}) all-reduce(%p, /*index=1*/%p), replica_groups=mesh['x'=4,'y'=2] {'x'}
+  %start = f32[32]{0} all-reduce-start(%p), replica_groups={{0,1,2,3},{4,5,6,7}}, to_apply=%region
+  %done = f32[32]{0} all-reduce-done(%start)
+  %halo = (bf16[2,8]{1,0}, bf16[2,8]{1,0}, u32[]{:S(2)}) collective-permute-start(%p), source_target_pairs={{0,1},{1,0}}
+  %halo-done = bf16[2,8]{1,0} collective-permute-done(%halo)
+  %gather = (f32[2,128]{1,0}, f32[16,128]{1,0}) all-gather-start(%p), replica_groups=[1,8]<=[8], dimensions={0}
+  %gathered = f32[16,128]{1,0} all-gather-done(%gather)
+  ROOT %scatter = f32[4,128]{1,0} reduce-scatter(%gathered), replica_groups=[2,4]<=[8], dimensions={0}, to_apply=%region
+}
+"""
+
+
+def test_collectives_by_kind_with_bytes():
+    table = hlo.sums(hlo.collectives(COLLECTIVES, devices=8))
+    assert list(table) == ["all-reduce", "all-gather", "reduce-scatter", "collective-permute"]
+    reduced = table["all-reduce"]  # a pair counts once; one of three forms of groups each
+    assert (reduced["count"], reduced["bytes"]) == (2, 16 * 4 + 32 * 2 + 32 * 4)
+    assert reduced["dtypes"] == {"bf16": 64, "f32": 64 + 128} and reduced["largest"] == "f32[32]"
+    assert reduced["sent_bytes"] == 2 * 3 / 4 * (64 + 64 + 128)  # rings of four
+    assert table["all-gather"]["bytes"] == 16 * 128 * 4
+    assert table["all-gather"]["sent_bytes"] == 7 / 8 * 16 * 128 * 4
+    assert table["reduce-scatter"]["bytes"] == 16 * 128 * 4  # four parts go in
+    assert (
+        table["collective-permute"]["sent_bytes"]
+        == table["collective-permute"]["bytes"]
+        == 2 * 8 * 2
+    )
+
+
+LOOP = """
+HloModule loop, is_scheduled=true
+
+%body (c: (s32[], f32[64,64])) -> (s32[], f32[64,64]) {
+  %c = (s32[], f32[64,64]{1,0}) parameter(0)
+  %i = s32[] get-tuple-element(%c), index=0
+  %x = f32[64,64]{1,0} get-tuple-element(%c), index=1
+  %y = f32[64,64]{1,0} dot(%x, %x), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+  %z = f32[64,64]{1,0} all-reduce(%y), replica_groups={}, to_apply=%sum
+  ROOT %t = (s32[], f32[64,64]{1,0}) tuple(%i, %z)
+}
+
+%condition (c: (s32[], f32[64,64])) -> pred[] {
+  %c.1 = (s32[], f32[64,64]{1,0}) parameter(0)
+  %i.1 = s32[] get-tuple-element(%c.1), index=0
+  %n = s32[] constant(10)
+  ROOT %less = pred[] compare(%i.1, %n), direction=LT
+}
+
+ENTRY %main (p: (s32[], f32[64,64])) -> (s32[], f32[64,64]) {
+  %p = (s32[], f32[64,64]{1,0}) parameter(0)
+  ROOT %w = (s32[], f32[64,64]{1,0}) while(%p), condition=%condition, body=%body
+}
+"""
+
+
+@pytest.mark.parametrize("stated", ["", ', backend_config={"known_trip_count":{"n":"10"}}'])
+def test_a_loop_counts_as_often_as_it_turns(stated):
+    text = LOOP.replace("body=%body", f"body=%body{stated}")
+    if stated:
+        text = text.replace("constant(10)", "constant(99)")
+    assert hlo.sums(hlo.collectives(text, devices=4))["all-reduce"]["count"] == 10
+    parsed = hlo.instructions(text)
+    more = loops.uncounted(parsed, hlo.computations(text, parsed))
+    map_bytes = 64 * 64 * 4
+    assert (
+        more.flops == 9 * 2 * 64**3 and more.bytes == 9 * (3 + 2) * map_bytes
+    )  # the first turn XLA counts itself
+
+
+def test_a_loop_that_does_not_say_how_often_is_named():
+    text = LOOP.replace("direction=LT", "direction=NE")
+    parsed = hlo.instructions(text)
+    more = loops.uncounted(parsed, hlo.computations(text, parsed))
+    assert more.bytes == more.flops == 0 and "w" in more.notes[0]
+
+
+LIVE = """
+HloModule live, is_scheduled=true
+
+ENTRY %main (p: bf16[8,128]) -> f32[4] {
+  %p = bf16[8,128]{1,0:T(8,128)(2,1)} parameter(0)
+  %early = f32[512,128]{1,0:T(8,128)} copy(%p), metadata={op_name="jit(f)/early"}
+  %view = f32[65536]{0:T(128)} bitcast(%early)
+  %narrow = f32[1024,4]{1,0:T(8,128)} negate(%p), metadata={op_name="jit(f)/state[\\'a\\']"}
+  %chip = f32[4096,128]{1,0:T(8,128)S(1)} copy(%p)
+  %used = f32[4]{0:T(128)} reduce(%view, %narrow, %chip)
+  ROOT %late = f32[4]{0:T(128)} add(%used, %used)
+}
+"""
+
+
+def test_largest_arrays_are_those_live_when_memory_is_fullest():
+    found = memory.largest_arrays(hlo.instructions(LIVE), most=2)
+    # Four columns fill tiles of 128; a view keeps its source; what lies on the chip takes no memory.
+    assert [(a["array"], a["bytes"]) for a in found] == [
+        ("f32[1024,4]", 1024 * 128 * 4),
+        ("f32[512,128]", 512 * 128 * 4),
+    ]
+    assert found[0]["op_name"] == "jit(f)/state['a']"
+
+
+@pytest.mark.parametrize(
+    "text, figures",
+    [
+        ("... HLO temporaries (22.52G) exceeds available HBM (15.75G).", (22.52, 15.75)),
+        (
+            "... memory space hbm. Used 176.02G of 15.75G hbm. Exceeded hbm capacity by 160.27G.",
+            (176.02, 15.75),
+        ),
+    ],
+)
+def test_what_the_compiler_says_of_a_program_that_is_too_large(text, figures):
+    assert memory_of(text) == tuple(round(figure * 2**30) for figure in figures)
+    assert memory_of("Ran out of memory in memory space vmem. Used 20.0M of 16.00M vmem.") == (0, 0)
+
+
+@pytest.fixture(scope="module")
+def layers():
+    """Facts of a program of the CPU's compiler: eight products in a row, and the same eight in a loop."""
+
+    def unrolled(x, w):
+        for _ in range(8):
+            x = jnp.tanh(x @ w)
+        return x
+
+    def looped(x, w):
+        return jax.lax.scan(lambda x, _: (jnp.tanh(x @ w), None), x, None, length=8)[0]
+
+    shapes = [jax.ShapeDtypeStruct((256, 256), jnp.float32)] * 2
+    return [facts(jax.jit(f).lower(*shapes).compile(), 1) for f in (unrolled, looped)]
+
+
+def test_a_looped_program_counts_like_the_same_unrolled(layers):
+    unrolled, looped = layers
+    assert looped.flops == pytest.approx(unrolled.flops, rel=0.05)
+    assert looped.traffic == pytest.approx(unrolled.traffic, rel=0.2)
+    assert unrolled.flops == pytest.approx(8 * 2 * 256**3, rel=0.05)
+    assert unrolled.arguments == 2 * 256 * 256 * 4
+
+
+def test_a_sum_over_devices_is_seen_with_its_bytes():
+    mesh = make_mesh()
+    summed = jax.shard_map(
+        lambda x: jax.lax.psum(x, "data"), mesh=mesh, in_specs=P("data"), out_specs=P()
+    )
+    program = jax.jit(summed).lower(jax.ShapeDtypeStruct((8, 1000), jnp.float32)).compile()
+    found = facts(program, mesh.size).collectives
+    assert found["all-reduce"]["count"] == 1 and found["all-reduce"]["bytes"] == 4000
+    assert found["all-reduce"]["sent_bytes"] == 2 * 7 / 8 * 4000

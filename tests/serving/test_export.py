@@ -1,0 +1,199 @@
+"""Train, evaluate, predict and export as a user does, then serve from a process that knows nothing of the training."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from support.made_runs import made_run
+
+from hpa_jax import main as command
+from hpa_jax.data.pipeline import open_split
+from hpa_jax.errors import InputError
+from hpa_jax.labels import LABELS
+from hpa_jax.serving import artifact
+from hpa_jax.workdir import read_config
+
+
+@pytest.fixture(scope="module")
+def workdir(run, small_run, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("run")
+    bfloat16 = (
+        "--config.model.dtype=bfloat16",
+        "--config.train.steps=30",
+        "--config.model.head=seed",
+    )
+    for mode in ("train", "evaluate", "predict", "export"):
+        flags = (*small_run, *bfloat16) if mode == "train" else ("--config.data.eval_split=test",)
+        done = run(f"--mode={mode}", f"--workdir={workdir}", *flags)
+        assert done.returncode == 0, done.stderr
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def test_fields(workdir):
+    config = read_config(workdir)
+    return open_split(config, "test")
+
+
+def test_predictions_are_a_row_a_field(workdir, test_fields):
+    with open(workdir / "predictions.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["id"] for row in rows] == list(test_fields.ids())
+    assert list(rows[0]) == ["id", *LABELS, "labels"]
+    thresholds = json.loads((workdir / "thresholds.json").read_text())["thresholds"]
+    for row in rows:
+        chosen = [str(i) for i, name in enumerate(LABELS) if float(row[name]) > thresholds[name]]
+        assert row["labels"].split() == chosen
+
+
+def test_evaluation_counts_the_predictions(workdir, test_fields):
+    from sklearn.metrics import f1_score
+
+    report = json.loads((workdir / "evaluation.json").read_text())
+    with open(workdir / "predictions.csv", newline="", encoding="utf-8") as file:
+        scores = np.array([[float(row[name]) for name in LABELS] for row in csv.DictReader(file)])
+    expected = f1_score(test_fields.targets(), scores > 0.5, average="macro", zero_division=0)
+    assert report["split"] == "test" and report["fields"] == len(test_fields)
+    assert report["macro_f1"] == pytest.approx(expected, abs=1e-6)
+    assert (
+        report["stored_thresholds_fitted_on"] == "validation"
+        and "macro_f1_stored_thresholds" in report
+    )
+
+
+def test_a_fresh_process_reproduces_the_golden_output(workdir, tmp_path):
+    moved = shutil.copytree(workdir / "export", tmp_path / "elsewhere")
+    code = (
+        "import sys\n"
+        "for name in ('flax', 'optax', 'orbax', 'tensorflow', 'grain', 'ml_collections'): sys.modules[name] = None\n"
+        "from hpa_jax.serving import main; sys.exit(main(sys.argv[1:]))"
+    )
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(moved)], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert "golden output reproduced" in done.stdout
+
+
+def test_the_export_is_the_net_in_float32(workdir, test_fields):
+    served = artifact.load(workdir / "export")
+    images = np.stack([test_fields[i]["image"] for i in range(5)])
+    one, many = served.probabilities(images[:1]), served.probabilities(images)
+    assert many.shape == (5, len(LABELS)) and many.dtype == np.float32
+    np.testing.assert_allclose(many[:1], one, atol=1e-5)
+    with open(workdir / "predictions.csv", newline="", encoding="utf-8") as file:
+        scores = np.array(
+            [[float(row[name]) for name in LABELS] for row in list(csv.DictReader(file))[:5]]
+        )
+    np.testing.assert_allclose(many, scores, atol=0.02)  # the run computed in bfloat16
+    assert {a.dtype for a in load_file(workdir / "export" / artifact.PARAMETERS).values()} == {
+        np.dtype(np.float32)
+    }
+
+
+def test_the_description_says_what_a_server_needs(workdir):
+    description = json.loads((workdir / "export" / "model.json").read_text())
+    assert [label["name"] for label in description["labels"]] == list(LABELS)
+    assert (
+        len(description["thresholds"]) == 28 and description["thresholds_fitted_on"] == "validation"
+    )
+    assert description["input"]["channels"] == ["red", "green", "blue", "yellow"]
+    assert description["input"]["shape"] == ["B", 32, 32, 4]
+    assert description["provenance"]["config"]["model"]["dtype"] == "bfloat16"
+
+
+@pytest.mark.parametrize("name", [*artifact.FILES, artifact.MANIFEST])
+def test_one_changed_byte_is_refused(workdir, tmp_path, name):
+    folder = shutil.copytree(workdir / "export", tmp_path / "export")
+    data = bytearray((folder / name).read_bytes())
+    rng = np.random.default_rng()
+    for position in {0, len(data) // 2, len(data) - 1, *rng.integers(0, len(data), 5).tolist()}:
+        changed = data.copy()
+        changed[position] ^= 1 << int(rng.integers(8))
+        (folder / name).write_bytes(changed)
+        with pytest.raises(InputError, match=r"is not what was exported"):
+            artifact.load(folder)
+
+
+def test_a_missing_file_and_wrong_images_are_refused_in_one_line(workdir, tmp_path):
+    served = artifact.load(workdir / "export")
+    for wrong in (
+        np.zeros((1, 32, 32, 3), np.uint8),
+        np.zeros((1, 32, 32, 4), np.float32),
+        np.zeros((1, 64, 64, 4), np.uint8),
+    ):
+        with pytest.raises(InputError, match="the net takes uint8"):
+            served.probabilities(wrong)
+    folder = shutil.copytree(workdir / "export", tmp_path / "export")
+    (folder / artifact.FORWARD).unlink()
+    with pytest.raises(InputError, match=artifact.FORWARD):
+        artifact.load(folder)
+
+
+def test_nothing_in_the_export_is_a_pickle(workdir):
+    for path in (workdir / "export").iterdir():
+        assert not path.read_bytes().startswith(b"\x80"), (
+            path
+        )  # the first byte of every binary pickle
+
+
+def test_exporting_twice_replaces_the_first_whole(run, workdir):
+    before = {path.name: path.read_bytes() for path in (workdir / "export").iterdir()}
+    assert run("--mode=export", f"--workdir={workdir}").returncode == 0
+    after = {path.name: path.read_bytes() for path in (workdir / "export").iterdir()}
+    same = {name for name in before if before[name] == after[name]}
+    assert (
+        before.keys() == after.keys()
+        and {artifact.PARAMETERS, artifact.FORWARD, artifact.GOLDEN} <= same
+    )
+    assert not list(workdir.glob(".export*"))
+
+
+def test_averaged_weights_are_exported(tmp_path, small_data):
+    """Twice the weights of the run's own: the kernels tell which were exported."""
+
+    def doubled(state):
+        return state.replace(average=jax.tree.map(lambda a: a * 2, state.average))
+
+    for name, settings in (("own", {}), ("averaged", {"train__ema": 0.9, "changed": doubled})):
+        made_run(tmp_path / name, small_data, **settings)
+        assert command.main(["--mode=export", f"--workdir={tmp_path / name}"]) == 0
+    own, averaged = (
+        load_file(tmp_path / name / "export" / artifact.PARAMETERS) for name in ("own", "averaged")
+    )
+    assert own.keys() == averaged.keys()
+    for name, array in own.items():
+        np.testing.assert_array_equal(averaged[name], 2 * array, err_msg=name)
+    description = json.loads((tmp_path / "own" / "export" / "model.json").read_text())
+    assert description["empty"] == "no label" and "no part of the export" in description["views"]
+
+
+def test_a_net_without_batch_norm_is_exported_as_well(tmp_path, small_data):
+    made_run(tmp_path, small_data, model__name="all_cnn", model__head="all_cnn")
+    flags = [
+        "--config.evaluate.tta=symmetries",
+        "--config.evaluate.fill_empty=True",
+    ]  # the views are not exported
+    assert command.main(["--mode=export", f"--workdir={tmp_path}", *flags]) == 0
+    served = artifact.load(tmp_path / "export")
+    assert {name.partition("/")[0] for name in served.parameters} == {"params"}
+    assert served.check_golden() <= artifact.TOLERANCE and served.description["empty"].startswith(
+        "the label"
+    )
+    assert (
+        command.main(["--mode=predict", f"--workdir={tmp_path}", "--config.data.eval_split=test"])
+        == 0
+    )
+    fields = open_split(read_config(tmp_path), "test")
+    with open(tmp_path / "predictions.csv", newline="", encoding="utf-8") as file:
+        scores = np.array([[float(row[name]) for name in LABELS] for row in csv.DictReader(file)])
+    images = np.stack([fields[i]["image"] for i in range(len(fields))])
+    np.testing.assert_allclose(served.probabilities(images), scores, atol=1e-5)

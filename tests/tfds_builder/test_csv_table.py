@@ -1,0 +1,240 @@
+"""The csv of a source: what is read, what is a fault, and that nothing else ever comes out of it."""
+
+import csv
+import io
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from hpa_jax.errors import InputError
+from hpa_jax.labels import LABELS
+from tfds_builder.hpa.files import csv_table
+from tfds_builder.hpa.files.csv_table import Row
+from tfds_builder.hpa.sources import Fault
+
+SAMPLE = os.environ.get("HPA_SAMPLE_DIR")
+TWO = [Row("a", (3,), ""), Row("b", (0, 16), "")]
+
+
+def read(content, *columns):
+    data = content if isinstance(content, bytes) else content.encode()
+    return csv_table.read(data, "d/train.csv", *(columns or ("Id", "Target")))
+
+
+DIALECTS = {
+    "as Kaggle writes it": "Id,Target\nb,16 0\na,3\n",
+    "byte order mark, CRLF, further columns, empty lines": "\ufeffNote,Target,Id\r\n\r\nx, 16  0 ,b\r\n,3,a\r\n",
+    "CR alone": "Id,Target\rb,16 0\ra,3",
+    "LF, CRLF and CR": "Id,Target\nb,16 0\r\na,3\r",
+    "semicolons": "Id;Target\nb;16 0\na;3\n",
+    "semicolons, ids by |": "Id;Target\nb;16|0\na;3\n",
+    "tabs": "Id\tTarget\nb\t16 0\na\t3\n",
+    "tabs, ids by ;": "Id\tTarget\nb\t16;0\na\t3;\n",
+    "ids by ; in a csv with commas": "Id,Target\nb,16;0\na,3\n",
+    "ids by , in quotes": 'Id,Target\nb,"16,0"\na,3\n',
+    "every cell in quotes": '"Id","Target"\r\n"b","16 0"\r\n"a","3"\r\n',
+    "a line end in another column's quotes": 'Id,Target,Note\nb,16 0,"x\ny"\na,3,"; "\n',
+    "another column's unusual line separators": "Id,Target,Note\nb,16 0,x\u2028y\x0bz\x1c\na,3,\x85\n",
+    "names": "Id,Target\nb,Nucleoplasm|cytokinetic BRIDGE\na,Nucleoli fibrillar center\n",
+    "names by ;": "Id,Target\nb,Cytokinetic bridge; Nucleoplasm\na, Nucleoli  fibrillar center \n",
+    "names and ids": 'Id,Target\nb,"16, nucleoplasm"\na,03\n',
+    "a header in quotes with spaces": '" Id ", Target\nb,16 0\na,3\n',
+    "empty lines before the header": "\n\r\nId,Target\nb,16 0\na,3\n",
+    "lines of separators alone": "Id,Target\n,\nb,16 0\n , \na,3\n",
+}
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_the_same_rows_in_any_dialect(dialect):
+    assert read(DIALECTS[dialect]) == (TWO, [])
+
+
+def test_every_name_is_read():
+    for label, name in enumerate(LABELS):
+        assert read(f"Id,Target\na,{name.upper()}\n").rows == [Row("a", (label,), "")]
+
+
+def test_other_columns_and_a_family():
+    content = "field;where;antibody\nb;16 0;\na;3; HPA 7 \n"
+    assert read(content, "field", "where") == (TWO, [])
+    assert read(content, "field", "where", "antibody").rows == [
+        Row("a", (3,), "HPA 7"),
+        Row("b", (0, 16), ""),
+    ]
+
+
+FAULTS = {
+    "unknown label": (
+        "a,28",
+        "a",
+        "has the unknown label '28'; labels are 0 to 27, or their names",
+    ),
+    "label -1": ("a,-1", "a", "has the unknown label '-1'; "),
+    "label -1 beside another": ("a,3 -1", "a", "has the unknown label '-1'; "),
+    "label 1.0": ("a,1.0", "a", "has the unknown label '1.0'; "),
+    "unknown name": ("a,Golgi body", "a", "has the unknown label 'Golgi body'; "),
+    "unknown word": ("a,0 Golgi", "a", "has the unknown label 'Golgi'; "),
+    "label of 5,000 digits": (f"a,{'1' * 5000}", "a", "has the unknown label '111"),
+    "label in other digits": ("a,١", "a", "has the unknown label '١'"),
+    "label twice": ("a,3 3", "a", "has a label twice (3 3); take one out"),
+    "label twice, once by name": (
+        "a,7|Golgi apparatus",
+        "a",
+        "has a label twice (7|Golgi apparatus); take one out",
+    ),
+    "no label": ("a,", "a", "has no label; give it one or take the row out"),
+    "no label but spaces": ("a,  ", "a", "has no label; "),
+    "no label but separators": ("a,|;", "a", "has no label; "),
+    "Id that climbs": (
+        "../x,1",
+        "'../x'",
+        "has an Id that is not made of letters, digits, _ and - alone; ",
+    ),
+    "Id of two dots": ("..,1", "'..'", "has an Id that"),
+    "Id from the root": ("/etc/passwd,1", "'/etc/passwd'", "has an Id that"),
+    "Id with a backslash": ("a\\b,1", "'a\\\\b'", "has an Id that"),
+    "Id of a line end": ('"a\n",1', "a", None),
+    "Id over two lines": ('"a\nb",1', "'a\\nb'", "has an Id that"),
+    "Id empty": (",1", "''", "has an Id that"),
+    "Id in other letters": ("é,1", "'é'", "has an Id that"),
+    "zero byte in the Id": ("x\0y,1", "'x\\x00y'", "has a zero byte in it; save the csv again"),
+    "zero byte in the labels": ("a,1\0", "a", "has a zero byte in it; "),
+    "a row too short": ("a", "a", "has 1 columns where the first line has 2; put it right"),
+    "a row too long": ("a,1,2", "a", "has 3 columns where the first line has 2; "),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_faulty_row_is_named_and_the_others_stay(fault):
+    row, id, reason = FAULTS[fault]
+    rows, faults = read(f"Id,Target\nz,5\n{row}\ny,4\n")
+    if reason is None:  # what a spreadsheet may leave around a sound Id is taken off
+        assert ([row.id for row in rows], faults) == ([id, "y", "z"], [])
+        return
+    assert rows == [Row("y", (4,), ""), Row("z", (5,), "")]
+    assert [(fault.id, fault.file) for fault in faults] == [(id, "d/train.csv, line 3")]
+    assert (
+        faults[0].reason.startswith(reason)
+        and "\n" not in str(faults[0])
+        and "; " in faults[0].reason
+    )
+
+
+def test_an_id_twice():
+    """Two rows that agree are one row too many; of rows that differ none is believed, in whatever order they stand."""
+    rows, faults = read("Id,Target\na,1 2\nb,3\na,2 1\na,1 2\n")
+    assert rows == [Row("a", (1, 2), ""), Row("b", (3,), "")]
+    assert [str(fault) for fault in faults] == [
+        f"Id a: d/train.csv, line {line} has it again after line 2; take one of the two rows out"
+        for line in (4, 5)
+    ]
+    rows, faults = read("Id,Target\na,1\nb,3\na,2\na,99\n")
+    assert rows == [Row("b", (3,), "")]
+    assert [(fault.file[-6:], fault.reason[:39]) for fault in faults] == [
+        ("line 2", "says something else of it than line 4; "),
+        ("line 4", "says something else of it than line 2; "),
+        ("line 5", "has the unknown label '99'; labels are "),
+    ]
+
+
+def test_one_id_in_every_row_takes_no_longer():
+    rows, faults = read("Id,Target\n" + "a,1\n" * 50_000)
+    assert (len(rows), len(faults)) == (1, 49_999)
+    rows, faults = read("Id,Target\n" + "a,1\na,2\n" * 25_000)
+    assert (len(rows), len(faults)) == (0, 50_000)
+
+
+WHOLE = {
+    "nothing": (
+        b"",
+        "has no columns Id and Target in its first line; see tfds_builder/hpa/README.md",
+    ),
+    "no header": (b"a,1\n", "has no columns"),
+    "no column Target": (b"Id,Predicted\na,1\n", "has no columns"),
+    "a column twice": (b"Id,Target,Id\na,1,b\n", "has the column Id twice; rename one of them"),
+    "no rows": (b"Id,Target\n", "has no rows; see"),
+    "no rows but empty lines": (b"Id,Target\n\n,\n", "has no rows"),
+    "Latin-1": (
+        "Id,Target,Note\nx,1,Zürich\n".encode("latin-1"),
+        "is not UTF-8 (byte 20); save it as UTF-8",
+    ),
+    "UTF-16": ("Id,Target\na,1\n".encode("utf-16"), "is not UTF-8 (byte 0)"),
+    "UTF-16 without a mark": ("Id,Target\na,1\n".encode("utf-16-le"), "has no columns"),
+    "a quote left open": (
+        b'Id,Target\na,1\n"b,1\nc,2\nd,3\n',
+        "line 3: unexpected end of data; put the line right",
+    ),
+    "a quote in the middle": (
+        b'Id,Target\na,1\n"b"x,1\nc,2\n',
+        "line 3: ',' expected after '\"'; put",
+    ),
+    "a cell without end": (
+        b"Id,Target\na," + b"1" * 200_000,
+        "line 2: field larger than field limit",
+    ),
+    "an image": (b"\x89PNG\r\n\x1a\n", "is not UTF-8 (byte 0)"),
+}
+
+
+@pytest.mark.parametrize("fault", WHOLE)
+def test_a_csv_whose_rows_cannot_be_told_is_refused(fault):
+    content, reason = WHOLE[fault]
+    with pytest.raises(InputError) as error:
+        read(content)
+    assert not isinstance(error.value, Fault)
+    line = str(error.value)
+    assert line.startswith("d/train.csv") and reason in line and "\n" not in line and "; " in line
+
+
+def test_random_damage_gives_rows_faults_or_one_line():
+    """And every line that a plain csv reader finds is in one of them."""
+    rng = random.Random(0)
+    seed = b'\xef\xbb\xbfId,Target,Note\r\na,3 4,"x;y"\nb,Golgi apparatus|0,\rc-1_2,27,"two\nlines"\n\nd,1,x\n'
+    alphabet = b'",;\t|\r\n\0 a1-\xc3\xa9\xff'
+    outcomes = {"rows": 0, "faults": 0, "refused": 0}
+    for _ in range(4000):
+        data = bytearray(seed)
+        for _ in range(rng.randrange(1, 6)):
+            at = rng.randrange(len(data))
+            data[at : at + rng.choice((0, 1, 1, 4))] = rng.choices(alphabet, k=rng.randrange(3))
+        try:
+            rows, faults = read(bytes(data))
+        except InputError as error:
+            assert "\n" not in str(error) and not isinstance(error, Fault)
+            outcomes["refused"] += 1
+            continue
+        outcomes["rows"] += len(rows)
+        outcomes["faults"] += len(faults)
+        assert all("\n" not in str(fault) for fault in faults)
+        text = io.StringIO(data.decode("utf-8-sig"), newline="")
+        separators = [
+            sep for sep in ",;\t" if sep in data.decode("utf-8-sig").strip("\r\n").splitlines()[0]
+        ]
+        plain = [
+            row
+            for row in csv.reader(text, delimiter=separators[0])
+            if any(cell.strip() for cell in row)
+        ]
+        assert len(rows) + len(faults) == len(plain) - 1 or len(separators) > 1
+    assert min(outcomes.values()) > 200
+    for _ in range(500):
+        with pytest.raises(InputError):
+            read(rng.randbytes(rng.randrange(60)))
+
+
+@pytest.mark.skipif(SAMPLE is None, reason="HPA_SAMPLE_DIR is not set")
+@pytest.mark.parametrize(
+    ("name", "number"), [("kaggle_train", 31072), ("hpav18_without_duplicates", 74606)]
+)
+def test_the_real_tables_are_read_without_a_fault(name, number):
+    path = Path(SAMPLE) / "csv" / f"{name}.csv"
+    rows, faults = read(path.read_bytes())
+    assert (len(rows), faults) == (number, []) and rows == sorted(rows)
+    with open(path, newline="") as file:
+        plain = {
+            row["Id"]: tuple(sorted(map(int, row["Target"].split())))
+            for row in csv.DictReader(file)
+        }
+    assert {row.id: row.labels for row in rows} == plain

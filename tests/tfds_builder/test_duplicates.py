@@ -1,0 +1,248 @@
+"""Near-duplicates on real and synthetic fields: copies found, distinct ones kept apart; group numbers."""
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from hpa_jax.labels import CHANNELS
+from tfds_builder.hpa.split import duplicates
+from tfds_builder.hpa.synthetic import render
+
+SAMPLE = pytest.mark.skipif("HPA_SAMPLE_DIR" not in os.environ, reason="HPA_SAMPLE_DIR is not set")
+
+
+def jpg(image, quality):
+    """Each channel through JPG and back."""
+    planes = [
+        cv2.imencode(".jpg", image[..., c], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        for c in range(4)
+    ]
+    return np.stack([cv2.imdecode(plane, cv2.IMREAD_GRAYSCALE) for plane in planes], axis=-1)
+
+
+def scaled(image, factor):
+    return np.clip(np.round(image * factor), 0, 255).astype(np.uint8)
+
+
+def resized(image, size):
+    return cv2.resize(
+        image, (size, size), interpolation=cv2.INTER_AREA if size < len(image) else cv2.INTER_CUBIC
+    )
+
+
+COPIES = {
+    "as it is": lambda image: image,
+    "JPG 90": lambda image: jpg(image, 90),
+    "JPG 50": lambda image: jpg(image, 50),
+    "half the size": lambda image: resized(image, len(image) // 2),
+    "512 or 2048 px": lambda image: resized(image, 2048 if len(image) == 512 else 512),
+    "300 px": lambda image: resized(image, 300),
+    "darker": lambda image: scaled(image, 0.7),
+    "brighter": lambda image: scaled(image, 1.3),
+    "one pixel aside": lambda image: np.roll(image, (1, 1), (0, 1)),
+    "its rim cut off": lambda image: image[(n := len(image) // 100) : -n, n:-n],
+    "brighter, half the size, JPG 75": lambda image: jpg(
+        resized(scaled(image, 1.2), len(image) // 2), 75
+    ),
+}
+
+
+def hashes_of(images):
+    return np.array(
+        [np.frombuffer(duplicates.perceptual_hash(image), np.uint8) for image in images]
+    )
+
+
+def duplicates(images):
+    thumbnails = [duplicates.thumbnail(image) for image in images]
+    return duplicates.near_duplicates(
+        hashes_of(images), lambda a, b: duplicates.same_pixels(thumbnails[a], thumbnails[b])
+    )
+
+
+def distances(hashes, others):
+    return np.bitwise_count(hashes[:, None] ^ others[None]).sum(-1)
+
+
+@pytest.fixture(scope="module")
+def real():
+    """77 fields of the challenge at 512 px, then 4 of HPA v18 at 1728 and 2048, two of them of one antibody."""
+    folder = Path(os.environ["HPA_SAMPLE_DIR"])
+    ids = sorted(
+        {path.stem.rpartition("_")[0] for path in (folder / "kaggle_512" / "train").glob("*.png")}
+    )
+    fields = [
+        np.stack(
+            [cv2.imread(folder / "kaggle_512" / "train" / f"{id}_{c}.png", 0) for c in CHANNELS], -1
+        )
+        for id in ids
+    ]
+    for id in sorted(
+        {path.stem.rpartition("_")[0] for path in (folder / "hpav18_jpg" / "images").glob("*.jpg")}
+    ):
+        colours = [cv2.imread(folder / "hpav18_jpg" / "images" / f"{id}_{c}.jpg") for c in CHANNELS]
+        fields.append(np.stack([colour.max(-1) for colour in colours], -1))
+    assert len(fields) == 81
+    return fields
+
+
+@SAMPLE
+def test_real_fields_are_not_duplicates(real):
+    hashes = hashes_of(real)
+    assert distances(hashes, hashes)[np.triu_indices(81, 1)].min() >= 80
+    thumbnails = [duplicates.thumbnail(image) for image in real]
+    rows = np.stack([image.reshape(-1, 4) for image in thumbnails]).astype(float)
+    rows -= rows.mean(1, keepdims=True)
+    rows /= np.sqrt((rows**2).sum(1, keepdims=True))
+    alike = np.einsum("ipc,jpc->ijc", rows, rows)[np.triu_indices(81, 1)]
+    print(
+        f"largest correlation of distinct fields: any channel {alike.max():.3f}, all {alike.min(1).max():.3f}"
+    )
+    assert alike.max() < 0.3
+    assert not any(
+        duplicates.same_pixels(thumbnails[a], thumbnails[b])
+        for a, b in np.argwhere(np.eye(81, k=1))
+    )
+    assert duplicates(real) == []
+
+
+@SAMPLE
+@pytest.mark.parametrize("copy", COPIES)
+def test_copies_of_real_fields_are_found(real, copy):
+    originals = real[:77:7] + real[77:79]
+    copies = [COPIES[copy](image) for image in originals]
+    away = np.diag(distances(hashes_of(originals), hashes_of(copies)))
+    print(f"{copy}: differ in {np.median(away):.0f} bits, at most {away.max()}")
+    assert away.max() <= 20
+    assert all(
+        duplicates.same_pixels(image, other) for image, other in zip(originals, copies, strict=True)
+    )
+    n = len(originals)
+    pairs = duplicates(originals + copies)
+    assert [(pair.a, pair.b) for pair in pairs] == [(k, k + n) for k in range(n)]
+    assert [pair.distance for pair in pairs] == away.tolist()
+
+
+@SAMPLE
+def test_turned_fields_and_fields_with_another_channel_are_others(real):
+    image = real[0]
+    assert not duplicates.same_pixels(image, image[::-1])
+    assert not duplicates.same_pixels(image, np.rot90(image))
+    other = image.copy()
+    other[..., 1] = real[1][..., 1]
+    assert not duplicates.same_pixels(image, other)
+    other[..., 1] = 0
+    assert not duplicates.same_pixels(image, other)
+
+
+def test_synthetic_fields():
+    """Small ones as well: none is another's duplicate, and copies of some are found."""
+    for size in (48, 160):
+        labels = render.draw_labels(0, 40, "real")
+        fields = [render.render(0, index, labels[index], size) for index in range(40)]
+        copies = [jpg(scaled(image, 0.9), 90) for image in fields[:5]]
+        assert [(pair.a, pair.b) for pair in duplicates(fields + copies)] == [
+            (k, 40 + k) for k in range(5)
+        ]
+
+
+def test_blank_channels():
+    """A blank channel makes no two fields alike, and fields that are blank altogether only if they are equal."""
+    labels = render.draw_labels(0, 4, "real")
+    fields = [render.render(0, index, labels[index], 96) for index in range(4)]
+    for image in fields:
+        image[..., 1:3] = 0
+    fields.append(scaled(fields[2], 0.8))
+    assert [(pair.a, pair.b) for pair in duplicates(fields)] == [(2, 4)]
+    assert duplicates.perceptual_hash(fields[0])[8:24] == bytes(16)
+
+    black = np.zeros((96, 96, 4), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 2, black.shape).astype(np.uint8)
+    dim, dark = black + np.uint8(9), fields[0] * np.array([1, 0, 0, 0], np.uint8)
+    assert duplicates.perceptual_hash(black) == duplicates.perceptual_hash(dim) == bytes(32)
+    found = duplicates([black, dim, noise, dark, black, dim])
+    assert [(pair.a, pair.b) for pair in found] == [(0, 4), (1, 5)]
+
+
+def test_every_hash_within_fifteen_bits_is_found():
+    """Against all pairs, whatever the bits that differ; transitive closure is what counts."""
+    rng = np.random.default_rng(0)
+    hashes = rng.integers(0, 256, (600, 32), dtype=np.uint8)
+    hashes[:, 8:16] = 0
+    for field in range(200, 600):
+        hashes[field] = hashes[field % 200]
+        for bit in rng.choice(256, rng.integers(0, 16), replace=False):
+            hashes[field, bit // 8] ^= np.uint8(1 << (bit % 8))
+    calls = []
+    pairs = duplicates.near_duplicates(
+        hashes, lambda a, b: calls.append((a, b)) or a % 200 == b % 200, distance=30
+    )
+    assert len(pairs) == 400
+    assert len(calls) < 440  # what hangs together already is not compared again
+    groups = duplicates.group_numbers(600, pairs, [""] * 600)
+    np.testing.assert_array_equal(groups, np.arange(600) % 200)
+    assert all(
+        a < b and distance == np.bitwise_count(hashes[a] ^ hashes[b]).sum() <= 30
+        for a, b, distance in pairs
+    )
+    assert duplicates.near_duplicates(hashes, lambda a, b: False) == []
+    assert duplicates.near_duplicates(hashes[:0], lambda a, b: True) == []
+
+
+def test_ten_thousand_equal_fields():
+    """As many comparisons as fields, not their square; and bounded ones where pixels differ though hashes agree."""
+    calls = []
+
+    def same(a, b):
+        calls.append((a, b))
+        return a % 2 == b % 2
+
+    groups = duplicates.group_numbers(
+        3_000, duplicates.near_duplicates(np.zeros((3_000, 32)), same), [""] * 3_000
+    )
+    assert len(calls) < 3_000 * 9
+    assert groups.max() < 10  # two looks; all but a few are found
+    assert all(
+        len(set(np.flatnonzero(groups == group) % 2)) == 1 for group in range(groups.max() + 1)
+    )
+
+    calls.clear()
+    rng = np.random.default_rng(1)
+    hashes = np.tile(rng.integers(0, 256, 32, dtype=np.uint8), (10_000, 1))
+    for field in range(10_000):  # a cloud of near ones
+        for bit in rng.integers(0, 256, rng.integers(0, 4)):
+            hashes[field, bit // 8] ^= np.uint8(1 << (bit % 8))
+    pairs = duplicates.near_duplicates(hashes, lambda a, b: calls.append((a, b)) or True)
+    assert len(pairs) == 9_999
+    assert len(calls) < 12_000
+
+
+def test_confirmations_can_be_spread_over_processes():
+    """`starmap` gets them in lists of pairs that do not depend on one another."""
+    hashes = np.zeros((50, 32), np.uint8)
+    hashes[25:] = 255
+    lists = []
+    pairs = duplicates.near_duplicates(
+        hashes,
+        lambda a, b: True,
+        starmap=lambda same, pairs: lists.append(pairs) or [same(*pair) for pair in pairs],
+    )
+    assert [len(one) for one in lists if one] == [48] == [len(pairs)]
+
+
+def test_group_numbers():
+    """Pairs and families join; what they join hangs together; numbers in order of first appearance."""
+    families = ["", "b", "a", "", "b", "", "a", ""]
+    pairs = [duplicates.Pair(0, 5, 3), duplicates.Pair(5, 6, 0)]
+    np.testing.assert_array_equal(
+        duplicates.group_numbers(8, pairs, families), [0, 1, 0, 2, 1, 0, 0, 3]
+    )
+    np.testing.assert_array_equal(duplicates.group_numbers(3, [], ["", "", ""]), [0, 1, 2])
+    assert duplicates.group_numbers(0, [], []).dtype == np.int64
+    numbers = duplicates.group_numbers(
+        300_000, [(k, k + 1) for k in range(0, 299_999, 2)], [""] * 300_000
+    )
+    np.testing.assert_array_equal(numbers, np.arange(300_000) // 2)

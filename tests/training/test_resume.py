@@ -1,0 +1,208 @@
+"""Runs that are killed, stopped, started twice and poisoned, as real processes."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from hpa_jax.data.catalog import open_dataset
+from hpa_jax.data.sampler import Order, repeat_factors
+from hpa_jax.parallel.mesh import make_mesh
+from hpa_jax.training import experiment
+from hpa_jax.training.checkpoint import Checkpoints
+from hpa_jax.workdir import read_config
+
+STEPS = 60
+SAVING = (
+    *(
+        "--config.checkpoint.every=4",
+        "--config.train.eval_every=20",
+        f"--config.train.steps={STEPS}",
+    ),
+    *("--config.data.sampling=repeat_factor", "--config.data.repeat_threshold=0.3"),
+)
+
+
+def final_state(workdir):
+    """All arrays of the last checkpoint, by name."""
+    config = read_config(workdir)
+    checkpoints = Checkpoints(workdir / "checkpoints", metric="macro_f1")
+    assert checkpoints.latest() == STEPS
+    state, _ = experiment.initial_state(config, make_mesh(), STEPS)
+    restored = checkpoints.restore(STEPS, state)
+    checkpoints.close()
+    return {
+        jax.tree_util.keystr(path): np.asarray(leaf)
+        for path, leaf in jax.tree.leaves_with_path(restored)
+    }
+
+
+def records(path):
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def wait_until(process, condition):
+    while process.poll() is None and not condition():
+        time.sleep(0.0005)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(run, small_run, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("uninterrupted")
+    done = run(*small_run, *SAVING, f"--workdir={workdir}")
+    assert done.returncode == 0, done.stderr
+    return workdir
+
+
+def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(
+    start, run, small_run, uninterrupted, tmp_path
+):
+    rng = random.Random(time.time_ns())
+    flags = (*small_run, *SAVING, f"--workdir={tmp_path}")
+    checkpoints, ids = tmp_path / "checkpoints", tmp_path / "ids.jsonl"
+    killed_in_a_save = 0
+
+    def saving():
+        return checkpoints.exists() and any("tmp" in entry.name for entry in checkpoints.iterdir())
+
+    for attempt in range(5):
+        process = start(*flags)
+        if attempt % 2:
+            wait_until(process, saving)
+        else:
+            goal = len(records(ids)) + rng.randrange(1, 12)
+            wait_until(process, lambda goal=goal: len(records(ids)) >= goal)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close(), process.stderr.close()
+        assert process.returncode == -signal.SIGKILL, (
+            "the run ended before it could be killed: give it more steps"
+        )
+        killed_in_a_save += saving()
+    assert killed_in_a_save > 0
+    done = run(*flags)
+    assert done.returncode == 0, done.stderr
+
+    expected, found = final_state(uninterrupted), final_state(tmp_path)
+    assert expected.keys() == found.keys()
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+    assert ids.read_text() == (uninterrupted / "ids.jsonl").read_text()
+    evaluated = [r for r in records(tmp_path / "metrics.jsonl") if r["split"] == "validation"]
+    assert evaluated == [
+        r for r in records(uninterrupted / "metrics.jsonl") if r["split"] == "validation"
+    ]
+
+
+def test_fields_come_as_the_sampling_says(uninterrupted, small_data):
+    """Repeat factors are drawn: some fields once an epoch, rare ones more often."""
+    seen = [i for record in records(uninterrupted / "ids.jsonl") for i in record["ids"]]
+    fields = open_dataset(small_data, "synthetic_32", "train")
+    order = Order(repeat_factors(fields.targets(), 0.3), seed=0)
+    assert order.epoch_length > len(fields) * 1.2 and len(seen) == STEPS * 8 > order.epoch_length
+    assert seen == [fields.ids()[order[position]] for position in range(len(seen))]
+
+
+def test_a_finished_run_says_so_and_changes_nothing(run, small_run, uninterrupted):
+    before = (uninterrupted / "ids.jsonl").read_text()
+    again = run(*small_run, *SAVING, f"--workdir={uninterrupted}")
+    assert again.returncode == 0 and "finished" in again.stdout
+    assert (uninterrupted / "ids.jsonl").read_text() == before
+
+
+def test_sigterm_saves_says_where_and_exits_75(start, run, small_run, uninterrupted, tmp_path):
+    flags = (*small_run, *SAVING, f"--workdir={tmp_path}")
+    process = start(*flags)
+    wait_until(process, lambda: len(records(tmp_path / "ids.jsonl")) >= 7)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 75, err
+    step = len(records(tmp_path / "ids.jsonl"))
+    assert f"after saving step {step} of {STEPS}" in out
+    assert (tmp_path / "checkpoints" / str(step)).is_dir()
+    assert run(*flags).returncode == 0
+    expected, found = final_state(uninterrupted), final_state(tmp_path)
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+
+
+def test_sigterm_before_the_first_step_exits_75_as_well(start, run, small_run, tmp_path):
+    for seconds in (0.3, 2.5):  # while modules are loaded, while the net is built
+        workdir = tmp_path / str(seconds)
+        flags = (*small_run, "--config.train.steps=4", f"--workdir={workdir}")
+        process = start(*flags)
+        wait_until(process, (workdir / ".lock").exists)
+        time.sleep(seconds)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 75, err
+        assert "stopped by SIGTERM" in out and "Traceback" not in err
+    assert run(*flags).returncode == 0
+
+
+def test_a_second_start_in_the_same_folder_is_refused(start, run, small_run, tmp_path):
+    flags = (*small_run, f"--workdir={tmp_path}", "--config.train.steps=100000")
+    first = start(*flags)
+    wait_until(first, lambda: len(records(tmp_path / "ids.jsonl")) >= 1)
+    second = run(*flags)
+    first.kill()
+    first.communicate()
+    assert (
+        second.returncode == 2
+        and str(first.pid) in second.stderr
+        and len(second.stderr.splitlines()) == 1
+    )
+
+
+def test_a_damaged_checkpoint_is_told_in_one_line_and_the_one_before_it_goes_on(
+    run, uninterrupted, tmp_path
+):
+    workdir = shutil.copytree(uninterrupted, tmp_path / "run")
+    for file in (workdir / "checkpoints" / str(STEPS) / "state" / "d").iterdir():
+        file.unlink()
+    for mode in ("train", "evaluate"):
+        refused = run(
+            f"--mode={mode}", f"--workdir={workdir}", "--config.evaluate.checkpoint=latest"
+        )
+        assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1, refused.stderr
+        assert (
+            f"{STEPS} cannot be read" in refused.stderr and "delete that folder" in refused.stderr
+        )
+    shutil.rmtree(workdir / "checkpoints" / str(STEPS))
+    assert run(f"--workdir={workdir}").returncode == 0
+    expected, found = final_state(uninterrupted), final_state(workdir)
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+
+
+def test_another_configuration_in_the_same_folder_is_refused(run, small_run, uninterrupted):
+    changed = run(*small_run, *SAVING, f"--workdir={uninterrupted}", "--config.optim.lr=0.5")
+    assert changed.returncode == 2 and "config.optim.lr=0.004, now 0.5" in changed.stderr
+    assert len(changed.stderr.splitlines()) == 1
+
+
+def test_a_loss_that_is_not_finite_between_log_lines_stops_the_run_before_the_save(
+    run, small_run, tmp_path
+):
+    # Adam's first step at this rate moves every weight by about 1e30: the next forward pass overflows.
+    flags = (
+        *small_run,
+        f"--workdir={tmp_path}",
+        "--config.optim.lr=1e30",
+        "--config.optim.schedule=piecewise_constant",
+    )
+    options = '--config.optim.schedule_options={"boundaries_and_scales": {0: 1e-30, 6: 1e30}}'
+    pace = ("--config.train.log_every=50", "--config.checkpoint.every=4", "--config.train.steps=60")
+    stopped = run(*flags, options, *pace, "--config.train.eval_every=50")
+    assert stopped.returncode == 1, stopped.stderr
+    line = stopped.stderr.splitlines()[-1]
+    assert (
+        line.startswith("stopped: ")
+        and "not finite in step 7" in line
+        and "checkpoint is step 4" in line
+    )
+    assert sorted(os.listdir(tmp_path / "checkpoints")) == ["4"]

@@ -1,0 +1,115 @@
+"""A run on two datasets of different codecs, seen through a mix, as real processes: train, evaluate, export."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from hpa_jax.data.catalog import open_dataset, read_channel_statistics
+from hpa_jax.transforms.channel_mix import MIXES, mixed_statistics
+
+
+@pytest.fixture(scope="module")
+def two(small_data, tmp_path_factory):
+    """A data_dir with `synthetic_32` and, in the other codec, `other`: 40 more fields."""
+    from tfds_builder.hpa.__main__ import main
+
+    data_dir = tmp_path_factory.mktemp("two")
+    shutil.copytree(small_data / "hpa", data_dir / "hpa")
+    flags = (
+        "--config=synthetic_32",
+        "--fields=40",
+        "--seed=9",
+        "--name=other",
+        "--codec=zstd",
+        "--workers=1",
+    )
+    assert main([*flags, f"--data_dir={data_dir}"]) == 0
+    return data_dir
+
+
+@pytest.fixture(scope="module")
+def workdir(run, small_run, two, tmp_path_factory):
+    path = tmp_path_factory.mktemp("run") / "run"
+    done = run(
+        *small_run,
+        f"--config.data.data_dir={two}",
+        "--config.data.sources=('synthetic_32','other:3')",
+        "--config.data.mix=seed_iii",
+        "--config.data.fold=2",
+        "--config.augment.channel_dropout=0.2",
+        "--config.augment.only_rare=True",
+        "--config.train.steps=30",
+        f"--workdir={path}",
+    )
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def test_each_source_is_drawn_by_its_weight(workdir, two):
+    seen = [
+        i
+        for line in (workdir / "ids.jsonl").read_text().splitlines()
+        for i in json.loads(line)["ids"]
+    ]
+    first, other = (
+        open_dataset(two, name, "train", fold=2).ids() for name in ("synthetic_32", "other")
+    )
+    epoch = seen[: len(first) + 3 * len(other)]
+    assert len(epoch) == len(first) + 3 * len(other)
+    assert sorted(epoch) == sorted(first + 3 * other)
+
+
+def test_the_run_records_the_figures_of_each(workdir, two):
+    data = json.loads((workdir / "config.json").read_text())["data"]
+    wanted = [read_channel_statistics(two, name) for name in ("synthetic_32", "other")]
+    assert data["mean"] == [*wanted[0].mean, *wanted[1].mean] and data["std"] == [
+        *wanted[0].std,
+        *wanted[1].std,
+    ]
+
+
+@pytest.mark.parametrize("name", ["synthetic_32", "other"])
+def test_an_export_is_for_one_of_them(run, workdir, two, tmp_path, name):
+    folder = tmp_path / name
+    done = run(
+        "--mode=export",
+        f"--workdir={workdir}",
+        f"--config.data.name={name}",
+        f"--config.export.folder={folder}",
+    )
+    assert done.returncode == 0, done.stderr
+    description = json.loads((folder / "model.json").read_text())
+    figures = read_channel_statistics(two, name)
+    mean, std = mixed_statistics(MIXES["seed_iii"], figures.mean, figures.std)
+    assert description["normalisation"]["figures_of"] == name
+    np.testing.assert_allclose(description["normalisation"]["mean"], mean)
+    np.testing.assert_allclose(description["normalisation"]["std"], std)
+    assert description["mix"] == {
+        "name": "seed_iii",
+        "matrix": [list(row) for row in MIXES["seed_iii"]],
+    }
+
+
+def test_evaluating_needs_no_word_of_mixes_and_refuses_another(run, workdir):
+    done = run(
+        "--mode=evaluate",
+        f"--workdir={workdir}",
+        "--config.data.name=other",
+        "--config.data.eval_split=all",
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((workdir / "evaluation.json").read_text())["fields"] == 40
+    done = run("--mode=evaluate", f"--workdir={workdir}", "--config.data.mix=rgb")
+    assert (
+        done.returncode == 2 and "trained with config.data.mix='seed_iii', not 'rgb'" in done.stderr
+    )
+
+
+def test_a_source_without_figures_is_told(run, small_run, two, tmp_path):
+    data_dir = shutil.copytree(two, tmp_path / "data")
+    (data_dir / "hpa/other/2.0.0/metadata.json").write_text("{}")
+    flags = ("--config.data.sources=('synthetic_32','other')", f"--workdir={tmp_path / 'run'}")
+    done = run(*small_run, f"--config.data.data_dir={data_dir}", *flags)
+    assert done.returncode == 2 and "no normalisation figures: build it again" in done.stderr
