@@ -20,14 +20,15 @@ import pytest
 from PIL import Image
 from support.misbehaving_server import Server, claims, jpg
 
+from hpa_jax import http_fetch
 from hpa_jax.errors import RunStopped
+from hpa_jax.http_fetch import Policy, RateLimiter
 from hpa_jax.labels import CHANNELS
-from tfds_builder.hpa.download import check, fetch
+from tfds_builder.hpa.download import __main__ as download_main
+from tfds_builder.hpa.download import check
 from tfds_builder.hpa.download import run as download_run
 from tfds_builder.hpa.download.__main__ import main
-from tfds_builder.hpa.download.fetch import Policy
-from tfds_builder.hpa.download.rate import Turns
-from tfds_builder.hpa.files import layouts
+from tfds_builder.hpa.files import csv_table, layouts
 
 ROOT = Path(__file__).parents[2]
 QUICK = ("--rate=inf", "--backoff=0.02", "--timeout=1.5")
@@ -177,21 +178,21 @@ FINAL = {  # behaviour: (what missing.csv says of it, how often it is asked for)
     "empty": ("is empty (0 bytes) (tries: 3)", 3),
     "cut_with_length": ("is cut short: the connection ended within it (tries: 3)", 3),
     "cut_without_length": ("is cut short: it has no end marker (tries: 3)", 3),
-    "chunked_cut": ("Response ended prematurely (tries: 3)", 3),
+    "chunked_cut": ("is cut short: the connection ended within it (tries: 3)", 3),
     "chunked_half": ("is cut short: it has no end marker (tries: 3)", 3),
-    "dropped": ("Connection reset by peer (tries: 3)", 3),
-    "dropped_at_once": ("Connection reset by peer (tries: 3)", 3),
+    "dropped": ("cannot be fetched (Connection reset by peer) (tries: 3)", 3),
+    "dropped_at_once": ("cannot be fetched (Connection reset by peer) (tries: 3)", 3),
     "nonsense": ("what?", 3),
     "redirect_nowhere": ("", 3),
-    "silent": ("no answer in time (tries: 3)", 3),
-    "drip": ("was not whole after 1.5 s (tries: 3)", 3),
-    "drip_headers": ("was not whole after 1.5 s (tries: 3)", 3),
+    "silent": ("gives no answer in time (tries: 3)", 3),
+    "drip": ("is not complete after 1.5 s (tries: 3)", 3),
+    "drip_headers": ("is not complete after 1.5 s (tries: 3)", 3),
     "endless": ("has more than 1 MB", 1),
 }
 
 
 def test_what_does_not_pass_is_listed_and_the_rest_is_there(server, listed, capsys, monkeypatch):
-    monkeypatch.setattr(fetch, "MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(download_main, "MAX_BYTES", 1 << 20)
     path = listed(len(FINAL) + 2)
     to = path.parent / "to"
     wanted = ids(path)
@@ -261,7 +262,7 @@ def test_what_is_no_whole_jpeg_is_refused(data, reason, tmp_path):
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
     )  # KiB: a claim of 10 GB is not believed
     (tmp_path / "x.jpg").write_bytes(data)
-    assert reason in check.fault_of_file(tmp_path / "x.jpg", fully=True)
+    assert reason in check.fault_of_file(tmp_path / "x.jpg", decode=True)
 
 
 def test_every_cut_is_told():
@@ -316,7 +317,7 @@ def test_retry_after_holds_back_all_workers(server, listed, behaviour, least):
 
 
 def test_retry_after_is_capped(server, listed, monkeypatch):
-    monkeypatch.setattr(fetch, "_LONGEST_HOLD", 0.2)
+    monkeypatch.setattr(http_fetch, "MAX_PAUSE", 0.2)
     path = listed(1)
     server.plan[place("100_00_A1_1", "red")] = [
         "slow_down 86400",
@@ -365,7 +366,7 @@ def test_a_host_that_is_away_stops_it(listed, capsys):
     assert main([f"--csv={path}", f"--to={path.parent / 'to'}", url, *QUICK, "--retries=2"]) == 1
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1
-    assert "20 files in a row could not be had" in err and "Connection refused" in err
+    assert "20 files in a row could not be fetched" in err and "Connection refused" in err
     assert counts(err) == (400, 0, 0, 20) and "380 not tried yet" in err
     assert not (path.parent / "to/labels.csv").exists()  # nothing that looks finished
     assert len(ids_missing := (path.parent / "to/missing.csv").read_text().splitlines()) == 21, (
@@ -461,7 +462,7 @@ def test_a_second_download_of_the_folder_is_refused(server, listed, capsys):
     with open(to / ".download.lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert main(call(server, path)) == 2
-    assert "another download writes to" in capsys.readouterr().err and not server.log
+    assert "is being filled by another process; wait" in capsys.readouterr().err and not server.log
     assert main(call(server, path)) == 0
 
 
@@ -603,7 +604,7 @@ def test_a_long_list_costs_no_memory(server, tmp_path):
         def __iter__(self):
             for number in range(10**6):
                 made.append(number)
-                yield download_run.table.Row(f"1_{number}", (0,), "")
+                yield csv_table.Row(f"1_{number}", (0,), "")
 
     server.always = "status 403"
     with pytest.raises(RunStopped):
@@ -618,18 +619,18 @@ def test_a_long_list_costs_no_memory(server, tmp_path):
     assert len(made) < 20
 
 
-def test_turns_after_a_hold_do_not_come_all_at_once():
-    turns = Turns(50, threading.Event())
-    turns.hold(0.2)
+def test_requests_after_a_pause_do_not_come_all_at_once():
+    limiter = RateLimiter(50, threading.Event())
+    limiter.pause(0.2)
     times = []
     threads = [
-        threading.Thread(target=lambda: (turns.wait(), times.append(time.monotonic())))
+        threading.Thread(target=lambda: (limiter.acquire(), times.append(time.monotonic())))
         for _ in range(6)
     ]
     start = time.monotonic()
     for thread in threads:
         thread.start()
-    turns.hold(0.3)  # asked while they wait
+    limiter.pause(0.3)  # asked while they wait
     for thread in threads:
         thread.join()
     assert min(times) - start >= 0.29 and max(times) - start >= 0.29 + 5 / 50

@@ -4,7 +4,6 @@ Every field is decoded once for this (and once more when it is written): a fault
 that is nearly the same as another one, must be known before fields are dealt out to the parts.
 """
 
-import csv
 import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 
 from hpa_jax.data import codec
 from hpa_jax.errors import InputError
+from hpa_jax.files import write_csv
 from hpa_jax.labels import CHANNELS, LABELS
 from tfds_builder.hpa.image_statistics import moments, statistics, survey
 from tfds_builder.hpa.sources import Bar, Fault, Field, Source, no_bar
@@ -228,7 +228,7 @@ def write_tables(plan: Plan, folder: Path, manual_dir: Path | None) -> None:
     Files are named as below `manual_dir`: the same rejects on another machine are the same bytes.
     """
     places = [p for members in plan.parts.values() for p in members]
-    _write(
+    write_csv(
         folder / "fields.csv",
         ("id", "part", "fold", "group", "family", "hash", "labels"),
         [
@@ -245,15 +245,10 @@ def write_tables(plan: Plan, folder: Path, manual_dir: Path | None) -> None:
         ],
     )
     if plan.duplicates:
-        _write(folder / "duplicates.csv", ("a", "b", "distance"), plan.duplicates)
+        write_csv(folder / "duplicates.csv", ("a", "b", "distance"), plan.duplicates)
     if plan.rejects:
         rejects = [
             (fault.id, fault.file.removeprefix(f"{manual_dir}/"), fault.reason)
             for fault in plan.rejects
         ]
-        _write(folder / "rejects.csv", ("id", "file", "reason"), rejects)
-
-
-def _write(path: Path, head: tuple, rows: Iterable[tuple]) -> None:
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([head, *rows])
+        write_csv(folder / "rejects.csv", ("id", "file", "reason"), rejects)

@@ -20,9 +20,9 @@ from tqdm import tqdm
 
 from hpa_jax.data.records import Records, write_index
 from hpa_jax.errors import InputError
+from hpa_jax.files import exclusive_lock
 from tfds_builder.hpa import planning
 from tfds_builder.hpa.beam import Beam, one_line
-from tfds_builder.hpa.lock import held
 from tfds_builder.hpa.planning import Build, Plan
 from tfds_builder.hpa.pool import Pool
 
@@ -200,10 +200,11 @@ def _writing_to(data_dir: Path) -> Iterator[None]:
 
 
 def _locked(data_dir: Path, name: str) -> contextlib.AbstractContextManager[None]:
-    refusal = (
-        f"hpa/{name} is being built in {data_dir} by another process; wait until it has finished"
+    return exclusive_lock(
+        data_dir / f".hpa_{name}.lock",
+        busy=f"hpa/{name} is being built in {data_dir}",
+        advice="wait until it has finished",
     )
-    return held(data_dir / f".hpa_{name}.lock", refusal)
 
 
 def _bar(items: Sequence, caption: str) -> tqdm:
