@@ -268,12 +268,13 @@ class HttpClient:
         """A response that has the file from byte `start` on, or all of it, and its decoded chunks."""
         self._limiter.acquire()
         headers = {"Range": f"bytes={start}-"} if start else {}
+        # Nothing but this can end an attempt to connect.
         connect_timeout = min(CONNECT_TIMEOUT, self._policy.timeout)
-        timeouts = (connect_timeout, min(READ_TIMEOUT, self._policy.timeout))
+        timeout = (connect_timeout, READ_TIMEOUT)
         deadline = _Deadline(self._policy, self.abort)
         try:
             with self._network_errors(deadline):
-                response = self._session.get(url, headers=headers, stream=True, timeout=timeouts)
+                response = self._session.get(url, headers=headers, stream=True, timeout=timeout)
             with response:
                 chunks = self._chunks(response, deadline)
                 if response.status_code not in (200, 206):

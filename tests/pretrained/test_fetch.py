@@ -270,12 +270,12 @@ def test_a_named_source_is_fetched_and_loaded(server, tmp_path, monkeypatch):
         and what.source == "mine"
         and what.mean == IMAGENET[0]
     )
-    assert "mean 0.485 0.456 0.406 and deviation 0.229 0.224 0.225" in str(what)
+    assert "mean 0.485 0.456 0.406 and std 0.229 0.224 0.225" in str(what)
     with pytest.raises(
         InputError,
         match="'mine' is of densenet_tiny, config.model.name='resnet50' is not; for this",
     ):
-        pretrained.load("mine", **arguments | {"net": "resnet50"})
+        pretrained.load_described("mine", **arguments | {"net": "resnet50"})
 
 
 def test_digests_of_torchvision_are_those_in_its_names():

@@ -234,18 +234,18 @@ def test_missing_and_extra_arrays_of_keras_3_are_refused_by_name(densenet, tmp_p
         assert said in refused(path)
     whole = (densenet / "w.weights.h5").read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    assert "is no whole HDF5 file" in refused(path)
+    assert "is no complete HDF5 file" in refused(path)
 
 
 def test_the_number_of_a_missing_layer_is_found_where_keras_gives_no_names():
     found = [f"conv2d_{n}/kernel" for n in range(5, 208) if n != 57] + ["conv_7b/kernel"]
-    assert keras_names.in_words("conv2d #202/kernel", found) == "conv2d_57/kernel"
-    assert keras_names.in_words("conv2d #202/kernel", found[:-2]) == "conv2d_57/kernel"
+    assert keras_names.describe_missing("conv2d #202/kernel", found) == "conv2d_57/kernel"
+    assert keras_names.describe_missing("conv2d #202/kernel", found[:-2]) == "conv2d_57/kernel"
     assert (
-        keras_names.in_words("conv2d #1/kernel", ["conv2d/kernel"])
+        keras_names.describe_missing("conv2d #1/kernel", ["conv2d/kernel"])
         == "kernel of one more conv2d layer"
     )
-    assert keras_names.in_words("conv_7b/kernel", found) == "conv_7b/kernel"
+    assert keras_names.describe_missing("conv_7b/kernel", found) == "conv_7b/kernel"
 
 
 def test_nets_that_keras_does_not_have_are_refused(densenet):

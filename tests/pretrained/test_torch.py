@@ -62,9 +62,9 @@ def drawn(name, channels=3, head="linear", labels=CLASSES):
 
 
 def load(path, name="densenet_tiny", stem="copy_red", channels=3, **others):
-    return pretrained.load(
-        str(path), net=name, variables=drawn(name, channels, **others), stem=stem
-    )
+    variables = drawn(name, channels, **others)
+    loaded, _ = pretrained.load_described(str(path), net=name, variables=variables, stem=stem)
+    return loaded
 
 
 def logits(name, variables, images):
@@ -324,7 +324,10 @@ def test_an_export_starts_another_run(tmp_path, name, head):
     )
     again, what = load(like())
     assert_equal(again, trained)
-    assert_equal(pretrained.load(str(tmp_path), net=name, variables=like(), stem="mean"), trained)
+    of_folder, _ = pretrained.load_described(
+        str(tmp_path), net=name, variables=like(), stem="mean"
+    )
+    assert_equal(of_folder, trained)
     assert what.head == "taken" and what.arrays == len(flat)
     fewer, what = load(like(labels=9))
     assert what.head == "left"

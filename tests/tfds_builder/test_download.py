@@ -184,7 +184,7 @@ FINAL = {  # behaviour: (what missing.csv says of it, how often it is asked for)
     "dropped_at_once": ("cannot be fetched (Connection reset by peer) (tries: 3)", 3),
     "nonsense": ("what?", 3),
     "redirect_nowhere": ("", 3),
-    "silent": ("gives no answer in time (tries: 3)", 3),
+    "silent": ("is not complete after 1.5 s (tries: 3)", 3),
     "drip": ("is not complete after 1.5 s (tries: 3)", 3),
     "drip_headers": ("is not complete after 1.5 s (tries: 3)", 3),
     "endless": ("has more than 1 MB", 1),
