@@ -1,4 +1,4 @@
-"""How a program of this project ends: its exit statuses, and the two errors that are raised on purpose.
+"""How a program of this project ends: its exit statuses, and the errors raised on purpose.
 
 | status | name | meaning | what to do |
 | --- | --- | --- | --- |
@@ -28,16 +28,16 @@ class InputError(Exception):
 
 
 class RunStopped(Exception):
-    """The run stopped itself. Its text is one line: the cause, the step, and where it can resume."""
+    """The run stopped itself. Its text is one line: the cause, the step, where it can resume."""
 
 
 def one_line(error: BaseException | str, limit: int | None = None) -> str:
     """The text of an error on one line that is safe to print.
 
     Args:
-      error: an exception, or its text. An `OSError` is reduced to the system's reason ("No such file
-        or directory"), since the messages here name the path themselves; an exception without a text
-        becomes the name of its type.
+      error: an exception, or its text. An `OSError` is reduced to the system's reason ("No such
+        file or directory"), since the messages here name the path themselves; an exception
+        without a text becomes the name of its type.
       limit: longest length in characters; a longer text is cut and ends in "...". None: no limit.
 
     Returns:

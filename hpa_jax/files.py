@@ -1,9 +1,9 @@
 """Files that are written completely or not at all, and locks that one process holds at a time.
 
 Design:
-- A file is written beside its place, flushed to the disk and renamed: a reader never sees half of it.
-- A lock is the kernel's (`flock`): it goes with its process, however that ends. Whoever holds it may
-  therefore remove what a killed process has left.
+- A file is written beside its place, flushed to the disk and renamed: nobody reads half of it.
+- A lock is the kernel's (`flock`): it goes with its process, however that ends. Whoever holds it
+  may therefore remove what a killed process has left.
 """
 
 import contextlib

@@ -5,9 +5,9 @@
     client.download(url, part, check)             # a large file; resumes what is at `part`
 
 Design:
-- The timeouts of a socket count from one byte to the next, so a server that sends a byte now and then
-  could hold a thread forever. Each attempt has a deadline for all of it, at which another thread
-  shuts its socket down.
+- The timeouts of a socket count from one byte to the next, so a server that sends a byte now and
+  then could hold a thread forever. Each attempt has a deadline for all of it, at which another
+  thread shuts its socket down.
 - Whether the content is right (`check`) is part of an attempt: half a file, or a web page with
   status 200, is retried like a lost connection.
 - "Too many requests" is meant for the program, not for one file: it pauses all threads that share a
@@ -192,7 +192,7 @@ class HttpClient:
         return self._with_retries(attempt)
 
     def download(self, url: str, part: Path, check: Callable[[Path], str]) -> None:
-        """Fetches a file to `part`, continuing with what is there; a bar on a terminal shows progress.
+        """Fetches a file to `part`, continuing with what is there; shows a bar on a terminal.
 
         Args:
           url: http or https.
@@ -265,7 +265,7 @@ class HttpClient:
     def _open(
         self, url: str, start: int = 0
     ) -> Iterator[tuple[requests.Response, Iterator[bytes]]]:
-        """A response that has the file from byte `start` on, or all of it, and its decoded chunks."""
+        """A response with the file from byte `start` on, or all of it, and its decoded chunks."""
         self._limiter.acquire()
         headers = {"Range": f"bytes={start}-"} if start else {}
         # Nothing but this can end an attempt to connect.

@@ -39,8 +39,8 @@ def fetch(source: Source, cache: Path | None = None, policy: Policy = POLICY) ->
       The file in the cache and its SHA-256, hex.
 
     Raises:
-      InputError: it cannot be downloaded, does not have its publisher's digest, or was changed since
-        its download.
+      InputError: it cannot be downloaded, does not have its publisher's digest, or was changed
+        since its download.
     """
     folder = cache or default_cache()
     path = folder / source.file_name

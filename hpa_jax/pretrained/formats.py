@@ -1,8 +1,8 @@
 """Reads the arrays of a file of weights, whatever wrote it; told apart by content, not by suffix.
 
-A `.pth` is read by PyTorch itself with `weights_only=True`, which builds tensors and runs no code of
-the file; HDF5 by h5py. Both are in the optional extra `weights` and imported only where such a file is
-read.
+A `.pth` is read by PyTorch itself with `weights_only=True`, which builds tensors and runs no code
+of the file; HDF5 by h5py. Both are in the optional extra `weights` and imported only where such a
+file is read.
 """
 
 from collections.abc import Mapping
@@ -40,8 +40,8 @@ def read(path: Path) -> Raw:
     """The arrays of a `.pth`, `.safetensors`, `.h5` or `.weights.h5`.
 
     Raises:
-      InputError: the file cannot be read, is none of these, is damaged, or needs a package that is not
-        installed.
+      InputError: the file cannot be read, is none of these, is damaged, or needs a package that
+        is not installed.
     """
     try:
         with open(path, "rb") as file:
@@ -88,7 +88,8 @@ def _torch(path: Path) -> dict[str, np.ndarray]:
     # PyTorch raises many types for a damaged file, and for one that has more than tensors.
     except Exception as error:
         raise InputError(
-            f"{path} is no complete file of tensors alone ({one_line(error, _LIMIT)}); {_STATE_DICT}"
+            f"{path} is no complete file of tensors alone ({one_line(error, _LIMIT)}); "
+            f"{_STATE_DICT}"
         ) from error
     if not isinstance(loaded, Mapping) or not loaded:
         raise InputError(f"{path} holds a {type(loaded).__name__}; {_STATE_DICT}")
@@ -130,7 +131,7 @@ def _hdf5(path: Path) -> Raw:
 
 
 def _legacy(group: Any) -> dict[str, np.ndarray]:
-    """`layer/weight` to array, the layers in the file's order: the one that Keras itself goes by."""
+    """`layer/weight` to array, the layers in the file's order, by which Keras itself goes."""
     arrays = {}
     for layer in _listed(group.attrs, "layer_names"):
         for weight in _listed(group[layer].attrs, "weight_names"):

@@ -1,9 +1,9 @@
-"""Layers of `keras.applications`' nets, in the order in which Keras stores them, and where each is in ours.
+"""The layers of `keras.applications`' nets in the order of their files, and where each is in ours.
 
-Design: a Keras 3 `.weights.h5` names no layer, it counts those of a class (`layers/conv2d_17`); and of
-Inception-ResNet-v2 the legacy layout, too, has little more than numbers, which depend on what else a
-session had built. So the order is what counts, as it does for Keras itself: layers far from the output
-come first, and of those equally far, those of earlier branches.
+Design: a Keras 3 `.weights.h5` names no layer, it counts those of a class (`layers/conv2d_17`);
+and of Inception-ResNet-v2 the legacy layout, too, has little more than numbers, which depend on
+what else a session had built. So the order is what counts, as it does for Keras itself: layers
+far from the output come first, and of those equally far, those of earlier branches.
 """
 
 import re
@@ -33,7 +33,7 @@ class Layer(NamedTuple):
 
 
 def layers(net: str) -> list[Layer]:
-    """All layers of a net that have weights, but for the classifier; none for a net unknown to Keras."""
+    """All layers of a net with weights, but for the classifier; none for a net unknown to Keras."""
     if net in densenet.DEPTHS:
         return list(_densenet(densenet.DEPTHS[net]))
     if net == "resnet50":
@@ -162,7 +162,8 @@ def keys(net: str, layout: str, ours: Iterable[str]) -> dict[str, str]:
       net: a net that Keras has.
       layout: 'keras_3', whose keys are `layers/conv2d_17/vars/0`; or 'keras_legacy', whose are
         `layer/weight` (see `legacy` for layers without a name).
-      ours: `params/backbone/...` and `batch_stats/backbone/...`, which tell the weights of each layer.
+      ours: `params/backbone/...` and `batch_stats/backbone/...`, which tell the weights of each
+      layer.
     """
     by_place: dict[str, dict[str, str]] = {}
     for name in ours:
@@ -187,8 +188,8 @@ def keys(net: str, layout: str, ours: Iterable[str]) -> dict[str, str]:
 def legacy(keys: Iterable[str]) -> dict[str, str]:
     """`{key: key in today's names}` of a legacy file, in its order.
 
-    `conv1/bn/gamma` becomes `conv1_bn/gamma`; `conv2d_205/kernel`, of the layer that Keras numbered and
-    that comes third in the file, becomes `conv2d #2/kernel`.
+    `conv1/bn/gamma` becomes `conv1_bn/gamma`; `conv2d_205/kernel`, of the layer that Keras
+    numbered and that comes third in the file, becomes `conv2d #2/kernel`.
     """
     renamed = {}
     numbered: dict[str, list[str]] = {"conv2d": [], "batch_normalization": []}
@@ -211,7 +212,8 @@ def legacy(keys: Iterable[str]) -> dict[str, str]:
 def legacy_by_order(net: str, arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
     """The same for a file that Keras publishes for `net`: a layer's place counts, not its name.
 
-    Keras itself loads these files so; the names in them are those of the day on which they were made.
+    Keras itself loads these files so; the names in them are those of the day on which they were
+    made.
     """
     slots: dict[str, list[str]] = {
         "conv2d": [],
@@ -235,7 +237,8 @@ def legacy_by_order(net: str, arrays: Mapping[str, np.ndarray]) -> dict[str, str
 def describe_missing(missing: str, keys: Iterable[str]) -> str:
     """A key that a file lacks, as its reader would look for it.
 
-    Of numbered layers it is the number that is left out: `conv2d_57/kernel` for `conv2d #202/kernel`.
+    Of numbered layers it is the number that is left out: for `conv2d #202/kernel`, the kernel of
+    the last of 203 layers, `conv2d_57/kernel`.
     """
     kind, is_numbered, rest = missing.partition(" #")
     if not is_numbered:

@@ -90,8 +90,8 @@ def load_pretrained(
 
     Args:
       model: as made by `hpa_jax.create_model`.
-      source: a file (`.pth`, `.safetensors`, `.h5`, `.weights.h5`, told apart by content), the folder
-        of an export, or a name of `hpa_jax.pretrained.SOURCES`, which is downloaded once.
+      source: a file (`.pth`, `.safetensors`, `.h5`, `.weights.h5`, told apart by content), the
+        folder of an export, or a name of `hpa_jax.pretrained.SOURCES`, which is downloaded once.
       channels: of the images, of which the first three are taken as red, green, blue.
       image_size: height and width of the images, px. It shapes a head that flattens, and no other.
       stem: one of `hpa_jax.pretrained.STEMS`: how filters for three channels become filters for
@@ -100,15 +100,17 @@ def load_pretrained(
       cache: folder of downloads; None: $HPA_CACHE, else `hpa_jax` in the user's cache folder.
 
     Returns:
-      `{'params': ..., 'batch_stats': ...}`, nested dicts of `numpy float32`, as `model.apply` takes.
+      `{'params': ..., 'batch_stats': ...}`, nested dicts of `numpy float32`, as `model.apply`
+      takes.
 
     Raises:
       InputError: the file cannot be had or read, is of another net, lacks an array or has one of
         another shape; or the model does not take images of this size.
 
     References:
-      `copy_red`: the challenge's first place, https://github.com/CellProfiling/HPA-competition-solutions;
-      `repeat`: timm, https://github.com/huggingface/pytorch-image-models
+      `copy_red`: the challenge's first place,
+      https://github.com/CellProfiling/HPA-competition-solutions; `repeat`: timm,
+      https://github.com/huggingface/pytorch-image-models
     """
     image_shape = (image_size, image_size, channels)
     check_size(model, image_shape)
@@ -131,7 +133,8 @@ def load_described(
     Args:
       source: as of `load_pretrained`.
       net: one of hpa_jax.models.BACKBONES.
-      variables: `{'params', 'batch_stats'}` as `init_variables` draws them; what is not replaced stays.
+      variables: `{'params', 'batch_stats'}` as `init_variables` draws them; what is not replaced
+      stays.
       stem: one of STEMS.
       cache: folder of downloads; None: $HPA_CACHE or the user's.
 
@@ -183,7 +186,7 @@ def load_described(
 
 
 def _values(array: np.ndarray, layout: str, path: Path, key: str) -> np.ndarray:
-    """An array of the file as float32 with inputs before outputs: `[h, w, in, out]`, `[in, out]`."""
+    """An array of the file as float32, inputs before outputs: `[h, w, in, out]`, `[in, out]`."""
     # bfloat16 is a type of ml_dtypes, which NumPy does not count among its floats.
     if not (np.issubdtype(array.dtype, np.floating) or array.dtype.name == "bfloat16"):
         raise InputError(

@@ -1,4 +1,4 @@
-"""The file that `config.model.pretrained` stands for: a path, the folder of an export, or a name of SOURCES."""
+"""Finds the file of weights: given by its path, as an export's folder, or by a name of SOURCES."""
 
 import hashlib
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""Which array of a file is which of a net's: every array of the backbone, each once, and nothing unknown.
+"""Which array of a file is which of a net's: all of the backbone, each once, and none unknown.
 
-An array that the file lacks, or that the net does not know, is refused by its name in the file. Only
-the classifier may be left over, by its own name, and PyTorch's counts of steps.
+An array that the file lacks, or that the net does not know, is refused by its name in the file.
+Only the classifier may be left over, by its own name, and PyTorch's counts of steps.
 """
 
 from collections.abc import Iterable, Mapping

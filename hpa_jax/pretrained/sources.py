@@ -1,4 +1,4 @@
-"""Published weights that can be loaded by name, where their publisher keeps them, and what is known of them.
+"""Published weights that can be loaded by name, and where their publisher keeps them.
 
 A digest is as its publisher gives it: torchvision's in the file's name (the first hex digits of the
 SHA-256; torchvision/models/densenet.py), Keras's MD5 in `keras.applications` (keras 3.15.1).

@@ -1,7 +1,7 @@
 """First convolutions for another number of channels than the three that they were trained for.
 
-The net's channels are taken as red, green, blue, then any others: with the channel mix `rgby`, yellow
-is the other.
+The net's channels are taken as red, green, blue, then any others: with the channel mix `rgby`,
+yellow is the other.
 """
 
 import numpy as np

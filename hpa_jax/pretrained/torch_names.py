@@ -1,7 +1,9 @@
-"""What torchvision and timm call a DenseNet's arrays: `features.denseblock1.denselayer1.norm1.weight`.
+"""What torchvision and timm call a DenseNet's arrays.
 
-The published files are older than torchvision's names and have `norm.1`; MONAI has `layers.norm1`, and
-`class_layers.out` for the classifier. Both are brought to torchvision's.
+For example `features.denseblock1.denselayer1.norm1.weight`.
+
+The published files are older than torchvision's names and have `norm.1`; MONAI has
+`layers.norm1`, and `class_layers.out` for the classifier. Both are brought to torchvision's.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Downloads the JPGs of HPA v18: `python -m tfds_builder.hpa.download --csv=FILE --to=DIR`.
 
-The folder is the `--manual_dir` of the builder configuration `hpav18`. Files that are there are left
-alone, so a download that was stopped, or killed, resumes with the same command.
+The folder is the `--manual_dir` of the builder configuration `hpav18`. Files that are there are
+left alone, so a download that was stopped, or killed, resumes with the same command.
 """
 
 import argparse

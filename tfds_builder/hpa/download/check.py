@@ -1,4 +1,4 @@
-"""Whether a JPG is complete: by its header and end marker, which is cheap, or by decoding all of it.
+"""Whether a JPG is complete: by its header and end marker, which is cheap, or by decoding it.
 
 The builder's own reader (`files/jpg.py`) decides: what the builder would refuse is refused here.
 """

@@ -1,9 +1,9 @@
 """The folder that a download fills: `images/<Id>_<channel>.jpg`, and at its end `labels.csv`.
 
 Design:
-- A file is renamed to its name once it is complete (`hpa_jax.files`), so one with a name is never half.
-- `labels.csv`, without which the builder refuses the folder, is written once all of the list has been
-  tried. It has the images of which every file is there; what failed is in `missing.csv`.
+- A file is renamed to its name once it is complete (`hpa_jax.files`), so none is ever half.
+- `labels.csv`, without which the builder refuses the folder, is written once all of the list has
+  been tried. It has the images of which every file is there; what failed is in `missing.csv`.
 - A lock keeps a second download of the same folder out.
 """
 
@@ -95,7 +95,7 @@ def write_labels(folder: Path, rows: Sequence[Row], failed: Sequence[Outcome]) -
 
 
 def write_missing(folder: Path, failed: Sequence[Outcome]) -> None:
-    """Writes missing.csv (id,file,reason), or removes that of an earlier download if nothing failed."""
+    """Writes missing.csv (id,file,reason); removes an earlier one if nothing failed."""
     path = folder / "missing.csv"
     if not failed:
         path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Threads that take items from one iterator, each with a tool of its own, and pass their results on.
+"""Threads that take items from one iterator, each with a tool of its own, and yield results.
 
 Design:
 - Nothing is queued ahead, so a list of any length costs no memory.
@@ -32,12 +32,12 @@ def work(
 ) -> Iterator[Result]:
     """Runs `task(tool, item)` for every item and yields the results as they come.
 
-    Whoever sets `stop`, from a signal handler too, ends it soon: no further item is started, and results
-    that still come are yielded. At the end, however it comes, `stop` is set.
+    Whoever sets `stop`, from a signal handler too, ends it soon: no further item is started, and
+    results that still come are yielded. At the end, however it comes, `stop` is set.
 
     Args:
-      task: may raise `Stopped` once `stop` is set, which leaves its item undone. Any other exception
-        stops all threads and is raised here.
+      task: may raise `Stopped` once `stop` is set, which leaves its item undone. Any other
+        exception stops all threads and is raised here.
       items: taken one at a time.
       tools: one thread for each.
       stop: see above.
