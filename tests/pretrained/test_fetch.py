@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 from safetensors.numpy import save
-from support import misbehaving_server
+from support.misbehaving_server import Server
 
 from hpa_jax import pretrained
 from hpa_jax.errors import InputError
@@ -26,34 +26,9 @@ SHA256 = hashlib.sha256(BODY).hexdigest()
 QUICK = POLICY._replace(retries=2, backoff=0.01, timeout=1.0)
 
 
-class Ranged(misbehaving_server._Answer):
-    """Knows `Range: bytes=N-`, as the publishers' hosts do."""
-
-    def good(self):
-        begin = int(self.headers.get("Range", "bytes=0-")[6:-1])
-        if not begin:
-            return self.answer(200, self.image)
-        if begin >= len(self.image):
-            return self.answer(416, b"")
-        return self.answer(
-            206,
-            self.image[begin:],
-            Content_Range=f"bytes {begin}-{len(self.image) - 1}/{len(self.image)}",
-        )
-
-    def without_range(self):
-        self.answer(200, self.image)
-
-    def another_range(self):
-        self.answer(
-            206, self.image[5:], Content_Range=f"bytes 5-{len(self.image) - 1}/{len(self.image)}"
-        )
-
-
 @pytest.fixture
 def server():
-    with misbehaving_server.Server() as server:
-        server.RequestHandlerClass = Ranged
+    with Server() as server:
         server.bodies["/w-0123.pth"] = BODY
         yield server
 

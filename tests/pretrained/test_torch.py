@@ -324,9 +324,7 @@ def test_an_export_starts_another_run(tmp_path, name, head):
     )
     again, what = load(like())
     assert_equal(again, trained)
-    of_folder, _ = pretrained.load_described(
-        str(tmp_path), net=name, variables=like(), stem="mean"
-    )
+    of_folder, _ = pretrained.load_described(str(tmp_path), net=name, variables=like(), stem="mean")
     assert_equal(of_folder, trained)
     assert what.head == "taken" and what.arrays == len(flat)
     fewer, what = load(like(labels=9))
