@@ -1,4 +1,4 @@
-"""Published weights brought into the cache, against a web server that misbehaves: the right file, or a line why not."""
+"""Published weights in the cache, against a web server that misbehaves: the file, or why not."""
 
 import hashlib
 import re
@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
@@ -96,11 +97,11 @@ def test_a_file_put_there_by_hand_is_checked_and_recorded(server, tmp_path):
             "nonsense",
         ),
         *(
-            "cut_with_length",
-            "cut_without_length",
+            "truncated_with_length",
+            "truncated_without_length",
             "dropped",
             "dropped_at_once",
-            "chunked_cut",
+            "chunked_truncated",
             "chunked_half",
         ),
         *(
@@ -129,7 +130,7 @@ def test_a_try_that_fails_is_made_good(server, tmp_path, behaviour):
 
 @pytest.mark.parametrize("then", ["good", "without_range", "another_range"])
 def test_a_download_that_was_cut_goes_on_where_it_stopped(server, tmp_path, then):
-    server.plan["/w-0123.pth"] = ["cut_with_length", then]
+    server.plan["/w-0123.pth"] = ["truncated_with_length", then]
     assert fetch(source(server), tmp_path, QUICK)[1] == SHA256
     assert server.log[1][2]["Range"] == f"bytes={len(BODY) // 2}-"
     assert len(server.log) == (3 if then == "another_range" else 2)
@@ -251,6 +252,38 @@ def test_a_named_source_is_fetched_and_loaded(server, tmp_path, monkeypatch):
         match="'mine' is of densenet_tiny, config.model.name='resnet50' is not; for this",
     ):
         pretrained.load_described("mine", **arguments | {"net": "resnet50"})
+
+
+def test_load_pretrained_takes_a_model(tmp_path):
+    trained = init_variables(
+        build_model("densenet_tiny", head="linear", labels=5), (64, 64, 3), seed=1
+    )
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(save(flatten_dict(trained, sep="/")))
+    model = build_model("densenet_tiny", head="pooled", labels=7)
+    variables = pretrained.load_pretrained(model, str(path), channels=4, image_size=64, seed=2)
+    drawn = init_variables(model, (64, 64, 4), seed=2)
+    assert jax.tree.structure(variables) == jax.tree.structure(drawn)
+    images = np.zeros((2, 64, 64, 4), np.float32)
+    assert model.apply(variables, images, train=False).shape == (2, 7)
+
+    stem = trained["params"]["backbone"]["stem_conv"]["kernel"]
+    wide = variables["params"]["backbone"]["stem_conv"].pop("kernel")
+    np.testing.assert_array_equal(wide, stem[:, :, [0, 1, 2, 0]])
+    del trained["params"]["backbone"]["stem_conv"]["kernel"]
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        (variables["params"]["backbone"], variables["batch_stats"]["backbone"]),
+        (trained["params"]["backbone"], trained["batch_stats"]["backbone"]),
+    )
+    jax.tree.map(
+        np.testing.assert_array_equal, variables["params"]["head"], drawn["params"]["head"]
+    )
+
+    with pytest.raises(InputError, match="takes images of at least"):
+        pretrained.load_pretrained(model, str(path), image_size=8)
+    with pytest.raises(InputError, match="choose one of copy_red"):
+        pretrained.load_pretrained(model, str(path), image_size=64, stem="new")
 
 
 def test_digests_of_torchvision_are_those_in_its_names():

@@ -1,4 +1,4 @@
-"""Weights in Keras's layouts, written by Keras: the legacy `.h5` and the `.weights.h5` of Keras 3."""
+"""Weights in Keras's layouts, written by Keras: the legacy `.h5`, the `.weights.h5` of Keras 3."""
 
 import functools
 import inspect
@@ -70,7 +70,10 @@ def assert_equal(a, b):
 
 
 def rewrite_legacy(source, target, rename=lambda layer, number: layer, without=()):
-    """A legacy file once more, its layers renamed, some left out; each array as Keras 2 wrote it, `layer/leaf:0`."""
+    """Copies a legacy file with its layers renamed, and without some.
+
+    Each array as Keras 2 wrote it, `layer/leaf:0`.
+    """
     with h5py.File(source) as old, h5py.File(target, "w") as new:
         names = []
         for number, layer in enumerate(
@@ -96,10 +99,9 @@ def written(tmp_path_factory):
     def written(name):
         folder = tmp_path_factory.mktemp(name)
         keras.backend.clear_session()
-        (
-            keras.layers.Conv2D(1, 1),
-            keras.layers.BatchNormalization(),
-        )  # so that Keras's numbers do not begin at 0
+        # So that Keras's numbers do not start at 0.
+        keras.layers.Conv2D(1, 1)
+        keras.layers.BatchNormalization()
         net = keras_net(name, SIZE[name])
         write_legacy(net, folder / "w.h5")
         net.save_weights(folder / "w.weights.h5")
@@ -159,7 +161,7 @@ def test_both_layouts_give_the_logits_of_the_net_that_wrote_them(
 
 @pytest.mark.parametrize("name", ["densenet169", "densenet201"])
 def test_the_layers_are_listed_in_the_order_of_keras(name):
-    """Of the deeper ones no file is written: the order of Keras's layers, and what they are called."""
+    """Of the deeper ones no file is written: only the order and names of Keras's layers."""
     net = MAKERS[name](weights=None, include_top=False, input_shape=(96, 96, 3))
     theirs = [layer for layer in net.layers if layer.weights]
     listed = keras_names.layers(name)

@@ -1,4 +1,4 @@
-"""Weights in PyTorch's layouts, written by PyTorch: MONAI's DenseNet has torchvision's layers and is all PyTorch.
+"""Weights in PyTorch's layouts, written by PyTorch: MONAI's DenseNet has torchvision's layers.
 
 Most of it on a DenseNet of the same parts with six dense layers in place of 58.
 """

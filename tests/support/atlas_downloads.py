@@ -1,4 +1,4 @@
-"""Calls of the Atlas downloader against `misbehaving_server`, and what they leave: shared by tests."""
+"""Calls of the Atlas downloader against `misbehaving_server`, and what they leave behind."""
 
 import csv
 import re

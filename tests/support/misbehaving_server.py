@@ -1,8 +1,8 @@
 """A real web server on this machine with one small JPG at every path, that misbehaves as planned.
 
-`server.plan[path]` lists the behaviours for the requests of a path, one after the other, after which it
-is served well; `server.always` is the behaviour for all requests. Each is a method of `_Answer` below,
-with its argument after a space: "status 500".
+`server.plan[path]` lists the behaviours for the requests of a path, one after the other, after
+which it is served well; `server.always` is the behaviour for all requests. Each is a method of
+`_Answer` below, with its argument after a space: "status 500".
 """
 
 import functools
@@ -179,11 +179,11 @@ class _Answer(BaseHTTPRequestHandler):
     def half(self):
         return self.image[: len(self.image) // 2]
 
-    def cut_with_length(self):
+    def truncated_with_length(self):
         self.answer(200, self.half(), Content_Length=len(self.image))
         self.hang_up()
 
-    def cut_without_length(self):
+    def truncated_without_length(self):
         self.answer(200, self.half(), Content_Length=None, Connection="close")
         self.hang_up()
 
@@ -201,7 +201,7 @@ class _Answer(BaseHTTPRequestHandler):
         else:
             self.hang_up()
 
-    def chunked_cut(self):
+    def chunked_truncated(self):
         self.chunked(self.half(), ended=False)
 
     def chunked_half(self):

@@ -78,10 +78,10 @@ TRANSIENT = (
     "web_page",
     "empty",
     "empty_without_length",
-    "cut_with_length",
-    "cut_without_length",
+    "truncated_with_length",
+    "truncated_without_length",
     "wrong_length",
-    "chunked_cut",
+    "chunked_truncated",
     "chunked_half",
     "dropped",
     "dropped_at_once",
@@ -115,9 +115,9 @@ FINAL = {
     "slow_down 0": ("status 429 Too Many Requests (tries: 3)", 3),
     "web_page": ("is not a JPG but a web page or other text (tries: 3)", 3),
     "empty": ("is empty (0 bytes) (tries: 3)", 3),
-    "cut_with_length": ("is cut short: the connection ended within it (tries: 3)", 3),
-    "cut_without_length": ("is cut short: it has no end marker (tries: 3)", 3),
-    "chunked_cut": ("is cut short: the connection ended within it (tries: 3)", 3),
+    "truncated_with_length": ("is cut short: the connection ended within it (tries: 3)", 3),
+    "truncated_without_length": ("is cut short: it has no end marker (tries: 3)", 3),
+    "chunked_truncated": ("is cut short: the connection ended within it (tries: 3)", 3),
     "chunked_half": ("is cut short: it has no end marker (tries: 3)", 3),
     "dropped": ("cannot be fetched (Connection reset by peer) (tries: 3)", 3),
     "dropped_at_once": ("cannot be fetched (Connection reset by peer) (tries: 3)", 3),
@@ -300,5 +300,8 @@ def test_many_missing_files_do_not_stop_it(server, listed, capsys):
 
 
 def test_no_tensorflow():
-    code = "import sys, tfds_builder.hpa.download.__main__; sys.exit(bool({'tensorflow', 'jax'} & set(sys.modules)))"
+    code = (
+        "import sys, tfds_builder.hpa.download.__main__; "
+        "sys.exit(bool({'tensorflow', 'jax'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

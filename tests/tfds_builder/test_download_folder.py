@@ -271,7 +271,7 @@ def test_a_line_a_minute_where_there_is_no_terminal(server, listed, capsys, monk
 
 
 def test_a_long_list_costs_no_memory(server, tmp_path):
-    """Nothing is made ahead: after a stop, only the files that were asked for have been thought of."""
+    """Nothing is made ahead: only the files that were asked for have been listed at a stop."""
     made = []
     stop = threading.Event()
 
