@@ -70,7 +70,7 @@ def log_position(count: float, top: int) -> float:
 
 
 def log_bars(counts: Sequence[int], top: int) -> Bars:
-    """Lays out a thin bar for each count, one below the other, on a logarithmic axis up to `top`."""
+    """Lays out a bar for each count, one below the other, on a logarithmic axis up to `top`."""
     height = 6 * len(counts)
     marks = []
     for i, count in enumerate(counts):
@@ -80,7 +80,7 @@ def log_bars(counts: Sequence[int], top: int) -> Bars:
 
 
 def interval_bars(bars: Sequence[tuple[float, Interval | None]]) -> Bars:
-    """Lays out bars from 0 to 1, one below the other; over each its interval as a line with ends."""
+    """Lays out bars from 0 to 1, one below the other, each with its interval as a line."""
     marks = []
     for i, (value, interval) in enumerate(bars):
         top = 10 * i

@@ -1,4 +1,4 @@
-"""Datasets and runs for tests of reports that exist in memory alone, some with hostile text wherever text can be."""
+"""Datasets and runs in memory, for tests of reports; HOSTILE text goes wherever text can be."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ HOSTILE = (
 
 
 def made_dataset(n: int = 300, **changes) -> DatasetSummary:
-    """A dataset of `n` images: every label, hostile Ids, a pair of near-duplicates of every kind."""
+    """A dataset of `n` images: every label, hostile Ids, near-duplicates of every kind."""
     rng = np.random.default_rng(0)
     targets = (rng.random((n, 28)) < 0.05).astype(np.uint8)
     targets[np.arange(n), np.arange(n) % 28] = 1

@@ -57,7 +57,7 @@ def examples_per_label(
 
 
 def evenly_spread(positions: np.ndarray, n: int) -> list[int]:
-    """Returns `n` of them at equal distances, with the first and the last; all if there are fewer."""
+    """Returns `n` of them at equal distances, with the first and last; all if there are fewer."""
     if len(positions) > n:
         chosen = np.linspace(0, len(positions) - 1, n).round().astype(int)
         positions = positions[chosen]
@@ -120,7 +120,7 @@ def groups_across_folds(dataset: DatasetSummary) -> int:
 def images_to_show(
     examples: Sequence[Sequence[ImageRef]], pairs: Sequence[DuplicatePair]
 ) -> list[ImageRef]:
-    """Returns the images of the examples and of the first MAX_PAIRS pairs, once, in stored order."""
+    """Returns the images of the examples and of the pairs to show, once, in stored order."""
     refs = set()
     for images in examples:
         refs.update(images)

@@ -73,7 +73,7 @@ class DatasetSummary:
         return len(self.ids)
 
     def split_indices(self) -> np.ndarray:
-        """Returns int [N]: each image's split as a position in SPLITS, with fold 0 to validate on."""
+        """Returns int [N]: each image's split as a position in SPLITS, by its stored fold."""
         return _split_index(self.folds)
 
     def split_of(self, i: int) -> str:

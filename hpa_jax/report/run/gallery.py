@@ -14,7 +14,6 @@ from markupsafe import Markup
 from tqdm import tqdm
 
 from hpa_jax.data import pipeline
-from hpa_jax.data.dataset import ImageDataset
 from hpa_jax.evaluation.grad_cam import make_grad_cam
 from hpa_jax.evaluation.predictor import Predictor
 from hpa_jax.labels import CHANNELS

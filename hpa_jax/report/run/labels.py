@@ -15,7 +15,7 @@ _MAX_PAIRS = 10  # of labels, in the table of the most frequent errors
 
 
 def labels_section(runs: Sequence[Run]) -> Section:
-    """A row for each label, the most frequent first: a bar for each run, the first run's metrics."""
+    """A row for each label, the most frequent first: bars of all runs, the first run's metrics."""
     run = runs[0]
     rows = []
     for column in run.by_support():
