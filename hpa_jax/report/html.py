@@ -9,7 +9,7 @@ Notes:
 
 import importlib.resources
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 UNDEFINED = "–"
 """Printed in place of a metric that is not defined."""
 
+# Of one value on a page: an Id of a megabyte must not become a page of a gigabyte.
 _MAX_CHARACTERS = 300
 
 
@@ -78,6 +79,7 @@ def page(title: str, subtitle: str, sections: Sequence[Section]) -> str:
     style = importlib.resources.files("hpa_jax.report").joinpath("style.css")
     rendered = []
     for section in sections:
+        # Each section has a scope of its own: no template sees another's values.
         body = _ENVIRONMENT.get_template(section.template).render(section.data)
         rendered.append((section, Markup(body)))
     return _ENVIRONMENT.get_template("page.html").render(
@@ -100,7 +102,14 @@ def visible(value: Any) -> Any:
     plain = str(value)
     if len(plain) > _MAX_CHARACTERS:
         plain = plain[: _MAX_CHARACTERS - 1] + "…"
+    if plain.isprintable():
+        return plain
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in plain)
+
+
+def names_of(items: Iterable[Any]) -> list[str]:
+    """Returns the names of datasets or runs."""
+    return [item.name for item in items]
 
 
 def number(value: int) -> str:
@@ -147,7 +156,9 @@ def _make_environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("hpa_jax.report"),
         autoescape=True,
+        # Called with every value that is printed, before it is escaped.
         finalize=visible,
+        # A misspelt name is an error, not an empty cell.
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -97,14 +97,14 @@ FRACTIONS = Axis(0.0, 1.0, (0.0, 0.5, 1.0), ("0", "0.5", "1"))
 
 def fit_axis(values: Sequence[np.ndarray], *, from_zero: bool = False) -> Axis:
     """Returns an axis for all finite values, with three to eight round ticks."""
-    flat = np.concatenate([np.ravel(array) for array in values] or [np.zeros(1)])
+    flat = np.concatenate([np.zeros(0), *map(np.ravel, values)])
     low, high = _padded_range(flat[np.isfinite(flat)].astype(np.float64), from_zero)
     step = _round_step(high - low)
     # Rounding errors must not add a tick beyond a value that is a tick itself.
     first = int(np.floor(low / step + 1e-9))
     last = int(np.ceil(high / step - 1e-9))
     ticks = [float(f"{k * step:.12g}") for k in range(first, last + 1)]
-    return Axis(ticks[0], ticks[-1], ticks, [_tick_label(tick) for tick in ticks])
+    return Axis(ticks[0], ticks[-1], ticks, list(map(_tick_label, ticks)))
 
 
 def _padded_range(finite: np.ndarray, from_zero: bool) -> tuple[float, float]:
@@ -116,6 +116,7 @@ def _padded_range(finite: np.ndarray, from_zero: bool) -> tuple[float, float]:
         low = min(0.0, low)
     if high > low:
         return low, high
+    # A single value lies in the middle.
     return low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
 
 
@@ -145,6 +146,7 @@ def downsample(x: np.ndarray, y: np.ndarray, most: int = 300) -> tuple[np.ndarra
         return x, y
     starts = np.linspace(0, len(x), most + 1).astype(int)[:-1]
     sizes = np.diff(np.append(starts, len(x)))
+    # Both coordinates are averaged, so that a point lies amid those that it stands for.
     return np.add.reduceat(x, starts) / sizes, np.add.reduceat(y, starts) / sizes
 
 
@@ -195,6 +197,7 @@ def line_chart(
     dots = []
     for line in lines:
         style = line.style % STYLES
+        # NaN passes through the scale, and interrupts the path.
         x = px(line.x)
         y = py(line.y)
         curves.append(Curve(style, line.name, _path(x, y)))
@@ -210,6 +213,7 @@ def line_chart(
         width=width,
         height=height,
         grid="".join(f"M{left} {py(tick):.1f}H{width - _RIGHT}" for tick in y_axis.ticks),
+        # A tick without a text has a grid line only.
         ticks=[tick for tick in ticks if tick.text],
         curves=curves,
         dots=dots,

@@ -55,6 +55,11 @@ class Preview(NamedTuple):
     empty: tuple[str, ...]
     saturated: tuple[str, ...]
 
+    def faults(self) -> list[str]:
+        """Returns what is wrong with its channels, in words."""
+        empty = [f"{channel} empty" for channel in self.empty]
+        return empty + [f"{channel} saturated" for channel in self.saturated]
+
 
 def make_preview(image: np.ndarray) -> Preview:
     """Makes the preview of an image, uint8 [H, W, 4], and checks its channels."""
@@ -97,6 +102,7 @@ def overlay_strip(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     spread = spread_heat(heat, image.shape[:2])
     above_half = (spread >= 0.5).astype(np.uint8)
     edges, _ = cv2.findContours(above_half, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    # The tint never covers the channel completely.
     weight = _TINT_STRENGTH * spread[..., None]
     line = np.full((SIDE, LINE_WIDTH, 3), 128, np.uint8)
     strip = [false_color(small)]
@@ -144,6 +150,7 @@ def false_color(image: np.ndarray) -> np.ndarray:
 
     Half of yellow is added to red and to green.
     """
+    # 16 bits, since the sum of two channels can exceed 255.
     mixed = image[..., :3].astype(np.uint16)
     mixed[..., :2] += image[..., 3:] // 2
     return np.minimum(mixed, 255).astype(np.uint8)
@@ -154,6 +161,7 @@ def fit_square(image: np.ndarray, side: int) -> np.ndarray:
     inside = _inner_area(image.shape[:2], side)
     square = np.zeros((side, side, image.shape[2]), np.uint8)
     height, width = square[inside].shape[:2]
+    # Averaging over areas keeps small bright spots that interpolation would skip.
     shrinks = side < max(image.shape[:2])
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     square[inside] = cv2.resize(image, (width, height), interpolation=interpolation)
@@ -163,6 +171,7 @@ def fit_square(image: np.ndarray, side: int) -> np.ndarray:
 def data_uri(picture: np.ndarray) -> Markup:
     """Encodes uint8 [H, W, 3] RGB as a WebP in a data URI; safe to print, since it is base64."""
     quality = [cv2.IMWRITE_WEBP_QUALITY, _WEBP_QUALITY]
+    # OpenCV takes blue first.
     done, encoded = cv2.imencode(".webp", picture[..., ::-1], quality)
     assert done
     return Markup("data:image/webp;base64," + base64.b64encode(encoded.tobytes()).decode())
@@ -177,6 +186,7 @@ def _inner_area(shape: tuple[int, int], side: int) -> tuple[slice, slice]:
     scale = side / max(shape)
     slices = []
     for length in shape:
+        # A very narrow image keeps one line of pixels.
         inner = max(1, round(length * scale))
         start = (side - inner) // 2
         slices.append(slice(start, start + inner))

@@ -83,6 +83,7 @@ def interval_bars(bars: Sequence[tuple[float, Interval | None]]) -> Bars:
     """Lays out bars from 0 to 1, one below the other, each with its interval as a line."""
     marks = []
     for i, (value, interval) in enumerate(bars):
+        # 10 units for each bar, 2 of them free on either side.
         top = 10 * i
         marks.append(Mark(f"p{i}", 0, top + 2, 100 * value, 6))
         if interval is not None:
@@ -104,6 +105,7 @@ def published_bars(
       human: a dashed line.
     """
     height = 10 * max(1, len(ours))
+    # Painted first, so that it lies behind our ticks.
     marks = [Mark("chosen", path=f"M{100 * human:.1f} 0V{height}")]
     if published is not None:
         marks.append(Mark("published", 100 * published - 0.7, 1, 1.4, height - 2))

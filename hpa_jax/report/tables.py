@@ -31,17 +31,27 @@ class Table(NamedTuple):
     rows: Sequence[Sequence[Any]]
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """The rows as dicts."""
+        """Yields the rows as dicts."""
         for row in self.rows:
             yield dict(zip(self.columns, row, strict=True))
+
+    def column(self, name: str) -> list[Any]:
+        """Returns the values of one column."""
+        position = list(self.columns).index(name)
+        return [row[position] for row in self.rows]
+
+    def where(self, name: str, value: Any) -> "Table":
+        """Returns the table of the rows that have `value` in a column."""
+        position = list(self.columns).index(name)
+        return self._replace(rows=[row for row in self.rows if row[position] == value])
 
     def to_csv(self) -> str:
         """The text of the csv file; what is not defined is empty."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(self.columns)
-        for row in self.rows:
-            writer.writerow(["" if value is None else value for value in row])
+        # The writer leaves None empty.
+        writer.writerows(self.rows)
         return text.getvalue()
 
 
@@ -55,10 +65,11 @@ def write_tables(folder: Path, tables: Iterable[Table]) -> list[str]:
     names = []
     records = {}
     for table in tables:
-        plain = table._replace(rows=[[_plain(value) for value in row] for row in table.rows])
+        plain = table._replace(rows=[list(map(_plain, row)) for row in table.rows])
         names.append(f"{table.name}.csv")
         records[table.name] = list(plain.records())
         write_atomically(folder / names[-1], plain.to_csv())
+    # NaN is not JSON; `_plain` leaves none.
     text = json.dumps(records, indent=1, allow_nan=False)
     write_atomically(folder / "report.json", text + "\n")
     return [*names, "report.json"]

@@ -20,8 +20,10 @@ _MAX_SIZES = 20
 def reject_section(datasets: Sequence[DatasetSummary]) -> Section:
     """Why rows of the sources are not in the dataset."""
     builds = []
+    missing = []
     for dataset in datasets:
         if dataset.rejects is None:
+            missing.append(dataset.name)
             continue
         reasons = count_reasons(dataset.rejects)
         builds.append(
@@ -35,7 +37,6 @@ def reject_section(datasets: Sequence[DatasetSummary]) -> Section:
                 "first": dataset.rejects[:_MAX_REJECTS],
             }
         )
-    missing = [dataset.name for dataset in datasets if dataset.rejects is None]
     data = {"builds": builds, "missing": missing}
     return Section("rejects", "Rejects", "dataset/rejects.html", data)
 
@@ -91,12 +92,15 @@ def _label_counts_by_fold(dataset: DatasetSummary) -> dict:
     folds = np.unique(dataset.folds).tolist()
     # The test split, fold -1, comes last.
     folds.sort(key=lambda fold: (fold < 0, fold))
-    columns = [dataset.targets[dataset.folds == fold].sum(axis=0, dtype=np.int64) for fold in folds]
+    names = []
+    columns = []
+    for fold in folds:
+        names.append(f"fold {fold}" if fold >= 0 else "test")
+        columns.append(dataset.targets[dataset.folds == fold].sum(axis=0, dtype=np.int64))
     rows = []
     for label, counts in enumerate(np.stack(columns, axis=1).tolist()):
         if any(counts):
             rows.append((label, LABELS[label], counts))
-    names = [f"fold {fold}" if fold >= 0 else "test" for fold in folds]
     return {"dataset": dataset.name, "names": names, "rows": rows}
 
 

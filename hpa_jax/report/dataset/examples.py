@@ -44,8 +44,9 @@ def examples_per_label(
 ) -> list[list[ImageRef]]:
     """Returns for each label up to `n` images that have it, evenly spread over the stored order."""
     targets = np.concatenate([dataset.targets for dataset in datasets])
-    ends = np.cumsum([len(dataset) for dataset in datasets])
-    starts = ends - [len(dataset) for dataset in datasets]
+    lengths = np.array([len(dataset) for dataset in datasets])
+    ends = np.cumsum(lengths)
+    starts = ends - lengths
     examples = []
     for column in targets.T:
         refs = []
@@ -68,6 +69,7 @@ def duplicate_pairs(datasets: Sequence[DatasetSummary]) -> list[DuplicatePair]:
     """Returns all near-duplicates: differing labels first, then by increasing distance."""
     pairs = []
     for number, dataset in enumerate(datasets):
+        # Indexing the Ids of all datasets takes time; without a pair nobody asks for them.
         if not dataset.duplicates:
             continue
         refs = _refs_by_id(datasets, preferred=number)
@@ -82,11 +84,11 @@ def _refs_by_id(datasets: Sequence[DatasetSummary], preferred: int) -> dict[str,
     The others count, too: a build can be compared with a neighbouring dataset.
     """
     refs = {}
-    for number, dataset in enumerate(datasets):
-        if number != preferred:
-            refs.update({image_id: ImageRef(number, i) for i, image_id in enumerate(dataset.ids)})
-    for i, image_id in enumerate(datasets[preferred].ids):
-        refs[image_id] = ImageRef(preferred, i)
+    # The preferred dataset comes last, and so replaces what others have.
+    numbers = sorted(range(len(datasets)), key=lambda number: number == preferred)
+    for number in numbers:
+        for i, image_id in enumerate(datasets[number].ids):
+            refs[image_id] = ImageRef(number, i)
     return refs
 
 
@@ -99,20 +101,17 @@ def _pair(
     a, b = images
     if a is None or b is None:
         return DuplicatePair(ids, distance, images, labels_differ=False, folds_differ=False)
-    targets = [datasets[ref.dataset].targets[ref.index] for ref in (a, b)]
-    folds = [datasets[ref.dataset].folds[ref.index] for ref in (a, b)]
-    return DuplicatePair(
-        ids,
-        distance,
-        images,
-        labels_differ=not np.array_equal(*targets),
-        folds_differ=bool(folds[0] != folds[1]),
-    )
+    dataset_a = datasets[a.dataset]
+    dataset_b = datasets[b.dataset]
+    labels_differ = dataset_a.targets[a.index] != dataset_b.targets[b.index]
+    folds_differ = dataset_a.folds[a.index] != dataset_b.folds[b.index]
+    return DuplicatePair(ids, distance, images, bool(labels_differ.any()), bool(folds_differ))
 
 
 def groups_across_folds(dataset: DatasetSummary) -> int:
     """Counts groups with images in several folds, or in a fold and the test split; 0 is sound."""
     places = np.unique(np.stack([dataset.groups, dataset.folds], axis=1), axis=0)
+    # One row for each group and fold that occur together.
     folds_per_group = np.unique(places[:, 0], return_counts=True)[1]
     return int((folds_per_group > 1).sum())
 
@@ -125,5 +124,5 @@ def images_to_show(
     for images in examples:
         refs.update(images)
     for pair in pairs[:MAX_PAIRS]:
-        refs.update(image for image in pair.images if image is not None)
-    return sorted(refs)
+        refs.update(pair.images)
+    return sorted(refs - {None})

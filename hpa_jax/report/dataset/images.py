@@ -14,7 +14,7 @@ from hpa_jax.report.dataset.examples import (
 )
 from hpa_jax.report.dataset.labels import show_image
 from hpa_jax.report.dataset.load import DatasetSummary
-from hpa_jax.report.html import Section, percent
+from hpa_jax.report.html import Section, names_of, percent
 from hpa_jax.report.line_charts import Axis, Line, LineChart, line_chart
 from hpa_jax.report.pictures import DARK, HEIGHT, SATURATED_FRACTION, SIDE, Preview
 
@@ -68,21 +68,23 @@ def intensities(histogram: np.ndarray) -> Intensities:
 def intensity_section(datasets: Sequence[DatasetSummary]) -> Section:
     """A chart for each channel, with a line for each dataset, and the numbers."""
     known = [dataset for dataset in datasets if dataset.histogram is not None]
+    missing = [dataset for dataset in datasets if dataset.histogram is None]
     charts = []
     rows = []
     for c, channel in enumerate(CHANNELS):
+        histograms = []
         words = []
         for dataset in known:
+            histograms.append((dataset.name, dataset.histogram[c]))
             found = intensities(dataset.histogram[c])
             rows.append((channel, dataset.name, found))
             saturated = percent(found.saturated)
             words.append(f"{dataset.name}: mean {found.mean:.3f}, {saturated} of pixels at 255")
         title = f"Intensities of the {channel} channel. " + "; ".join(words)
-        histograms = [(dataset.name, dataset.histogram[c]) for dataset in known]
         charts.append((channel, STAINS[c], histogram_chart(histograms, title)))
     data = {
-        "names": [dataset.name for dataset in known],
-        "missing": [dataset.name for dataset in datasets if dataset.histogram is None],
+        "names": names_of(known),
+        "missing": names_of(missing),
         "charts": charts,
         "rows": rows,
     }
@@ -107,12 +109,12 @@ def histogram_chart(histograms: Sequence[tuple[str, np.ndarray]], title: str) ->
         lines.append(Line(name, edges, heights, style))
     powers = range(0, _LOWEST - 1, -1)
     labels = [percent(10.0**power) if power % 2 == 0 else "" for power in powers]
-    values = (0, 64, 128, 192, 255)
-    middles = [value + 0.5 for value in values]
+    values = np.array([0, 64, 128, 192, 255])
     return line_chart(
         lines,
         title,
-        Axis(0, 256, middles, [str(value) for value in values]),
+        # A value's step is one unit wide, its tick in the middle.
+        Axis(0, 256, values + 0.5, values.astype(str).tolist()),
         Axis(_LOWEST, 0, powers, labels),
         size=(362, 178),
         left=50,
@@ -142,9 +144,10 @@ def duplicate_section(
                 }
             )
         shown.append((pair, sides))
+    missing = [dataset for dataset in datasets if dataset.duplicates is None]
     data = {
-        "missing": [dataset.name for dataset in datasets if dataset.duplicates is None],
-        "searched": any(dataset.duplicates is not None for dataset in datasets),
+        "missing": names_of(missing),
+        "searched": len(missing) < len(datasets),
         "pairs": len(pairs),
         "differing": sum(pair.labels_differ for pair in pairs),
         "shown": shown,

@@ -9,7 +9,7 @@ from hpa_jax.data.catalog import PARTS as SPLITS
 from hpa_jax.labels import LABELS
 from hpa_jax.report.dataset.examples import ImageRef
 from hpa_jax.report.dataset.load import DatasetSummary
-from hpa_jax.report.html import Section, short_number
+from hpa_jax.report.html import Section, names_of, short_number
 from hpa_jax.report.pictures import HEIGHT, MAX_GAIN, SIDE, Preview
 from hpa_jax.report.table_charts import decades, heat_map, log_bars, log_position
 
@@ -41,10 +41,12 @@ def counts_section(datasets: Sequence[DatasetSummary]) -> Section:
     """A row for each label, the most frequent first: bars and numbers."""
     counts = label_counts(datasets)
     totals = counts.sum(axis=1)
-    images = sum(len(dataset) for dataset in datasets)
-    by_dataset = []
-    if len(datasets) > 1:
-        by_dataset = [dataset.targets.sum(axis=0, dtype=np.int64) for dataset in datasets]
+    images = sum(map(len, datasets))
+    # One dataset's own counts would repeat the totals.
+    compared = datasets if len(datasets) > 1 else ()
+    columns = [counts, *(dataset.label_counts() for dataset in compared)]
+    numbers = np.column_stack(columns).tolist()
+    # All rows share one axis.
     top = decades(int(counts.max(initial=1)))[-1]
     rows = []
     for label in np.argsort(-totals, kind="stable").tolist():
@@ -56,13 +58,13 @@ def counts_section(datasets: Sequence[DatasetSummary]) -> Section:
                 "total": total,
                 "bars": log_bars(counts[label].tolist(), top),
                 "fraction": total / max(1, images),
-                "counts": [*counts[label], *(column[label] for column in by_dataset)],
+                "counts": numbers[label],
             }
         )
     data = {
         "rows": rows,
         "splits": SPLITS,
-        "datasets": [dataset.name for dataset in datasets] if by_dataset else [],
+        "datasets": names_of(compared),
         "axis": [(log_position(tick, top), short_number(tick)) for tick in decades(top)],
         "few": FEW_IMAGES,
     }
@@ -97,10 +99,8 @@ def show_image(
     description = f"{dataset.ids[ref.index]}, {place}: {', '.join(labels) or 'no label'}"
     if label is None:
         return ShownImage(preview.uri, description)
-    faults = [f"{channel} empty" for channel in preview.empty]
-    faults += [f"{channel} saturated" for channel in preview.saturated]
     others = [name for name in labels if name != LABELS[label]]
-    return ShownImage(preview.uri, description, faults, others)
+    return ShownImage(preview.uri, description, preview.faults(), others)
 
 
 def examples_section(
@@ -130,12 +130,12 @@ def examples_section(
 
 def cooccurrence_section(datasets: Sequence[DatasetSummary]) -> Section:
     """The heat map."""
-    label_sums = [dataset.targets.sum(axis=1, dtype=np.int64) for dataset in datasets]
-    images_by_labels = enumerate(np.bincount(np.concatenate(label_sums)).tolist())
+    labels_per_image = np.concatenate([dataset.targets.sum(axis=1) for dataset in datasets])
+    found, images = np.unique(labels_per_image, return_counts=True)
     data = {
         "names": LABELS,
         "rows": heat_map(cooccurrence(datasets)),
-        "images_by_labels": [(labels, count) for labels, count in images_by_labels if count],
+        "images_by_labels": list(zip(found.tolist(), images.tolist(), strict=True)),
     }
     title = "Labels that occur together"
     return Section("cooccurrence", title, "dataset/cooccurrence.html", data)

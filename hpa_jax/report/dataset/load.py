@@ -72,6 +72,10 @@ class DatasetSummary:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def label_counts(self) -> np.ndarray:
+        """Returns int64 [28], the images that have each label."""
+        return self.targets.sum(axis=0, dtype=np.int64)
+
     def split_indices(self) -> np.ndarray:
         """Returns int [N]: each image's split as a position in SPLITS, by its stored fold."""
         return _split_index(self.folds)
@@ -155,6 +159,7 @@ def _histogram(metadata: dict) -> np.ndarray | None:
 def _read_table(path: Path, columns: tuple[str, ...]) -> list[tuple[str, ...]]:
     """The named columns of a csv file; no rows where the file does not exist."""
     try:
+        # Names of files need not be UTF-8; one odd character must not hide the table.
         with open(path, encoding="utf-8", errors="replace", newline="") as file:
             reader = csv.DictReader(file)
             return [tuple(row[column] or "" for column in columns) for row in reader]

@@ -23,13 +23,11 @@ def overview_section(
     previews: Mapping[ImageRef, Preview],
 ) -> Section:
     """Cards with numbers, then findings."""
-    images = sum(len(dataset) for dataset in datasets)
+    images = sum(map(len, datasets))
     counts = label_counts(datasets)
     occurring = (counts.sum(axis=1) > 0).sum()
-    splits = []
-    for i, split in enumerate(SPLITS):
-        members = sum((dataset.split_indices() == i).sum() for dataset in datasets)
-        splits.append(f"{split} {number(members)}")
+    members = np.concatenate([dataset.split_indices() for dataset in datasets])
+    splits = [f"{split} {number((members == i).sum())}" for i, split in enumerate(SPLITS)]
     sizes = _sizes(datasets)
     size = f"{len(sizes)} sizes"
     if len(sizes) == 1:
@@ -70,7 +68,7 @@ def _split_findings(
     datasets: Sequence[DatasetSummary], pairs: Sequence[DuplicatePair]
 ) -> list[Finding]:
     found = []
-    groups = sum(groups_across_folds(dataset) for dataset in datasets)
+    groups = sum(map(groups_across_folds, datasets))
     if groups:
         headline = plural(groups, "group has", "groups have") + " images in several folds:"
         details = "scores on this dataset cannot be trusted."
@@ -140,6 +138,7 @@ def _label_findings(datasets: Sequence[DatasetSummary]) -> list[Finding]:
         found.append(Finding("labels", headline, _names(rare)))
     for i, split in enumerate(SPLITS):
         lacking = (totals > 0) & (counts[:, i] == 0)
+        # A split without any image lacks no label in particular.
         if lacking.any() and counts[:, i].any():
             headline = f"The {split} split lacks {plural(lacking.sum(), 'label')}:"
             found.append(Finding("labels", headline, _names(lacking)))
@@ -160,6 +159,7 @@ def _names(chosen: np.ndarray) -> list[str]:
 def _companions(datasets: Sequence[DatasetSummary]) -> list[str]:
     both = cooccurrence(datasets)
     totals = both.diagonal().copy()
+    # A label always occurs with itself.
     np.fill_diagonal(both, 0)
     found = []
     for label, row in enumerate(both):

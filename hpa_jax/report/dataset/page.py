@@ -32,6 +32,7 @@ def write_dataset_report(data: Data, names: Sequence[str], workdir: Path) -> Non
     """
     summaries = []
     opened = []
+    # A source can be named twice, with two weights.
     for name in dict.fromkeys(names):
         summary, dataset = read_dataset(data.data_dir, name)
         summaries.append(summary)
@@ -63,7 +64,7 @@ def dataset_page(
       previews: of every image that is shown.
     """
     title = " + ".join(f"hpa/{dataset.name}" for dataset in datasets)
-    total = sum(len(dataset) for dataset in datasets)
+    total = sum(map(len, datasets))
     sections = [
         overview_section(datasets, pairs, previews),
         labels.counts_section(datasets),

@@ -62,7 +62,7 @@ def compare(run: Run, other: Run) -> Comparison:
 
     mine = taken(mine, np.flatnonzero(agree))
     theirs = taken(theirs, np.flatnonzero(agree))
-    # Of the groups follow the folds: they must be the same for both.
+    # Folds are assigned by group: both runs need the same groups to get the same folds.
     theirs = replace(theirs, groups=mine.groups)
     evaluate = run.config.evaluate
     found = paired_test(
@@ -90,12 +90,17 @@ def shared_rows(a: ScoreTable, b: ScoreTable) -> tuple[np.ndarray, np.ndarray]:
     """
     keys_a = a.ids
     keys_b = b.ids
+    # The Id alone is preferred: the same images can be in datasets of different names.
     if len(set(keys_a)) < len(keys_a) or len(set(keys_b)) < len(keys_b):
         keys_a = a.names()
         keys_b = b.names()
     row_in_b = {key: row for row, key in enumerate(keys_b)}
-    rows_a = [row for row, key in enumerate(keys_a) if key in row_in_b]
-    rows_b = [row_in_b[keys_a[row]] for row in rows_a]
+    rows_a = []
+    rows_b = []
+    for row, key in enumerate(keys_a):
+        if key in row_in_b:
+            rows_a.append(row)
+            rows_b.append(row_in_b[key])
     return np.array(rows_a, np.int64), np.array(rows_b, np.int64)
 
 
@@ -123,6 +128,7 @@ def comparison_section(run: Run, comparisons: Sequence[Comparison]) -> Section:
         for label_id, row in zip(
             comparison.label_ids, comparison.per_label.get("f1_crossfit", ()), strict=False
         ):
+            # A label without any difference, or without one that is defined, is no news.
             if row["difference"]:
                 labels.append((LABELS[label_id], row))
         labels.sort(key=lambda label: 1.0 if label[1]["p_value"] is None else label[1]["p_value"])

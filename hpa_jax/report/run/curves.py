@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hpa_jax.metrics import classification
-from hpa_jax.report.html import Section, decimal
+from hpa_jax.report.html import Section, decimal, names_of
 from hpa_jax.report.line_charts import FRACTIONS, Line, LineChart, downsample, fit_axis, line_chart
 from hpa_jax.report.run.load import Run
 from hpa_jax.report.run.score_curves import metrics_over_thresholds, precision_recall, reliability
@@ -53,7 +53,7 @@ def learning_section(runs: Sequence[Run]) -> Section:
                 lines.append(Line(run.name, *downsample(steps, values), style))
         if lines:
             charts.append((name, _learning_chart(key, lines)))
-    data = {"runs": [run.name for run in runs], "charts": charts}
+    data = {"runs": names_of(runs), "charts": charts}
     return Section("learning", "Learning curves", "run/learning.html", data, [_records_table(runs)])
 
 
@@ -66,6 +66,8 @@ def _learning_chart(key: str, lines: Sequence[Line]) -> LineChart:
         fit_axis([line.x for line in lines], from_zero=True),
         fit_axis([line.y for line in lines], from_zero=are_fractions and key not in _NOT_FROM_ZERO),
         size=_WIDE,
+        # Room for a small learning rate.
+        left=46,
     )
 
 
@@ -107,7 +109,7 @@ def precision_recall_section(runs: Sequence[Run]) -> Section:
         point = (0, *_operating_point(run, column, label["threshold"]))
         chart = line_chart(lines, title, FRACTIONS, FRACTIONS, size=_SMALL, points=[point])
         charts.append((label["name"], average, label["support"], chart))
-    data = {"runs": [other.name for other in runs], "charts": charts, "absent": absent}
+    data = {"runs": names_of(runs), "charts": charts, "absent": absent}
     title = "Precision and recall"
     table = _precision_recall_table(runs)
     return Section("precision", title, "run/precision.html", data, [table])
@@ -119,9 +121,9 @@ def _precision_recall(run: Run, label_id: int) -> tuple[np.ndarray, np.ndarray, 
     if column is None or not run.table.targets[:, column].any():
         return None
     curve = precision_recall(run.table.scores[:, column], run.table.targets[:, column])
-    kept = _corners(curve[2])
-    thresholds, precision, recall = (values[kept] for values in curve)
-    return thresholds, precision, recall
+    thresholds, precision, recall = curve
+    kept = _corners(recall)
+    return thresholds[kept], precision[kept], recall[kept]
 
 
 def _operating_point(run: Run, column: int, threshold: float) -> tuple[float, float]:
@@ -218,12 +220,13 @@ def calibration_section(runs: Sequence[Run]) -> Section:
     fractions = []
     counts = []
     for style, run in enumerate(runs):
-        bins = [record for record in table.records() if record["run"] == run.name]
-        score = np.array([record["mean_score"] for record in bins])
-        positive = np.array([record["share_borne"] for record in bins])
+        bins = table.where("run", run.name)
+        score = np.array(bins.column("mean_score"))
+        positive = np.array(bins.column("share_borne"))
         fractions.append(Line(run.name, score, positive, style))
-        pairs = np.array([record["pairs"] for record in bins])
-        middles = (np.arange(len(bins)) + 0.5) / len(bins)
+        pairs = np.array(bins.column("pairs"))
+        middles = (np.arange(len(pairs)) + 0.5) / len(pairs)
+        # A logarithm, since most pairs have a score near 0; an empty bin has no point.
         exponents = np.where(pairs > 0, np.log10(np.maximum(pairs, 1)), np.nan)
         counts.append(Line(run.name, middles, exponents, style))
     title = "Fraction of images with the label over the score"
@@ -232,11 +235,11 @@ def calibration_section(runs: Sequence[Run]) -> Section:
     title = "Number of pairs over the score"
     count_chart = line_chart(counts, title, FRACTIONS, count_axis, size=_TALL)
     data = {
-        "runs": [run.name for run in runs],
+        "runs": names_of(runs),
         "errors": [(run.name, run.metrics.get("calibration_error")) for run in runs],
         "fraction_chart": fraction_chart,
         "count_chart": count_chart,
-        "bins": [record for record in table.records() if record["run"] == runs[0].name],
+        "bins": list(table.where("run", runs[0].name).records()),
     }
     return Section("calibration", "Calibration", "run/calibration.html", data, [table])
 
@@ -245,10 +248,10 @@ def _calibration_table(runs: Sequence[Run]) -> Table:
     """The bins of the curve."""
     rows = []
     for run in runs:
-        bins = zip(*reliability(run.table.scores, run.table.targets), strict=True)
-        found = list(bins)
-        for b, (pairs, score, positive) in enumerate(found):
-            edges = (b / len(found), (b + 1) / len(found))
-            rows.append([run.name, *edges, pairs, score, positive])
+        pairs, score, positive = reliability(run.table.scores, run.table.targets)
+        bins = len(pairs)
+        for b in range(bins):
+            rows.append([run.name, b / bins, (b + 1) / bins, pairs[b], score[b], positive[b]])
+    # "share_borne": the name that was published, for the fraction that has the label.
     columns = ("run", "above", "up_to", "pairs", "mean_score", "share_borne")
     return Table("calibration", columns, rows)

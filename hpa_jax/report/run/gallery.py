@@ -4,7 +4,7 @@ Which images are shown follows from the scores alone: of equal scores the first 
 Only these, some hundred, are decoded and looked at, in batches of the size that the run has.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -149,8 +149,7 @@ def add_pictures(gallery: Gallery, run: Run, workdir: Path) -> Gallery:
     with tqdm(total=len(cases), unit=" images", desc="activation maps", disable=None) as progress:
         for source in run.table.source_names:
             of_source = [case for case in cases if names[case.image][0] == source]
-            ids = [names[case.image][1] for case in of_source]
-            strips = _overlay_strips(predictor, run, source, ids, of_source)
+            strips = _overlay_strips(predictor, run, source, of_source)
             for case, strip in zip(of_source, strips, strict=True):
                 pictures[case] = data_uri(strip)
                 progress.update()
@@ -158,9 +157,10 @@ def add_pictures(gallery: Gallery, run: Run, workdir: Path) -> Gallery:
 
 
 def _overlay_strips(
-    predictor: Predictor, run: Run, source: str, ids: Sequence[str], cases: Sequence[Case]
-):
-    """Yields the strip of each case; their images `ids` are all in the dataset `source`."""
+    predictor: Predictor, run: Run, source: str, cases: Sequence[Case]
+) -> Iterator[np.ndarray]:
+    """Yields the strip of each case; their images are all in the dataset `source`."""
+    # The name selects whose channel statistics normalize the images.
     config = replace(run.config, data=replace(run.config.data, name=source))
     dataset = pipeline.open_split(config, run.table.split, source)
     index_of = {image_id: i for i, image_id in enumerate(dataset.ids())}
@@ -172,8 +172,8 @@ def _overlay_strips(
     size = config.data.batch_size
     for start in range(0, len(cases), size):
         batch = cases[start : start + size]
-        batch_ids = ids[start : start + size]
-        images = np.stack([dataset.image(index_of[image_id]) for image_id in batch_ids])
+        indices = [index_of[run.table.ids[case.image]] for case in batch]
+        images = np.stack([dataset.image(index) for index in indices])
         labels = np.array([case.label for case in batch], np.int32)
         # Padded to the run's batch size, so that one compilation serves all batches.
         padding = [(0, size - len(batch))]
@@ -183,6 +183,7 @@ def _overlay_strips(
         }
         on_device = put_batch(arrays, predictor.mesh)
         heat, _ = grad_cam(predictor.variables, on_device["image"], on_device["label"])
+        # The maps of the padding are left over.
         for image, one in zip(images, np.asarray(heat), strict=False):
             yield overlay_strip(image, one)
 
@@ -223,6 +224,7 @@ def _shown(run: Run, gallery: Gallery, cases: Sequence[Case]) -> list[dict[str, 
     shown = []
     for case in cases:
         labels = [names[column] for column in np.flatnonzero(run.table.targets[case.image])]
+        # A true positive's only label is named already.
         is_only_label = case.positive and len(labels) == 1
         label = names[case.label]
         image_id = run.table.ids[case.image]

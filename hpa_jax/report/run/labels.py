@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from hpa_jax.report.dataset.labels import FEW_IMAGES
-from hpa_jax.report.html import Section
+from hpa_jax.report.html import Section, names_of
 from hpa_jax.report.run.load import Run, defined_interval
 from hpa_jax.report.table_charts import FRACTION_MARKS, heat_map, interval_bars
 from hpa_jax.report.tables import Table
@@ -30,7 +30,7 @@ def labels_section(runs: Sequence[Run]) -> Section:
             }
         )
     data = {
-        "runs": [other.name for other in runs],
+        "runs": names_of(runs),
         "rows": rows,
         "axis": FRACTION_MARKS,
         "few": FEW_IMAGES,
@@ -49,12 +49,14 @@ def _f1_bar(run: Run, label_id: int) -> tuple[float, tuple[float, float] | None]
 def _labels_table(runs: Sequence[Run]) -> Table:
     """What the evaluation says of each label of each run."""
     records = []
+    columns: dict[str, None] = {}
     for run in runs:
         for label in run.metrics["per_label"]:
             records.append({"run": run.name} | _split_intervals(label))
-    columns = list(dict.fromkeys(key for record in records for key in record))
+            # Runs may differ in what their evaluation has; the columns are those of all.
+            columns |= dict.fromkeys(records[-1])
     rows = [[record.get(key) for key in columns] for record in records]
-    return Table("per_label", columns, rows)
+    return Table("per_label", list(columns), rows)
 
 
 def _split_intervals(label: dict[str, Any]) -> dict[str, Any]:
@@ -103,8 +105,11 @@ def errors_section(runs: Sequence[Run]) -> Section:
     run = runs[0]
     counts = error_cooccurrence(run.predicted, run.table.targets)
     table = _errors_table(runs)
-    pairs = [record for record in table.records() if record["run"] == run.name]
-    pairs = [record for record in pairs if record["wrongly_predicted"] is not None]
+    pairs = []
+    for record in table.where("run", run.name).records():
+        # Without a second label it is a miss in whose place nothing was predicted.
+        if record["wrongly_predicted"] is not None:
+            pairs.append(record)
     pairs.sort(key=lambda record: -record["fields"])
     missed = int(np.diag(counts).sum())
     silent = int(silent_misses(run.predicted, run.table.targets).sum())

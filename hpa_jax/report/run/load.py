@@ -109,6 +109,7 @@ def read_runs(config: Config, workdir: Path) -> list[Run]:
             f"config.report.compare names {len(others)} runs: "
             f"a page has room for {MAX_OTHERS} beside WORKDIR's"
         )
+    # As training left it, without what this command line changes.
     own = read_config(workdir)
     configs = [config]
     for folder in others:
@@ -185,6 +186,7 @@ def read_records(path: Path) -> list[dict]:
         try:
             records.append(_parse_record(line))
         except (ValueError, KeyError, TypeError, AttributeError):
+            # A run that is killed, or still running, ends within a line.
             if number == len(lines) and not line.endswith("\n"):
                 break
             raise InputError(

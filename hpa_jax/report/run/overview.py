@@ -7,7 +7,7 @@ import numpy as np
 
 from hpa_jax.config import Config, differences, to_dict
 from hpa_jax.report.dataset.labels import FEW_IMAGES
-from hpa_jax.report.html import Card, Finding, Section, decimal, number, percent, plural
+from hpa_jax.report.html import Card, Finding, Section, decimal, names_of, number, percent, plural
 from hpa_jax.report.run.load import METRICS, Run
 from hpa_jax.report.tables import Table
 
@@ -30,11 +30,11 @@ def overview_section(runs: Sequence[Run]) -> Section:
     """Cards, what stands out, and all metrics with their intervals."""
     run = runs[0]
     evaluate = run.config.evaluate
-    shown = [metric for metric in METRICS if any(metric in other.metrics for other in runs)]
     rows = []
-    for metric in shown:
-        cells = [(other.metrics.get(metric), other.interval(metric)) for other in runs]
-        rows.append((METRICS[metric], cells))
+    for metric, name in METRICS.items():
+        if any(metric in other.metrics for other in runs):
+            cells = [(other.metrics.get(metric), other.interval(metric)) for other in runs]
+            rows.append((name, cells))
     data = {
         "cards": _cards(run),
         "findings": findings(runs),
@@ -45,7 +45,7 @@ def overview_section(runs: Sequence[Run]) -> Section:
         "folds": int(run.metrics["folds"]),
         "empty_accuracy": 1 - float((run.table.targets != 0).mean()),
         "tta": run.table.views,
-        "runs": [other.name for other in runs],
+        "runs": names_of(runs),
         "rows": rows,
         "by_dataset": _by_dataset(run),
     }
@@ -80,15 +80,16 @@ def _cards(run: Run) -> list[Card]:
 def _by_dataset(run: Run) -> dict[str, Any] | None:
     """A row for each dataset, where there are several."""
     per_source = run.metrics.get("per_source") or []
+    # Of a single dataset it would repeat the table above.
     if len(per_source) < 2:
         return None
-    shown = [metric for metric in METRICS if metric in per_source[0]]
+    shown = {metric: name for metric, name in METRICS.items() if metric in per_source[0]}
     rows = []
     for source in per_source:
         images = run.table.source == run.table.source_names.index(source["name"])
         values = [source.get(metric) for metric in shown]
         rows.append((source["name"], int(images.sum()), values))
-    return {"head": [METRICS[metric] for metric in shown], "rows": rows}
+    return {"head": list(shown.values()), "rows": rows}
 
 
 def _metrics_table(runs: Sequence[Run]) -> Table:
@@ -130,19 +131,26 @@ def _selection_findings(run: Run) -> Iterable[Finding]:
 
 
 def _label_findings(run: Run) -> Iterable[Finding]:
-    labels = run.metrics["per_label"]
-    absent = [label for label in labels if label["support"] == 0]
-    rare = [label for label in labels if 0 < label["support"] < FEW_IMAGES]
-    never = [label for label in labels if label["support"] and label["f1_crossfit"] == 0]
+    absent = []
+    rare = []
+    never = []
+    for label in run.metrics["per_label"]:
+        if label["support"] == 0:
+            absent.append(label["name"])
+            continue
+        if label["support"] < FEW_IMAGES:
+            rare.append(label["name"])
+        if label["f1_crossfit"] == 0:
+            never.append(label["name"])
     details = "Their F1 moves the macro average and says little."
     if absent:
         headline = f"{plural(len(absent), 'label')} with no image here:"
-        yield Finding("labels", headline, _names(absent), details)
+        yield Finding("labels", headline, _first(absent), details)
     if rare:
         headline = f"{plural(len(rare), 'label')} with fewer than {FEW_IMAGES} images here:"
-        yield Finding("labels", headline, _names(rare), details)
+        yield Finding("labels", headline, _first(rare), details)
     if never:
-        yield Finding("labels", f"{plural(len(never), 'label')} never found:", _names(never))
+        yield Finding("labels", f"{plural(len(never), 'label')} never found:", _first(never))
 
 
 def _training_findings(run: Run) -> Iterable[Finding]:
@@ -163,8 +171,8 @@ def _training_findings(run: Run) -> Iterable[Finding]:
         yield Finding("calibration", headline, details="as probabilities.")
 
 
-def _names(labels: Sequence[dict]) -> list[str]:
-    names = [label["name"] for label in labels]
+def _first(names: list[str]) -> list[str]:
+    """The first names, and how many more there are."""
     more = len(names) - _MAX_NAMES
     if more <= 0:
         return names
@@ -180,25 +188,25 @@ def settings_section(runs: Sequence[Run]) -> Section:
         if not key.startswith(_NOT_OF_THE_RUN):
             own.append((key, _printed(value), _printed(default)))
     data = {
-        "runs": [run.name for run in runs],
+        "runs": names_of(runs),
         "own": own,
-        "differing": _differing_settings(mine, [run.config for run in runs[1:]]),
+        "differing": _differing_settings(mine, runs[1:]),
     }
     return Section("settings", "How it was trained", "run/settings.html", data)
 
 
-def _differing_settings(mine: Config, others: Sequence[Config]) -> list[tuple[str, ...]]:
+def _differing_settings(mine: Config, others: Sequence[Run]) -> list[tuple[str, ...]]:
     """A row for each setting in which a run differs from the first."""
-    differing: dict[str, dict[int, Any]] = {}
+    differing: dict[str, list[str]] = {}
     for i, other in enumerate(others):
-        for key, (_, value) in differences(mine, other).items():
+        for key, (_, value) in differences(mine, other.config).items():
             if not key.startswith(_NOT_OF_THE_RUN):
-                differing.setdefault(key, {})[i] = _printed(value)
+                cells = differing.setdefault(key, ["the same"] * len(others))
+                cells[i] = _printed(value)
     settings = to_dict(mine)
     rows = []
-    for key, values in differing.items():
+    for key, cells in differing.items():
         section, _, name = key.partition(".")
-        cells = [values.get(i, "the same") for i in range(len(others))]
         rows.append((key, _printed(settings[section][name]), *cells))
     return rows
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hpa_jax.config import Config
 from hpa_jax.files import write_atomically
-from hpa_jax.report.html import Section, number, page, plural
+from hpa_jax.report.html import Section, names_of, number, page, plural
 from hpa_jax.report.run import curves, gallery, labels, overview
 from hpa_jax.report.run.comparison import Comparison, compare, comparison_section
 from hpa_jax.report.run.gallery import Gallery
@@ -75,7 +75,7 @@ def run_page(runs: Sequence[Run], sections: Sequence[Section]) -> str:
     run = runs[0]
     title = run.name
     if len(runs) > 1:
-        title += f" beside {', '.join(other.name for other in runs[1:])}"
+        title += f" beside {', '.join(names_of(runs[1:]))}"
     datasets = " + ".join(run.table.source_names)
     images = f"{number(len(run.table.ids))} images of {run.table.split} of {datasets}"
     return page(title, f"{run.config.model.name} on {images}", sections)

@@ -170,6 +170,7 @@ def _table(rows: Sequence[ComparedRow]) -> Table:
                 line += [run.metrics.get(key), low, high]
         lines.append(line)
     lines.append(["people", None, HUMAN])
+    # What a row lacks is at its end.
     for line in lines:
         line += [None] * (len(columns) - len(line))
     return Table("published", columns, lines)
