@@ -236,9 +236,9 @@ def _run(mode: str, workdir: Path, config: Config, peers) -> int:
 
         predict(config, workdir)
     elif mode == "report":
-        from hpa_jax.report import report
+        from hpa_jax.report.write import write_report
 
-        report(config, workdir)
+        write_report(config, workdir)
     elif mode == "plan":
         from hpa_jax.plan import plan
 
