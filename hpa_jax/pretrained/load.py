@@ -296,7 +296,7 @@ def _fitted(array: np.ndarray, shape: tuple[int, ...], path: Path, key: str) -> 
     if not fits:
         raise InputError(
             f"{path}: {key} has the shape {array.shape} (inputs before outputs) where the net has {shape}; set "
-            "config.model.name and config.data.mix to what the file is for, or give another file"
+            "config.model.name and config.data.channel_mix to what the file is for, or give another file"
         )
     return np.ascontiguousarray(array.reshape(shape))
 

@@ -57,7 +57,7 @@ def inflate(kernel: np.ndarray, channels: int, way: str) -> np.ndarray:
     """
     if channels < COLOURS and way not in FEWER:
         raise InputError(
-            f"config.model.stem={way!r} only adds to {COLOURS} channels, and config.data.mix has {channels}; "
+            f"config.model.stem={way!r} only adds to {COLOURS} channels, and config.data.channel_mix has {channels}; "
             f"set --config.model.stem={FEWER[0]}"
         )
     if channels == COLOURS:

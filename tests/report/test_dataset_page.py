@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hpa_jax.config import Config
-from hpa_jax.data.catalog import open_dataset
+from hpa_jax.data.catalog import load_dataset
 from hpa_jax.errors import InputError
 from hpa_jax.report import report
 from hpa_jax.report.charts import along, decades, heat_table, histogram_lines, log_bars
@@ -104,7 +104,7 @@ def test_the_browser_shows_every_section_and_picture_and_asks_for_nothing_else(
     shown = browser.value(
         "[...document.images].map(i => [i.naturalWidth, i.naturalHeight, i.alt, i.title])"
     )
-    counts = open_dataset(small_data, "synthetic_32", "all").targets().sum(axis=0)
+    counts = load_dataset(small_data, "synthetic_32", split="all").targets().sum(axis=0)
     assert len(shown) >= np.minimum(counts, examples.PER_LABEL).sum() > 100
     assert {(width, height) for width, height, *_ in shown} == {(SIDE, HEIGHT)}
     assert all(alt.startswith("Field synthetic-0-") and title in alt for _, _, alt, title in shown)
@@ -118,7 +118,7 @@ def test_the_table_and_the_heat_map_on_the_screen_have_the_numbers_of_the_datase
     page, browser, small_data
 ):
     browser.open(page)
-    targets = open_dataset(small_data, "synthetic_32", "all").targets().astype(int)
+    targets = load_dataset(small_data, "synthetic_32", split="all").targets().astype(int)
     rows = browser.value(
         "[...document.querySelectorAll('.counts tbody tr')].map(r => [...r.cells].map(c => c.textContent.trim()))"
     )
@@ -128,7 +128,7 @@ def test_the_table_and_the_heat_map_on_the_screen_have_the_numbers_of_the_datase
     assert [int(row[1]) for row in rows] == sorted((int(row[1]) for row in rows), reverse=True)
     parts = np.array([[int(cell) for cell in row[-3:]] for row in rows]).sum(axis=0)
     by_part = [
-        open_dataset(small_data, "synthetic_32", p).targets().sum()
+        load_dataset(small_data, "synthetic_32", split=p).targets().sum()
         for p in ("train", "validation", "test")
     ]
     assert parts.tolist() == by_part
@@ -255,10 +255,10 @@ def test_facts_of_a_dataset_are_those_of_its_parts_and_images(small_data):
     assert facts.ids == [
         i
         for part in ("train", "validation", "test")
-        for i in open_dataset(small_data, "synthetic_32", part).ids()
+        for i in load_dataset(small_data, "synthetic_32", split=part).ids()
     ]
     assert [int((facts.parts() == p).sum()) for p in range(3)] == [
-        len(open_dataset(small_data, "synthetic_32", part))
+        len(load_dataset(small_data, "synthetic_32", split=part))
         for part in ("train", "validation", "test")
     ]
     pixels = np.stack([fields.image(i) for i in range(len(fields))]).reshape(-1, 4)

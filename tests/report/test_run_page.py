@@ -22,7 +22,7 @@ from configs import (
     quickstart,
 )
 from hpa_jax.config import Config
-from hpa_jax.data.catalog import open_dataset
+from hpa_jax.data.catalog import load_dataset
 from hpa_jax.errors import InputError
 from hpa_jax.evaluation.score_table import ScoreTable, load
 from hpa_jax.labels import LABELS
@@ -187,7 +187,7 @@ def test_hostile_text_is_shown_and_nothing_more(browser, tmp_path):
     table = made_table(n, ids=[f"{EVIL}{i}" for i in range(n)], source_names=(EVIL,), split=EVIL)
     lines = [*LINES, {"step": 5, "split": EVIL, "macro_f1": 0.5}]
     config = made_config()
-    config.model.name = config.data.mix = EVIL
+    config.model.name = config.data.channel_mix = EVIL
     pair = [made_run(name, config, lines, table) for name in (EVIL, f"b{EVIL}")]
     path = tmp_path / "report.html"
     html = run_page(pair, [compare(*pair)], with_pictures(pair[0]))
@@ -240,7 +240,7 @@ def test_csv_and_json_hold_the_same_and_the_same_run_gives_the_same_bytes(runs, 
 
 
 def test_the_best_hits_bear_their_label_and_stand_in_the_dataset(runs, small_data):
-    fields = open_dataset(small_data, "synthetic_32", "test")
+    fields = load_dataset(small_data, "synthetic_32", split="test")
     targets = dict(zip(fields.ids(), fields.targets(), strict=True))
     rows = json.loads((runs[0] / "report" / "report.json").read_text(encoding="utf-8"))["gallery"]
     for row in rows:
@@ -255,8 +255,10 @@ def test_what_cannot_be_compared_is_one_line(runs, run, tmp_path):
     assert done.returncode == 2 and done.stderr == (
         f"error: {tmp_path} holds no run (no config.json); give --workdir the folder of a training run\n"
     )
-    with pytest.raises(InputError, match="was trained with config.data.mix='rgby', not 'green'"):
-        parse(["--mode=report", f"--workdir={runs[0]}", "--config.data.mix=green"])
+    with pytest.raises(
+        InputError, match="was trained with config.data.channel_mix='rgby', not 'green'"
+    ):
+        parse(["--mode=report", f"--workdir={runs[0]}", "--config.data.channel_mix=green"])
     for field, value, words in (
         ("report.compare", "a,b,c,d,e", "config.report.compare names 5 runs"),
         ("evaluate.runs", "a,b", "an ensemble, which has no report"),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hpa_jax.data.catalog import PARTS
+from hpa_jax.data.catalog import SPLITS
 from hpa_jax.labels import LABELS
 from hpa_jax.report.dataset.load import Facts, Reject
 from hpa_jax.report.html import number, percent, plural, table, text, without
@@ -71,7 +71,7 @@ def parts_section(facts: Sequence[Facts]) -> str:
     rows, sizes = [], []
     for dataset in facts:
         parts = dataset.parts()
-        places = [(part, parts == p) for p, part in enumerate(PARTS)]
+        places = [(part, parts == p) for p, part in enumerate(SPLITS)]
         places += [
             (f"fold {f}", dataset.folds == f) for f in np.unique(dataset.folds[dataset.folds >= 0])
         ]

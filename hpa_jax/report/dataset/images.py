@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hpa_jax.data.catalog import PARTS
+from hpa_jax.data.catalog import SPLITS
 from hpa_jax.labels import CHANNELS, LABELS
 from hpa_jax.report.charts import histogram_lines
 from hpa_jax.report.dataset.examples import Spot, Twins, labels_differ, straddling
@@ -151,4 +151,4 @@ def _labels(facts: Sequence[Facts], spot: Spot | None) -> str:
         return ""
     dataset = facts[spot.source]
     names = [text(LABELS[i]) for i in np.flatnonzero(dataset.targets[spot.position])]
-    return f"<small>{PARTS[dataset.part(spot.position)]}: {', '.join(names) or 'no label'}</small>"
+    return f"<small>{SPLITS[dataset.part(spot.position)]}: {', '.join(names) or 'no label'}</small>"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hpa_jax.data.catalog import PARTS
+from hpa_jax.data.catalog import SPLITS
 from hpa_jax.labels import LABELS
 from hpa_jax.report.charts import decades, heat_table, log_axis, log_bars
 from hpa_jax.report.dataset.examples import Spot
@@ -18,11 +18,11 @@ FEW = 10
 
 def label_counts(facts: Sequence[Facts]) -> np.ndarray:
     """int [28, 3]: fields by label and part, of all datasets."""
-    counts = np.zeros((len(LABELS), len(PARTS)), np.int64)
+    counts = np.zeros((len(LABELS), len(SPLITS)), np.int64)
     for dataset in facts:
         parts = dataset.parts()
         counts += np.stack(
-            [dataset.targets[parts == p].sum(axis=0, dtype=np.int64) for p in range(len(PARTS))],
+            [dataset.targets[parts == p].sum(axis=0, dtype=np.int64) for p in range(len(SPLITS))],
             axis=1,
         )
     return counts
@@ -38,7 +38,7 @@ def counts_section(facts: Sequence[Facts]) -> str:
     per_source = np.stack(
         [dataset.targets.sum(axis=0, dtype=np.int64) for dataset in facts], axis=1
     )
-    keys = [f'<span class="key p{i}">{part}</span>' for i, part in enumerate(PARTS)]
+    keys = [f'<span class="key p{i}">{part}</span>' for i, part in enumerate(SPLITS)]
     head = ["Label", "Fields", log_axis(top), "Share", *keys]
     head += [f"of {text(dataset.name)}" for dataset in facts] if by_source else []
     rows = []
@@ -105,7 +105,9 @@ def describe(facts: Sequence[Facts], spot: Spot) -> str:
         ", ".join(LABELS[i] for i in np.flatnonzero(dataset.targets[spot.position])) or "no label"
     )
     of = f", {dataset.name}" if len(facts) > 1 else ""
-    return text(f"{dataset.ids[spot.position]}{of}, {PARTS[dataset.part(spot.position)]}: {labels}")
+    return text(
+        f"{dataset.ids[spot.position]}{of}, {SPLITS[dataset.part(spot.position)]}: {labels}"
+    )
 
 
 def picture(facts: Sequence[Facts], spot: Spot, look: Look) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hpa_jax.data.catalog import PARTS, dataset_dir, open_dataset
+from hpa_jax.data.catalog import SPLITS, dataset_dir, load_dataset
 from hpa_jax.data.dataset import ImageDataset
 from hpa_jax.data.shard_index import REMEDY
 from hpa_jax.errors import InputError
@@ -65,7 +65,7 @@ class Facts:
         return len(self.ids)
 
     def parts(self) -> np.ndarray:
-        """int [N]: position of each field's part in PARTS, with fold 0 to validate on."""
+        """int [N]: position of each field's part in SPLITS, with fold 0 to validate on."""
         return part_of(self.folds)
 
     def part(self, i: int) -> int:
@@ -74,11 +74,11 @@ class Facts:
 
 
 def part_of(fold: np.ndarray) -> np.ndarray:
-    """int [N]: positions in PARTS of folds int [N]: -1 is test, 0 validation, any other train."""
+    """int [N]: positions in SPLITS of folds int [N]: -1 is test, 0 validation, any other train."""
     return np.select(
         [fold < 0, fold == 0],
-        [PARTS.index("test"), PARTS.index("validation")],
-        PARTS.index("train"),
+        [SPLITS.index("test"), SPLITS.index("validation")],
+        SPLITS.index("train"),
     )
 
 
@@ -88,7 +88,7 @@ def read_facts(data_dir: str | Path, name: str) -> tuple[Facts, ImageDataset]:
     Raises InputError: no such dataset, or damage.
     """
     folder = dataset_dir(data_dir, name)
-    fields = open_dataset(data_dir, name, "all")
+    fields = load_dataset(data_dir, name, split="all")
     metadata = _metadata(folder / "metadata.json")
     # The build writes the other two tables only where there is something to say; fields.csv always.
     looked = (folder / "fields.csv").is_file()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hpa_jax.data.catalog import PARTS
+from hpa_jax.data.catalog import SPLITS
 from hpa_jax.labels import CHANNELS, LABELS
 from hpa_jax.report.dataset.examples import Spot, Twins, labels_differ, leaks, straddling
 from hpa_jax.report.dataset.images import moments
@@ -20,7 +20,9 @@ def overview_section(
     """Cards with figures, then findings."""
     n = sum(map(len, facts))
     counts = label_counts(facts)
-    parts = [sum(int((dataset.parts() == p).sum()) for dataset in facts) for p in range(len(PARTS))]
+    parts = [
+        sum(int((dataset.parts() == p).sum()) for dataset in facts) for p in range(len(SPLITS))
+    ]
     sizes = np.unique(np.concatenate([dataset.sizes for dataset in facts]), axis=0)
     shown = f"{sizes[0][1]} x {sizes[0][0]}" if len(sizes) == 1 else f"{len(sizes)} sizes"
     rejected = sum(len(dataset.rejects or ()) for dataset in facts)
@@ -28,7 +30,7 @@ def overview_section(
         (
             "Fields",
             number(n),
-            " · ".join(f"{part} {number(c)}" for part, c in zip(PARTS, parts, strict=True)),
+            " · ".join(f"{part} {number(c)}" for part, c in zip(SPLITS, parts, strict=True)),
         ),
         (
             "Labels",
@@ -83,7 +85,7 @@ def _of_labels(facts: Sequence[Facts]) -> list[tuple[str, str]]:
                 "labels",
             )
         )
-    for p, part in enumerate(PARTS):
+    for p, part in enumerate(SPLITS):
         bare = np.flatnonzero((totals > 0) & (counts[:, p] == 0))
         if len(bare) and counts[:, p].any():
             out.append(

@@ -66,12 +66,12 @@ def pictured(gallery: Gallery, run: Run, workdir: Path) -> Gallery:
         for source in run.table.source_names:
             config = copy.deepcopy(run.config)
             config.data.name = source
-            fields = pipeline.open_split(config, run.table.split, source)
+            fields = pipeline.open_split(config.data, run.table.split, source)
             places = {field_id: i for i, field_id in enumerate(fields.ids())}
             mine = [case for case in cases if names[case.field][0] == source]
             look = make_grad_cam(
                 experiment.make_model(config),
-                preparation=normalize.preparation(config),
+                preparation=normalize.preparation(config.data),
                 mesh=predictor.mesh,
             )
             size = config.data.batch_size
