@@ -3,7 +3,7 @@
     python benchmarks/needs_green.py --workdir=RUN [--without_green=RUN2] [--split=test] [--json=FILE]
 
 RUN is a finished run. RUN2, if given, is one that was trained on red, blue and yellow alone (the same command with
---config.data.mix=red,blue,yellow and another workdir). The peer is guessing: the net's own decisions,
+--config.data.channel_mix=red,blue,yellow and another workdir). The peer is guessing: the net's own decisions,
 dealt out to the fields at random (the mean of 20 deals), which keeps how often each label is predicted.
 """
 
@@ -27,7 +27,7 @@ class AnothersGreen:
 
     def __init__(self, fields):
         self._fields = fields
-        self.image_shape, self.n_labels = fields.image_shape, fields.n_labels
+        self.image_shape, self.num_labels = fields.image_shape, fields.num_labels
 
     def check_one_size(self):
         self._fields.check_one_size()
@@ -53,7 +53,7 @@ def guessing(predicted, targets, deals=20):
 
 def rows_of(workdir, split, views):
     config = read_config(workdir)
-    predictor, fields = Predictor(config, workdir), pipeline.open_split(config, split)
+    predictor, fields = Predictor(config, workdir), pipeline.open_split(config.data, split)
     for name, view in views:
         _, scores, targets = predictor.score(view(fields))
         yield name, macro_f1(scores > 0.5, targets), guessing(scores > 0.5, targets)

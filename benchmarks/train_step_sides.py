@@ -75,11 +75,11 @@ class Jax:
         from hpa_jax.parallel.mesh import batch_sharding, make_mesh, replicated
         from hpa_jax.training.state import new_state
         from hpa_jax.training.steps import make_score_step, make_train_step
-        from hpa_jax.transforms.channel_mix import parse_mix
+        from hpa_jax.transforms.channel_mix import parse_channel_mix
 
         self._runs = {}
         preparation = {
-            "mix": parse_mix("rgby"),
+            "channel_mix": parse_channel_mix("rgby"),
             "mean": (MEAN,) * CHANNELS,
             "std": (STD,) * CHANNELS,
         }

@@ -26,7 +26,7 @@ def get_config() -> Config:
             name="kaggle_512",
             image_size=512,
             batch_size=64,
-            mix="rgby",
+            channel_mix="rgby",
             sampling="repeat_factor",
             threads=8,
         ),

@@ -42,7 +42,7 @@ from hpa_jax.errors import (
     RunStopped,
 )
 from hpa_jax.files import locked
-from hpa_jax.transforms.channel_mix import parse_mix
+from hpa_jax.transforms.channel_mix import parse_channel_mix
 from hpa_jax.workdir import read_config
 
 MODES = ("train", "evaluate", "predict", "export", "report", "plan")
@@ -53,7 +53,7 @@ FIXED_BY_TRAINING = (
     "optim.",
     "train.ema",
     "train.stop_after",
-    "data.mix",
+    "data.channel_mix",
     "data.labels",
     "data.mean",
     "data.std",
@@ -125,7 +125,7 @@ def parse(arguments: list[str]) -> tuple[str, Path, Config]:
         )
     config = override(config, rest)
     check(config)
-    parse_mix(config.data.mix)
+    parse_channel_mix(config.data.channel_mix)
     of_a_dataset = mode == "report" and not begun
     if config.evaluate.runs and mode in ("evaluate", "predict"):
         if recipe:

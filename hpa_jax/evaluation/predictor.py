@@ -78,7 +78,7 @@ class Predictor:
         if len(set(names)) < len(names):
             raise InputError(f"config.evaluate.sources={','.join(names)!r} names a dataset twice")
         path, configs = self._workdir / "scores" / f"{split}.npz", self._configs(names)
-        parts = [pipeline.open_split(config, split) for config in configs]
+        parts = [pipeline.open_split(config.data, split) for config in configs]
         key = self._key(configs, split, parts)
         kept = _read(path)
         if kept is not None and kept.key == key:
@@ -141,7 +141,7 @@ class Predictor:
             return None
         configs = self._configs(table.source_names)
         with contextlib.suppress(InputError):  # the data may be gone
-            parts = [pipeline.open_split(config, split) for config in configs]
+            parts = [pipeline.open_split(config.data, split) for config in configs]
             return table if table.key == self._key(configs, split, parts) else None
         return None
 
@@ -168,7 +168,7 @@ class Predictor:
                     config.data.name,
                     config.data.fold,
                     fields.fingerprint(),
-                    normalize.preparation(config),
+                    normalize.preparation(config.data),
                 ]
                 for config, fields in zip(configs, parts, strict=True)
             ],
@@ -177,7 +177,7 @@ class Predictor:
 
     def _score(self, config: Config, fields: ImageDataset, bar: tqdm) -> np.ndarray:
         """Scores `float32 [N, L]` of all fields, in their order."""
-        model, preparation = experiment.make_model(config), normalize.preparation(config)
+        model, preparation = experiment.make_model(config), normalize.preparation(config.data)
         score_step = make_score_step(model, preparation=preparation, mesh=self.mesh)
         view_score = tta.make_tta_score_step(score_step, **self._view_settings)
         score = jax.jit(view_score, out_shardings=batch_sharding(self.mesh))

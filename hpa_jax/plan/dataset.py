@@ -36,10 +36,10 @@ def epoch_of(config: Config) -> Epoch:
         list(Path(data.data_dir).glob(f"hpa/{name}/*/dataset_info.json"))
         for name in config.source_names()
     ):
-        fields = pipeline.open_sources(config)
-        pipeline.resolve(config, pipeline.image_size_of(config, fields))
+        fields = pipeline.open_sources(config.data)
+        config.data = pipeline.resolve_data(data, fields)
         found = Epoch(
-            pipeline.make_order(config, fields).epoch_length,
+            pipeline.make_order(config.data, fields, config.train.seed).epoch_length,
             f"an epoch of {data.train_split} of {', '.join(config.source_names())} with sampling={data.sampling}",
         )
     else:

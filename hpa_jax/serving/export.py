@@ -39,7 +39,7 @@ def forward_pass(config: Config):
     m = config.model
     labels, numbers = len(config.label_ids()), {"dropout": m.dropout, "momentum": m.bn_momentum}
     model = build_model(m.name, head=m.head, labels=labels, tile=m.tile, **numbers)
-    score_step = make_score_step(model, preparation=normalize.preparation(config))
+    score_step = make_score_step(model, preparation=normalize.preparation(config.data))
 
     def forward(flat: dict, images: jax.Array) -> jax.Array:
         return jax.nn.sigmoid(score_step(unflatten_dict(flat, sep="/"), images))
@@ -101,11 +101,11 @@ def export(config: Config, workdir: Path) -> None:
 def _describe(config: Config, predictor: Predictor) -> dict:
     size, preparation, fill = (
         config.data.image_size,
-        normalize.preparation(config),
+        normalize.preparation(config.data),
         config.evaluate.fill_empty,
     )
-    mean, std = preparation["shown"] or mixed_statistics(
-        preparation["mix"], preparation["mean"], preparation["std"]
+    mean, std = preparation["input_statistics"] or mixed_statistics(
+        preparation["channel_mix"], preparation["mean"], preparation["std"]
     )
     return {
         "labels": [{"id": i, "name": LABELS[i]} for i in config.label_ids()],
@@ -116,12 +116,15 @@ def _describe(config: Config, predictor: Predictor) -> dict:
             "shape": ["B", size, size, len(CHANNELS)],
             "channels": list(CHANNELS),
         },
-        "mix": {"name": config.data.mix, "matrix": [list(row) for row in preparation["mix"]]},
+        "mix": {
+            "name": config.data.channel_mix,
+            "matrix": [list(row) for row in preparation["channel_mix"]],
+        },
         "normalisation": {
             "formula": "(matrix (x / 255) - mean) / std, inside the forward pass",
             "figures_of": "config.data.shown_mean"
-            if preparation["shown"]
-            else normalize.statistics_source(config),
+            if preparation["input_statistics"]
+            else normalize.statistics_source(config.data),
             "mean": list(mean),
             "std": list(std),
         },

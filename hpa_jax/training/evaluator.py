@@ -127,7 +127,7 @@ class Validation:
 def make_count_step(config: Config, mesh: Mesh) -> Callable:
     """Jitted: the counts so far, variables and a batch, to the counts with that batch. Only counts cross devices."""
     score_step = make_score_step(
-        experiment.make_model(config), preparation=normalize.preparation(config), mesh=mesh
+        experiment.make_model(config), preparation=normalize.preparation(config.data), mesh=mesh
     )
     grid = classification.thresholds()
 

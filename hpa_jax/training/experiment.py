@@ -31,7 +31,7 @@ from hpa_jax.tracking.throughput import Utilisation, bytes_accessed, training_fl
 from hpa_jax.training.state import TrainState, new_state
 from hpa_jax.training.steps import make_statistics_step, make_train_step
 from hpa_jax.transforms import normalize
-from hpa_jax.transforms.channel_mix import parse_mix
+from hpa_jax.transforms.channel_mix import parse_channel_mix
 
 
 def make_model(config: Config, mesh: Mesh | None = None) -> Classifier:
@@ -84,7 +84,7 @@ def initial_variables(config: Config, fields: ConcatDataset | None = None) -> di
       InputError: the net does not take images of this size.
     """
     model, size = make_model(config), config.data.image_size
-    image_shape = (size, size, len(parse_mix(config.data.mix)))
+    image_shape = (size, size, len(parse_channel_mix(config.data.channel_mix)))
     check_size(model, image_shape)
     variables = init_variables(model, image_shape, config.train.seed)
     if fields is not None and config.train.prior_bias:
@@ -145,7 +145,7 @@ def abstract_state(
       InputError: the net does not take images of this size.
     """
     model, size, optimizer = make_model(config), config.data.image_size, _optimizer(config, steps)
-    image_shape = (size, size, len(parse_mix(config.data.mix)))
+    image_shape = (size, size, len(parse_channel_mix(config.data.channel_mix)))
     check_size(model, image_shape)
 
     def begin():
@@ -192,7 +192,7 @@ def make_statistics(config: Config, mesh: Mesh | None = None) -> Callable:
     """The function that finds a batch's own statistics for given weights, not jitted (steps.make_statistics_step)."""
     bare = dataclasses.replace(config.model, dropout=0.0, bn_momentum=0.0)
     model = make_model(dataclasses.replace(config, model=bare))
-    preparation = normalize.preparation_of(config, *normalize.statistics_by_source(config))
+    preparation = normalize.preparation_by_source(config.data)
     return make_statistics_step(model, preparation=preparation, mesh=mesh)
 
 
@@ -224,7 +224,7 @@ def make_step(
             "shift": a.shift,
             "channel_dropout": a.channel_dropout,
         },
-        preparation=normalize.preparation_of(config, *normalize.statistics_by_source(config)),
+        preparation=normalize.preparation_by_source(config.data),
         only_labels=only_labels,
         average_decay=config.train.ema,
         mesh=mesh,
@@ -255,7 +255,9 @@ def make_utilisation(
     if chip is None:
         return Utilisation(None, mesh.size, 0.0, 0.0)
     plain, size = make_model(config), config.data.image_size
-    image = jax.ShapeDtypeStruct((1, size, size, len(parse_mix(config.data.mix))), np.float32)
+    image = jax.ShapeDtypeStruct(
+        (1, size, size, len(parse_channel_mix(config.data.channel_mix))), np.float32
+    )
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     flops = training_flops(
         lambda variables, images: plain.apply(variables, images, train=False), variables, image

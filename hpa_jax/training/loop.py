@@ -6,6 +6,7 @@ for the devices at log lines, evaluations and saves only.
 """
 
 import contextlib
+import dataclasses
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
@@ -16,7 +17,7 @@ import numpy as np
 
 from hpa_jax.config import Config, profile_window
 from hpa_jax.data import pipeline
-from hpa_jax.data.loader import prefetched, train_batches
+from hpa_jax.data.loader import prefetch, train_batches
 from hpa_jax.errors import EXIT_OK, EXIT_START_AGAIN, InputError, RunStopped
 from hpa_jax.files import write_json
 from hpa_jax.labels import LABELS
@@ -64,13 +65,13 @@ def train(
         peers
     )  # from here on: a signal that comes while the net is built is obeyed as well
     peers.check_same(config)
-    fields = pipeline.open_sources(config)
-    pipeline.resolve(config, pipeline.image_size_of(config, fields))
+    fields = pipeline.open_sources(config.data)
+    config = dataclasses.replace(config, data=pipeline.resolve_data(config.data, fields))
     mesh = experiment.make_mesh(config)
-    eval_fields = pipeline.open_split(config, config.data.eval_split)
+    eval_fields = pipeline.open_split(config.data, config.data.eval_split)
     peers.check_equal("the data to train on (as SHA-256)", fields.fingerprint())
     peers.check_equal("the data to evaluate on (as SHA-256)", eval_fields.fingerprint())
-    order = pipeline.make_order(config, fields)
+    order = pipeline.make_order(config.data, fields, config.train.seed)
     steps = experiment.total_steps(config, order)
     eval_every = config.train.eval_every or max(
         1, round(order.epoch_length / config.data.batch_size)
@@ -113,7 +114,7 @@ def train(
         position = checkpoints.position(restored) or position
     data = {"batch_size": config.data.batch_size, "threads": config.data.threads, "start": position}
     batches = train_batches(fields, order, **data, **process_slice())
-    batches = iter(prefetched(batches, put, ahead=STEPS_AHEAD))
+    batches = iter(prefetch(batches, put, ahead=STEPS_AHEAD))
     make_log = RunLogger if peers.first else partial(IdsLog, process=peers.index)
     log = make_log(workdir, first_step=first_step, total_steps=steps, log_ids=config.train.log_ids)
     if peers.first and config.train.log_ids:

@@ -48,7 +48,7 @@ def test_the_peer_takes_the_whole_recipe_and_no_other(recipe):
         ("optim", "name", "adam"),
         ("train", "loss", "asymmetric"),
         ("augment", "rotate_degrees", 30.0),
-        ("data", "mix", "seed_iii"),
+        ("data", "channel_mix", "hpa_densenet_iii"),
     ):
         run = recipes.peer(recipes.QUICK, 3)
         other = parse(

@@ -55,7 +55,7 @@ def scores_of(runs, split):
 def test_each_field_is_scored_by_runs_that_held_it_out(runs, fitted):
     own = scores_of(runs, "validation")
     config = read_config(runs / "a1")
-    held_out = open_split(config, "validation")
+    held_out = open_split(config.data, "validation")
     assert config.data.fold == 1 and own["a1"].ids == held_out.ids() and set(own["a1"].folds) == {1}
     assert not set(own["a0"].ids) & set(own["a1"].ids)
 

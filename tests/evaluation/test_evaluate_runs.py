@@ -70,7 +70,7 @@ def predicted(workdir):
 def test_scores_are_kept_and_used_again_until_something_changes(workdir, data_dir, capsys):
     first = score_table(settings(workdir), workdir)
     path = workdir / "scores" / "validation.npz"
-    fields = open_split(read_config(workdir), "validation")
+    fields = open_split(read_config(workdir).data, "validation")
     assert first.ids == fields.ids() and (first.targets == fields.targets()).all()
     assert (first.groups == fields.groups()).all() and (first.folds == 0).all()
     assert (

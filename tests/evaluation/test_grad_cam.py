@@ -9,9 +9,13 @@ from hpa_jax.evaluation.grad_cam import make_grad_cam
 from hpa_jax.models import build_model, init_variables
 from hpa_jax.parallel.mesh import make_mesh, put_batch
 from hpa_jax.transforms.augment import prepare
-from hpa_jax.transforms.channel_mix import parse_mix
+from hpa_jax.transforms.channel_mix import parse_channel_mix
 
-PREPARATION = {"mix": parse_mix("rgby"), "mean": (0.1, 0.2, 0.1, 0.1), "std": (0.2, 0.3, 0.2, 0.2)}
+PREPARATION = {
+    "channel_mix": parse_channel_mix("rgby"),
+    "mean": (0.1, 0.2, 0.1, 0.1),
+    "std": (0.2, 0.3, 0.2, 0.2),
+}
 QUICK = {"xla_backend_optimization_level": 0}
 
 

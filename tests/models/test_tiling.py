@@ -16,11 +16,11 @@ from hpa_jax.models.tiling import pooled
 from hpa_jax.optim import losses
 from hpa_jax.training.state import new_state
 from hpa_jax.training.steps import make_score_step, make_train_step
-from hpa_jax.transforms.channel_mix import MIXES
+from hpa_jax.transforms.channel_mix import CHANNEL_MIXES
 
 TILE, LABELS, WIDTH = 32, 5, 23
 IMAGES = np.random.default_rng(0).normal(size=(3, 64, 96, 4)).astype(np.float32)
-PREPARATION = {"mix": MIXES["rgby"], "mean": (0.1,) * 4, "std": (0.2,) * 4}
+PREPARATION = {"channel_mix": CHANNEL_MIXES["rgby"], "mean": (0.1,) * 4, "std": (0.2,) * 4}
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 

@@ -23,9 +23,9 @@ from hpa_jax.parallel.mesh import batch_sharding, make_mesh, replicated
 from hpa_jax.training.checkpoint import Checkpoints
 from hpa_jax.training.state import HEALTHY, eval_variables, new_state
 from hpa_jax.training.steps import make_statistics_step, make_train_step
-from hpa_jax.transforms.channel_mix import MIXES
+from hpa_jax.transforms.channel_mix import CHANNEL_MIXES
 
-PREPARATION = {"mix": MIXES["rgby"], "mean": (0.3,) * 4, "std": (0.2,) * 4}
+PREPARATION = {"channel_mix": CHANNEL_MIXES["rgby"], "mean": (0.3,) * 4, "std": (0.2,) * 4}
 ADAM = {"b1": 0.9, "b2": 0.999, "eps": 1e-7}
 DECAY = 0.8
 

@@ -13,10 +13,10 @@ from hpa_jax.parallel.mesh import batch_sharding, make_mesh, put_batch, replicat
 from hpa_jax.training.state import new_state
 from hpa_jax.training.steps import make_train_step
 from hpa_jax.transforms.augment import augment
-from hpa_jax.transforms.channel_mix import MIXES
+from hpa_jax.transforms.channel_mix import CHANNEL_MIXES
 
 AUGMENTATION = {"flips": True, "rotate_degrees": 30.0, "scale": (0.7, 1.2), "shift": 0.1}
-PREPARATION = {"mix": MIXES["rgby"], "mean": (0.1,) * 4, "std": (0.2,) * 4}
+PREPARATION = {"channel_mix": CHANNEL_MIXES["rgby"], "mean": (0.1,) * 4, "std": (0.2,) * 4}
 BATCH = 16
 
 

@@ -22,10 +22,10 @@ from hpa_jax.parallel.mesh import (
 from hpa_jax.training.state import new_state
 from hpa_jax.training.steps import make_score_step, make_train_step
 from hpa_jax.transforms.augment import augment
-from hpa_jax.transforms.channel_mix import MIXES
+from hpa_jax.transforms.channel_mix import CHANNEL_MIXES
 
 AUGMENTATION = {"flips": True, "rotate_degrees": 30.0, "scale": (0.7, 1.2), "shift": 0.1}
-PREPARATION = {"mix": MIXES["rgby"], "mean": (0.1,) * 4, "std": (0.2,) * 4}
+PREPARATION = {"channel_mix": CHANNEL_MIXES["rgby"], "mean": (0.1,) * 4, "std": (0.2,) * 4}
 SLOW = pytest.mark.slow
 MESHES = [pytest.param((8, 1), marks=SLOW), pytest.param((4, 2), marks=SLOW), (2, 4), (1, 8)]
 LABELS = 5
@@ -134,7 +134,9 @@ def test_augmented_images_are_equal_and_cost_no_exchange(settings):
     one = jax.jit(lambda images: augment(images, key, **settings))(images)
     mesh = mesh_of((2, 4))
     cut, whole = row_sharder(mesh), image_replicator(mesh)
-    function = jax.jit(lambda images: augment(images, key, cut=cut, whole=whole, **settings))
+    function = jax.jit(
+        lambda images: augment(images, key, shard_rows=cut, replicate=whole, **settings)
+    )
     program = function.lower(jax.device_put(images, batch_sharding(mesh))).compile()
     augmented = program(jax.device_put(images, batch_sharding(mesh)))
     np.testing.assert_allclose(augmented, one, atol=1e-4)

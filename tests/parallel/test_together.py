@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import pytest
 
-from hpa_jax.data.catalog import open_dataset
+from hpa_jax.data.catalog import load_dataset
 from hpa_jax.parallel.mesh import make_mesh
 from hpa_jax.training import experiment
 from hpa_jax.training.checkpoint import Checkpoints
@@ -145,7 +145,7 @@ def check_same_run(workdir, reference, small_data):
     """The same fields in the same rows, each once an epoch; the same losses, as near as devices get them."""
     assert ids_by_step(workdir) == ids_by_step(reference)
     seen = [i for step in range(STEPS) for i in ids_by_step(workdir)[step]]
-    fields = sorted(open_dataset(small_data, "synthetic_32", "train").ids())
+    fields = sorted(load_dataset(small_data, "synthetic_32", split="train").ids())
     for epoch in range(len(seen) // len(fields)):
         assert sorted(seen[epoch * len(fields) : (epoch + 1) * len(fields)]) == fields
     expected, found = losses(reference), losses(workdir)

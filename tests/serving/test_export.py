@@ -39,7 +39,7 @@ def workdir(run, small_run, tmp_path_factory):
 @pytest.fixture(scope="module")
 def test_fields(workdir):
     config = read_config(workdir)
-    return open_split(config, "test")
+    return open_split(config.data, "test")
 
 
 def test_predictions_are_a_row_a_field(workdir, test_fields):
@@ -192,7 +192,7 @@ def test_a_net_without_batch_norm_is_exported_as_well(tmp_path, small_data):
         command.main(["--mode=predict", f"--workdir={tmp_path}", "--config.data.eval_split=test"])
         == 0
     )
-    fields = open_split(read_config(tmp_path), "test")
+    fields = open_split(read_config(tmp_path).data, "test")
     with open(tmp_path / "predictions.csv", newline="", encoding="utf-8") as file:
         scores = np.array([[float(row[name]) for name in LABELS] for row in csv.DictReader(file)])
     images = np.stack([fields[i]["image"] for i in range(len(fields))])

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from hpa_jax.data.catalog import open_dataset, read_channel_statistics
+from hpa_jax.data.catalog import load_dataset, read_channel_statistics
 from hpa_jax.labels import CHANNELS
 from tfds_builder.hpa.__main__ import main
 from tfds_builder.hpa.synthetic import render
@@ -90,7 +90,7 @@ def test_skip_leaves_faulty_rows_out_and_the_counts_add_up(manual_dir, tmp_path,
     ] == "train/field-02_blue.png"
     assert str(tmp_path) not in str(rejects)  # the same on another machine
     assert all("; " in reject["reason"] for reject in rejects)  # what is wrong, and what to do
-    written = open_dataset(tmp_path / "data", "kaggle_512", "all").ids()
+    written = load_dataset(tmp_path / "data", "kaggle_512", split="all").ids()
     assert len(written) + len(rejects) == 13 and not set(written) & set(faulty)
     listed = rows(version(tmp_path / "data") / "fields.csv")
     assert sorted(row["id"] for row in listed) == sorted(written)
@@ -138,7 +138,7 @@ def test_either_codec_gives_the_same_pixels_and_is_recorded(manual_dir, tmp_path
     import tensorflow_datasets as tfds
 
     assert build(manual_dir, tmp_path / "data", f"--codec={codec}") == 0
-    fields = open_dataset(tmp_path / "data", "kaggle_512", "all")
+    fields = load_dataset(tmp_path / "data", "kaggle_512", split="all")
     for i, name in enumerate(fields.ids()):
         np.testing.assert_array_equal(fields[i]["image"], drawn[name][0])
     assert (
@@ -155,7 +155,7 @@ def test_either_codec_gives_the_same_pixels_and_is_recorded(manual_dir, tmp_path
 
 def test_figures_are_those_of_all_pixels_outside_the_test_part(manual_dir, tmp_path, drawn):
     assert build(manual_dir, tmp_path / "data") == 0
-    fields = open_dataset(tmp_path / "data", "kaggle_512", "all")
+    fields = load_dataset(tmp_path / "data", "kaggle_512", split="all")
     seen = (
         np.stack(
             [drawn[i][0] for i, fold in zip(fields.ids(), fields.folds(), strict=True) if fold >= 0]

@@ -13,7 +13,7 @@ import pytest
 
 from hpa_jax.data import pipeline
 from hpa_jax.data.dataset import ImageDataset
-from hpa_jax.data.loader import prefetched, train_batches
+from hpa_jax.data.loader import prefetch, train_batches
 from hpa_jax.main import main, parse
 from hpa_jax.parallel.chips import Chip
 from hpa_jax.parallel.mesh import put_batch
@@ -88,8 +88,8 @@ def test_a_feed_notes_when_steps_end():
 
 def test_batches_lie_on_the_devices_before_they_are_asked_for_and_never_more_than_three(small_run):
     _, _, config = parse([*small_run, "--workdir=none"])
-    fields = pipeline.open_sources(config)
-    pipeline.resolve(config, pipeline.image_size_of(config, fields))
+    fields = pipeline.open_sources(config.data)
+    config.data = pipeline.resolve_data(config.data, fields)
     mesh, put, threads = experiment.make_mesh(config), [], set()
 
     def put_and_count(batch):
@@ -97,8 +97,9 @@ def test_batches_lie_on_the_devices_before_they_are_asked_for_and_never_more_tha
         threads.add(threading.current_thread())
         return put[-1]
 
-    batches = train_batches(fields, pipeline.make_order(config, fields), batch_size=8, threads=2)
-    batches = iter(prefetched(batches, put_and_count, ahead=STEPS_AHEAD))
+    order = pipeline.make_order(config.data, fields, config.train.seed)
+    batches = train_batches(fields, order, batch_size=8, threads=2)
+    batches = iter(prefetch(batches, put_and_count, ahead=STEPS_AHEAD))
     for asked in range(1, 5):
         batch = next(batches)
         assert batch is put[asked - 1] and isinstance(batch["image"], jax.Array)

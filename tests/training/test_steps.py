@@ -11,9 +11,9 @@ from hpa_jax.models import build_model, init_variables
 from hpa_jax.optim import losses
 from hpa_jax.training.state import HEALTHY, new_state
 from hpa_jax.training.steps import make_score_step, make_train_step
-from hpa_jax.transforms.channel_mix import MIXES
+from hpa_jax.transforms.channel_mix import CHANNEL_MIXES
 
-PREPARATION = {"mix": MIXES["rgby"], "mean": (0.0,) * 4, "std": (1.0,) * 4}
+PREPARATION = {"channel_mix": CHANNEL_MIXES["rgby"], "mean": (0.0,) * 4, "std": (1.0,) * 4}
 LABELS = 5
 
 
@@ -125,7 +125,11 @@ def test_each_source_is_normalised_by_its_own_figures():
     images = batch()["image"] // 2
     brighter = images.copy()
     brighter[1::2] *= 2
-    one = {"mix": MIXES["rgby"], "mean": (0.2, 0.1, 0.2, 0.1), "std": (0.1, 0.2, 0.1, 0.2)}
+    one = {
+        "channel_mix": CHANNEL_MIXES["rgby"],
+        "mean": (0.2, 0.1, 0.2, 0.1),
+        "std": (0.1, 0.2, 0.1, 0.2),
+    }
     two = one | {"mean": (one["mean"], tuple(2 * m for m in one["mean"]))}
     two |= {"std": (one["std"], tuple(2 * s for s in one["std"]))}
     wanted = gradients_of({"flips": False}, images, preparation=one)

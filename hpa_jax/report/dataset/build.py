@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hpa_jax.data.catalog import PARTS as SPLITS
+from hpa_jax.data.catalog import SPLITS
 from hpa_jax.labels import LABELS
 from hpa_jax.report.dataset.load import DatasetSummary, Reject
 from hpa_jax.report.html import Section

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hpa_jax.data.catalog import PARTS as SPLITS
+from hpa_jax.data.catalog import SPLITS
 from hpa_jax.labels import LABELS
 from hpa_jax.report.dataset.examples import ImageRef
 from hpa_jax.report.dataset.load import DatasetSummary

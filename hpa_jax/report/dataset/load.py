@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hpa_jax.data.catalog import PARTS as SPLITS
-from hpa_jax.data.catalog import dataset_dir, open_dataset
+from hpa_jax.data.catalog import SPLITS, dataset_dir, load_dataset
 from hpa_jax.data.dataset import ImageDataset
 from hpa_jax.data.shard_index import REMEDY
 from hpa_jax.errors import InputError
@@ -102,7 +101,7 @@ def read_dataset(data_dir: str | Path, name: str) -> tuple[DatasetSummary, Image
       InputError: the dataset does not exist or is damaged.
     """
     folder = dataset_dir(data_dir, name)
-    images = open_dataset(data_dir, name, "all")
+    images = load_dataset(data_dir, name, split="all")
     metadata = _read_metadata(folder / "metadata.json")
 
     duplicates = None

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from hpa_jax.data.catalog import PARTS as SPLITS
+from hpa_jax.data.catalog import SPLITS
 from hpa_jax.labels import CHANNELS, LABELS
 from hpa_jax.report.dataset.examples import DuplicatePair, ImageRef, groups_across_folds
 from hpa_jax.report.dataset.images import intensities

@@ -162,11 +162,11 @@ def _overlay_strips(
     """Yields the strip of each case; their images are all in the dataset `source`."""
     # The name selects whose channel statistics normalize the images.
     config = replace(run.config, data=replace(run.config.data, name=source))
-    dataset = pipeline.open_split(config, run.table.split, source)
+    dataset = pipeline.open_split(config.data, run.table.split, source)
     index_of = {image_id: i for i, image_id in enumerate(dataset.ids())}
     grad_cam = make_grad_cam(
         experiment.make_model(config),
-        preparation=normalize.preparation(config),
+        preparation=normalize.preparation(config.data),
         mesh=predictor.mesh,
     )
     size = config.data.batch_size

@@ -7,7 +7,7 @@ import pytest
 from support.made_reports import HOSTILE, made_dataset, made_dataset_page
 
 from hpa_jax.config import Config
-from hpa_jax.data.catalog import open_dataset
+from hpa_jax.data.catalog import load_dataset
 from hpa_jax.errors import InputError
 from hpa_jax.report.dataset import examples
 from hpa_jax.report.dataset.load import Duplicate
@@ -60,7 +60,7 @@ def test_the_browser_shows_every_section_and_picture_and_asks_for_nothing_else(
     shown = browser.value(
         "[...document.images].map(i => [i.naturalWidth, i.naturalHeight, i.alt, i.title])"
     )
-    counts = open_dataset(small_data, "synthetic_32", "all").targets().sum(axis=0)
+    counts = load_dataset(small_data, "synthetic_32", split="all").targets().sum(axis=0)
     assert len(shown) >= np.minimum(counts, examples.PER_LABEL).sum() > 100
     assert {(width, height) for width, height, *_ in shown} == {(SIDE, HEIGHT)}
     assert all(alt.startswith("Image synthetic-0-") and title in alt for _, _, alt, title in shown)
@@ -74,7 +74,7 @@ def test_the_table_and_the_heat_map_on_the_screen_have_the_numbers_of_the_datase
     page, browser, small_data
 ):
     browser.open(page)
-    targets = open_dataset(small_data, "synthetic_32", "all").targets().astype(int)
+    targets = load_dataset(small_data, "synthetic_32", split="all").targets().astype(int)
     rows = browser.value(
         "[...document.querySelectorAll('.counts tbody tr')]"
         ".map(r => [...r.cells].map(c => c.textContent.trim()))"
@@ -84,7 +84,7 @@ def test_the_table_and_the_heat_map_on_the_screen_have_the_numbers_of_the_datase
     assert list(counts.values()) == sorted(counts.values(), reverse=True)
     by_split = np.array([[int(cell) for cell in row[-3:]] for row in rows]).sum(axis=0)
     assert by_split.tolist() == [
-        open_dataset(small_data, "synthetic_32", split).targets().sum()
+        load_dataset(small_data, "synthetic_32", split=split).targets().sum()
         for split in ("train", "validation", "test")
     ]
 

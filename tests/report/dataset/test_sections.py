@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from support.made_reports import made_dataset
 
-from hpa_jax.data.catalog import open_dataset
+from hpa_jax.data.catalog import load_dataset
 from hpa_jax.report.dataset import examples
 from hpa_jax.report.dataset.build import count_reasons
 from hpa_jax.report.dataset.images import intensities
@@ -17,7 +17,7 @@ from hpa_jax.report.dataset.overview import findings
 def test_a_summary_has_the_splits_and_the_pixels_of_the_dataset(small_data):
     summary, images = read_dataset(small_data, "synthetic_32")
     splits = [
-        open_dataset(small_data, "synthetic_32", split) for split in ("train", "validation", "test")
+        load_dataset(small_data, "synthetic_32", split=split) for split in ("train", "validation", "test")
     ]
     assert summary.ids == [image_id for split in splits for image_id in split.ids()]
     members = [int((summary.split_indices() == i).sum()) for i in range(3)]

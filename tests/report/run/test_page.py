@@ -17,7 +17,7 @@ from support.made_reports import (
     made_table,
 )
 
-from hpa_jax.data.catalog import open_dataset
+from hpa_jax.data.catalog import load_dataset
 from hpa_jax.errors import InputError
 from hpa_jax.evaluation.score_table import load
 from hpa_jax.labels import LABELS
@@ -182,7 +182,7 @@ def test_csv_and_json_hold_the_same_and_the_same_run_gives_the_same_bytes(runs, 
 
 
 def test_the_gallery_shows_images_of_the_dataset_with_their_labels(runs, small_data):
-    dataset = open_dataset(small_data, "synthetic_32", "test")
+    dataset = load_dataset(small_data, "synthetic_32", split="test")
     targets = dict(zip(dataset.ids(), dataset.targets(), strict=True))
     rows = json.loads((runs[0] / "report" / "report.json").read_text(encoding="utf-8"))["gallery"]
     for row in rows:
@@ -197,8 +197,8 @@ def test_what_cannot_be_compared_is_one_line(runs, run, tmp_path):
         f"error: {tmp_path} holds no run (no config.json); "
         "give --workdir the folder of a training run\n"
     )
-    with pytest.raises(InputError, match="was trained with config.data.mix='rgby', not 'green'"):
-        parse(["--mode=report", f"--workdir={runs[0]}", "--config.data.mix=green"])
+    with pytest.raises(InputError, match="was trained with config.data.channel_mix='rgby', not 'green'"):
+        parse(["--mode=report", f"--workdir={runs[0]}", "--config.data.channel_mix=green"])
     for field, value, words in (
         ("report.compare", "a,b,c,d,e", "config.report.compare names 5 runs"),
         ("evaluate.runs", "a,b", "an ensemble, which has no report"),
