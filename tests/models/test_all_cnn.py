@@ -7,7 +7,7 @@ import pytest
 import torch
 from flax.traverse_util import flatten_dict
 
-from hpa_jax.models import build_model, init_variables
+from hpa_jax.models import create_model, init_variables
 
 # Table 1 of arXiv:1412.6806, model C, with the strided layers of its Table 2 in place of pooling: what 32 px become,
 # the kernel's side, and the feature maps.
@@ -37,7 +37,7 @@ def layers_of(model, variables, images, **options):
 
 @pytest.mark.parametrize("channels", [3, 4])
 def test_the_layers_of_the_paper(channels):
-    model = build_model("all_cnn", head="all_cnn", labels=10)
+    model = create_model("all_cnn", head="all_cnn", num_labels=10, dtype="float32")
     variables = init_variables(model, (32, 32, channels), seed=0)
     shapes = jax.eval_shape(
         lambda images: layers_of(model, variables, images, train=False),
@@ -91,7 +91,7 @@ def torch_all_cnn(params, channels, labels):
 
 def test_equals_pytorch():
     channels, labels, rng = 4, 28, np.random.default_rng(0)
-    ours = build_model("all_cnn", head="all_cnn", labels=labels, dropout=0.0)
+    ours = create_model("all_cnn", head="all_cnn", num_labels=labels, dropout=0.0, dtype="float32")
     params = init_variables(ours, (33, 45, channels), seed=1)["params"]
     params = jax.tree.map(lambda a: a + rng.normal(0, 0.02, a.shape).astype(np.float32), params)
     images = rng.normal(size=(3, 33, 45, channels)).astype(np.float32)
@@ -127,7 +127,7 @@ def test_equals_pytorch():
 
 def test_training_drops_what_the_paper_drops():
     """A fifth of the images and half of what the strided layers give; inference drops nothing."""
-    model = build_model("all_cnn", head="all_cnn", labels=10, dropout=0.5)
+    model = create_model("all_cnn", head="all_cnn", num_labels=10, dropout=0.5, dtype="float32")
     variables = init_variables(model, (32, 32, 3), seed=0)
     images = np.ones((8, 32, 32, 3), np.float32)
     seen = layers_of(model, variables, images, train=True, rngs={"dropout": jax.random.key(0)})

@@ -7,7 +7,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from hpa_jax.errors import InputError
-from hpa_jax.models import BACKBONES, HEADS, build_model, check_size, init_variables
+from hpa_jax.models import BACKBONES, HEADS, check_size, create_model, init_variables
 
 HEAD_NAMES = {
     "seed": {
@@ -55,7 +55,7 @@ def shapes_of(model, image_shape, **options):
 
 @pytest.mark.parametrize("net, head", FITTING)
 def test_any_head_on_any_net_with_any_number_of_channels(net, head):
-    model = build_model(net, head=head, labels=9)
+    model = create_model(net, head=head, num_labels=9, dtype="float32")
     side, channels = BACKBONES[net]().LEAST_SIDE, 5
     check_size(model, (side, side + 8, channels))
     logits, variables = shapes_of(model, (side, side + 8, channels))
@@ -69,7 +69,9 @@ def test_any_head_on_any_net_with_any_number_of_channels(net, head):
 def test_the_map_is_as_large_as_the_size_check_thinks(net):
     backbone, height, width = BACKBONES[net](), 129, 174
     features, _ = shapes_of(
-        build_model(net, head="linear", labels=2), (height, width, 3), method="features"
+        create_model(net, head="linear", num_labels=2, dtype="float32"),
+        (height, width, 3),
+        method="features",
     )
     assert features.shape[1:3] == (backbone.map_side(height), backbone.map_side(width))
 
@@ -91,12 +93,14 @@ def test_too_small_an_image_is_refused_by_name(net):
         InputError,
         match=rf"{net}' takes images of at least {least} px a side, not {least - 1} x 512",
     ):
-        check_size(build_model(net, head="pooled", labels=28), (least - 1, 512, 4))
+        check_size(
+            create_model(net, head="pooled", num_labels=28, dtype="float32"), (least - 1, 512, 4)
+        )
 
 
 @pytest.mark.parametrize("net", BACKBONES)
 def test_too_large_a_map_for_the_flatten_head_is_refused_by_name(net):
-    model = build_model(net, head="seed", labels=28)
+    model = create_model(net, head="seed", num_labels=28, dtype="float32")
     with pytest.raises(InputError) as refused:
         check_size(model, (3600, 3600, 4))
     values = 128 * BACKBONES[net]().map_side(3600) ** 2
@@ -110,11 +114,11 @@ def test_too_large_a_map_for_the_flatten_head_is_refused_by_name(net):
     ):
         assert part in str(refused.value), part
     assert "\n" not in str(refused.value)
-    check_size(build_model(net, head="pooled", labels=28), (3600, 3600, 4))
+    check_size(create_model(net, head="pooled", num_labels=28, dtype="float32"), (3600, 3600, 4))
 
 
 def test_the_limit_of_the_flatten_head_is_where_it_says():
-    model = build_model("densenet121", head="seed", labels=28)
+    model = create_model("densenet121", head="seed", num_labels=28, dtype="float32")
     check_size(model, (1248, 1248, 4))  # 39 x 39 x 128 = 194,688
     with pytest.raises(InputError, match="204,800 values"):
         check_size(model, (1280, 1280, 4))
@@ -125,23 +129,23 @@ def test_all_cnns_head_is_its_own(net):
     with pytest.raises(
         InputError, match=rf"head='all_cnn' .*name='{net}' takes seed, pooled, linear"
     ):
-        build_model(net, head="all_cnn", labels=28)
+        create_model(net, head="all_cnn", num_labels=28, dtype="float32")
 
 
 def test_unknown_names_are_refused_with_those_there_are():
     with pytest.raises(
         InputError, match="config.model.name='vgg' is unknown; choose one of all_cnn, densenet121"
     ):
-        build_model("vgg", head="pooled", labels=28)
+        create_model("vgg", head="pooled", num_labels=28, dtype="float32")
     with pytest.raises(
         InputError, match="config.model.head='flat' is unknown; choose one of seed, pooled, linear"
     ):
-        build_model("resnet50", head="flat", labels=28)
+        create_model("resnet50", head="flat", num_labels=28, dtype="float32")
 
 
 @pytest.mark.parametrize("net, head", [("densenet_tiny", "pooled"), ("all_cnn", "all_cnn")])
 def test_features_then_classify_is_the_whole_net(net, head):
-    model = build_model(net, head=head, labels=9, dropout=0.5)
+    model = create_model(net, head=head, num_labels=9, dropout=0.5, dtype="float32")
     variables = init_variables(model, (32, 32, 4), seed=0)
     images = np.random.default_rng(0).normal(size=(3, 32, 32, 4)).astype(np.float32)
     for train in (False, True):
@@ -175,7 +179,7 @@ def test_features_then_classify_is_the_whole_net(net, head):
 
 
 def test_a_net_without_batch_norm_has_empty_statistics():
-    model = build_model("all_cnn", head="all_cnn", labels=3)
+    model = create_model("all_cnn", head="all_cnn", num_labels=3, dtype="float32")
     variables = init_variables(model, (16, 16, 2), seed=0)
     assert set(variables) == {"params", "batch_stats"} and variables["batch_stats"] == {}
     logits, updates = model.apply(
@@ -190,7 +194,7 @@ def test_a_net_without_batch_norm_has_empty_statistics():
 
 @pytest.mark.parametrize("net", ["resnet50", "inception_resnet_v2"])
 def test_bfloat16_is_the_arithmetic_alone(net):
-    model = build_model(net, head="linear", labels=3, dtype="bfloat16")
+    model = create_model(net, head="linear", num_labels=3, dtype="bfloat16")
     side = BACKBONES[net]().LEAST_SIDE
     features, variables = shapes_of(model, (side, side, 4), method="features")
     assert features.dtype == jnp.bfloat16

@@ -13,7 +13,7 @@ from support.keras_parity import (
     to_ours,
 )
 
-from hpa_jax.models import build_model, init_variables
+from hpa_jax.models import create_model, init_variables
 
 NETS = {
     "densenet121": keras.applications.DenseNet121,
@@ -43,7 +43,9 @@ def test_equals_keras(net, channels, size):
 
 def test_the_comparison_sees_two_swapped_batch_norms():
     theirs = keras_net(NETS["densenet121"], 4, 64, seed=0)
-    ours = build_model("densenet121", head="linear", labels=CLASSES, dropout=0.0)
+    ours = create_model(
+        "densenet121", head="linear", num_labels=CLASSES, dropout=0.0, dtype="float32"
+    )
     start = init_variables(ours, (64, 64, 4), seed=0)
     variables = to_ours("densenet121", {v.path: v.numpy() for v in theirs.variables}, start)
     images = np.random.default_rng(1).normal(size=(4, 64, 64, 4)).astype(np.float32)

@@ -12,7 +12,7 @@ from support.keras_parity import (
     to_ours,
 )
 
-from hpa_jax.models import build_model, init_variables
+from hpa_jax.models import create_model, init_variables
 
 
 @pytest.mark.parametrize("channels, size", [(4, 64), pytest.param(3, 97, marks=pytest.mark.slow)])
@@ -24,7 +24,7 @@ def test_equals_keras(channels, size):
 def test_the_stride_is_where_keras_has_it():
     """torchvision's has it in the 3x3: the same shapes, so only the figures tell."""
     theirs = keras_net(keras.applications.ResNet50, 3, 64, seed=0)
-    ours = build_model("resnet50", head="linear", labels=CLASSES, dropout=0.0)
+    ours = create_model("resnet50", head="linear", num_labels=CLASSES, dropout=0.0, dtype="float32")
     variables = to_ours(
         "resnet50",
         {v.path: v.numpy() for v in theirs.variables},

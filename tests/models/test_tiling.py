@@ -10,7 +10,7 @@ from flax.traverse_util import flatten_dict
 
 from hpa_jax.errors import InputError
 from hpa_jax.evaluation.grad_cam import make_grad_cam
-from hpa_jax.models import build_model, check_size, init_variables
+from hpa_jax.models import check_size, create_model, init_variables
 from hpa_jax.models.heads import HEADS
 from hpa_jax.models.tiling import pooled
 from hpa_jax.optim import losses
@@ -28,7 +28,9 @@ pytestmark = pytest.mark.usefixtures("compiled_once")
 def models():
     """The net over tiles, the same net on whole images, and variables that both take."""
     tiled, whole = (
-        build_model("densenet_tiny", head="attention", labels=LABELS, tile=tile)
+        create_model(
+            "densenet_tiny", head="attention", num_labels=LABELS, tile=tile, dtype="float32"
+        )
         for tile in (TILE, 0)
     )
     variables = init_variables(tiled, IMAGES.shape[1:], seed=0)
@@ -149,7 +151,9 @@ def test_attention_is_pytorchs():
 
 def temporaries(side, tile):
     """MiB that a training step needs beside its arguments, of one image of `side` px."""
-    model = build_model("densenet_tiny", head="attention", labels=LABELS, tile=tile)
+    model = create_model(
+        "densenet_tiny", head="attention", num_labels=LABELS, tile=tile, dtype="float32"
+    )
     rate = optax.sgd(1.0)
     state = new_state(init_variables(model, (side, side, 4), seed=0), rate)
     step = make_train_step(
@@ -198,13 +202,16 @@ def test_what_tiles_cannot_do_is_refused_by_name():
         InputError,
         match="config.model.tile=32 goes with config.model.head='attention', not 'pooled'",
     ):
-        build_model("densenet_tiny", head="pooled", labels=2, tile=32)
+        create_model("densenet_tiny", head="pooled", num_labels=2, tile=32, dtype="float32")
     for tile, near in ((48, 96), (16, 96), (200, 200)):
         with pytest.raises(
             InputError, match=f"tile={tile} does not cut images of 100 x 100 px .*image_size={near}"
         ):
             check_size(
-                build_model("densenet_tiny", head="attention", labels=2, tile=tile), (100, 100, 4)
+                create_model(
+                    "densenet_tiny", head="attention", num_labels=2, tile=tile, dtype="float32"
+                ),
+                (100, 100, 4),
             )
 
 

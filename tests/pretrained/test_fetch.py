@@ -17,7 +17,7 @@ from support import misbehaving_server
 
 from hpa_jax import pretrained
 from hpa_jax.errors import InputError
-from hpa_jax.models import build_model, init_variables
+from hpa_jax.models import create_model, init_variables
 from hpa_jax.pretrained.fetch import Policy, default_cache, fetch
 from hpa_jax.pretrained.sources import IMAGENET, SOURCES, Source
 
@@ -251,10 +251,10 @@ def test_where_the_cache_is(server, tmp_path, monkeypatch):
 
 def test_a_named_source_is_fetched_and_loaded(server, tmp_path, monkeypatch):
     drawn = init_variables(
-        build_model("densenet_tiny", head="linear", labels=5), (64, 64, 3), seed=0
+        create_model("densenet_tiny", head="linear", num_labels=5), (64, 64, 3), seed=0
     )
     trained = init_variables(
-        build_model("densenet_tiny", head="linear", labels=5), (64, 64, 3), seed=1
+        create_model("densenet_tiny", head="linear", num_labels=5), (64, 64, 3), seed=1
     )
     body = save(flatten_dict(trained, sep="/"))
     server.bodies["/w-0123.pth"] = body

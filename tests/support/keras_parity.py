@@ -12,7 +12,7 @@ import tensorflow as tf
 from flax.traverse_util import flatten_dict, unflatten_dict
 from support.keras_names import our_name
 
-from hpa_jax.models import build_model, init_variables
+from hpa_jax.models import create_model, init_variables
 
 CLASSES = 1000
 IMAGES = 5
@@ -77,7 +77,9 @@ def assert_equal(net, theirs, channels, size, *, training_batch=4):
     on another machine, so each array's relative error is bounded by 1e-3 for most images, not for all. (Where the two
     agree it is some 1e-6; a defect would show in every image.) Nothing rectifies above the head, whose own is 1e-4.
     """
-    ours = build_model(net, head="linear", labels=CLASSES, dropout=0.0, momentum=0.99)
+    ours = create_model(
+        net, head="linear", num_labels=CLASSES, dropout=0.0, momentum=0.99, dtype="float32"
+    )
     start = init_variables(ours, (size, size, channels), seed=0)
     variables = to_ours(net, {v.path: v.numpy() for v in theirs.variables}, start)
     assert jax.tree.structure(variables) == jax.tree.structure(start)
@@ -137,7 +139,7 @@ def assert_same_variables(net, make, channels, size):
     """Every variable of Keras's net has its place and shape in ours, and none of ours is left over."""
     keras.backend.clear_session()
     theirs = make(weights=None, input_shape=(size, size, channels), classes=CLASSES)
-    ours = build_model(net, head="linear", labels=CLASSES)
+    ours = create_model(net, head="linear", num_labels=CLASSES, dtype="float32")
     image = jax.ShapeDtypeStruct((1, size, size, channels), jnp.float32)
     key = jax.eval_shape(lambda: jax.random.key(0))
     shapes = jax.eval_shape(lambda key, image: ours.init(key, image, train=False), key, image)

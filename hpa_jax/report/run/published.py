@@ -66,7 +66,7 @@ def row_of(config: Config) -> str | None:
     if recipe != ("bce", "adam", 0.01) or not data.name.startswith("kaggle"):
         return None
     every, nine = labels == tuple(range(len(LABELS))), labels == FIRST_NINE
-    if model.name == "densenet121" and model.head == "seed" and (every or nine):
+    if model.name == "densenet121" and model.head == "hpa_densenet" and (every or nine):
         size = "highres" if data.image_size >= HIGH_RESOLUTION else "lowres"
         return size if every else f"{size}_first_nine"
     return (

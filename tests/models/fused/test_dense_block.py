@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hpa_jax.errors import InputError
-from hpa_jax.models import build_model, densenet, init_variables
+from hpa_jax.models import create_model, densenet, init_variables
 from hpa_jax.models.classifier import BACKBONES
 from hpa_jax.models.fused import dense_block
 from hpa_jax.models.fused.conv3x3 import window_of
@@ -50,8 +50,8 @@ def step(block, *, size=128, fields=4, dtype="float32", backbone=NET, seed=0):
     """`((loss, (logits, batch statistics)), gradients)` of one training step of a net with random weights."""
     BACKBONES["densenet_fit"] = backbone
     try:
-        model = build_model(
-            "densenet_fit", head="linear", labels=5, dropout=0.0, dtype=dtype, block=block
+        model = create_model(
+            "densenet_fit", head="linear", num_labels=5, dropout=0.0, dtype=dtype, block=block
         )
         rng = np.random.default_rng(seed)
         noisy = lambda a: (a + 0.1 * rng.normal(size=a.shape)).astype(np.float32)  # noqa: E731
@@ -216,16 +216,17 @@ def test_transitions_of_any_other_width_are_left_to_arrays():
 
 def test_blocks_are_a_densenets():
     with pytest.raises(InputError, match="config.model.block='fused'.*resnet50"):
-        build_model("resnet50", head="pooled", labels=28, block="fused")
+        create_model("resnet50", head="pooled", num_labels=28, block="fused", dtype="float32")
     with pytest.raises(
         InputError, match="config.model.block='quick' is unknown; choose one of plain, remat, fused"
     ):
-        build_model("densenet121", head="pooled", labels=28, block="quick")
+        create_model("densenet121", head="pooled", num_labels=28, block="quick", dtype="float32")
 
 
 def test_evaluation_is_the_plain_one():
     plain, fused = (
-        build_model("densenet_tiny", head="pooled", labels=3, block=b) for b in ("plain", "fused")
+        create_model("densenet_tiny", head="pooled", num_labels=3, block=b, dtype="float32")
+        for b in ("plain", "fused")
     )
     variables = init_variables(plain, (64, 64, 4), 0)
     image = jax.ShapeDtypeStruct((2, 64, 64, 4), jnp.float32)
