@@ -236,7 +236,7 @@ def test_what_cannot_be_cut_evenly_is_refused_by_name(net, batch_size, height, s
 @pytest.mark.parametrize("net", [net for net in BACKBONES if split_multiple(net)])
 def test_a_height_that_can_be_cut_is_shrunk_without_remainder(net):
     backbone, multiple = BACKBONES[net](), split_multiple(net)
-    assert [backbone.map_side(multiple * n) for n in (1, 3, 8)] == [1, 3, 8]
+    assert [backbone.feature_map_size(multiple * n) for n in (1, 3, 8)] == [1, 3, 8]
 
 
 def test_neighbours_in_a_group_are_neighbours_in_the_torus():
