@@ -78,6 +78,7 @@ class Classifier(nn.Module):
 
     def setup(self):
         shared = {"dropout": self.dropout, "momentum": self.momentum, "dtype": self.dtype}
+        # Only DenseNets have these attributes; `create_model` refuses them for other nets.
         form = {}
         if self.block != "plain":
             form = {"block": self.block, "mesh": self.mesh}
@@ -106,6 +107,7 @@ class Classifier(nn.Module):
         Returns:
           `dtype [B, h, w, F]`; with tiles `float32`, one position per tile.
         """
+        # Images arrive as float32 from their normalization.
         images = images.astype(self.dtype)
         if self.tile:
             return tiled_features(self._backbone, images, self.tile, train=train)

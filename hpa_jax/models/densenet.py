@@ -151,6 +151,7 @@ class DenseNet(nn.Module):
             layer = DenseLayer(self.growth, norm, self.dtype, name=name)
             new = call(layer, maps, moments, train)
             maps.append(new)
+            # With remat each layer concatenates inside, so that the result is not kept.
             if not remat:
                 maps = [jnp.concatenate(maps, axis=-1)]
             if train:
@@ -222,6 +223,7 @@ def _stem(net: DenseNet, x: jax.Array, norm: partial, train: bool) -> jax.Array:
     x = checkpoint_name(x, "stem")
     moments = None
     if train:
+        # Kept as well: they are few, and would take another pass over the result.
         moments = checkpoint_name(batch_moments(x), "stem")
     x = nn.relu(norm(name="stem_norm")(x, train=train, moments=moments))
     return max_pool(x, padding=1)

@@ -84,6 +84,7 @@ class LinearHead(Head):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        # In float32: a mean over many bfloat16 values loses those that come last.
         x = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
         return Dense(self.num_labels, dtype=jnp.float32, name="logits")(x)

@@ -32,6 +32,7 @@ def init_variables(model: nn.Module, image_shape: tuple[int, int, int], seed: in
       He et al., Delving Deep into Rectifiers, 2015, arXiv:1502.01852.
     """
     image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    # Even the key is abstract: making one would compile a program.
     key = jax.eval_shape(lambda: jax.random.key(0))
     init = lambda key, image: model.init(key, image, train=False)  # noqa: E731
     shapes = jax.eval_shape(init, key, image)
@@ -48,6 +49,7 @@ def _draw(names: list[str], shape: tuple[int, ...], seed: int) -> np.ndarray:
     """The array under these names, outermost first."""
     match names[-1]:
         case "kernel":
+            # The full name makes each array's stream its own, whatever order they are drawn in.
             full_name = "/".join(names)
             hashed_name = zlib.crc32(full_name.encode())
             rng = np.random.Generator(np.random.Philox([seed, hashed_name]))
@@ -75,5 +77,6 @@ def prior_bias(frequencies: np.ndarray) -> np.ndarray:
     References:
       Lin et al., Focal Loss for Dense Object Detection, 2017, arXiv:1708.02002, section 4.1.
     """
+    # A label that no image has would start at minus infinity.
     frequencies = np.clip(frequencies, 1e-3, 1 - 1e-3)
     return np.log(frequencies / (1 - frequencies)).astype(np.float32)

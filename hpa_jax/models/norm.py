@@ -40,6 +40,7 @@ def batch_moments(x: jax.Array) -> Moments:
     Returns:
       Moments, `float32 [C]` each.
     """
+    # The sum of a million bfloat16 values would stop growing long before its end.
     x = x.astype(jnp.float32)
     axes = tuple(range(x.ndim - 1))
     mean = jnp.mean(x, axis=axes)
@@ -100,6 +101,7 @@ class BatchNorm(nn.Module):
         if moments is None:
             moments = batch_moments(x)
         mean, var = moments
+        # Initialization leaves the statistics at 0 and 1: its images are made up.
         if not self.is_initializing():
             running_mean.value = _update_running(running_mean.value, mean, self.momentum)
             running_var.value = _update_running(running_var.value, var, self.momentum)

@@ -1,4 +1,4 @@
-"""Pooling: the 3x3 maximum with stride 2, and mean and maximum over a whole feature map.
+"""Pooling: the 3x3 maximum with stride 2, and mean and maximum over a feature map.
 
 Design:
 - XLA gives the gradient of a windowed maximum to the first of the largest values by an operation

@@ -36,6 +36,7 @@ def tiled_features(backbone: nn.Module, images: jax.Array, tile: int, *, train: 
     batch, height, width, channels = images.shape
     rows = height // tile
     columns = width // tile
+    # One tile is enough to create the parameters.
     if backbone.is_initializing():
         first = mean_and_max(backbone(images[:, :tile, :tile], train=train))
         return jnp.broadcast_to(first[:, None, None], (batch, rows, columns, first.shape[-1]))
@@ -46,6 +47,7 @@ def tiled_features(backbone: nn.Module, images: jax.Array, tile: int, *, train: 
     dropout_key = None
     if train and backbone.has_rng("dropout"):
         dropout_key = backbone.make_rng("dropout")
+    # `lax.map` traces a pure function; a bound module would carry its variables across traces.
     net, variables = backbone.unbind()
 
     @jax.checkpoint
@@ -54,6 +56,7 @@ def tiled_features(backbone: nn.Module, images: jax.Array, tile: int, *, train: 
         left = number % columns * tile
         pixels = lax.dynamic_slice(images, (0, top, left, 0), (batch, tile, tile, channels))
         rngs = {}
+        # Each tile drops other values.
         if dropout_key is not None:
             rngs["dropout"] = jax.random.fold_in(dropout_key, number)
         maps, updates = net.apply(variables, pixels, train=train, rngs=rngs, mutable=mutable)

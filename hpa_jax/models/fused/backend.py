@@ -90,7 +90,7 @@ class Backend(Protocol):
         kernel: jax.Array,
         channels: int,
     ) -> ConvGradients:
-        """Of `conv3x3`; the gradient of y is `grad_buffer + slope * buffer + offset` at y's channels.
+        """Of `conv3x3`, where the gradient of y is `grad_buffer + slope * buffer + offset`.
 
         Returns:
           With the gradient of the normalized h, `grad_z`, as the input's.
@@ -114,7 +114,9 @@ class Backend(Protocol):
         norm: Affine,
         kernel: jax.Array,
     ) -> ConvGradients:
-        """Of `transition`; the gradient of y is `grad_next_buffer + slope * next_buffer + offset`.
+        """Of `transition`, where the gradient of y is that of `next_buffer` and from its moments.
+
+        That is, `grad_next_buffer + slope * next_buffer + offset` at the channels of y.
 
         Returns:
           With the gradient of the complete buffer as the input's.

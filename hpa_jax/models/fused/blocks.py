@@ -1,8 +1,7 @@
 """What the Pallas kernels share: sizes of registers and blocks, block specs, and sums over pixels.
 
 Every kernel walks over the pixels in blocks, `[channels, pixels]`, and sums over all of them what
-the next norm needs. Arrays that are not cut into blocks (kernels, factors, sums) are in every grid
-step the same block, which is read once or written once.
+the next norm needs. Arrays without pixels (weights, factors, sums) are one constant block.
 """
 
 import jax
@@ -45,6 +44,7 @@ def as_column(values: jax.Array) -> jax.Array:
 
 def zero_at_first_step(*refs, axes: tuple[int, ...]) -> None:
     """Zeros `refs`, into which a kernel sums, at the first step of a grid with these axes."""
+    # An output block stays on the chip while its index does not change, so it holds the sum so far.
     is_first = pl.program_id(axes[0]) == 0
     for axis in axes[1:]:
         is_first = is_first & (pl.program_id(axis) == 0)

@@ -25,6 +25,7 @@ def _forward_kernel(x_ref, factor_ref, shift_ref, w_ref, h_ref, sums_ref):
     a = jnp.maximum(normalized, 0).astype(x.dtype)
     h = jnp.dot(w_ref[...], a, preferred_element_type=jnp.float32).astype(h_ref.dtype)
     h_ref[...] = h
+    # The sums are of h as it was stored, rounded, since that is what the next norm reads.
     wide_h = h.astype(jnp.float32)
     sums_ref[...] += two_sums(wide_h, wide_h * wide_h)
 
@@ -159,6 +160,7 @@ def conv1x1_backward(
             jax.ShapeDtypeStruct((features, channels), jnp.float32),
             jax.ShapeDtypeStruct((channels, 2), jnp.float32),
         ],
+        # The gradient of the buffer is updated in place; its other rows are not touched.
         input_output_aliases={1: 0},
         cost_estimate=cost_estimate(
             4 * pixels * channels * features,

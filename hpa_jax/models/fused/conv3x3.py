@@ -68,6 +68,7 @@ class Slabs:
 def plan_slabs(images: int, height: int, width: int) -> Slabs | None:
     """None where such images do not fit: rows and slabs have to end with registers."""
     pixels = height * width
+    # A row, rounded up to complete registers: a tap reads one row up or down.
     edge = -(-width // LANES) * LANES
     if pixels % edge:
         return None
@@ -119,6 +120,7 @@ def _shifted(slabs: Slabs, values: jax.Array, dy: int, dx: int) -> jax.Array:
     0 beyond the columns of the image.
     """
     if dy or dx:
+        # What wraps around comes from beyond the columns, and is zeroed below.
         shift = -(dy * slabs.width + dx)
         values = pltpu.roll(values, shift % values.shape[1], axis=1)
     values = lax.slice_in_dim(values, slabs.edge, slabs.edge + slabs.slab, axis=1)
@@ -158,6 +160,7 @@ def _forward_kernel(
         y = y + _shifted(slabs, of_tap, dy, dx)
     y = y.astype(y_ref.dtype)
     y_ref[...] = y
+    # Of y as it was stored, rounded, since that is what the next norms read.
     wide_y = y.astype(jnp.float32)
     sums_ref[...] += two_sums(wide_y, wide_y * wide_y)
 
@@ -244,6 +247,7 @@ def _backward_kernel(
     grad_y = _zero_outside(slabs, grad_y + slope_ref[...] * y + offset_ref[...])
     # Rounded as where this gradient is an array of its own; shifted as float32, as registers are.
     grad_y = grad_y.astype(dtype).astype(jnp.float32)
+    # A tap that reads from (dy, dx) sends its gradient back from there.
     shifted = [_shifted(slabs, grad_y, -dy, -dx) for dy, dx in TAPS]
     all_taps = jnp.concatenate(shifted, axis=0).astype(dtype)
 

@@ -91,7 +91,7 @@ def dense_blocks(
       stages: from `plan_stages`.
       epsilon: of the norms.
       buffer: the input, float32 or bfloat16, from the first stage's `backend.to_buffer`.
-      moments: of the input, over the whole batch.
+      moments: of the input, over the batch on all devices.
       blocks: of each block the parameters of each layer.
       transitions: of each transition the parameters.
 

@@ -103,6 +103,7 @@ def block_forward(
     for layer in params:
         norm1 = norm_as_affine(layer["norm1"], moments, epsilon)
         h, sums = backend.conv1x1(buffer, norm1, layer["conv1"]["kernel"])
+        # Over all devices, so that the batch statistics are global.
         h_moments = moments_from_sums(lax.psum(sums, axes), count)
 
         norm2 = norm_as_affine(layer["norm2"], h_moments, epsilon)
@@ -175,6 +176,7 @@ def block_backward(
         )
         grad_norm1, grad_x_moments = norm1_vjp(affine_gradient(lax.psum(sums, axes)))
 
+        # Earlier layers' moments were used here too; the gradients of this layer's are spent.
         grad_moments = Moments(
             grad_moments.mean[before] + grad_x_moments.mean,
             grad_moments.var[before] + grad_x_moments.var,

@@ -49,6 +49,7 @@ class Stage:
             mesh=self.mesh,
             in_specs=in_specs,
             out_specs=out_specs,
+            # A `pallas_call` does not declare over which axes its results vary.
             check_vma=False,
         )
 
@@ -73,6 +74,7 @@ def plan_stages(
             stages.append(Stage(XlaBackend(), None, total))
         else:
             stages.append(Stage(backend, mesh, total))
+        # As the transitions do, which leave out an odd last row or column.
         height = height // 2
         width = width // 2
         channels = total // 2
@@ -99,6 +101,7 @@ def backend_of(
     else:
         num_devices = mesh.size
         first_device = mesh.devices.flat[0]
+        # Kernels see only their own device's rows, so each device needs complete images.
         if mesh.shape["data"] != num_devices:
             return None
     if images % num_devices:
@@ -123,6 +126,7 @@ def transition_stage(before: Stage, behind: Stage) -> Stage:
 
 def convert_buffer(buffer: jax.Array, source: Stage, target: Stage) -> jax.Array:
     """A buffer of `source` in the layout of `target`."""
+    # Buffers of one kind of backend have one layout.
     if isinstance(target.backend, type(source.backend)):
         return buffer
     channels = source.backend.num_channels(buffer)

@@ -47,6 +47,7 @@ def _forward_kernel(x_ref, factor_ref, shift_ref, w_ref, pooling_ref, y_ref, sum
     mean = jnp.dot(a, pooling_ref[...], preferred_element_type=jnp.float32).astype(x.dtype)
     y = jnp.dot(w_ref[...], mean, preferred_element_type=jnp.float32).astype(y_ref.dtype)
     y_ref[...] = y
+    # Of y as it was stored, rounded, since that is what the next norms read.
     wide_y = y.astype(jnp.float32)
     sums_ref[...] += two_sums(wide_y, wide_y * wide_y)
 
