@@ -1,7 +1,8 @@
 """What keras.applications calls its variables, and what we call them: facts that tests share.
 
-A Keras path is `LAYER/LEAF`. Inception-ResNet-v2 leaves most of its layers unnamed, so Keras numbers them in the order
-in which they are made: `conv2d`, `conv2d_1`, ..., and `batch_normalization_...` likewise.
+A Keras path is `LAYER/LEAF`. Inception-ResNet-v2 leaves most of its layers unnamed, so Keras
+numbers them in the order in which they are made: `conv2d`, `conv2d_1`, ..., and
+`batch_normalization_...` the same way.
 """
 
 import re
@@ -25,7 +26,7 @@ def our_name(net, path):
 
 
 def densenet(layer):
-    """`conv3_block2_1_bn` is the second norm of the second layer of the second block; `pool3_bn` of a transition."""
+    """Our name of `conv3_block2_1_bn` (the second block's second layer) or `pool3_bn`."""
     fixed = {"conv1_conv": "stem_conv", "conv1_bn": "stem_norm", "bn": "final_norm"}
     if layer in fixed:
         return fixed[layer]
@@ -38,7 +39,7 @@ def densenet(layer):
 
 
 def resnet(layer):
-    """`conv3_block2_1_conv` is the first convolution of the second stage's second block; number 0 is the shortcut."""
+    """Our name of `conv3_block2_1_conv` (the second stage's second block); 0 is the shortcut."""
     kind = {"conv": "conv", "bn": "norm"}
     if layer in ("conv1_conv", "conv1_bn"):
         return f"stem_{kind[layer.removeprefix('conv1_')]}"
@@ -48,7 +49,7 @@ def resnet(layer):
 
 
 def inception(layer):
-    """Numbered layers by the order of their making; `block17_3_conv` is the residual's last convolution."""
+    """Our name of a numbered layer, or of `block17_3_conv`, a residual's last convolution."""
     if layer in ("conv_7b", "conv_7b_bn"):
         return "conv_7b/norm" if layer.endswith("bn") else "conv_7b/conv"
     if named := re.fullmatch(r"(block\d+_\d+)_conv", layer):
@@ -58,7 +59,7 @@ def inception(layer):
 
 
 def inception_order():
-    """Our names of the unnamed convolutions with their norms, in the order in which Keras makes them."""
+    """Our names of the unnamed convolutions, in the order in which Keras makes them."""
 
     def chains(name, *lengths):
         return [
