@@ -43,7 +43,7 @@ def without(scale: Scale) -> dict[str, tuple[str, tuple[str, ...]]]:
         "best_flips": ("no symmetries while training", _o(augment_flips=False)),
         "best_head": (
             "the study's flatten head, dropout 0.5",
-            _o(model_head="seed", model_dropout=0.5),
+            _o(model_head="hpa_densenet", model_dropout=0.5),
         ),
         "best_pooled": (
             "the pooled head of configs/best_512.py, dropout 0.5",

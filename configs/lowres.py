@@ -27,7 +27,7 @@ def get_config() -> Config:
             input_std=std,
             sampling="hpa_densenet",
         ),
-        model=Model(name="densenet121", head="seed", dropout=0.5),
+        model=Model(name="densenet121", head="hpa_densenet", dropout=0.5),
         augment=Augment(
             flips=True, rotate_degrees=30.0, scale=(0.8, 1.0), shift=0.1, only_rare=True
         ),

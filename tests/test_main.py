@@ -140,7 +140,9 @@ def test_a_config_json_that_was_edited_is_refused(capsys, tmp_path):
 
 def test_a_run_cannot_be_read_as_another_net(capsys, tmp_path):
     write_json(tmp_path / "config.json", to_dict(Config()))
-    error = refusal(capsys, f"--workdir={tmp_path}", "--mode=export", "--config.model.head=seed")
+    error = refusal(
+        capsys, f"--workdir={tmp_path}", "--mode=export", "--config.model.head=hpa_densenet"
+    )
     assert "model.head='pooled'" in error
 
 

@@ -69,7 +69,7 @@ def advice(
         found.append(
             "--config.augment.scale='(1.0,1.0)' --config.augment.rotate_degrees=0 makes no resampled copies"
         )
-    if m.head == "seed" and state_bytes > available / 10:
+    if m.head == "hpa_densenet" and state_bytes > available / 10:
         found.append("--config.model.head=pooled has no weight for each place of the map")
     if config.train.ema and state_bytes > available / 10:
         found.append("--config.train.ema=0 keeps no second set of weights")

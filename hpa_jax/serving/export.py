@@ -25,7 +25,7 @@ from hpa_jax.config import Config, to_dict
 from hpa_jax.errors import InputError
 from hpa_jax.evaluation.predictor import Predictor
 from hpa_jax.labels import CHANNELS, LABELS
-from hpa_jax.models import build_model
+from hpa_jax.models import create_model
 from hpa_jax.serving import artifact
 from hpa_jax.training.steps import make_score_step
 from hpa_jax.transforms import normalize
@@ -38,7 +38,7 @@ def forward_pass(config: Config):
     """`(flat variables, uint8 [B, H, W, 4]) -> probabilities float32 [B, L]`, in float32 whatever the run's dtype."""
     m = config.model
     labels, numbers = len(config.label_ids()), {"dropout": m.dropout, "momentum": m.bn_momentum}
-    model = build_model(m.name, head=m.head, labels=labels, tile=m.tile, **numbers)
+    model = create_model(m.name, head=m.head, num_labels=labels, tile=m.tile, **numbers)
     score_step = make_score_step(model, preparation=normalize.preparation(config.data))
 
     def forward(flat: dict, images: jax.Array) -> jax.Array:

@@ -17,8 +17,8 @@ from hpa_jax.data.sampler import Order
 from hpa_jax.errors import InputError
 from hpa_jax.models import (
     Classifier,
-    build_model,
     check_size,
+    create_model,
     init_variables,
     prior_bias,
     split_multiple,
@@ -43,7 +43,7 @@ def make_model(config: Config, mesh: Mesh | None = None) -> Classifier:
         len(config.label_ids()),
         {"dropout": m.dropout, "momentum": m.bn_momentum, "dtype": m.dtype},
     )
-    return build_model(m.name, head=m.head, labels=labels, tile=m.tile, **numbers, **block)
+    return create_model(m.name, head=m.head, num_labels=labels, tile=m.tile, **numbers, **block)
 
 
 def make_mesh(config: Config) -> Mesh:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hpa_jax.evaluation.grad_cam import make_grad_cam
-from hpa_jax.models import build_model, init_variables
+from hpa_jax.models import create_model, init_variables
 from hpa_jax.parallel.mesh import make_mesh, put_batch
 from hpa_jax.transforms.augment import prepare
 from hpa_jax.transforms.channel_mix import parse_channel_mix
@@ -25,7 +25,7 @@ def images():
 
 
 def net(head):
-    model = build_model("densenet_tiny", head=head, labels=5)
+    model = create_model("densenet_tiny", head=head, num_labels=5, dtype="float32")
     variables = init_variables(model, (96, 96, 4), seed=1)
     rng = np.random.default_rng(2)
     variables = jax.tree.map(
@@ -59,7 +59,7 @@ def test_for_the_linear_head_it_is_the_class_activation_map(images):
     np.testing.assert_allclose(logits, whole[np.arange(8), labels], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("head", ["pooled", "seed"])
+@pytest.mark.parametrize("head", ["pooled", "hpa_densenet"])
 def test_a_feature_counts_as_much_as_the_logit_moves_with_it(head, images):
     """w_f h w is the slope of the logit when feature f is raised everywhere alike: here by finite differences."""
     model, variables = net(head)

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from hpa_jax import labels
-from hpa_jax.models import build_model, init_variables, norm
+from hpa_jax.models import create_model, init_variables, norm
 from hpa_jax.optim import losses
 from hpa_jax.parallel.mesh import batch_sharding, make_mesh, put_batch, replicated
 from hpa_jax.training.state import new_state
@@ -31,7 +31,13 @@ def batch_of(seed):
 def figures_of(devices, steps=10):
     """Loss and gradient norm of each of so many steps on a mesh of `devices`, and the compiled program."""
     mesh = make_mesh(devices)
-    model = build_model("densenet_tiny", head="seed", labels=len(labels.LABELS), dropout=0.5)
+    model = create_model(
+        "densenet_tiny",
+        head="hpa_densenet",
+        num_labels=len(labels.LABELS),
+        dropout=0.5,
+        dtype="float32",
+    )
     optimizer = optax.adam(1e-4)
     state = jax.device_put(
         new_state(init_variables(model, (64, 64, 4), seed=0), optimizer), replicated(mesh)

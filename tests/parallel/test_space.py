@@ -6,7 +6,7 @@ import optax
 import pytest
 
 from hpa_jax.errors import InputError
-from hpa_jax.models import BACKBONES, build_model, init_variables, split_multiple
+from hpa_jax.models import BACKBONES, create_model, init_variables, split_multiple
 from hpa_jax.models.densenet import BLOCKS
 from hpa_jax.models.resnet import ResNet
 from hpa_jax.optim import losses
@@ -46,7 +46,9 @@ def mesh_of(shape):
 def outcome(net, shape, mesh_shape, head="pooled", augmentation=AUGMENTATION, block="plain"):
     """Loss, gradients (what plain descent of rate 1 takes off) and batch statistics of one step; the program's text."""
     mesh, rate = mesh_of(mesh_shape), optax.sgd(1.0)
-    model = build_model(net, head=head, labels=LABELS, dropout=0.5, block=block, mesh=mesh)
+    model = create_model(
+        net, head=head, num_labels=LABELS, dropout=0.5, block=block, mesh=mesh, dtype="float32"
+    )
     state = new_state(init_variables(model, (*shape[1:], 4), seed=0), rate)
     step = make_train_step(
         model,
@@ -111,7 +113,9 @@ def test_a_block_computed_otherwise_is_cut_alike(whole, block):
 @pytest.mark.slow
 def test_the_flatten_head_too():
     shape = (4, 128, 32)
-    check_equal(*(outcome("densenet_tiny", shape, mesh, head="seed") for mesh in ((2, 4), (1, 1))))
+    check_equal(
+        *(outcome("densenet_tiny", shape, mesh, head="hpa_densenet") for mesh in ((2, 4), (1, 1)))
+    )
 
 
 @pytest.mark.slow
@@ -147,7 +151,7 @@ def test_augmented_images_are_equal_and_cost_no_exchange(settings):
 
 
 def test_scores_are_equal():
-    model = build_model("densenet_tiny", head="pooled", labels=LABELS)
+    model = create_model("densenet_tiny", head="pooled", num_labels=LABELS, dtype="float32")
     variables = init_variables(model, (256, 32, 4), seed=0)
     images = batch_of((2, 256, 32))["image"]
     one, eight = (
@@ -234,7 +238,7 @@ def test_what_cannot_be_cut_evenly_is_refused_by_name(net, batch_size, height, s
 @pytest.mark.parametrize("net", [net for net in BACKBONES if split_multiple(net)])
 def test_a_height_that_can_be_cut_is_shrunk_without_remainder(net):
     backbone, multiple = BACKBONES[net](), split_multiple(net)
-    assert [backbone.map_side(multiple * n) for n in (1, 3, 8)] == [1, 3, 8]
+    assert [backbone.feature_map_size(multiple * n) for n in (1, 3, 8)] == [1, 3, 8]
 
 
 def test_neighbours_in_a_group_are_neighbours_in_the_torus():

@@ -18,7 +18,7 @@ from support.misbehaving_server import Server
 
 from hpa_jax import pretrained
 from hpa_jax.errors import InputError
-from hpa_jax.models import build_model, init_variables
+from hpa_jax.models import create_model, init_variables
 from hpa_jax.pretrained.fetch import POLICY, default_cache, fetch
 from hpa_jax.pretrained.sources import IMAGENET, SOURCES, Source
 
@@ -227,10 +227,10 @@ def test_where_the_cache_is(server, tmp_path, monkeypatch):
 
 def test_a_named_source_is_fetched_and_loaded(server, tmp_path, monkeypatch):
     drawn = init_variables(
-        build_model("densenet_tiny", head="linear", labels=5), (64, 64, 3), seed=0
+        create_model("densenet_tiny", head="linear", num_labels=5), (64, 64, 3), seed=0
     )
     trained = init_variables(
-        build_model("densenet_tiny", head="linear", labels=5), (64, 64, 3), seed=1
+        create_model("densenet_tiny", head="linear", num_labels=5), (64, 64, 3), seed=1
     )
     body = save(flatten_dict(trained, sep="/"))
     server.bodies["/w-0123.pth"] = body
@@ -256,11 +256,11 @@ def test_a_named_source_is_fetched_and_loaded(server, tmp_path, monkeypatch):
 
 def test_load_pretrained_takes_a_model(tmp_path):
     trained = init_variables(
-        build_model("densenet_tiny", head="linear", labels=5), (64, 64, 3), seed=1
+        create_model("densenet_tiny", head="linear", num_labels=5), (64, 64, 3), seed=1
     )
     path = tmp_path / "w.safetensors"
     path.write_bytes(save(flatten_dict(trained, sep="/")))
-    model = build_model("densenet_tiny", head="pooled", labels=7)
+    model = create_model("densenet_tiny", head="pooled", num_labels=7)
     variables = pretrained.load_pretrained(model, str(path), channels=4, image_size=64, seed=2)
     drawn = init_variables(model, (64, 64, 4), seed=2)
     assert jax.tree.structure(variables) == jax.tree.structure(drawn)

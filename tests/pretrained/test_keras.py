@@ -19,7 +19,7 @@ from support.keras_parity import QUICK, randomise
 
 from hpa_jax import pretrained
 from hpa_jax.errors import InputError
-from hpa_jax.models import build_model, init_variables
+from hpa_jax.models import create_model, init_variables
 from hpa_jax.pretrained import keras_names
 
 CLASSES = 10
@@ -54,7 +54,9 @@ def write_legacy(net, path):
 def drawn(name, channels=3, labels=CLASSES):
     size = SIZE.get(name, 64)
     return init_variables(
-        build_model(name, head="linear", labels=labels), (size, size, channels), seed=1
+        create_model(name, head="linear", num_labels=labels, dtype="float32"),
+        (size, size, channels),
+        seed=1,
     )
 
 
@@ -134,7 +136,7 @@ def test_both_layouts_give_the_logits_of_the_net_that_wrote_them(
     assert_equal(again, variables)
 
     images = np.random.default_rng(2).normal(size=(2, size, size, 3)).astype(np.float32)
-    model = build_model(name, head="linear", labels=CLASSES)
+    model = create_model(name, head="linear", num_labels=CLASSES, dtype="float32")
     call = jax.jit(lambda variables, images: model.apply(variables, images, train=False))
     logits = call.lower(variables, images).compile(compiler_options=QUICK)(variables, images)
     expected = np.asarray(theirs(images, training=False))

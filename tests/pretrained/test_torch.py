@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from hpa_jax import pretrained
 from hpa_jax.errors import InputError
-from hpa_jax.models import build_model, init_variables
+from hpa_jax.models import create_model, init_variables
 from hpa_jax.models.densenet import DEPTHS
 
 CLASSES, SIZE = 10, 64
@@ -57,7 +57,9 @@ def torchvision_keys(net, older=False):
 @functools.cache
 def drawn(name, channels=3, head="linear", labels=CLASSES):
     return init_variables(
-        build_model(name, head=head, labels=labels), (SIZE, SIZE, channels), seed=1
+        create_model(name, head=head, num_labels=labels, dtype="float32"),
+        (SIZE, SIZE, channels),
+        seed=1,
     )
 
 
@@ -68,7 +70,7 @@ def load(path, name="densenet_tiny", stem="copy_red", channels=3, **others):
 
 
 def logits(name, variables, images):
-    model = build_model(name, head="linear", labels=CLASSES)
+    model = create_model(name, head="linear", num_labels=CLASSES, dtype="float32")
     call = jax.jit(lambda variables, images: model.apply(variables, images, train=False))
     return call.lower(variables, images).compile(compiler_options=QUICK)(variables, images)
 

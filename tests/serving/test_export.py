@@ -27,7 +27,7 @@ def workdir(run, small_run, tmp_path_factory):
     bfloat16 = (
         "--config.model.dtype=bfloat16",
         "--config.train.steps=30",
-        "--config.model.head=seed",
+        "--config.model.head=hpa_densenet",
     )
     for mode in ("train", "evaluate", "predict", "export"):
         flags = (*small_run, *bfloat16) if mode == "train" else ("--config.data.eval_split=test",)

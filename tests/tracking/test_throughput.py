@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax.experimental.pallas import tpu as pltpu
 
-from hpa_jax.models import build_model
+from hpa_jax.models import create_model
 from hpa_jax.parallel.chips import CHIPS, chip_of
 from hpa_jax.tracking.throughput import Utilisation, _products, bytes_accessed, training_flops
 
@@ -85,8 +85,8 @@ def test_the_arithmetic_of_a_step_is_three_forward_passes_less_the_gradient_of_t
 
 def test_the_arithmetic_of_densenet_121_is_what_torchvision_says():
     """2.83 billion multiplications and additions forward at 3 x 224 x 224 (its table of weights)."""
-    net = build_model(
-        "densenet121", head="linear", labels=1000, dropout=0.0, momentum=0.9, dtype="float32"
+    net = create_model(
+        "densenet121", head="linear", num_labels=1000, dropout=0.0, momentum=0.9, dtype="float32"
     )
     images = jax.ShapeDtypeStruct((1, 224, 224, 3), np.float32)
     variables = jax.eval_shape(

@@ -7,7 +7,7 @@ import optax
 import pytest
 from flax.traverse_util import flatten_dict
 
-from hpa_jax.models import build_model, init_variables
+from hpa_jax.models import create_model, init_variables
 from hpa_jax.optim import losses
 from hpa_jax.training.state import HEALTHY, new_state
 from hpa_jax.training.steps import make_score_step, make_train_step
@@ -19,7 +19,9 @@ LABELS = 5
 
 @pytest.fixture(scope="module")
 def parts():
-    model = build_model("densenet_tiny", head="pooled", labels=LABELS, dropout=0.0)
+    model = create_model(
+        "densenet_tiny", head="pooled", num_labels=LABELS, dropout=0.0, dtype="float32"
+    )
     optimizer = optax.adam(1e-2)
     # The scale of the loss is an input, so that one compiled step can be given a loss that is not finite.
     step = make_train_step(
@@ -108,7 +110,9 @@ def test_scores_of_a_field_do_not_depend_on_its_batch(parts):
 def gradients_of(augmentation, images, **settings):
     """The first step's gradient norm, which tells what the net was shown."""
     model, optimizer = (
-        build_model("densenet_tiny", head="pooled", labels=LABELS, dropout=0.0),
+        create_model(
+            "densenet_tiny", head="pooled", num_labels=LABELS, dropout=0.0, dtype="float32"
+        ),
         optax.sgd(0.0),
     )
     settings = {"preparation": PREPARATION} | settings
