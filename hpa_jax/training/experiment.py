@@ -267,10 +267,19 @@ def make_utilisation(
 
 
 def _loss(config: Config, fields: ConcatDataset | None) -> Callable:
-    weights, settings = None, config.loss
+    settings = config.loss
+    options = {
+        "focal": {"gamma": settings.focal_gamma, "alpha": settings.focal_alpha},
+        "asymmetric": {
+            "gamma_positive": settings.asymmetric_gamma_positive,
+            "gamma_negative": settings.asymmetric_gamma_negative,
+            "clip": settings.asymmetric_clip,
+        },
+    }
     if "weighted" in parse_terms(config.train.loss):
         targets = (
             np.eye(len(config.label_ids()), dtype=np.uint8) if fields is None else fields.targets()
         )
         weights = positive_weights(targets, settings.positive_power, settings.positive_limit)
-    return make_loss(config.train.loss, settings, weights)
+        options["weighted"] = {"positive_weights": weights}
+    return make_loss(config.train.loss, options)
