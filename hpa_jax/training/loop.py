@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from hpa_jax.config import Config, profile_window
+from hpa_jax.config import Config, profile_window, to_dict
 from hpa_jax.data import pipeline
 from hpa_jax.data.loader import prefetched, train_batches
 from hpa_jax.errors import EXIT_OK, EXIT_START_AGAIN, InputError, RunStopped
@@ -63,7 +63,7 @@ def train(
     stop = PreemptionSignal(
         peers
     )  # from here on: a signal that comes while the net is built is obeyed as well
-    peers.check_same(config)
+    peers.check_same_config(to_dict(config))
     fields = pipeline.open_sources(config)
     pipeline.resolve(config, pipeline.image_size_of(config, fields))
     mesh = experiment.make_mesh(config)
@@ -77,7 +77,7 @@ def train(
     )
 
     variables = loaded = None
-    if config.model.pretrained and peers.first_says(not begun(workdir / "checkpoints")):
+    if config.model.pretrained and peers.broadcast(not begun(workdir / "checkpoints")):
         variables, loaded = experiment.pretrained_variables(config, fields)
     state, optimizer = experiment.initial_state(config, mesh, steps, fields, variables)
     train_step = jax.jit(
@@ -85,11 +85,11 @@ def train(
         donate_argnums=0,
         out_shardings=(replicated(mesh), replicated(mesh)),
     )
-    validation = Validation(config, mesh, eval_fields, fields, order, stop.here)
+    validation = Validation(config, mesh, eval_fields, fields, order, stop.should_stop)
     rate = experiment.make_learning_rate(config, steps)
-    if peers.first:
+    if peers.is_primary:
         claim(workdir, config)
-    if peers.first and loaded is not None:
+    if peers.is_primary and loaded is not None:
         write_json(workdir / "pretrained.json", loaded.to_dict())
 
     def put(batch):
@@ -98,25 +98,25 @@ def train(
             **put_batch({name: batch[name] for name in ("image", "targets", "source")}, mesh),
         }
 
-    peers.meet("opening the checkpoints")
+    peers.barrier("opening the checkpoints")
     checkpoints = Checkpoints(
         workdir / "checkpoints", metric=config.checkpoint.metric, keep=config.checkpoint.keep
     )
-    restored = peers.first_says(
+    restored = peers.broadcast(
         checkpoints.latest()
     )  # a shared folder may look different from another host
     step = first_step = restored or 0
     position = step * config.data.batch_size
     if restored is not None:
-        peers.at(f"restoring step {restored}", slow=True)
+        peers.report_progress(f"restoring step {restored}", slow=True)
         state = checkpoints.restore(restored, state)
         position = checkpoints.position(restored) or position
     data = {"batch_size": config.data.batch_size, "threads": config.data.threads, "start": position}
     batches = train_batches(fields, order, **data, **process_slice())
     batches = iter(prefetched(batches, put, ahead=STEPS_AHEAD))
-    make_log = RunLogger if peers.first else partial(IdsLog, process=peers.index)
+    make_log = RunLogger if peers.is_primary else partial(IdsLog, process=peers.index)
     log = make_log(workdir, first_step=first_step, total_steps=steps, log_ids=config.train.log_ids)
-    if peers.first and config.train.log_ids:
+    if peers.is_primary and config.train.log_ids:
         forget_ids(workdir, first_step=first_step, processes=peers.count)
     feed, pace, pending = Feed(batches), StepTimer(), deque()
     program = utilisation = None  # the step as compiled, once one is to be done
@@ -129,10 +129,10 @@ def train(
         window, workdir / "profile", first_step=step, total_steps=steps, say=log.say, aside=aside
     )
     stalled = has_stalled(state.progress, config.train.stop_after)
-    already = restored is not None and peers.first_says(bool(checkpoints.figures(restored)))
+    already = restored is not None and peers.broadcast(bool(checkpoints.figures(restored)))
     try:
         while True:
-            stop.here(f"reading the batch of step {step}")
+            stop.should_stop(f"reading the batch of step {step}")
             done, figures = stalled or step >= steps, None
             evaluated_before = step == restored and already
             if step > 0 and (done or step % eval_every == 0) and not evaluated_before and not stop:
@@ -153,7 +153,7 @@ def train(
             )
             if figures is not None or (due and step != restored):
                 _stop_if_failed(state, checkpoints)
-                peers.at(f"saving step {step}", slow=True)
+                peers.report_progress(f"saving step {step}", slow=True)
                 checkpoints.save(
                     step, state, position + (step - first_step) * config.data.batch_size, figures
                 )
@@ -161,17 +161,17 @@ def train(
                 break
 
             if program is None:
-                peers.at("compiling the step", slow=True)
+                peers.report_progress("compiling the step", slow=True)
                 batches.start_prefetch()  # the first batches are read while the step is compiled
                 given = experiment.abstract_batch(config, fields, mesh)
                 program = compile_for(mesh.devices.flat[0].platform, train_step, state, given)
                 utilisation = experiment.make_utilisation(config, mesh, program, state)
-                peers.meet("the first step")
+                peers.barrier("the first step")
                 pace.restart()
             trace.before(step, state)
             with jax.profiler.StepTraceAnnotation("train", step_num=step):
                 batch = next(feed)
-                peers.at(f"step {step}", slow=step == first_step)
+                peers.report_progress(f"step {step}", slow=step == first_step)
                 log.ids(step, batch.pop("id"))
                 state, step_figures = program(state, batch)
                 feed.under_way(step_figures)
@@ -199,10 +199,10 @@ def train(
         checkpoints.wait()
         if stop and not (done and checkpoints.figures(step)):
             log.say(
-                f"stopped by {stop.name} after saving step {step} of {steps}; the same command goes on from there"
+                f"stopped by {stop.signal_name} after saving step {step} of {steps}; the same command goes on from there"
             )
             return EXIT_START_AGAIN
-        if peers.first:
+        if peers.is_primary:
             _finish(config, workdir, checkpoints, log, stalled)
         return EXIT_OK
     finally:
@@ -234,7 +234,7 @@ def _rate_scale(state: TrainState) -> float:
 @contextlib.contextmanager
 def _aside(pace: StepTimer, peers: SingleProcess | ProcessGroup) -> Iterator[None]:
     """For what belongs to no step: its time does not count, and the other processes give it more."""
-    peers.note("writing a trace")
+    peers.report_activity("writing a trace")
     with pace.paused():
         yield
 
