@@ -76,8 +76,8 @@ _DOCS = "https://docs.cloud.google.com/tpu/docs"
 _V2_PAPER = "Jouppi et al. 2020, doi:10.1145/3360307, table 3"
 _V4_PAPER = "Jouppi et al. 2023, arXiv:2304.01433, table 4"
 
-# Of a chip: TFLOP/s, memory in GiB and GB/s, GB/s sent over its links. The documents from v5e on give
-# links both ways together (v5e 400, v5p and 7x 1200, v6e 800): half of that is sent.
+# Of a chip: TFLOP/s, memory in GiB and GB/s, GB/s sent over its links. The documents from v5e on
+# give links both ways together (v5e 400, v5p and 7x 1200, v6e 800): half of that is sent.
 _TPU_V2 = _tpu("TPU v2", 46, 16, 700, 248, _V2_PAPER, devices=2)
 _TPU_V3 = _tpu("TPU v3", 123, 32, 900, 280, f"{_DOCS}/v3; links: {_V4_PAPER}", devices=2)
 _TPU_V4 = _tpu("TPU v4", 275, 32, 1200, 300, f"{_DOCS}/v4; links: {_V4_PAPER}")

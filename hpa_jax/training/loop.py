@@ -25,10 +25,10 @@ from hpa_jax.parallel.compile import compile_for
 from hpa_jax.parallel.mesh import process_slice, put_batch, replicated
 from hpa_jax.parallel.preemption import PreemptionSignal
 from hpa_jax.parallel.process_group import SINGLE_PROCESS, ProcessGroup, SingleProcess
-from hpa_jax.tracking.data_wait import Feed
-from hpa_jax.tracking.logger import IdsLog, RunLogger, StepTimer, forget_ids
-from hpa_jax.tracking.profiler import Trace
-from hpa_jax.tracking.throughput import Utilisation
+from hpa_jax.tracking.data_wait import DataWaitTimer
+from hpa_jax.tracking.logger import RunLogger, SilentLogger
+from hpa_jax.tracking.profiler import StepProfiler
+from hpa_jax.tracking.throughput import StepTimer, Utilization
 from hpa_jax.training import experiment
 from hpa_jax.training.checkpoint import Checkpoints, begun
 from hpa_jax.training.evaluator import FIGURES, Validation
@@ -93,10 +93,7 @@ def train(
         write_json(workdir / "pretrained.json", loaded.to_dict())
 
     def put(batch):
-        return {
-            "id": batch["id"],
-            **put_batch({name: batch[name] for name in ("image", "targets", "source")}, mesh),
-        }
+        return put_batch({name: batch[name] for name in ("image", "targets", "source")}, mesh)
 
     peers.barrier("opening the checkpoints")
     checkpoints = Checkpoints(
@@ -114,19 +111,24 @@ def train(
     data = {"batch_size": config.data.batch_size, "threads": config.data.threads, "start": position}
     batches = train_batches(fields, order, **data, **process_slice())
     batches = iter(prefetched(batches, put, ahead=STEPS_AHEAD))
-    make_log = RunLogger if peers.is_primary else partial(IdsLog, process=peers.index)
-    log = make_log(workdir, first_step=first_step, total_steps=steps, log_ids=config.train.log_ids)
-    if peers.is_primary and config.train.log_ids:
-        forget_ids(workdir, first_step=first_step, processes=peers.count)
-    feed, pace, pending = Feed(batches), StepTimer(), deque()
+    if peers.is_primary:
+        log = RunLogger(workdir, first_step=first_step, total_steps=steps)
+    else:
+        log = SilentLogger()
+    feed, pace, pending = DataWaitTimer(batches), StepTimer(), deque()
     program = utilisation = None  # the step as compiled, once one is to be done
-    log.say(_opening(config, workdir, fields, order, eval_fields, steps, step, mesh, state))
+    log.info(_opening(config, workdir, fields, order, eval_fields, steps, step, mesh, state))
     if loaded is not None:
-        log.say(str(loaded))
+        log.info(str(loaded))
     window = profile_window(config.train.profile) if jax.process_index() == 0 else None
     aside = partial(_aside, pace, peers)
-    trace = Trace(
-        window, workdir / "profile", first_step=step, total_steps=steps, say=log.say, aside=aside
+    trace = StepProfiler(
+        window,
+        workdir / "profile",
+        first_step=step,
+        total_steps=steps,
+        log=log.info,
+        untimed=aside,
     )
     stalled = has_stalled(state.progress, config.train.stop_after)
     already = restored is not None and peers.broadcast(bool(checkpoints.figures(restored)))
@@ -145,7 +147,7 @@ def train(
                     stalled = has_stalled(state.progress, config.train.stop_after)
                     done = done or stalled
                     if _rate_scale(state) < scale_before and not done:
-                        log.say(
+                        log.info(
                             f"step {step}: from here on the rate is {_rate_scale(state):.3g} of the schedule's"
                         )
             due = stop or (
@@ -168,26 +170,25 @@ def train(
                 utilisation = experiment.make_utilisation(config, mesh, program, state)
                 peers.barrier("the first step")
                 pace.restart()
-            trace.before(step, state)
+            trace.before_step(step, state)
             with jax.profiler.StepTraceAnnotation("train", step_num=step):
                 batch = next(feed)
                 peers.report_progress(f"step {step}", slow=step == first_step)
-                log.ids(step, batch.pop("id"))
                 state, step_figures = program(state, batch)
-                feed.under_way(step_figures)
+                feed.step_dispatched(step_figures)
                 pending.append(step_figures)
                 if len(pending) > STEPS_AHEAD:
                     jax.block_until_ready(pending[-1 - STEPS_AHEAD])
-            trace.after(step, state)
+            trace.after_step(step, state)
             step += 1
             pace.steps += 1
-            log.tick(step)
+            log.update_progress(step)
             if step % config.train.log_every == 0 or step == steps:
                 _stop_if_failed(state, checkpoints)
                 seen = jax.device_get(list(pending))
                 means = {name: np.mean([f[name] for f in seen]) for name in seen[0]}
                 means["lr"] = rate(step - 1) * _rate_scale(state)
-                log.record(
+                log.log_metrics(
                     step, "train", means | _speed(config.data.batch_size, pace, feed, utilisation)
                 )
                 pending.clear()
@@ -198,7 +199,7 @@ def train(
                 pace.restart()
         checkpoints.wait()
         if stop and not (done and checkpoints.figures(step)):
-            log.say(
+            log.info(
                 f"stopped by {stop.signal_name} after saving step {step} of {steps}; the same command goes on from there"
             )
             return EXIT_START_AGAIN
@@ -223,7 +224,7 @@ def _stop_if_failed(state, checkpoints: Checkpoints) -> None:
     )
     raise RunStopped(
         f"the loss or its gradient was not finite in step {failed_at} (counted from 0); nothing was learnt from it and "
-        f"nothing saved since; {last}; lower config.optim.lr, or look at that batch with config.train.log_ids=True"
+        f"nothing saved since; {last}; lower config.optim.lr"
     )
 
 
@@ -240,24 +241,24 @@ def _aside(pace: StepTimer, peers: SingleProcess | ProcessGroup) -> Iterator[Non
 
 
 def _speed(
-    batch_size: int, pace: StepTimer, feed: Feed, utilisation: Utilisation
+    batch_size: int, pace: StepTimer, feed: DataWaitTimer, utilisation: Utilization
 ) -> dict[str, float]:
     """Since the last log line: images a second, the share of the time lost waiting for data, shares of the peaks."""
     seconds = pace.seconds()
     images = pace.steps * batch_size / seconds
     waiting = {"images_per_sec": images, "data_wait": min(1.0, feed.idle_seconds() / seconds)}
-    return waiting | utilisation.figures(images, pace.steps / seconds)
+    return waiting | utilisation.metrics(images, pace.steps / seconds)
 
 
 def _report(log: RunLogger, step: int, config: Config, figures: dict) -> None:
     split, metric = config.data.eval_split, config.checkpoint.metric
-    log.record(step, split, {name: figures[name] for name in FIGURES})
+    log.log_metrics(step, split, {name: figures[name] for name in FIGURES})
     chosen = (
         ""
         if metric in ("macro_f1", "micro_f1", "accuracy")
         else f"{metric} {figures[metric]:.4f}; "
     )
-    log.say(
+    log.info(
         f"step {step}, {split}: {chosen}macro F1 {figures['macro_f1']:.4f}, micro F1 {figures['micro_f1']:.4f}, "
         f"accuracy {figures['accuracy']:.4f} at threshold 0.5"
     )
@@ -288,10 +289,10 @@ def _finish(
     write_json(workdir / "thresholds.json", fitted)
     metric = config.checkpoint.metric
     if stalled:
-        log.say(
+        log.info(
             f"{config.train.stop_after} evaluations without a better {metric}: training ends here"
         )
     worth = (
         f" with {metric} {figures[metric]:.4f}" if metric in figures else ""
     )  # an older version had fewer figures
-    log.say(f"finished; the best checkpoint is step {best}{worth}, in {workdir}")
+    log.info(f"finished; the best checkpoint is step {best}{worth}, in {workdir}")
