@@ -1,4 +1,4 @@
-"""Joining the processes of a run: what is refused, and what is not started. Real ones: test_runs.py."""
+"""Joining the processes of a run: what is refused, what is not started (real ones: test_runs)."""
 
 import json
 import threading
