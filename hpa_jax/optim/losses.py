@@ -5,7 +5,7 @@ scalar. There are two kinds:
 
 - a mean over (image, label) pairs: `bce`, `weighted`, `focal`, `asymmetric`. What a pair adds
   depends on no other pair.
-- a mean over labels, each label's term computed from its whole column: `lovasz`, `soft_f1`. They
+- a mean over labels, each label's term computed from its entire column: `lovasz`, `soft_f1`. They
   stand for a set measure of the label, so they depend on which images share a batch.
 
 The batch is always the global one: jitted with a sharded batch, the value is the unsharded one.
@@ -25,7 +25,7 @@ To add a loss:
 
 Notes:
 - Every loss is a mean. Published code often sums over the labels (the challenge's winners, for
-  `focal`) or over the whole batch (`asymmetric`), so weights of sums and learning rates do not
+  `focal`) or over the batch too (`asymmetric`), so weights of sums and learning rates do not
   carry over unchanged: 0.5 of a focal loss that is summed over 28 labels is `focal:14` here.
 - Logarithms are taken of logits, never of a clamped score, so that loss and gradient stay finite
   at every finite logit.
@@ -114,6 +114,7 @@ def focal(
       Lin et al. 2017, Focal Loss for Dense Object Detection, arXiv:1708.02002, eq. 5.
     """
     logits, targets = _float32(logits, targets)
+    # Optax takes None for "no balance", which a typed setting cannot be.
     balance = alpha if alpha >= 0 else None
     pairs = optax.sigmoid_focal_loss(logits, targets, gamma=gamma, alpha=balance)
     return jnp.mean(pairs)
@@ -192,6 +193,7 @@ def lovasz(logits: jax.Array, targets: jax.Array) -> jax.Array:
     """
     logits, targets = _float32(logits, targets)
     errors = 1 - (2 * targets - 1) * logits
+    # Descending errors, and the targets in the same order.
     negated, targets = jax.lax.sort((-errors, targets), dimension=0, num_keys=1)
     increments = _jaccard_increments(targets) + _jaccard_increments(1 - targets)
     of_labels = jnp.sum(jax.nn.relu(-negated) * increments, axis=0)
@@ -319,6 +321,7 @@ def _parse_weight(text: str) -> float:
     try:
         return float(text)
     except ValueError:
+        # Fails the check of its range, as a written "nan" does.
         return math.nan
 
 
@@ -338,6 +341,7 @@ def positive_weights(targets: np.ndarray, power: float, limit: float) -> np.ndar
     """
     positives = np.sum(targets, axis=0, dtype=np.float64)
     negatives = len(targets) - positives
+    # A label without positives gets infinity here, and the limit below.
     with np.errstate(divide="ignore"):
         ratio = negatives / positives
     return np.clip(ratio**power, 1 / limit, limit).astype(np.float32)

@@ -99,6 +99,7 @@ def make_schedule(name: str, lr: float, total_updates: int, options: str = "{}")
     if name == "warmup_cosine_decay" and length_is_ours and isinstance(warmup, int):
         # A run that is shorter than its warm-up, such as a trial, is all warm-up.
         arguments[schedule.length] = max(total_updates, warmup + 1)
+    # Before the call, whose own errors do not name the arguments that it takes.
     try:
         inspect.signature(schedule.make).bind(**arguments)
     except TypeError as error:
@@ -153,7 +154,7 @@ def make_optimizer(
       accumulate: steps whose mean gradient makes one update. The steps before the last of them
         move nothing.
       backbone_lr: learning rate of `params['backbone']`, as a fraction of the schedule's.
-      freeze_backbone: steps at the start, rounded up to whole updates, in which
+      freeze_backbone: steps at the start, rounded up to full updates, in which
         `params['backbone']` does not move, neither by decay nor by momentum. Its own moments and
         their bias correction start when it is released.
 
@@ -173,6 +174,7 @@ def make_optimizer(
             "which has none; choose adamw, or leave it at 0"
         )
     algorithm = OPTIMIZERS[name](b1, b2, eps, weight_decay)
+    # Divided rounding up: an update that gathers a frozen step is frozen.
     frozen_updates = -(-freeze_backbone // accumulate)
     parts = []
     if frozen_updates:
@@ -180,11 +182,14 @@ def make_optimizer(
     if clip:
         parts.append(optax.clip_by_global_norm(clip))
     if frozen_updates:
+        # Moments of their own, so that the bias correction of the backbone's starts at its
+        # release.
         head = optax.chain(*algorithm)
         backbone = _freeze(optax.chain(*algorithm), frozen_updates)
         parts.append(optax.partition({"backbone": backbone, "head": head}, _partition_of))
     else:
         parts.extend(algorithm)
+    # Outside of what is frozen, so that the schedule advances for all parameters.
     parts.append(optax.scale_by_learning_rate(schedule))
     if backbone_lr != 1:
         parts.append(_scale_backbone(backbone_lr))
@@ -266,10 +271,10 @@ def _freeze(
 ) -> optax.GradientTransformation:
     """Wraps `inner` so that the first updates neither move anything nor change its state.
 
-    `optax.conditionally_mask` computes the same to the bit, but through `lax.cond`: DenseNet-121 at
-    512 px, compiled for v5e:2x4 with 8 images a chip, then moves 24.4 GB a step instead of 23.7 GB
-    by the compiler's count. It also names the state's arrays differently, so that checkpoints of
-    runs that freeze the backbone would no longer restore.
+    `optax.conditionally_mask` computes the same to the bit, but through `lax.cond`: DenseNet-121
+    at 512 px, compiled for v5e:2x4 with 8 images a chip, then moves 24.4 GB a step instead of 23.7
+    GB by the compiler's count. It also names the state's arrays differently, so that checkpoints
+    of runs that freeze the backbone would no longer restore.
     """
 
     def init(params):

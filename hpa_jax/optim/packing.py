@@ -52,6 +52,7 @@ def unpack(packed: PackedTree, like: dict) -> dict:
     Returns:
       Nested dicts of arrays, as `like`.
     """
+    # Trees are traversed in one order, so each array starts where the one before it ended.
     next_start: dict[tuple[str, str, str], int] = {}
 
     def slice_of(path: KeyPath, leaf: Any) -> jax.Array:

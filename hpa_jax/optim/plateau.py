@@ -52,6 +52,7 @@ def after_evaluation(
     Returns:
       A Progress of NumPy scalars.
     """
+    # The dtype that a checkpoint keeps: a run that resumes has to compare the same numbers.
     value = np.float32(value)
     scale = np.float32(progress.rate_scale)
     if value > progress.best:

@@ -122,7 +122,7 @@ class ProcessGroup:
         return self._watchdog.report_progress(where, slow=slow)
 
     def report_activity(self, where: str) -> None:
-        """Says what this process alone is doing, which may take long."""
+        """Reports what this process alone is doing, which may take long."""
         self._watchdog.report_activity(where)
 
     def request_stop(self, signal_name: str) -> None:
@@ -141,7 +141,7 @@ class ProcessGroup:
           value: what JSON can hold; that of the other processes is ignored.
         """
         self._broadcasts += 1
-        self.report_progress("what process 0 says")
+        self.report_progress("a broadcast of process 0")
         key = f"{_KEY}/broadcast/{self._broadcasts}"
         if self.is_primary:
             self._client.key_value_set(key, json.dumps(value))

@@ -107,7 +107,7 @@ class Watchdog:
             return self._stop_at is not None and self._report.milestones >= self._stop_at
 
     def report_activity(self, where: str) -> None:
-        """Says what this process alone is doing, which may take long. Not a milestone."""
+        """Reports what this process alone is doing, which may take long. Not a milestone."""
         with self._changed:
             self._report.where = where
             self._report.slow = True

@@ -52,6 +52,7 @@ class DataWaitTimer:
         Args:
           outputs: arrays that the step returns and nobody donates.
         """
+        # In the other thread, since waiting here would keep the host from running ahead.
         self._last_step = self._watcher.submit(_time_when_ready, outputs)
 
     def idle_seconds(self) -> float:
@@ -63,6 +64,7 @@ class DataWaitTimer:
         self._waits = []
         times = []
         for start, end, previous_step in waits:
+            # Before the first step the devices are idle from the start.
             done = start if previous_step is None else previous_step.result()
             times.append((start, end, done))
         return idle_seconds_of(times)

@@ -73,6 +73,7 @@ class StepProfiler:
         """
         if step != self._start or step >= self._stop or self._is_tracing:
             return
+        # Else the trace would begin with what is left of earlier steps.
         jax.block_until_ready(state)
         options = jax.profiler.ProfileOptions()
         options.python_tracer_level = 0

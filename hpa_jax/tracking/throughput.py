@@ -45,6 +45,7 @@ class StepTimer:
 
     def seconds(self) -> float:
         """Seconds since the start, above 0."""
+        # Divisors have to be above 0, whatever the clock's resolution.
         return max(time.monotonic() - self._start, 1e-9)
 
 
