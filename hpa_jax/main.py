@@ -273,9 +273,9 @@ def main(arguments: list[str]) -> int:
             signal.signal(
                 signal.SIGTERM, _stopped_early
             )  # the loop has its own handler once it is there
-        from hpa_jax.parallel.process_group import join
+        from hpa_jax.parallel.process_group import join_process_group
 
-        peers = join(config.devices, mode)
+        peers = join_process_group(config.devices, mode)
         if (
             peers.count == 1
             and mode in ("train", "evaluate", "predict")
@@ -284,7 +284,7 @@ def main(arguments: list[str]) -> int:
             from hpa_jax.parallel.compile import use_cpu_cores
 
             use_cpu_cores(config.data.batch_size, config.devices.space)
-        with locked(workdir) if peers.first else contextlib.nullcontext():
+        with locked(workdir) if peers.is_primary else contextlib.nullcontext():
             status = _run(mode, workdir, config, peers)
     except InputError as error:
         status, why = EXIT_BAD_INPUT, f"error: {' '.join(str(error).split())}"
@@ -305,7 +305,7 @@ def main(arguments: list[str]) -> int:
     if why:
         sys.stdout.flush()
         print(
-            why if peers is None or peers.first else f"process {peers.index}: {why}",
+            why if peers is None or peers.is_primary else f"process {peers.index}: {why}",
             file=sys.stderr,
         )
     if peers is not None:
@@ -318,7 +318,7 @@ def _defect(peers, error: BaseException) -> None:
     if peers is None or peers.count == 1:
         return
     if isinstance(error, RuntimeError):  # as JAX raises where a connection breaks
-        peers.lost_each_other()
+        peers.wait_for_verdict()
     traceback.print_exc()
     peers.leave(EXIT_RUN_STOPPED, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
 

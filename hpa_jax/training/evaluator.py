@@ -39,7 +39,7 @@ class Validation:
       mesh: of the devices.
       fields: those to evaluate on.
       train_fields, order: those to train on, and which comes when.
-      stopped: whether to leave off; all processes ask at the same places (PreemptionSignal.here).
+      stopped: whether to leave off; all processes ask at the same places (PreemptionSignal.should_stop).
     """
 
     def __init__(

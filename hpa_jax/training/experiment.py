@@ -27,7 +27,7 @@ from hpa_jax.optim.losses import make_loss, parse_terms, positive_weights
 from hpa_jax.optim.optimizer import make_optimizer, make_schedule
 from hpa_jax.parallel.chips import chip_of
 from hpa_jax.parallel.mesh import batch_sharding, mesh_for, put_replicated, replicated
-from hpa_jax.tracking.throughput import Utilisation, bytes_accessed, training_flops
+from hpa_jax.tracking.throughput import Utilization, bytes_accessed, training_flops
 from hpa_jax.training.state import TrainState, new_state
 from hpa_jax.training.steps import make_statistics_step, make_train_step
 from hpa_jax.transforms import normalize
@@ -249,11 +249,11 @@ def abstract_batch(
 
 def make_utilisation(
     config: Config, mesh: Mesh, program: jax.stages.Compiled, state: TrainState
-) -> Utilisation:
+) -> Utilization:
     """What the compiled training step, with which such a state advances, gets out of the chips of `mesh`."""
     chip = chip_of(mesh.devices.flat[0].device_kind)
     if chip is None:
-        return Utilisation(None, mesh.size, 0.0, 0.0)
+        return Utilization(None, mesh.size, 0.0, 0.0)
     plain, size = make_model(config), config.data.image_size
     image = jax.ShapeDtypeStruct(
         (1, size, size, len(parse_channel_mix(config.data.channel_mix))), np.float32
@@ -263,16 +263,25 @@ def make_utilisation(
         lambda variables, images: plain.apply(variables, images, train=False), variables, image
     )
     # Of a loop over tiles the compiler counts one turn: nothing is said then, rather than too little.
-    return Utilisation(
+    return Utilization(
         chip, mesh.size, flops, 0.0 if config.model.tile else bytes_accessed(program)
     )
 
 
 def _loss(config: Config, fields: ConcatDataset | None) -> Callable:
-    weights, settings = None, config.loss
+    settings = config.loss
+    options = {
+        "focal": {"gamma": settings.focal_gamma, "alpha": settings.focal_alpha},
+        "asymmetric": {
+            "gamma_positive": settings.asymmetric_gamma_positive,
+            "gamma_negative": settings.asymmetric_gamma_negative,
+            "clip": settings.asymmetric_clip,
+        },
+    }
     if "weighted" in parse_terms(config.train.loss):
         targets = (
             np.eye(len(config.label_ids()), dtype=np.uint8) if fields is None else fields.targets()
         )
         weights = positive_weights(targets, settings.positive_power, settings.positive_limit)
-    return make_loss(config.train.loss, settings, weights)
+        options["weighted"] = {"positive_weights": weights}
+    return make_loss(config.train.loss, options)
