@@ -43,7 +43,7 @@ def data_dir(tmp_path_factory, small_data):
     flags = [
         "--config=synthetic",
         "--size=40",
-        "--fields=40",
+        "--images=40",
         "--seed=1",
         "--workers=1",
         f"--data_dir={data_dir}",

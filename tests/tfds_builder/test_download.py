@@ -187,9 +187,9 @@ def test_real_images(server, tmp_path, capsys):
     for file in (source / "images").iterdir():
         assert (to / "images" / file.name).read_bytes() == file.read_bytes()
     assert ids(to / "labels.csv") == sorted(ids(source / "labels.csv"))
-    listing = layouts.hpav18(to).fields()  # what the builder reads
+    listing = layouts.hpav18(to).examples()  # what the builder reads
     assert not listing.faults
-    assert [image.id for image in listing.fields] == sorted(ids(source / "labels.csv"))
+    assert [example.id for example in listing.examples] == sorted(ids(source / "labels.csv"))
 
 
 def test_rate_holds_over_all_workers(server, listed):

@@ -19,7 +19,7 @@ def two(small_data, tmp_path_factory):
     shutil.copytree(small_data / "hpa", data_dir / "hpa")
     flags = (
         "--config=synthetic_32",
-        "--fields=40",
+        "--images=40",
         "--seed=9",
         "--name=other",
         "--codec=zstd",
