@@ -1,8 +1,9 @@
-"""Precision, recall, F1 and average precision from integer counts: per label, macro, micro and per image.
+"""Precision, recall, F1 and average precision from integer counts: per label, macro, micro and per
+image.
 
-Counts come from the device (`histogram.ScoreCounts`, `agreement_counts`) or from decisions on the host. Every ratio is
-taken once, on the host, in float64, and is 0 where its denominator is 0 (scikit-learn's `zero_division=0`).
-"""
+Counts come from the device (`histogram.ScoreCounts`, `agreement_counts`) or from decisions on the
+host. Every ratio is taken once, on the host, in float64, and is 0 where its denominator is 0
+(scikit-learn's `zero_division=0`)."""
 
 from dataclasses import dataclass
 
@@ -72,13 +73,17 @@ def confusion_from_decisions(predicted: np.ndarray, targets: np.ndarray) -> Conf
 
 
 def host_counts(counts: ScoreCounts) -> tuple[np.ndarray, np.ndarray]:
-    """Positives and negatives of `counts` as int64 on the host, where sums and products of them do not overflow."""
+    """Positives and negatives of `counts` as int64 on the host, where sums and products of them do
+    not overflow.
+    """
     counts = jax.device_get(counts)
     return np.asarray(counts.positives, np.int64), np.asarray(counts.negatives, np.int64)
 
 
 def ratio(numerator, denominator) -> np.ndarray:
-    """numerator / denominator in float64, and 0 where the denominator is 0 (scikit-learn's zero_division=0)."""
+    """numerator / denominator in float64, and 0 where the denominator is 0 (scikit-learn's
+    zero_division=0).
+    """
     numerator = np.asarray(numerator, np.float64)
     denominator = np.asarray(denominator, np.float64)
     zeros = np.zeros_like(denominator)
@@ -91,7 +96,8 @@ def mean_of_defined(values: np.ndarray) -> np.ndarray:
     Args:
       values: float64 [L, ...].
     """
-    # Labels that are NaN throughout are dropped first: a single column is then summed as by values.mean().
+    # Labels that are NaN throughout are dropped first: a single column is then summed as by
+    # values.mean().
     other_axes = tuple(range(1, values.ndim))
     values = values[~np.isnan(values).all(other_axes)]
     defined = ~np.isnan(values)
@@ -101,20 +107,23 @@ def mean_of_defined(values: np.ndarray) -> np.ndarray:
 
 
 def f1_from_counts(tp, fp, fn) -> np.ndarray:
-    """2 tp / (2 tp + fp + fn), the harmonic mean of precision and recall; 0 without positives and predictions."""
+    """2 tp / (2 tp + fp + fn), the harmonic mean of precision and recall; 0 without positives and
+    predictions.
+    """
     return ratio(2 * tp, 2 * tp + fp + fn)
 
 
 def metrics_from_confusion(confusion: Confusion) -> dict:
     """Metrics of any set of decisions.
 
-    `macro_*` is the plain mean over all labels, `micro_*` pools the decisions of all labels, `macro_f1_present` is the
-    mean over the labels that some image has, `accuracy` is the fraction of (image, label) decisions that are right.
+    `macro_*` is the plain mean over all labels, `micro_*` pools the decisions of all labels,
+    `macro_f1_present` is the mean over the labels that some image has, `accuracy` is the fraction
+    of (image, label) decisions that are right.
 
     Returns:
-      `macro_f1`, `micro_f1`, `macro_precision`, `macro_recall`, `micro_precision`, `micro_recall`, `accuracy` and
-      `macro_f1_present`, each a float in [0, 1]; `per_label`, a dict of `support`, `tp`, `fp`, `fn` (int64 [L]) and
-      `precision`, `recall`, `f1` (float64 [L]).
+      `macro_f1`, `micro_f1`, `macro_precision`, `macro_recall`, `micro_precision`, `micro_recall`,
+      `accuracy` and `macro_f1_present`, each a float in [0, 1]; `per_label`, a dict of `support`,
+      `tp`, `fp`, `fn` (int64 [L]) and `precision`, `recall`, `f1` (float64 [L]).
     """
     tp, fp, fn = confusion.tp, confusion.fp, confusion.fn
     support = tp + fn
@@ -149,9 +158,11 @@ def metrics_from_confusion(confusion: Confusion) -> dict:
 
 
 def metrics_from_counts(counts: ScoreCounts) -> dict:
-    """The metrics of METRICS at threshold 0.5, always, and `per_label` as in `metrics_from_confusion`.
+    """The metrics of METRICS at threshold 0.5, always, and `per_label` as in
+    `metrics_from_confusion`.
 
-    `macro_average_precision` is of the same counts: the mean over the labels that some image has, 0 without any.
+    `macro_average_precision` is of the same counts: the mean over the labels that some image has, 0
+    without any.
 
     Args:
       counts: ScoreCounts of int [L, bins + 2].
@@ -167,8 +178,9 @@ def metrics_from_counts(counts: ScoreCounts) -> dict:
 def average_precision_from_counts(counts: ScoreCounts) -> np.ndarray:
     """Average precision of each label, the scores of one bin taken as ties.
 
-    sum_k (R_k - R_(k-1)) P_k over the bins from the highest down, as scikit-learn's average_precision_score. It is that
-    of scores rounded up to steps of 1 / bins; `ranking.average_precision` is that of the scores as they are.
+    sum_k (R_k - R_(k-1)) P_k over the bins from the highest down, as scikit-learn's
+    average_precision_score. It is that of scores rounded up to steps of 1 / bins;
+    `ranking.average_precision` is that of the scores as they are.
 
     Args:
       counts: ScoreCounts of int [..., L, bins + 2].
@@ -224,15 +236,18 @@ def image_f1(predicted: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 
 def mean_image_f1(predicted: np.ndarray, targets: np.ndarray) -> float:
-    """The mean of `image_f1`, the metric `samples_f1`: scikit-learn's f1_score with average="samples"."""
+    """The mean of `image_f1`, the metric `samples_f1`: scikit-learn's f1_score with
+    average="samples".
+    """
     return float(image_f1(predicted, targets).mean())
 
 
 def agreement_counts(predicted: jax.Array, targets: jax.Array, mask: jax.Array) -> jax.Array:
-    """How many images have i labels both predicted and positive, and s predicted plus positive. Pure; jit it.
+    """How many images have i labels both predicted and positive, and s predicted plus positive.
+    Pure; jit it.
 
-    An image's F1 is 2 i / s with integers i and s, so that counting images by i and s loses nothing, and the counts add
-    up exactly over any sharding.
+    An image's F1 is 2 i / s with integers i and s, so that counting images by i and s loses
+    nothing, and the counts add up exactly over any sharding.
 
     Args:
       predicted: bool [B, L].

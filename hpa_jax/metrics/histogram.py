@@ -1,15 +1,17 @@
 """Histograms of scores by label, counted on the device: what thresholded metrics are computed from.
 
-One pass puts every score into the bin between two thresholds of the grid k / bins and counts positives and negatives by
-label and bin. True and false positives at every threshold at once follow from that histogram, so metrics at 0.5 and
-fitted thresholds need no second pass. Integer sums do not depend on their order: any batch size, padding, chunking or
-number of devices gives the same counts, bit for bit.
+One pass puts every score into the bin between two thresholds of the grid k / bins and counts
+positives and negatives by label and bin. True and false positives at every threshold at once follow
+from that histogram, so metrics at 0.5 and fitted thresholds need no second pass. Integer sums do
+not depend on their order: any batch size, padding, chunking or number of devices gives the same
+counts, bit for bit.
 
 Notes:
-- A label is predicted where score > threshold, strictly, and the comparison is exact: scores are compared with the
-  thresholds in their own precision, never scaled or rounded into bins.
-- The histogram is a scatter-add. On two CPU cores 4096 images of 28 labels take 0.5 ms, a one-hot product 334 ms. With
-  a sharded batch XLA scatters on each device and adds up with a single all-reduce of int32.
+- A label is predicted where score > threshold, strictly, and the comparison is exact: scores are
+  compared with the thresholds in their own precision, never scaled or rounded into bins.
+- The histogram is a scatter-add. On two CPU cores 4096 images of 28 labels take 0.5 ms, a one-hot
+  product 334 ms. With a sharded batch XLA scatters on each device and adds up with a single
+  all-reduce of int32.
 - Counts are int32: exact up to 2**31 - 1 images.
 """
 
@@ -25,13 +27,16 @@ BINS = 1000
 """Steps of the threshold grid between 0 and 1; even, so that 0.5 is one of them."""
 
 CHUNK_ROWS = 4096
-"""Images that one call counts: a fixed number, so that one compilation serves arrays of any length."""
+"""Images that one call counts: a fixed number, so that one compilation serves arrays of any
+length.
+"""
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class ScoreCounts:
-    """Histograms of the scores: how many images fell into each bin, by label. `a + b` adds two of them.
+    """Histograms of the scores: how many images fell into each bin, by label. `a + b` adds two of
+    them.
 
     Bin b holds the scores above exactly b thresholds of the grid.
 
@@ -62,11 +67,13 @@ def threshold_grid(bins: int = BINS) -> np.ndarray:
 
 
 def bin_scores(scores, grid: np.ndarray):
-    """How many thresholds lie strictly below each score: a label is predicted at threshold k where the bin is above k.
+    """How many thresholds lie strictly below each score: a label is predicted at threshold k where
+    the bin is above k.
 
-    A NumPy array is compared on the host in its own dtype, as `scores > 0.3` is (0.5 + 1e-9 is above 0.5 in float64,
-    and is 0.5 in float32). A JAX array, also inside jit, is compared in float32; there a device may take a subnormal
-    score (below 1.2e-38) for 0. NaN is above no threshold.
+    A NumPy array is compared on the host in its own dtype, as `scores > 0.3` is (0.5 + 1e-9 is
+    above 0.5 in float64, and is 0.5 in float32). A JAX array, also inside jit, is compared in
+    float32; there a device may take a subnormal score (below 1.2e-38) for 0. NaN is above no
+    threshold.
 
     Args:
       scores: float [...].
@@ -84,7 +91,8 @@ def bin_scores(scores, grid: np.ndarray):
 
 
 def score_counts(bin_index, targets, mask=None, bins: int = BINS) -> ScoreCounts:
-    """Counts positives and negatives by label and bin. Pure; jit it with the batch sharded as it is.
+    """Counts positives and negatives by label and bin. Pure; jit it with the batch sharded as it
+    is.
 
     Args:
       bin_index: int [B, L] in 0..bins + 1, from `bin_scores`.
@@ -109,7 +117,8 @@ def grouped_counts(bin_index, targets, group, groups: int, bins: int = BINS) -> 
     Args:
       bin_index: int [B, L] in 0..bins + 1, from `bin_scores`.
       targets: bool or 0/1 [B, L].
-      group: int [B]; a row whose group is not in 0..groups - 1 is not counted, which is how padding is masked.
+      group: int [B]; a row whose group is not in 0..groups - 1 is not counted, which is how padding
+        is masked.
       groups: number of groups.
       bins: steps of the grid.
 
@@ -149,7 +158,8 @@ def count_arrays(
     bins: int = BINS,
     mesh: Mesh | None = None,
 ) -> ScoreCounts:
-    """Counts complete arrays: binned on the host in their own dtype, counted on the devices in chunks of fixed size.
+    """Counts complete arrays: binned on the host in their own dtype, counted on the devices in
+    chunks of fixed size.
 
     Args:
       scores: float [N, L].

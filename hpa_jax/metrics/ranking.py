@@ -1,11 +1,14 @@
-"""How well scores rank images, whatever the threshold: average precision and the area under the ROC curve.
+"""How well scores rank images, whatever the threshold: average precision and the area under the ROC
+curve.
 
-Exact, on the scores as they are: images of equal score are one step of the curve, as in scikit-learn, and only the
-order of the scores counts, so that subnormal scores and those of float16 rank as they stand.
+Exact, on the scores as they are: images of equal score are one step of the curve, as in
+scikit-learn, and only the order of the scores counts, so that subnormal scores and those of float16
+rank as they stand.
 
 Notes:
-- An undefined metric is NaN, never 0 or 1. Average precision needs a positive, the area under the ROC curve a positive
-  and a negative. A macro mean is taken over the labels for which the metric is defined.
+- An undefined metric is NaN, never 0 or 1. Average precision needs a positive, the area under the
+  ROC curve a positive and a negative. A macro mean is taken over the labels for which the metric is
+  defined.
 """
 
 import numpy as np
@@ -57,8 +60,8 @@ def average_precision(scores: np.ndarray, targets: np.ndarray) -> float:
 def auc(scores: np.ndarray, targets: np.ndarray) -> float:
     """The area under the ROC curve.
 
-    It is the fraction of the pairs of a positive and a negative that are ranked right, a tie counting half
-    (Mann-Whitney).
+    It is the fraction of the pairs of a positive and a negative that are ranked right, a tie
+    counting half (Mann-Whitney).
 
     Args:
       scores: float [N], no NaN.
@@ -83,7 +86,8 @@ def ranking_metrics(scores: np.ndarray, targets: np.ndarray) -> dict:
       targets: 0/1 [N, L].
 
     Returns:
-      macro_average_precision, macro_auc: means over the labels for which they are defined (NaN if there is none).
+      macro_average_precision, macro_auc: means over the labels for which they are defined (NaN if
+        there is none).
       micro_average_precision, micro_auc: of all (image, label) pairs in one ranking.
       per_label: `average_precision` and `auc`, float64 [L] each, NaN where undefined.
     """

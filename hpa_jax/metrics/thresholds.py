@@ -1,21 +1,17 @@
-"""One threshold a label instead of 0.5: fitted to F1, and what that is worth on images that it was not fitted on.
-
-A threshold fitted and scored on the same images flatters itself, most of all on rare labels. Cross-fitting gives an
-honest estimate: the images are assigned to folds, each fold is decided with the thresholds of the others, and the
-decisions of all folds are pooled before F1 is taken once.
+"""One threshold a label instead of 0.5, fitted to F1, and decisions with it.
 
 Notes:
-- Scores are counted on the devices (`histogram.count_arrays`); the search runs on the host, over those counts. The
-  counts of the other folds are the total less the fold's own.
-- Two F1 are compared as fractions of integers, cross-multiplied in int64: no rounding, so thresholds do not depend on
-  the device that counted.
+- Scores are counted on the devices (`histogram.count_arrays`); the search runs on the host, over
+  those counts.
+- Two F1 are compared as fractions of integers, cross-multiplied in int64: no rounding, so
+  thresholds do not depend on the device that counted.
 - A label with a handful of positives is shrunk toward what the other labels suggest: see `fit`.
 
 References:
-  Lipton, Elkan and Naryanaswamy, "Optimal Thresholding of Classifiers to Maximize F1 Measure", ECML PKDD 2014,
-  arXiv:1402.1892.
-  Fay and Herriot, "Estimates of Income for Small Places: An Application of James-Stein Procedures to Census Data",
-  Journal of the American Statistical Association 74 (1979): small samples shrunk toward a regression.
+  Lipton, Elkan and Naryanaswamy, "Optimal Thresholding of Classifiers to Maximize F1 Measure", ECML
+  PKDD 2014, arXiv:1402.1892. Fay and Herriot, "Estimates of Income for Small Places: An Application
+  of James-Stein Procedures to Census Data", Journal of the American Statistical Association 74
+  (1979): small samples shrunk toward a regression.
 """
 
 import numpy as np
@@ -26,16 +22,17 @@ from hpa_jax.metrics import classification, histogram
 def fit(counts: histogram.ScoreCounts, *, few_positives: int = 0) -> np.ndarray:
     """The threshold on the grid that maximizes each label's F1.
 
-    Where several thresholds are equally good, as they all are between two neighboring scores, the middle one (the
-    lower median) is taken: it leaves most room on both sides. A label without positives, or whose best F1 is 0, keeps
-    0.5.
+    Where several thresholds are equally good, as they all are between two neighboring scores, the
+    middle one (the lower median) is taken: it leaves most room on both sides. A label without
+    positives, or whose best F1 is 0, keeps 0.5.
 
-    With `few_positives` = m above 0, the threshold of a label with n < m positives is shrunk toward a regression on
-    prevalence. Over the labels with at least m positives, logit(threshold) is regressed on log(positives) (least
-    squares; rarer labels have lower thresholds). The value of that line at n, clipped to the range of those thresholds,
-    has weight 1 - n / m, and the label's own logit n / m. A label that cannot be fitted takes the line's value, one
-    without any positives that at n = 1. No threshold is then 0, which would predict a label for every image, or 1,
-    which would predict it for none. Of m = 0, 5 and 10 five is best, on real scores and on simulated ones
+    With `few_positives` = m above 0, the threshold of a label with n < m positives is shrunk toward
+    a regression on prevalence. Over the labels with at least m positives, logit(threshold) is
+    regressed on log(positives) (least squares; rarer labels have lower thresholds). The value of
+    that line at n, clipped to the range of those thresholds, has weight 1 - n / m, and the label's
+    own logit n / m. A label that cannot be fitted takes the line's value, one without any positives
+    that at n = 1. No threshold is then 0, which would predict a label for every image, or 1, which
+    would predict it for none. Of m = 0, 5 and 10 five is best, on real scores and on simulated ones
     (benchmarks/borrowing.py).
 
     Args:
@@ -56,7 +53,8 @@ def fit_index(counts: histogram.ScoreCounts, few_positives: int = 0) -> np.ndarr
     tp = _count_above(positives)
     fp = _count_above(negatives)
     support = positives.sum(-1)
-    # F1 = 2 tp / (tp + fp + tp + fn), where tp + fn are all positives. Where that is 0, so is tp: any divisor will do.
+    # F1 = 2 tp / (tp + fp + tp + fn), where tp + fn are all positives. Where that is 0, so is tp:
+    # any divisor will do.
     denominator = np.maximum(tp + fp + support[..., None], 1)
     index, fitted = _best_index(tp, denominator)
     if not few_positives:
@@ -91,7 +89,8 @@ def _best_index(numerator: np.ndarray, denominator: np.ndarray) -> tuple[np.ndar
     best_numerator = numerator[..., 0]
     best_denominator = denominator[..., 0]
     for k in range(1, numerator.shape[-1]):
-        # a / b > c / d as a d > c b, products below 2**63: float64 would take close fractions of large counts for equal
+        # a / b > c / d as a d > c b, products below 2**63: float64 would take close fractions of
+        # large counts for equal
         larger = numerator[..., k] * best_denominator > best_numerator * denominator[..., k]
         best_numerator = np.where(larger, numerator[..., k], best_numerator)
         best_denominator = np.where(larger, denominator[..., k], best_denominator)
@@ -125,10 +124,11 @@ def _shrink(
 
 
 def _regression_line(x: np.ndarray, y: np.ndarray, trusted: np.ndarray) -> np.ndarray:
-    """The least-squares line through the trusted points, at every x, clipped to the range of the trusted y.
+    """The least-squares line through the trusted points, at every x, clipped to the range of the
+    trusted y.
 
-    All arrays are [..., L]; each row has a line of its own. Without a trusted point the line is 0: as logit, 0.5.
-    """
+    All arrays are [..., L]; each row has a line of its own. Without a trusted point the line is 0:
+    as logit, 0.5."""
 
     def trusted_mean(values: np.ndarray) -> np.ndarray:
         total = np.sum(values, axis=-1, keepdims=True, where=trusted)
@@ -147,13 +147,14 @@ def _regression_line(x: np.ndarray, y: np.ndarray, trusted: np.ndarray) -> np.nd
 
 
 def decide(scores: np.ndarray, thresholds: np.ndarray, *, fill_empty: bool = False) -> np.ndarray:
-    """Which labels each image is predicted to have: score > threshold, in the scores' own precision.
+    """Which labels each image is predicted to have: score > threshold, in the scores' own
+    precision.
 
     Args:
       scores: float [N, L] in [0, 1].
       thresholds: float [L] (or [N, L]).
-      fill_empty: an image above no threshold gets the one label whose score / threshold is largest (the first of equal
-        ones). Where every score is 0 that is label 0.
+      fill_empty: an image above no threshold gets the one label whose score / threshold is largest
+        (the first of equal ones). Where every score is 0 that is label 0.
 
     Returns:
       bool [N, L].
@@ -166,142 +167,3 @@ def decide(scores: np.ndarray, thresholds: np.ndarray, *, fill_empty: bool = Fal
         nearness = classification.ratio(scores[empty], thresholds[empty])
         decided[empty, nearness.argmax(1)] = True
     return decided
-
-
-def assign_folds(
-    images: int, folds: int = 5, seed: int = 0, groups: np.ndarray | None = None
-) -> np.ndarray:
-    """Assigns images at random to folds of equal size (to within one).
-
-    A seeded permutation and nothing more. Spreading the positives of each rare label evenly was tried on real scores
-    (6215 images, 20 seeds): macro F1 0.4104 with a standard deviation of 0.0010 over seeds, against 0.4098 and 0.0010.
-
-    With groups (images that must not stand on both sides) complete groups are assigned, the largest first, each to the
-    fold that has the fewest images. Groups of one image each are assigned as images are.
-
-    Args:
-      images: their number, N.
-      folds: their number.
-      seed: of the permutation.
-      groups: int [N], or None.
-
-    Returns:
-      int32 [N] in 0..folds - 1.
-    """
-    rng = np.random.default_rng(seed)
-    if groups is None:
-        fold = np.empty(images, np.int32)
-        fold[rng.permutation(images)] = np.arange(images) % folds
-        return fold
-    _, first, group, sizes = np.unique(
-        groups, return_index=True, return_inverse=True, return_counts=True
-    )
-    # Groups are numbered as they appear, so that their names do not matter.
-    by_appearance = np.argsort(first)
-    order = by_appearance[rng.permutation(len(sizes))]
-    largest_first = order[np.argsort(-sizes[order], kind="stable")]
-    fold_of_group = np.empty(len(sizes), np.int32)
-    fold_sizes = np.zeros(folds, np.int64)
-    for number in largest_first:
-        smallest = np.argmin(fold_sizes)
-        fold_of_group[number] = smallest
-        fold_sizes[smallest] += sizes[number]
-    return fold_of_group[group]
-
-
-def crossfit(
-    scores: np.ndarray,
-    targets: np.ndarray,
-    *,
-    folds: int = 5,
-    seed: int = 0,
-    bins: int = histogram.BINS,
-    groups: np.ndarray | None = None,
-    few_positives: int = 0,
-    fill_empty: bool = False,
-    mesh=None,
-) -> dict:
-    """Metrics with fitted thresholds: honest (cross-fitted) and optimistic (fitted and scored on everything).
-
-    Args:
-      scores: float [N, L] in [0, 1].
-      targets: 0/1 [N, L].
-      folds: at least 2; lowered to N (or the number of groups) where there are fewer. A single image has no other to
-        fit on: it keeps 0.5.
-      seed: of `assign_folds`.
-      bins: steps of the threshold grid.
-      groups: of `assign_folds`.
-      few_positives: of `fit`.
-      fill_empty: of `decide`.
-      mesh: see `histogram.count_arrays`.
-
-    Returns:
-      counts: ScoreCounts of int32 [L, bins + 2] of all images.
-      folds: how many folds were used.
-      fold: int32 [N], each image's.
-      decisions: bool [N, L], each image's with the thresholds of the other folds.
-      crossfit, in_sample: `metrics_from_confusion` of the pooled held-out decisions, and of the fit on everything.
-      thresholds: float64 [L], fitted on everything.
-      thresholds_by_fold: float64 [folds, L], each row fitted without its fold.
-      alone: crossfit, in_sample and thresholds as they would be without `few_positives` and `fill_empty`.
-    """
-    units = len(scores)
-    if groups is not None:
-        units = len(np.unique(groups))
-    folds = min(folds, units)
-    fold = assign_folds(len(scores), folds, seed, groups)
-    by_fold = histogram.count_arrays(scores, targets, fold, groups=folds, bins=bins, mesh=mesh)
-    everything, counts = _everything_and_without_each(by_fold)
-    grid = histogram.threshold_grid(bins)
-    positive = targets != 0
-
-    def scored(few_positives: int, fill_empty: bool) -> dict:
-        index = fit_index(counts, few_positives)
-        index_by_fold = index[1:]
-        if folds == 1:
-            index_by_fold = np.full_like(index_by_fold, bins // 2)
-        thresholds = grid[index[0]]
-        thresholds_by_fold = grid[index_by_fold]
-        decisions = decide(scores, thresholds_by_fold[fold], fill_empty=fill_empty)
-        in_sample = decide(scores, thresholds, fill_empty=fill_empty)
-        return {
-            "decisions": decisions,
-            "crossfit": _metrics(decisions, positive),
-            "in_sample": _metrics(in_sample, positive),
-            "thresholds": thresholds,
-            "thresholds_by_fold": thresholds_by_fold,
-        }
-
-    alone = scored(0, False)
-    found = scored(few_positives, fill_empty)
-    return {
-        "counts": everything,
-        "folds": folds,
-        "fold": fold,
-        **found,
-        "alone": {name: alone[name] for name in ("crossfit", "in_sample", "thresholds")},
-    }
-
-
-def _everything_and_without_each(
-    by_fold: histogram.ScoreCounts,
-) -> tuple[histogram.ScoreCounts, histogram.ScoreCounts]:
-    """Counts of all images, int32 [L, bins + 2]; and those, then those without each fold, [1 + folds, L, bins + 2]."""
-    histograms = []
-    for own in (by_fold.positives, by_fold.negatives):
-        own = np.asarray(own)
-        total = own.sum(0, dtype=own.dtype)
-        histograms.append((total, np.concatenate([total[None], total - own])))
-    (positives, positives_without), (negatives, negatives_without) = histograms
-    everything = histogram.ScoreCounts(positives, negatives)
-    return everything, histogram.ScoreCounts(positives_without, negatives_without)
-
-
-def _metrics(decisions: np.ndarray, positive: np.ndarray) -> dict:
-    confusion = classification.confusion_from_decisions(decisions, positive)
-    return classification.metrics_from_confusion(confusion)
-
-
-def crossfit_decisions(scores: np.ndarray, targets: np.ndarray, **settings) -> np.ndarray:
-    """bool [N, L]: each image decided with thresholds of the other folds; `settings` are those of `crossfit`."""
-    return crossfit(scores, targets, **settings)["decisions"]
