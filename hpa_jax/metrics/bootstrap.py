@@ -112,9 +112,7 @@ def _intervals(metrics: dict, level: float) -> dict:
 
 
 def json_value(value) -> float | list | None:
-    """A number, or a list of numbers (an interval), that goes into JSON: None for what is
-    undefined.
-    """
+    """A number, or a list of numbers (an interval), for JSON: None for what is undefined."""
     if np.isnan(value).any():
         return None
     return np.asarray(value, np.float64).tolist()

@@ -1,6 +1,6 @@
-"""Are scores of 0.8 right eight times in ten? Reliability by bins of the score, and the expected
-calibration error.
+"""Are scores of 0.8 right eight times in ten? Reliability diagrams and calibration error.
 
+The expected calibration error is
 ECE = sum_b n_b / n * |mean target in bin b - mean score in bin b| over equal-width bins (b - 1) / B
 < score <= b / B, a score of 0 in the first. The paper's is over the winning class of a softmax.
 Labels here are decided one by one, so that a label's confidence is its score, whether high or low,
@@ -71,8 +71,13 @@ def reliability(scores: np.ndarray, targets: np.ndarray, bins: int = BINS) -> Re
 
 
 def calibration_error(table: Reliability) -> np.ndarray:
-    """The expected calibration error of each label: float64 [L] in [0, 1], a scalar array of a
-    pooled table.
+    """The expected calibration error.
+
+    Args:
+      table: of L labels, or pooled.
+
+    Returns:
+      float64 [L] in [0, 1]; a scalar array of a pooled table.
     """
     gaps = np.abs(table.score_sum - table.positives)
     return gaps.sum(-1) / table.total.sum(-1)

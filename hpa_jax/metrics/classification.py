@@ -1,5 +1,4 @@
-"""Precision, recall, F1 and average precision from integer counts: per label, macro, micro and per
-image.
+"""Precision, recall, F1 and average precision from integer counts.
 
 Counts come from the device (`histogram.ScoreCounts`, `agreement_counts`) or from decisions on the
 host. Every ratio is taken once, on the host, in float64, and is 0 where its denominator is 0
@@ -73,17 +72,13 @@ def confusion_from_decisions(predicted: np.ndarray, targets: np.ndarray) -> Conf
 
 
 def host_counts(counts: ScoreCounts) -> tuple[np.ndarray, np.ndarray]:
-    """Positives and negatives of `counts` as int64 on the host, where sums and products of them do
-    not overflow.
-    """
+    """Positives and negatives as int64 on the host: sums and products of them do not overflow."""
     counts = jax.device_get(counts)
     return np.asarray(counts.positives, np.int64), np.asarray(counts.negatives, np.int64)
 
 
 def ratio(numerator, denominator) -> np.ndarray:
-    """numerator / denominator in float64, and 0 where the denominator is 0 (scikit-learn's
-    zero_division=0).
-    """
+    """numerator / denominator in float64, and 0 where the denominator is 0."""
     numerator = np.asarray(numerator, np.float64)
     denominator = np.asarray(denominator, np.float64)
     zeros = np.zeros_like(denominator)
@@ -107,9 +102,7 @@ def mean_of_defined(values: np.ndarray) -> np.ndarray:
 
 
 def f1_from_counts(tp, fp, fn) -> np.ndarray:
-    """2 tp / (2 tp + fp + fn), the harmonic mean of precision and recall; 0 without positives and
-    predictions.
-    """
+    """2 tp / (2 tp + fp + fn), the harmonic mean of precision and recall; 0 where all are 0."""
     return ratio(2 * tp, 2 * tp + fp + fn)
 
 
@@ -158,8 +151,7 @@ def metrics_from_confusion(confusion: Confusion) -> dict:
 
 
 def metrics_from_counts(counts: ScoreCounts) -> dict:
-    """The metrics of METRICS at threshold 0.5, always, and `per_label` as in
-    `metrics_from_confusion`.
+    """METRICS at threshold 0.5, always, and `per_label` as in `metrics_from_confusion`.
 
     `macro_average_precision` is of the same counts: the mean over the labels that some image has, 0
     without any.
@@ -236,9 +228,7 @@ def image_f1(predicted: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 
 def mean_image_f1(predicted: np.ndarray, targets: np.ndarray) -> float:
-    """The mean of `image_f1`, the metric `samples_f1`: scikit-learn's f1_score with
-    average="samples".
-    """
+    """The mean of `image_f1`: the metric `samples_f1`, as scikit-learn calls it."""
     return float(image_f1(predicted, targets).mean())
 
 

@@ -67,8 +67,7 @@ def crossfit(
     fill_empty: bool = False,
     mesh=None,
 ) -> dict:
-    """Metrics with fitted thresholds: honest (cross-fitted) and optimistic (fitted and scored on
-    everything).
+    """Metrics with fitted thresholds: cross-fitted (honest) and in-sample (optimistic).
 
     Args:
       scores: float [N, L] in [0, 1].
@@ -135,8 +134,10 @@ def crossfit(
 def _everything_and_without_each(
     by_fold: histogram.ScoreCounts,
 ) -> tuple[histogram.ScoreCounts, histogram.ScoreCounts]:
-    """Counts of all images, int32 [L, bins + 2]; and those, then those without each fold, [1 +
-    folds, L, bins + 2].
+    """Counts of all images, and of all images without those of each fold.
+
+    Returns:
+      int32 [L, bins + 2]; and [1 + folds, L, bins + 2], where the first row is all images again.
     """
     histograms = []
     for own in (by_fold.positives, by_fold.negatives):
@@ -154,7 +155,5 @@ def _metrics(decisions: np.ndarray, positive: np.ndarray) -> dict:
 
 
 def crossfit_decisions(scores: np.ndarray, targets: np.ndarray, **settings) -> np.ndarray:
-    """bool [N, L]: each image decided with thresholds of the other folds; `settings` are those of
-    `crossfit`.
-    """
+    """`crossfit(...)["decisions"]`: bool [N, L]."""
     return crossfit(scores, targets, **settings)["decisions"]

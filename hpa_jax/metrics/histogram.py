@@ -27,16 +27,13 @@ BINS = 1000
 """Steps of the threshold grid between 0 and 1; even, so that 0.5 is one of them."""
 
 CHUNK_ROWS = 4096
-"""Images that one call counts: a fixed number, so that one compilation serves arrays of any
-length.
-"""
+"""Images counted at a time: a fixed number, so that one compilation serves arrays of any length."""
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class ScoreCounts:
-    """Histograms of the scores: how many images fell into each bin, by label. `a + b` adds two of
-    them.
+    """Histograms of the scores by label; `a + b` adds two of them.
 
     Bin b holds the scores above exactly b thresholds of the grid.
 
@@ -67,8 +64,9 @@ def threshold_grid(bins: int = BINS) -> np.ndarray:
 
 
 def bin_scores(scores, grid: np.ndarray):
-    """How many thresholds lie strictly below each score: a label is predicted at threshold k where
-    the bin is above k.
+    """How many thresholds lie strictly below each score.
+
+    A label is predicted at threshold k where its score's bin is above k.
 
     A NumPy array is compared on the host in its own dtype, as `scores > 0.3` is (0.5 + 1e-9 is
     above 0.5 in float64, and is 0.5 in float32). A JAX array, also inside jit, is compared in
@@ -91,8 +89,7 @@ def bin_scores(scores, grid: np.ndarray):
 
 
 def score_counts(bin_index, targets, mask=None, bins: int = BINS) -> ScoreCounts:
-    """Counts positives and negatives by label and bin. Pure; jit it with the batch sharded as it
-    is.
+    """Counts positives and negatives by label and bin; to be jitted, the batch sharded as it is.
 
     Args:
       bin_index: int [B, L] in 0..bins + 1, from `bin_scores`.
@@ -158,8 +155,9 @@ def count_arrays(
     bins: int = BINS,
     mesh: Mesh | None = None,
 ) -> ScoreCounts:
-    """Counts complete arrays: binned on the host in their own dtype, counted on the devices in
-    chunks of fixed size.
+    """Counts complete arrays.
+
+    They are binned on the host in their own dtype and counted on the devices, chunk by chunk.
 
     Args:
       scores: float [N, L].

@@ -1,9 +1,7 @@
-"""Is one model better than another on the same images, or is it chance? A paired bootstrap and a
-permutation test.
+"""Is one model better than another on the same images? A paired bootstrap and a permutation test.
 
 References:
-  Efron and Tibshirani, "An Introduction to the Bootstrap", 1993: ch. 13 (percentile intervals), ch.
-  15 (permutation tests).
+  Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, ch. 13 and 15.
 """
 
 from dataclasses import dataclass
@@ -81,8 +79,11 @@ def paired_test(
 
 @dataclass(frozen=True)
 class _Model:
-    """One side of a paired test: decisions by suffix, bool [N, L] each, and scores, float [N, L],
-    if given.
+    """One side of a paired test.
+
+    Attributes:
+      decisions: bool [N, L] each, by the suffix of their metrics' names.
+      scores: float [N, L], or None.
     """
 
     decisions: dict[str, np.ndarray]
@@ -159,9 +160,7 @@ def _swapped_metrics(
 
 
 def _pair(both_models: list[weighted.Metrics], kind: str, name: str) -> tuple:
-    """Both models' values of one metric, `kind` over_all or by_label: float64 [labels, R], one row
-    where over all.
-    """
+    """Both models' values of a metric, float64 [labels, R]; one row where `kind` is over_all."""
     a, b = (np.atleast_2d(getattr(metrics, kind)[name]) for metrics in both_models)
     return a, b
 

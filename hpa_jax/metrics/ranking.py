@@ -1,5 +1,4 @@
-"""How well scores rank images, whatever the threshold: average precision and the area under the ROC
-curve.
+"""How well scores rank images, whatever the threshold: average precision and ROC AUC.
 
 Exact, on the scores as they are: images of equal score are one step of the curve, as in
 scikit-learn, and only the order of the scores counts, so that subnormal scores and those of float16

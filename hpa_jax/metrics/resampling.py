@@ -1,5 +1,4 @@
-"""Arrays prepared for resampling: sums by group of images, from which weights give every metric
-(weighted.py).
+"""Arrays prepared for resampling: sums by group, of which weighted.py makes every metric.
 
 All metrics of the evaluator are ratios of weighted sums: decisions by label, gaps by calibration
 bin and, for the ranking metrics, the images between one score of a positive and the next. So the
@@ -34,8 +33,9 @@ class DecisionSums:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Counts by group of one ranking, over its K levels: the distinct scores of positives, from the
-    highest down.
+    """Counts by group of one ranking.
+
+    Its K levels are the distinct scores of positives, from the highest down.
 
     Attributes:
       positives: [K, groups], positives at each level.

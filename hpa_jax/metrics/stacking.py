@@ -1,5 +1,4 @@
-"""Several models as one: the mean of their scores, with weights fitted on images that none of them
-was trained on.
+"""Several models as one: their scores averaged with fitted weights.
 
 The weights w (none negative, sum 1) minimize the binary cross entropy of the averaged probabilities
 p = sum_m w_m s_m, the mean over all (image, label) pairs. That is convex in w ("stacking" with
@@ -112,8 +111,7 @@ def crossfit_mean(
     seed: int = 0,
     groups: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Each image's scores averaged with weights that were fitted without its fold: an honest score
-    of the ensemble.
+    """Each image's scores averaged with weights that were fitted without its fold.
 
     Args:
       scores: float [M, N, L] in [0, 1].

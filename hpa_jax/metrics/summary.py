@@ -42,8 +42,9 @@ def evaluate(
     level: float = 0.95,
     mesh=None,
 ) -> dict:
-    """Every metric of a score array, as plain Python values that go into JSON as they are: None
-    where undefined.
+    """Every metric of a score array, as plain values that go into JSON as they are.
+
+    An undefined metric is None.
 
     Args:
       scores: float [N, L] in [0, 1], probability of each label; any float type.
@@ -66,17 +67,24 @@ def evaluate(
       mesh: a mesh over whose axis `data` the rows are sharded; None counts on the default device.
 
     Returns:
-      `images`, `labels`, `groups` (their numbers) and `threshold` (0.5). At 0.5, and cross-fitted
-      with `_crossfit` behind the name: `macro_f1`, `micro_f1`, `macro_precision`, `macro_recall`,
-      `micro_precision`, `micro_recall`, `accuracy`, `macro_f1_present`, `samples_f1`.
-      `macro_average_precision`, `micro_average_precision`, `macro_auc`, `micro_auc` (macro over the
-      labels for which they are defined), `calibration_error`. `macro_f1_crossfit_own`, for which
-      every label is fitted on its own; `macro_f1_in_sample` and `micro_f1_in_sample`, likewise.
-      `folds`, `seed`, `few_positives`, `fill_empty`, `replicates`, `level`, as used. `thresholds`,
-      fitted on all images, one a label, to decide other images with; `thresholds_in_sample`, every
-      label fitted on its own; `borrowed`, ids of the labels whose thresholds were shrunk.
-      `intervals`, [low, high] by metric; `per_label`, one dict a label; with sources `per_source`,
-      one dict a source; `note`, where the cross-fit is not what was asked for.
+      A dict with these keys:
+      - `images`, `labels`, `groups`: their numbers; `threshold`: 0.5.
+      - `macro_f1`, `micro_f1`, `macro_precision`, `macro_recall`, `micro_precision`,
+        `micro_recall`, `accuracy`, `macro_f1_present`, `samples_f1`: at 0.5, and with `_crossfit`
+        behind the name with cross-fitted thresholds.
+      - `macro_average_precision`, `micro_average_precision`, `macro_auc`, `micro_auc`,
+        `calibration_error`: macro over the labels for which they are defined.
+      - `macro_f1_crossfit_own`: as `macro_f1_crossfit`, every label fitted on its own.
+      - `macro_f1_in_sample`, `micro_f1_in_sample`: fitted and scored on all images, every label on
+        its own.
+      - `folds`, `seed`, `few_positives`, `fill_empty`, `replicates`, `level`: as used.
+      - `thresholds`: one a label, fitted on all images, to decide other images with.
+      - `thresholds_in_sample`: the same, every label fitted on its own.
+      - `borrowed`: ids of the labels whose thresholds were shrunk.
+      - `intervals`: [low, high] by metric.
+      - `per_label`: a dict for each label: `id`, `name`, `support`, its metrics, `threshold`.
+      - `per_source`: with sources, a dict for each: `name`, `images`, its metrics, `intervals`.
+      - `note`: where the cross-fit is not what was asked for.
 
     Raises:
       InputError: scores that are not finite floats in [0, 1], targets other than 0 and 1, shapes
@@ -171,9 +179,7 @@ def _label_rows(
 
 
 def _note(units: int, folds: int, *, grouped: bool) -> str:
-    """What the cross-fit could not do as asked, or ''. `units`: images, or groups where there are
-    any.
-    """
+    """What the cross-fit could not do as asked, or ''; `units` are groups if `grouped`."""
     unit = "group" if grouped else "image"
     if units == 1:
         return (
@@ -187,9 +193,7 @@ def _note(units: int, folds: int, *, grouped: bool) -> str:
 def _point_metrics(
     scores: np.ndarray, targets: np.ndarray, decisions: dict[str, np.ndarray]
 ) -> tuple[dict, dict]:
-    """The metrics without their intervals: plain values over all labels, and arrays [L] by
-    label.
-    """
+    """The metrics without intervals: plain values over all labels, and arrays [L] by label."""
     positive = targets != 0
     over_all = {}
     by_label = {}
@@ -221,9 +225,7 @@ def _intervals(
     groups: np.ndarray | None,
     draws: dict,
 ) -> tuple[dict, dict]:
-    """[low, high] by metric; and arrays [L, 2] by `METRIC_interval`. Both empty without
-    replicates.
-    """
+    """[low, high] by metric; and arrays [L, 2] by `METRIC_interval`. Empty without replicates."""
     if not draws["replicates"]:
         return {}, {}
     over_all, by_label = bootstrap.bootstrap_intervals(
@@ -241,9 +243,7 @@ def _source_metrics(
     groups: np.ndarray | None,
     draws: dict,
 ) -> dict:
-    """Metrics of some of the images (`rows`, bool [N]), with the decisions of the cross-fit over
-    all of them.
-    """
+    """Metrics of the images `rows` (bool [N]), with the decisions of the cross-fit over all."""
     if not rows.any():
         return {"images": 0}
     scores = scores[rows]

@@ -9,9 +9,11 @@ Notes:
 
 References:
   Lipton, Elkan and Naryanaswamy, "Optimal Thresholding of Classifiers to Maximize F1 Measure", ECML
-  PKDD 2014, arXiv:1402.1892. Fay and Herriot, "Estimates of Income for Small Places: An Application
-  of James-Stein Procedures to Census Data", Journal of the American Statistical Association 74
-  (1979): small samples shrunk toward a regression.
+  PKDD 2014, arXiv:1402.1892.
+
+  Fay and Herriot, "Estimates of Income for Small Places: An Application of James-Stein Procedures
+  to Census Data", Journal of the American Statistical Association 74 (1979): estimates from small
+  samples, shrunk toward a regression.
 """
 
 import numpy as np
@@ -147,8 +149,9 @@ def _regression_line(x: np.ndarray, y: np.ndarray, trusted: np.ndarray) -> np.nd
 
 
 def decide(scores: np.ndarray, thresholds: np.ndarray, *, fill_empty: bool = False) -> np.ndarray:
-    """Which labels each image is predicted to have: score > threshold, in the scores' own
-    precision.
+    """Which labels each image is predicted to have.
+
+    A label is predicted where score > threshold, in the scores' own precision.
 
     Args:
       scores: float [N, L] in [0, 1].

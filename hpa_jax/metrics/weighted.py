@@ -32,8 +32,7 @@ BLOCK = 64
 
 
 class Metrics(NamedTuple):
-    """Metrics of R columns of weights, by the names that the evaluator gives them; NaN where
-    undefined.
+    """Metrics of R columns of weights, by name; NaN where undefined.
 
     Attributes:
       over_all: float64 [R] each.
@@ -215,9 +214,7 @@ def _ranking_block(ranking: Ranking, weights: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _running_sum(values: np.ndarray, step: int = 32) -> np.ndarray:
-    """`np.cumsum(values, 0)` of whole numbers, in place, in a third of the time: rows are added,
-    not columns.
-    """
+    """`np.cumsum(values, 0)` of whole numbers, in place, in a third of the time."""
     blocked_rows = len(values) // step * step
     blocks = values[:blocked_rows].reshape(-1, step, values.shape[1])
     for row in range(1, step):
