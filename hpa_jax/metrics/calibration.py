@@ -1,10 +1,13 @@
 """Are scores of 0.8 right eight times in ten? Reliability diagrams and calibration error.
 
-The expected calibration error is
-ECE = sum_b n_b / n * |mean target in bin b - mean score in bin b| over equal-width bins (b - 1) / B
-< score <= b / B, a score of 0 in the first. The paper's is over the winning class of a softmax.
-Labels here are decided one by one, so that a label's confidence is its score, whether high or low,
-and its accuracy the fraction of images that have it.
+Scores are put into B bins of equal width, bin b the scores above (b - 1) / B and up to b / B, a
+score of 0 in the first. Then
+
+    ECE = sum_b n_b / n * |mean target in bin b - mean score in bin b|
+
+The paper's is over the winning class of a softmax. Labels here are decided one by one, so that a
+label's confidence is its score, whether high or low, and its accuracy the fraction of images that
+have it.
 
 Notes:
 - The metric is biased upwards where bins hold few images, since chance alone opens a gap: compare

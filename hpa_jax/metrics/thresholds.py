@@ -126,29 +126,10 @@ def _shrink(
 
 
 def _regression_line(x: np.ndarray, y: np.ndarray, trusted: np.ndarray) -> np.ndarray:
-    """The least-squares line through the trusted points, at every x, clipped to the range of the
-    trusted y.
+    """The least-squares line through the trusted points, at every x.
 
-    All arrays are [..., L]; each row has a line of its own. Without a trusted point the line is 0:
-    as logit, 0.5."""
-
-    def trusted_mean(values: np.ndarray) -> np.ndarray:
-        total = np.sum(values, axis=-1, keepdims=True, where=trusted)
-        return total / np.maximum(trusted.sum(-1, keepdims=True), 1)
-
-    x_offset = x - trusted_mean(x)
-    mean_y = trusted_mean(y)
-    variance = trusted_mean(x_offset**2)
-    covariance = trusted_mean(x_offset * (y - mean_y))
-    # Labels that are all as frequent define no slope: the line is then flat.
-    line = mean_y + classification.ratio(covariance, variance) * x_offset
-    lowest = np.min(y, axis=-1, keepdims=True, where=trusted, initial=np.inf)
-    highest = np.max(y, axis=-1, keepdims=True, where=trusted, initial=-np.inf)
-    any_trusted = trusted.any(-1, keepdims=True)
-    return np.where(any_trusted, np.clip(line, lowest, highest), 0)
-
-
-def decide(scores: np.ndarray, thresholds: np.ndarray, *, fill_empty: bool = False) -> np.ndarray:
+    It is clipped to the range of the trusted y. All arrays are [..., L], and each row has a line of
+    its own. Without a trusted point the line is 0: as a logit, 0.5.
     """Which labels each image is predicted to have.
 
     A label is predicted where score > threshold, in the scores' own precision.
