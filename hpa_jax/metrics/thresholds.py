@@ -91,8 +91,8 @@ def _best_index(numerator: np.ndarray, denominator: np.ndarray) -> tuple[np.ndar
     best_numerator = numerator[..., 0]
     best_denominator = denominator[..., 0]
     for k in range(1, numerator.shape[-1]):
-        # a / b > c / d as a d > c b, products below 2**63: float64 would take close fractions of
-        # large counts for equal
+        # a / b > c / d as a d > c b, products below 2**63. In float64 close fractions of large
+        # counts would be equal.
         larger = numerator[..., k] * best_denominator > best_numerator * denominator[..., k]
         best_numerator = np.where(larger, numerator[..., k], best_numerator)
         best_denominator = np.where(larger, denominator[..., k], best_denominator)
@@ -130,6 +130,25 @@ def _regression_line(x: np.ndarray, y: np.ndarray, trusted: np.ndarray) -> np.nd
 
     It is clipped to the range of the trusted y. All arrays are [..., L], and each row has a line of
     its own. Without a trusted point the line is 0: as a logit, 0.5.
+    """
+
+    def trusted_mean(values: np.ndarray) -> np.ndarray:
+        total = np.sum(values, axis=-1, keepdims=True, where=trusted)
+        return total / np.maximum(trusted.sum(-1, keepdims=True), 1)
+
+    x_offset = x - trusted_mean(x)
+    mean_y = trusted_mean(y)
+    variance = trusted_mean(x_offset**2)
+    covariance = trusted_mean(x_offset * (y - mean_y))
+    # Labels that are all as frequent define no slope: the line is then flat.
+    line = mean_y + classification.ratio(covariance, variance) * x_offset
+    lowest = np.min(y, axis=-1, keepdims=True, where=trusted, initial=np.inf)
+    highest = np.max(y, axis=-1, keepdims=True, where=trusted, initial=-np.inf)
+    any_trusted = trusted.any(-1, keepdims=True)
+    return np.where(any_trusted, np.clip(line, lowest, highest), 0)
+
+
+def decide(scores: np.ndarray, thresholds: np.ndarray, *, fill_empty: bool = False) -> np.ndarray:
     """Which labels each image is predicted to have.
 
     A label is predicted where score > threshold, in the scores' own precision.
