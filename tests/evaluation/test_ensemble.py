@@ -1,4 +1,6 @@
-"""Runs as an ensemble: folds pooled out of fold, models weighted there, and the kept weights on another part."""
+"""Runs as an ensemble: folds pooled out of fold, models weighted there, and the kept weights on
+another part.
+"""
 
 import json
 import shutil

@@ -1,4 +1,6 @@
-"""Where a net finds a label: Grad-CAM against its definition, and against CAM for the linear head."""
+"""Where a net finds a label: Grad-CAM against its definition, and against CAM for the linear
+head.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -57,7 +59,9 @@ def test_for_the_linear_head_it_is_the_class_activation_map(images):
 
 @pytest.mark.parametrize("head", ["pooled", "seed"])
 def test_a_feature_counts_as_much_as_the_logit_moves_with_it(head, images):
-    """w_f h w is the slope of the logit when feature f is raised everywhere alike: here by finite differences."""
+    """w_f h w is the slope of the logit when feature f is raised everywhere alike: here by finite
+    differences.
+    """
     model, variables = net(head)
     labels = np.full(8, 3, np.int32)
     heat, _ = maps_of(model, variables, images, labels)
@@ -90,7 +94,9 @@ def test_a_field_is_looked_at_alone_whatever_else_is_in_the_batch_and_on_any_mes
 
 
 def test_the_gradient_of_the_maximum_is_finite_where_the_map_is_computed_twice(images):
-    """Unoptimised, XLA computes the last map once for the maximum and once for its gradient, with other roundings."""
+    """Unoptimised, XLA computes the last map once for the maximum and once for its gradient, with
+    other roundings.
+    """
     model, variables = net("pooled")
     step = make_grad_cam(model, preparation=PREPARATION)
     labels = np.full(8, 3, np.int32)

@@ -1,14 +1,16 @@
-"""Tables of scores in files and put together: nothing is lost, damage is refused, fields are matched by name."""
+"""Tables of scores in files and put together: nothing is lost, damage is refused, fields are
+matched by name.
+"""
 
 import dataclasses
 import os
 
 import numpy as np
 import pytest
+from hpa_jax.evaluation.score_pools import averaged, shared
 
 from hpa_jax.errors import InputError
 from hpa_jax.evaluation import score_table
-from hpa_jax.evaluation.score_pools import averaged, shared
 from hpa_jax.evaluation.score_table import ScoreTable
 
 LABELS = 4

@@ -67,7 +67,9 @@ def test_images_that_are_not_square_have_four(weights):
 
 
 def windows_by_hand(images, side):
-    """Centre and corners with scipy: bilinear samples from one outermost pixel's middle to the other's."""
+    """Centre and corners with scipy: bilinear samples from one outermost pixel's middle to the
+    other's.
+    """
     from scipy.ndimage import map_coordinates
 
     free = (SIZE - 1) * (1 - side)
