@@ -1,6 +1,4 @@
-"""Anyone's .npy files: any float type is taken, and what is no score array is refused in one
-line.
-"""
+"""Anyone's .npy files: every float type is taken, other content is refused in one line."""
 
 from pathlib import Path
 

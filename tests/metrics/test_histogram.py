@@ -112,7 +112,8 @@ def test_sharded_counts_are_bitwise_the_unsharded_and_only_integers_are_reduced(
     jax.tree.map(np.testing.assert_array_equal, sharded, alone)
     assert len(sharded.positives.sharding.device_set) == 8 and sharded.positives.is_fully_replicated
 
-    collective = r"= (\S.*?) (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)(?:-start)?\("
+    kinds = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
+    collective = rf"= (\S.*?) ({kinds})(?:-start)?\("
     found = re.findall(collective, compiled.as_text())
     assert [kind for _, kind in found] == ["all-reduce"]
     assert re.findall(r"\b[a-z]+\d+(?=\[)", found[0][0]) == ["s32"] * len(
