@@ -145,6 +145,7 @@ def _check_held_out(configs: dict[str, Config]) -> None:
 def _score_members(configs: dict[str, Config]) -> list[Member]:
     members = []
     for folder, config in configs.items():
+        # Scoring writes into the run's folder, which one process at a time may do.
         with locked(Path(folder)):
             predictor = Predictor(config, Path(folder))
             sources = listed(config.evaluate.sources)
@@ -198,6 +199,7 @@ def _fit(
     folds = {"folds": settings.folds, "seed": settings.seed, "groups": first.groups}
     crossfit_settings = {**folds, "few_positives": settings.few_positives}
     weights = stacking.fit_weights(scores, targets)
+    # The thresholds are for other images, which are scored with the weights fitted on all of these.
     averaged = stacking.weighted_mean(scores, weights)
     thresholds = crossfit(averaged, targets, **crossfit_settings)["thresholds"]
     crossfit_scores, weights_by_fold = stacking.crossfit_mean(scores, targets, **folds)

@@ -79,6 +79,7 @@ def evaluate_table(table: ScoreTable, settings: Evaluate, mesh: Mesh | None = No
         **sources,
         **_evaluator_settings(settings),
     )
+    # On the split that they were fitted on they would flatter themselves.
     if table.thresholds_split not in ("", table.split):
         decided = decide(table.scores, table.thresholds, fill_empty=settings.fill_empty)
         positive = table.targets > 0

@@ -127,6 +127,7 @@ class Predictor:
         while batch := list(islice(remaining, batch_size)):
             for offset, image in enumerate(batch):
                 self._check_image(image, start + offset)
+            # One shape of batch means one compilation: the last one is filled up with black images.
             filled = np.zeros((batch_size, *batch[0].shape), np.uint8)
             filled[: len(batch)] = batch
             scores.append(self._score_batch(filled)[: len(batch)])
@@ -150,6 +151,7 @@ class Predictor:
         """`{'params', 'batch_stats'}` on the devices; the averaged ones if the run has them."""
         checkpoints = self._checkpoints()
         state, _ = experiment.abstract_state(self.config, self.mesh, steps=0)
+        # What is None is not read: Adam's state is twice as large as the net.
         state = checkpoints.restore(self.step, state.replace(opt_state=None))
         checkpoints.close()
         return eval_variables(state)
@@ -245,7 +247,7 @@ class Predictor:
             datasets = [pipeline.open_split(config, split) for config in configs]
             key = self._key(configs, split, datasets)
         except InputError:
-            # The data may be gone.
+            # The data may be gone; the thresholds of the checkpoint remain.
             return None
         if table.key != key:
             return None

@@ -144,6 +144,7 @@ def average_tables(tables: list[ScoreTable]) -> ScoreTable:
             "another: evaluate all runs on the same build"
         )
     total = np.zeros((len(first_row), stacked.scores.shape[1]))
+    # Unlike `total[number] += ...` this adds every row of an image.
     np.add.at(total, number, stacked.scores)
     mean = total / np.bincount(number)[:, None]
     return replace(stacked.take(first_row), scores=mean.astype(np.float32))

@@ -68,6 +68,7 @@ def make_tta_score_step(
 
         return jax.lax.map(score_of, jnp.arange(count)).mean(0)
 
+    # Symmetries are averaged within each window before the windows' maximum is taken.
     window_score = plain_score if tta == "none" else symmetries_score
 
     def windows_score(variables: dict, images: jax.Array) -> jax.Array:

@@ -2,7 +2,8 @@
 
 What depends on NumPy and JAX alone is re-exported here. `bootstrap`, `paired`, `stacking` and
 `summary` need SciPy, whose import costs half a second, and are imported by name: `from
-hpa_jax.metrics import bootstrap`. `summary` says how to add a metric."""
+hpa_jax.metrics import bootstrap`. `summary` documents how to add a metric.
+"""
 
 from hpa_jax.metrics.calibration import calibration_error, reliability
 from hpa_jax.metrics.classification import (

@@ -35,6 +35,7 @@ def bootstrap_weights(groups: int, replicates: range, seed: int = 0) -> np.ndarr
     """
     weights = []
     for replicate in replicates:
+        # Blocks of replicates are drawn in any order and by any thread: each has its own generator.
         rng = np.random.default_rng([seed, replicate])
         drawn = rng.integers(groups, size=groups)
         weights.append(np.bincount(drawn, minlength=groups))

@@ -45,6 +45,7 @@ def assign_folds(
     # Groups are numbered as they appear, so that their names do not matter.
     by_appearance = np.argsort(first)
     order = by_appearance[rng.permutation(len(sizes))]
+    # A large group that comes last would leave the folds uneven.
     largest_first = order[np.argsort(-sizes[order], kind="stable")]
     fold_of_group = np.empty(len(sizes), np.int32)
     fold_sizes = np.zeros(folds, np.int64)
@@ -105,6 +106,7 @@ def crossfit(
 
     def scored(few_positives: int, fill_empty: bool) -> dict:
         index = fit_index(counts, few_positives)
+        # Row 0 is fitted on everything, row 1 + k without fold k.
         index_by_fold = index[1:]
         if folds == 1:
             index_by_fold = np.full_like(index_by_fold, bins // 2)

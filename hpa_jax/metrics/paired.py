@@ -141,6 +141,7 @@ def _swapped_metrics(
         """int64 [G, columns], 1 where a group keeps its model and 0 where it is swapped."""
         swaps = []
         for replicate in columns:
+            # Another stream than the bootstrap's, so that swaps do not depend on its draws.
             rng = np.random.default_rng([seed, replicate, 1])
             swaps.append(rng.integers(2, size=groups))
         return 1 - np.stack(swaps, axis=1)

@@ -33,6 +33,7 @@ def ranking_curve(
     """
     order = np.argsort(scores, kind="stable")[::-1]
     ranked = scores[order]
+    # Equal scores are one step: a curve has a point where each distinct score ends.
     ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
     tp = np.cumsum(targets[order] != 0, dtype=np.int64)[ends]
     fp = ends + 1 - tp

@@ -169,6 +169,7 @@ def _calibration_gaps(
 def _rank(scores: np.ndarray, positive: np.ndarray, group: np.ndarray, groups: int) -> Ranking:
     """Sorts one ranking. scores: float [P]; positive: bool [P]; group: int [P]."""
     rising_levels, position = np.unique(scores[positive], return_inverse=True)
+    # Only at positives does precision or the area change: other scores need no level.
     levels = len(rising_levels)
     positive_level = levels - 1 - position  # level 0 is the highest
     positive_group = group[positive]

@@ -94,6 +94,7 @@ def _maximize(likelihoods: np.ndarray) -> np.ndarray:
         constraints=sum_is_one,
         options={"ftol": 1e-15, "maxiter": 500},
     ).x
+    # Not the tolerance of SLSQP decides, but the certificate; a step never makes it worse.
     for _ in range(200):
         weights = np.maximum(weights, 0) / np.maximum(weights, 0).sum()
         gains = gain(weights)

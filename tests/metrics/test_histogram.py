@@ -70,17 +70,17 @@ def test_padded_rows_count_nowhere():
 def test_counts_add_up_over_batches_and_chunks(monkeypatch):
     scores, targets = edge_case(300, 7, 6)
     bin_index = histogram.bin_scores(scores, GRID)
-    whole = histogram.score_counts(bin_index, targets)
-    assert whole.positives.dtype == jnp.int32 and whole.positives.shape == (7, 1002)
-    np.testing.assert_array_equal(whole.positives.sum(-1), targets.sum(0))
-    np.testing.assert_array_equal(whole.negatives.sum(-1), 300 - targets.sum(0))
+    at_once = histogram.score_counts(bin_index, targets)
+    assert at_once.positives.dtype == jnp.int32 and at_once.positives.shape == (7, 1002)
+    np.testing.assert_array_equal(at_once.positives.sum(-1), targets.sum(0))
+    np.testing.assert_array_equal(at_once.negatives.sum(-1), 300 - targets.sum(0))
     parts = [
         histogram.score_counts(bin_index[i : i + 90], targets[i : i + 90])
         for i in range(0, 300, 90)
     ]
-    jax.tree.map(np.testing.assert_array_equal, sum(parts[1:], parts[0]), whole)
+    jax.tree.map(np.testing.assert_array_equal, sum(parts[1:], parts[0]), at_once)
     monkeypatch.setattr(histogram, "CHUNK_ROWS", 64)
-    jax.tree.map(np.testing.assert_array_equal, counts_of(scores, targets), whole)
+    jax.tree.map(np.testing.assert_array_equal, counts_of(scores, targets), at_once)
 
 
 def test_groups_are_counted_apart():
