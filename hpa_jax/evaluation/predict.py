@@ -1,7 +1,5 @@
 """A table of scores and labels for every image of a prepared dataset."""
 
-import csv
-import io
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +7,7 @@ import numpy as np
 from hpa_jax.config import Config
 from hpa_jax.evaluation.evaluate import score_run
 from hpa_jax.evaluation.score_table import ScoreTable
-from hpa_jax.files import write_atomically
+from hpa_jax.files import write_csv
 from hpa_jax.labels import LABELS
 from hpa_jax.metrics.thresholds import decide
 
@@ -25,11 +23,13 @@ def predict(config: Config, workdir: Path) -> None:
     table = score_run(config, workdir)
     decided = decide(table.scores, table.thresholds, fill_empty=config.evaluate.fill_empty)
     path = workdir / "predictions.csv"
-    write_atomically(path, _csv_text(table, decided))
+    header, rows = _csv_table(table, decided)
+    write_csv(path, header, rows)
     print(f"wrote {path}: {_summary(table, decided)}")
 
 
-def _csv_text(table: ScoreTable, decided: np.ndarray) -> str:
+def _csv_table(table: ScoreTable, decided: np.ndarray) -> tuple[list[str], list[list[str]]]:
+    """The header and the rows of predictions.csv."""
     several_sources = len(table.source_names) > 1
     header = ["id"]
     if several_sources:
@@ -37,10 +37,8 @@ def _csv_text(table: ScoreTable, decided: np.ndarray) -> str:
     header += [LABELS[i] for i in table.label_ids]
     header.append("labels")
 
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
     label_ids = np.array(table.label_ids)
+    rows = []
     for (source, image_id), scores, predicted in zip(
         table.names(), table.scores, decided, strict=True
     ):
@@ -49,8 +47,8 @@ def _csv_text(table: ScoreTable, decided: np.ndarray) -> str:
             row.append(source)
         row += [f"{score:.6g}" for score in scores]
         row.append(" ".join(map(str, label_ids[predicted])))
-        writer.writerow(row)
-    return text.getvalue()
+        rows.append(row)
+    return header, rows
 
 
 def _summary(table: ScoreTable, decided: np.ndarray) -> str:
