@@ -228,9 +228,10 @@ def _run(mode: str, workdir: Path, config: Config, peers) -> int:
     if mode == "evaluate":
         from hpa_jax.evaluation.evaluate import evaluate_arrays, evaluate_run
 
-        (evaluate_arrays if config.evaluate.scores or config.evaluate.targets else evaluate_run)(
-            config, workdir
-        )
+        if config.evaluate.scores or config.evaluate.targets:
+            evaluate_arrays(config.evaluate, workdir)
+        else:
+            evaluate_run(config, workdir)
     elif mode == "predict":
         from hpa_jax.evaluation.predict import predict
 

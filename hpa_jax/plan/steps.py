@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from hpa_jax.config import Config
 from hpa_jax.labels import CHANNELS
-from hpa_jax.metrics import classification
+from hpa_jax.metrics import histogram
 from hpa_jax.models import split_multiple
 from hpa_jax.parallel.mesh import batch_sharding, make_mesh, replicated, space_for
 from hpa_jax.training import experiment
@@ -68,8 +68,8 @@ def evaluation_step(config: Config, mesh: Mesh) -> Step:
     """As validation.py compiles it."""
     state, _ = experiment.abstract_state(config, mesh, STEPS)
     labels, fields, size = len(config.label_ids()), config.data.batch_size, config.data.image_size
-    by_label = (labels, classification.BINS + 2)
-    shapes = (classification.ScoreCounts(by_label, by_label), (labels + 1, 2 * labels + 1))
+    by_label = (labels, histogram.BINS + 2)
+    shapes = (histogram.ScoreCounts(by_label, by_label), (labels + 1, 2 * labels + 1))
     whole, cut = replicated(mesh), batch_sharding(mesh)
     is_shape = lambda leaf: type(leaf) is tuple and all(type(n) is int for n in leaf)  # noqa: E731
     counts = jax.tree.map(

@@ -60,7 +60,7 @@ def test_evaluation_counts_the_predictions(workdir, test_fields):
     with open(workdir / "predictions.csv", newline="", encoding="utf-8") as file:
         scores = np.array([[float(row[name]) for name in LABELS] for row in csv.DictReader(file)])
     expected = f1_score(test_fields.targets(), scores > 0.5, average="macro", zero_division=0)
-    assert report["split"] == "test" and report["fields"] == len(test_fields)
+    assert report["split"] == "test" and report["images"] == len(test_fields)
     assert report["macro_f1"] == pytest.approx(expected, abs=1e-6)
     assert (
         report["stored_thresholds_fitted_on"] == "validation"

@@ -78,7 +78,7 @@ def made_table(n: int = 300, seed: int = 0, skill: float = 2.0, **changes) -> Sc
         label_ids=tuple(range(28)),
         split="validation",
         checkpoint=40,
-        views="whole field",
+        tta="whole image",
         thresholds=np.full(28, 0.4),
         thresholds_split="validation",
     )

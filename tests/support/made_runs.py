@@ -12,7 +12,7 @@ from hpa_jax.training import experiment
 from hpa_jax.training.checkpoint import Checkpoints
 from hpa_jax.workdir import claim
 
-RECIPE = Path(__file__).resolve().parents[1] / "configs" / "quickstart.py"
+RECIPE = Path(__file__).resolve().parents[2] / "configs" / "quickstart.py"
 STEP = 1
 
 

@@ -100,7 +100,7 @@ def test_evaluating_needs_no_word_of_mixes_and_refuses_another(run, workdir):
         "--config.data.eval_split=all",
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads((workdir / "evaluation.json").read_text())["fields"] == 40
+    assert json.loads((workdir / "evaluation.json").read_text())["images"] == 40
     done = run("--mode=evaluate", f"--workdir={workdir}", "--config.data.channel_mix=rgb")
     assert (
         done.returncode == 2

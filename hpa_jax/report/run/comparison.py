@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from hpa_jax.config import Evaluate
-from hpa_jax.evaluation.score_pools import taken
 from hpa_jax.evaluation.score_table import ScoreTable
 from hpa_jax.labels import LABELS
-from hpa_jax.metrics.bootstrap import paired_test
+from hpa_jax.metrics.paired import paired_test
 from hpa_jax.report.html import Section
 from hpa_jax.report.run.load import METRICS, Run, crossfit_predictions
 from hpa_jax.report.tables import Table
@@ -60,8 +59,8 @@ def compare(run: Run, other: Run) -> Comparison:
     if not images:
         return Comparison(other.name, 0, relabelled, label_ids, {}, {})
 
-    mine = taken(mine, np.flatnonzero(agree))
-    theirs = taken(theirs, np.flatnonzero(agree))
+    mine = mine.take(np.flatnonzero(agree))
+    theirs = theirs.take(np.flatnonzero(agree))
     # Folds are assigned by group: both runs need the same groups to get the same folds.
     theirs = replace(theirs, groups=mine.groups)
     evaluate = run.config.evaluate
@@ -78,7 +77,7 @@ def compare(run: Run, other: Run) -> Comparison:
         seed=evaluate.seed,
     )
     return Comparison(
-        other.name, images, relabelled, label_ids, found["figures"], found["per_label"]
+        other.name, images, relabelled, label_ids, found["metrics"], found["per_label"]
     )
 
 
@@ -105,7 +104,7 @@ def shared_rows(a: ScoreTable, b: ScoreTable) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _select(run: Run, rows: np.ndarray, label_ids: Sequence[int]) -> ScoreTable:
-    table = taken(run.table, rows)
+    table = run.table.take(rows)
     columns = [run.column(label_id) for label_id in label_ids]
     return replace(
         table,

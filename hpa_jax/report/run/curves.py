@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hpa_jax.metrics import classification
+from hpa_jax.metrics import histogram
 from hpa_jax.report.html import Section, decimal, names_of
 from hpa_jax.report.line_charts import FRACTIONS, Line, LineChart, downsample, fit_axis, line_chart
 from hpa_jax.report.run.load import Run
@@ -168,7 +168,7 @@ def thresholds_section(runs: Sequence[Run]) -> Section:
     The stored threshold is marked.
     """
     run = runs[0]
-    grid = classification.thresholds()
+    grid = histogram.threshold_grid()
     curves = metrics_over_thresholds(run.table.scores, run.table.targets)
     names = {"f1": "F1", "precision": "precision", "recall": "recall"}
     charts = []
@@ -202,7 +202,7 @@ def thresholds_section(runs: Sequence[Run]) -> Section:
 
 def _thresholds_table(runs: Sequence[Run]) -> Table:
     """The curves as drawn, but with 0 for the precision of no predictions."""
-    grid = classification.thresholds()
+    grid = histogram.threshold_grid()
     metrics = ("f1", "precision", "recall")
     rows = []
     for run in runs:

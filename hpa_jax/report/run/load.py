@@ -11,10 +11,10 @@ import numpy as np
 
 from hpa_jax.config import Config, Evaluate, listed
 from hpa_jax.errors import InputError
-from hpa_jax.evaluation.evaluate import evaluate_table, score_table
+from hpa_jax.evaluation.evaluate import evaluate_table, score_run
 from hpa_jax.evaluation.score_table import ScoreTable
 from hpa_jax.labels import LABELS
-from hpa_jax.metrics.thresholds import crossfit_decisions
+from hpa_jax.metrics.crossfitting import crossfit_decisions
 from hpa_jax.parallel.mesh import make_mesh
 from hpa_jax.report.line_charts import STYLES
 from hpa_jax.workdir import read_config
@@ -138,7 +138,7 @@ def _evaluated_alike(other: Config, config: Config, own: Config) -> Config:
 def read_run(config: Config, workdir: Path, name: str) -> Run:
     """Reads one run, and scores it on `config.data.eval_split` unless that was done before."""
     try:
-        table = score_table(config, workdir)
+        table = score_run(config, workdir)
     except PermissionError as error:
         raise InputError(
             f"{workdir}: its scores cannot be kept there ({error.strerror}); "
@@ -149,7 +149,7 @@ def read_run(config: Config, workdir: Path, name: str) -> Run:
 
 def make_run(name: str, config: Config, records: list[dict], table: ScoreTable) -> Run:
     """Evaluates the scores of a run."""
-    metrics = evaluate_table(table, config, make_mesh())
+    metrics = evaluate_table(table, config.evaluate, make_mesh())
     predicted = crossfit_predictions(config.evaluate, table)
     return Run(name, config, records, table, metrics, predicted)
 

@@ -44,7 +44,7 @@ def overview_section(runs: Sequence[Run]) -> Section:
         "has_intervals": any(other.metrics.get("intervals") for other in runs),
         "folds": int(run.metrics["folds"]),
         "empty_accuracy": 1 - float((run.table.targets != 0).mean()),
-        "tta": run.table.views,
+        "tta": run.table.tta,
         "runs": names_of(runs),
         "rows": rows,
         "by_dataset": _by_dataset(run),

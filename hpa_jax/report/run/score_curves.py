@@ -6,7 +6,7 @@ Everything is exact: equal scores are one threshold, and nothing is smoothed. Wh
 
 import numpy as np
 
-from hpa_jax.metrics import calibration, classification, ranking
+from hpa_jax.metrics import calibration, classification, histogram, ranking
 
 
 def precision_recall(
@@ -22,7 +22,7 @@ def precision_recall(
       float64 [K] each, from the strictest threshold on: thresholds (the distinct scores; a label is
       predicted where its score is not below), precision and recall.
     """
-    levels, tp, fp = ranking.curve(scores, targets)
+    levels, tp, fp = ranking.ranking_curve(scores, targets)
     return levels.astype(np.float64), tp / (tp + fp), tp / tp[-1]
 
 
@@ -34,16 +34,16 @@ def metrics_over_thresholds(scores: np.ndarray, targets: np.ndarray) -> dict[str
       targets: 0/1 [N, L].
 
     Returns:
-      `f1`, `precision`, `recall`: float64 [L, BINS + 1] over `classification.thresholds()`, 0
+      `f1`, `precision`, `recall`: float64 [L, BINS + 1] over `histogram.threshold_grid()`, 0
         where nothing is predicted or no image has the label.
     """
-    counts = classification.count_arrays(scores, targets)
+    counts = histogram.count_arrays(scores, targets)
     positives = np.asarray(counts.positives, np.int64)[0]
     tp = _count_above(positives)
     fp = _count_above(np.asarray(counts.negatives, np.int64)[0])
     support = np.broadcast_to(positives.sum(axis=1, keepdims=True), tp.shape)
     return {
-        "f1": classification.f1_of(tp, fp, support - tp),
+        "f1": classification.f1_from_counts(tp, fp, support - tp),
         "precision": classification.ratio(tp, tp + fp),
         "recall": classification.ratio(tp, support),
     }
@@ -74,5 +74,5 @@ def reliability(
     [BINS], NaN where a bin is empty.
     """
     pooled = calibration.reliability(scores, targets).pooled()
-    pairs = np.where(pooled.fields > 0, pooled.fields, np.nan)
-    return pooled.fields, pooled.scores / pairs, pooled.positives / pairs
+    pairs = np.where(pooled.total > 0, pooled.total, np.nan)
+    return pooled.total, pooled.score_sum / pairs, pooled.positives / pairs

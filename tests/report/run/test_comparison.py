@@ -7,13 +7,12 @@ import pytest
 from sklearn.metrics import f1_score
 from support.made_reports import first_nine, made_run, made_run_page, made_table
 
-from hpa_jax.evaluation.score_pools import taken
 from hpa_jax.report.run.comparison import compare, shared_rows
 
 
 def test_images_are_matched_by_id_in_any_order_and_a_run_does_not_differ_from_itself():
     table = made_table(200)
-    shuffled = taken(table, np.random.default_rng(3).permutation(200))
+    shuffled = table.take(np.random.default_rng(3).permutation(200))
     same = compare(made_run(table), made_run(shuffled, "other"))
     assert same.images == 200 and same.relabelled == 0
     assert all(row["difference"] == 0 and row["p_value"] == 1 for row in same.metrics.values())

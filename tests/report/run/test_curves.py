@@ -8,7 +8,7 @@ import pytest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import f1_score, precision_recall_curve
 
-from hpa_jax.metrics import classification
+from hpa_jax.metrics import histogram
 from hpa_jax.report.run import curves
 from hpa_jax.report.run.gallery import (
     MAX_ERRORS_PER_LABEL,
@@ -45,7 +45,7 @@ def test_precision_and_recall_are_sklearns(arrays):
 def test_metrics_over_thresholds_are_those_of_a_search(arrays):
     scores, targets = arrays
     found = metrics_over_thresholds(scores, targets)
-    grid = classification.thresholds()
+    grid = histogram.threshold_grid()
     assert found["f1"].shape == (28, 1001)
     for k in (0, 100, 337, 500, 999, 1000):
         predicted = scores > grid[k].astype(scores.dtype)

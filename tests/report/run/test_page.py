@@ -22,7 +22,7 @@ from hpa_jax.errors import InputError
 from hpa_jax.evaluation.score_table import load
 from hpa_jax.labels import LABELS
 from hpa_jax.main import parse
-from hpa_jax.metrics.summary import evaluate_scores
+from hpa_jax.metrics.summary import evaluate
 from hpa_jax.report.pictures import SIDE, WIDTH
 from hpa_jax.report.run.comparison import compare
 from hpa_jax.report.run.load import make_run, read_runs
@@ -86,7 +86,7 @@ def test_the_browser_shows_every_section_and_picture_and_asks_for_nothing_else(r
 def test_metrics_on_the_screen_are_those_of_the_evaluator(runs, browser):
     browser.open(runs[0] / "report.html")
     table = load(runs[0] / "scores" / "test.npz")
-    found = evaluate_scores(
+    found = evaluate(
         table.scores, table.targets, label_ids=table.label_ids, groups=table.groups, replicates=100
     )
     rows = browser.value(
