@@ -68,9 +68,9 @@ def figures(labels, groups, parts):
     """Largest and median deviation, in per cent of a label's fields; groups that lie in more than one part."""
     off = (
         np.abs(
-            stratify.deviations(labels, groups, parts, len(LABELS), test=TEST, folds=FOLDS).fraction[
-                :, :-1
-            ]
+            stratify.deviations(
+                labels, groups, parts, len(LABELS), test=TEST, folds=FOLDS
+            ).fraction[:, :-1]
         )
         * 100
     )
