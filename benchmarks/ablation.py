@@ -80,7 +80,7 @@ def added(scale: Scale) -> dict[str, tuple[str, tuple[str, ...]]]:
     return {
         "seed_mix": (
             "four channels in place of three",
-            _o(data_channel_mix="rgby", data_shown_mean="()", data_shown_std="()"),
+            _o(data_channel_mix="rgby", data_input_mean="()", data_input_std="()"),
         ),
         "seed_sampling": (
             "repeat factors in place of four copies",

@@ -37,8 +37,8 @@ MATHEMATICS = {"metrics", "models", "optim", "transforms"}
 OWNERS = {
     "orbax": ("training/checkpoint.py",),
     "grain": ("data/loader.py",),
-    "tensorflow_datasets": ("data/catalog.py", "data/tfrecord.py", "data/shard_index.py"),
-    "zstandard": ("data/codec.py",),
+    "tensorflow_datasets": ("data/catalog.py", "data/tfrecord.py"),
+    "zstandard": ("data/zstd_planes.py",),
     "jinja2": ("report/html.py",),
     "requests": ("http_fetch.py",),
     "urllib3": ("http_fetch.py",),

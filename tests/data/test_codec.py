@@ -229,7 +229,7 @@ def _png(*chunks):
 
 
 def test_png_forged_with_right_checksums():
-    """OpenCV is told nothing but chunks that are whole: what they hold may still be wrong."""
+    """OpenCV is told nothing but intact chunks: what they hold may still be wrong."""
     raw = zlib.compress(bytes(33 * 8))  # 8 rows of filter 0 and 8 pixels
     head, end = (b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 6, 0, 0, 0)), (b"IEND", b"")
     assert codec.decode(_png(head, (b"IDAT", raw), end)).shape == (8, 8, 4)

@@ -18,7 +18,7 @@ from hpa_jax.errors import InputError
 
 EXAMPLES = [
     ("a-1", [0, 27], (4, 6)),
-    ("field-b", [], (5, 5)),
+    ("image-b", [], (5, 5)),
     ("c\u00e9", [3], (4, 6)),
 ]  # Id, labels, height and width
 
@@ -181,7 +181,7 @@ def test_a_damaged_record_read_late_is_named_and_the_others_stay_readable(shard)
     records = Records([shard])
     damage(shard, int(records.indexes[0].rows["offset"][1]) + FRAME_HEAD.size + 20)
     with pytest.raises(
-        InputError, match=r"record 1 \(Id field-b\) is damaged, its data do not match their CRC"
+        InputError, match=r"record 1 \(Id image-b\) is damaged, its data do not match their CRC"
     ):
         records[1]
     assert records[0] and records[2]
@@ -202,15 +202,17 @@ def test_missing_index_is_built_with_one_log_line(shard, tmp_path, caplog):
 
 
 def test_damaged_index_is_built_again(shard, caplog):
-    whole = write_index(shard).read_bytes()
+    intact = write_index(shard).read_bytes()
     path = index_path(shard)
-    bad = [whole[:at] + bytes([whole[at] ^ 16]) + whole[at + 1 :] for at in range(0, len(whole), 3)]
-    bad += [whole[:size] for size in range(0, len(whole), 7)] + [whole + b"\0"]
+    bad = [
+        intact[:at] + bytes([intact[at] ^ 16]) + intact[at + 1 :] for at in range(0, len(intact), 3)
+    ]
+    bad += [intact[:size] for size in range(0, len(intact), 7)] + [intact + b"\0"]
     for data in bad:
         path.write_bytes(data)
         caplog.clear()
         assert len(read_all(shard)) == 3
-        assert len(caplog.records) == 1 and path.read_bytes() == whole
+        assert len(caplog.records) == 1 and path.read_bytes() == intact
 
 
 @pytest.mark.parametrize(
@@ -274,7 +276,7 @@ def test_scan_without_an_index_names_whom_it_can(shard):
     rows = scan_shard(shard).rows
     damage(shard, int(rows["offset"][2]))  # the length: where the record ends is unknown
     with pytest.raises(
-        InputError, match=r"record 2 \(Id unknown, next after Id field-b\) is damaged, its length"
+        InputError, match=r"record 2 \(Id unknown, next after Id image-b\) is damaged, its length"
     ):
         write_index(shard)
     damage(shard, int(rows["offset"][2]))

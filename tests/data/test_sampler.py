@@ -35,7 +35,7 @@ def counts(order, epoch):
 
 
 def test_repeat_factors_are_lvis_s():
-    # Shares: 0.98, 0.09, 0.01, none. Threshold 0.16: 1, 4/3, 4, unused.
+    # Fractions: 0.98, 0.09, 0.01, none. Threshold 0.16: 1, 4/3, 4, unused.
     found = repeat_factors(TARGETS, 0.16)
     np.testing.assert_allclose(found, [1] * 90 + [4 / 3] * 8 + [4] + [1])
     assert found.dtype == np.float64
