@@ -69,7 +69,7 @@ def predicted(workdir):
 def test_scores_are_kept_and_used_again_until_something_changes(workdir, data_dir, capsys):
     first = score_run(settings(workdir), workdir)
     path = workdir / "scores" / "validation.npz"
-    dataset = open_split(read_config(workdir), "validation")
+    dataset = open_split(read_config(workdir).data, "validation")
     assert first.ids == dataset.ids() and (first.targets == dataset.targets()).all()
     assert (first.groups == dataset.groups()).all() and (first.folds == 0).all()
     assert (

@@ -22,7 +22,7 @@ def workdir(tmp_path_factory, small_data):
 
 @pytest.fixture(scope="module")
 def images(workdir):
-    dataset = open_split(read_config(workdir), "train")
+    dataset = open_split(read_config(workdir).data, "train")
     return np.stack([dataset.image(i) for i in range(len(dataset))])
 
 
