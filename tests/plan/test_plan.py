@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from hpa_jax.plan.dataset import CHALLENGE_FIELDS
 
 from hpa_jax.config import to_dict
 from hpa_jax.errors import InputError
@@ -17,7 +18,6 @@ from hpa_jax.main import load_recipe, main, override
 from hpa_jax.parallel.chips import CHIPS
 from hpa_jax.parallel.compile import cores, devices_for
 from hpa_jax.plan import compiler
-from hpa_jax.plan.dataset import CHALLENGE_FIELDS
 from hpa_jax.plan.table import table
 
 REPOSITORY = Path(__file__).resolve().parents[2]
