@@ -32,7 +32,10 @@ def _o(**fields) -> tuple[str, ...]:
 def without(scale: Scale) -> dict[str, tuple[str, tuple[str, ...]]]:
     """Run's name to what is said of it and the flags that put the seed study's choice, or none, in place of best's."""
     return {
-        "best_mix": ("three channels (seed_iii) in place of four", _o(data_mix="seed_iii")),
+        "best_mix": (
+            "three channels (hpa_densenet_iii) in place of four",
+            _o(data_channel_mix="hpa_densenet_iii"),
+        ),
         "best_sampling": (
             "each field once an epoch, rare labels not repeated",
             _o(data_sampling="uniform"),
@@ -40,7 +43,7 @@ def without(scale: Scale) -> dict[str, tuple[str, tuple[str, ...]]]:
         "best_flips": ("no symmetries while training", _o(augment_flips=False)),
         "best_head": (
             "the study's flatten head, dropout 0.5",
-            _o(model_head="seed", model_dropout=0.5),
+            _o(model_head="hpa_densenet", model_dropout=0.5),
         ),
         "best_pooled": (
             "the pooled head of configs/best_512.py, dropout 0.5",
@@ -77,7 +80,7 @@ def added(scale: Scale) -> dict[str, tuple[str, tuple[str, ...]]]:
     return {
         "seed_mix": (
             "four channels in place of three",
-            _o(data_mix="rgby", data_shown_mean="()", data_shown_std="()"),
+            _o(data_channel_mix="rgby", data_input_mean="()", data_input_std="()"),
         ),
         "seed_sampling": (
             "repeat factors in place of four copies",

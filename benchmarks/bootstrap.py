@@ -23,7 +23,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from hpa_jax.metrics import bootstrap, resampling  # noqa: E402
+from hpa_jax.metrics import bootstrap, resampling, weighted  # noqa: E402
 
 # positives of the 28 labels among the challenge's 31,072 training fields
 POSITIVES = (
@@ -78,14 +78,14 @@ def main() -> None:
     scores, targets, decisions = arrays(args.fields, args.labels)
 
     def ours():
-        return bootstrap.intervals(
+        return bootstrap.bootstrap_intervals(
             targets, decisions=decisions, scores=scores, replicates=args.replicates
         )
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     _, wall, cpu = clock(ours)
     memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10
-    drawn = bootstrap.draws(args.fields, range(args.peer_replicates))
+    drawn = bootstrap.bootstrap_weights(args.fields, range(args.peer_replicates))
 
     def theirs():
         for r in range(args.peer_replicates):
@@ -100,7 +100,7 @@ def main() -> None:
     problem = resampling.prepare(
         targets, decisions=decisions, scores=scores, group=group, groups=args.fields
     )
-    own, _ = resampling.figures(problem, drawn)
+    own, _ = weighted.weighted_metrics(problem, drawn)
     difference = max(abs(own[name][r] - row[name]) for r, row in enumerate(found) for name in row)
     what = f"{args.replicates} replicates of {args.fields} x {args.labels}"
     print(f"{what:<36} {'wall s':>9} {'cpu s':>9}")

@@ -19,7 +19,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from hpa_jax.evaluation.score_arrays import load_scores
 from hpa_jax.labels import TRAIN_COUNTS  # noqa: E402
-from hpa_jax.metrics import thresholds  # noqa: E402
+from hpa_jax.metrics.crossfitting import crossfit  # noqa: E402
 
 FEW = (0, 5, 10)
 
@@ -39,9 +39,7 @@ def simulated(separation: float, kind: str, seed: int, fields: int = 6000):
 
 
 def macro(scores, targets, few: int, seed: int) -> float:
-    return thresholds.crossfit(scores, targets, seed=seed, few_positives=few)["crossfit"][
-        "macro_f1"
-    ]
+    return crossfit(scores, targets, seed=seed, few_positives=few)["crossfit"]["macro_f1"]
 
 
 def main() -> None:

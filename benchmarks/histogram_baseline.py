@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
 
-from hpa_jax.data.catalog import open_dataset
+from hpa_jax.data.catalog import load_dataset
 from hpa_jax.errors import EXIT_BAD_INPUT, InputError
 
 BINS = 16
@@ -66,7 +66,7 @@ def fit_and_score(
 def _read(data_dir: str, dataset: str, part: str) -> tuple[np.ndarray, np.ndarray]:
     """Features float32 [N, 64] and targets uint8 [N, 28] of one part, field by field: a part need not fit in memory."""
     features, targets = [], []
-    fields = open_dataset(data_dir, dataset, part)
+    fields = load_dataset(data_dir, dataset, split=part)
     for position in range(len(fields)):
         field = fields[position]
         features.append(intensity_histograms(field["image"][None])[0])

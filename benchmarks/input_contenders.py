@@ -47,11 +47,11 @@ def bytes_an_image(loader: str, folder: Path) -> float:
 
 def _ours(folder: Path, codec: str, workers: int, batch: int) -> Iterator[np.ndarray]:
     """What training reads: both CRCs of each record checked, any position reachable."""
-    from hpa_jax.data.catalog import open_dataset
+    from hpa_jax.data.catalog import load_dataset
     from hpa_jax.data.loader import train_batches
     from hpa_jax.data.sampler import Order
 
-    fields = open_dataset(folder / codec, DATASET, "all")
+    fields = load_dataset(folder / codec, DATASET, split="all")
     order = Order(np.ones(len(fields)), seed=0)
     return (
         found["image"] for found in train_batches(fields, order, batch_size=batch, threads=workers)

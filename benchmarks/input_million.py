@@ -120,16 +120,18 @@ def _resident() -> float:
 
 def steps(data_dir: Path) -> Iterator[tuple[str, object]]:
     """What a run does before its first step, one thing after another."""
-    from hpa_jax.data.catalog import open_dataset
+    from hpa_jax.data.catalog import load_dataset
     from hpa_jax.data.loader import train_batches
-    from hpa_jax.data.sampler import Order, factors
+    from hpa_jax.data.sampler import Order, sampling_factors
 
     yield "imports", None
-    fields = open_dataset(data_dir, NAME, "train")
+    fields = load_dataset(data_dir, NAME, split="train")
     yield "open_train_part", fields
-    yield "open_another_fold", open_dataset(data_dir, NAME, "train", fold=3)
+    yield "open_another_fold", load_dataset(data_dir, NAME, split="train", fold=3)
     targets = fields.targets()
-    shown = factors(targets, "repeat_factor", rare_below=0, rare_copies=1, repeat_threshold=0.05)
+    shown = sampling_factors(
+        targets, "repeat_factor", rare_below=0, rare_copies=1, repeat_threshold=0.05
+    )
     yield "sampling_factors", (targets, shown)
     order = Order(shown, seed=0)
     order.epoch(0)

@@ -16,14 +16,18 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 
-from hpa_jax.data.sampler import SAMPLINGS, Order, factors
+from hpa_jax.data.sampler import SAMPLINGS, Order, sampling_factors
 from hpa_jax.errors import EXIT_BAD_INPUT, InputError
 from hpa_jax.labels import LABELS
 from tfds_builder.hpa.files import csv_table
 
 EPOCHS = 10
-TITLES = {"uniform": "uniform", "seed": "seed study's", "repeat_factor": "repeat factor"}
-COLOURS = {"uniform": "#8a8f98", "seed": "#e69f00", "repeat_factor": "#0072b2"}  # of Okabe and Ito
+TITLES = {"uniform": "uniform", "hpa_densenet": "hpa_densenet", "repeat_factor": "repeat factor"}
+COLOURS = {
+    "uniform": "#8a8f98",
+    "hpa_densenet": "#e69f00",
+    "repeat_factor": "#0072b2",
+}  # of Okabe and Ito
 
 
 def read_targets(path: Path) -> np.ndarray:
@@ -64,7 +68,7 @@ def print_settings(targets: np.ndarray) -> None:
     )
     settings = [("uniform", 0, 1.0, 0.0)]
     settings += [
-        ("seed", below, copies, 0.0)
+        ("hpa_densenet", below, copies, 0.0)
         for below in (100, 350, 600, 1000)
         for copies in (2.0, 4.0, 8.0)
     ]
@@ -72,13 +76,13 @@ def print_settings(targets: np.ndarray) -> None:
         ("repeat_factor", 0, 1.0, threshold) for threshold in (0.001, 0.01, 0.02, 0.03, 0.05, 0.1)
     ]
     for sampling, below, copies, threshold in settings:
-        shown = factors(
+        shown = sampling_factors(
             targets, sampling, rare_below=below, rare_copies=copies, repeat_threshold=threshold
         )
         counts = effective_counts(targets, shown)
         what = {
             "uniform": "",
-            "seed": f"below {below}, x{copies:g}",
+            "hpa_densenet": f"below {below}, x{copies:g}",
             "repeat_factor": f"t = {threshold:g}",
         }[sampling]
         print(
@@ -163,10 +167,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--csv", type=Path, required=True, help="labels: columns Id and Target")
     parser.add_argument(
-        "--rare_below", type=int, default=350, help="seed: fields below which a label is rare"
+        "--rare_below",
+        type=int,
+        default=350,
+        help="hpa_densenet: fields below which a label is rare",
     )
     parser.add_argument(
-        "--rare_copies", type=float, default=4.0, help="seed: times a rare field is shown"
+        "--rare_copies", type=float, default=4.0, help="hpa_densenet: times a rare field is shown"
     )
     parser.add_argument(
         "--repeat_threshold", type=float, default=0.03, help="repeat_factor: share that is not rare"
@@ -182,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     try:
         targets = read_targets(args.csv)
-        shown = {name: factors(targets, name, **settings) for name in SAMPLINGS}
+        shown = {name: sampling_factors(targets, name, **settings) for name in SAMPLINGS}
         counts = {name: effective_counts(targets, shown[name]) for name in SAMPLINGS}
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

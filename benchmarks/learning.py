@@ -20,7 +20,7 @@ import numpy as np
 from learning_runs import build, run_all
 from scipy import stats
 
-from hpa_jax.data.catalog import open_dataset
+from hpa_jax.data.catalog import load_dataset
 from hpa_jax.errors import (
     EXIT_BAD_INPUT,
     EXIT_RUN_STOPPED,
@@ -162,7 +162,7 @@ def verdicts(rows: list[dict]) -> str:
 def described(data_dir: Path, dataset: str) -> tuple[str, np.ndarray]:
     """A line on the parts, with the labels that the held-out ones lack or hardly have; targets of the test part."""
     parts = {
-        part: open_dataset(data_dir, dataset, part).targets()
+        part: load_dataset(data_dir, dataset, split=part).targets()
         for part in ("train", "validation", "test")
     }
     sizes = ", ".join(f"{len(targets)} {part}" for part, targets in parts.items())

@@ -203,9 +203,9 @@ class Average:
 
 def train(config: Config, workdir: Path) -> torch.nn.Module:
     """Trains by the recipe and returns the net that is to be evaluated."""
-    fields = pipeline.open_sources(config)
-    pipeline.resolve(config, pipeline.image_size_of(config, fields))
-    order = pipeline.make_order(config, fields)
+    fields = pipeline.open_sources(config.data)
+    config.data = pipeline.resolve_data(config.data, fields)
+    order = pipeline.make_order(config.data, fields, config.train.seed)
     batches = train_batches(
         fields, order, batch_size=config.data.batch_size, threads=config.data.threads
     )
@@ -255,7 +255,7 @@ def score(net: torch.nn.Module, config: Config, views: int) -> tuple[np.ndarray,
     """Scores `float32 [N, L]` and targets `uint8 [N, L]` of the test part; means over the first `views` symmetries."""
     scores, targets = [], []
     for batch in eval_batches(
-        pipeline.open_split(config, "test"), batch_size=64, threads=config.data.threads
+        pipeline.open_split(config.data, "test"), batch_size=64, threads=config.data.threads
     ):
         images, mask = prepared(batch["image"], config), batch["mask"]
         seen = [symmetries(images, torch.full((len(images),), which)) for which in range(views)]

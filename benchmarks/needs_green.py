@@ -3,7 +3,7 @@
     python benchmarks/needs_green.py --workdir=RUN [--without_green=RUN2] [--split=test] [--json=FILE]
 
 RUN is a finished run. RUN2, if given, is one that was trained on red, blue and yellow alone (the same command with
---config.data.mix=red,blue,yellow and another workdir). The peer is guessing: the net's own decisions,
+--config.data.channel_mix=red,blue,yellow and another workdir). The peer is guessing: the net's own decisions,
 dealt out to the fields at random (the mean of 20 deals), which keeps how often each label is predicted.
 """
 
@@ -14,36 +14,24 @@ from pathlib import Path
 import numpy as np
 
 from hpa_jax.data import pipeline
-from hpa_jax.evaluation.predictor import Predictor
+from hpa_jax.evaluation.predictor import load_run
 from hpa_jax.labels import CHANNELS
-from hpa_jax.metrics.classification import decisions, ratios
+from hpa_jax.metrics.classification import macro_f1
 from hpa_jax.workdir import read_config
 
 GREEN = CHANNELS.index("green")
 
 
-class AnothersGreen:
-    """The fields, each with the green channel of the next one."""
-
-    def __init__(self, fields):
-        self._fields = fields
-        self.image_shape, self.n_labels = fields.image_shape, fields.n_labels
-
-    def check_one_size(self):
-        self._fields.check_one_size()
-
-    def __len__(self):
-        return len(self._fields)
-
-    def __getitem__(self, i):
-        field = dict(self._fields[i])
-        field["image"] = field["image"].copy()
-        field["image"][..., GREEN] = self._fields[(i + 1) % len(self)]["image"][..., GREEN]
-        return field
+def own_green(dataset):
+    return (dataset.image(i) for i in range(len(dataset)))
 
 
-def macro_f1(predicted, targets):
-    return ratios(decisions(predicted, targets > 0))["macro_f1"]
+def anothers_green(dataset):
+    """The images, each with the green channel of the next one."""
+    for i in range(len(dataset)):
+        image = dataset.image(i).copy()
+        image[..., GREEN] = dataset.image((i + 1) % len(dataset))[..., GREEN]
+        yield image
 
 
 def guessing(predicted, targets, deals=20):
@@ -53,10 +41,11 @@ def guessing(predicted, targets, deals=20):
 
 def rows_of(workdir, split, views):
     config = read_config(workdir)
-    predictor, fields = Predictor(config, workdir), pipeline.open_split(config, split)
-    for name, view in views:
-        _, scores, targets = predictor.score(view(fields))
-        yield name, macro_f1(scores > 0.5, targets), guessing(scores > 0.5, targets)
+    predictor, dataset = load_run(workdir), pipeline.open_split(config.data, split)
+    targets = dataset.targets() > 0
+    for name, images_of in views:
+        predicted = predictor(images_of(dataset)) > 0.5
+        yield name, macro_f1(predicted, targets), guessing(predicted, targets)
 
 
 def main():
@@ -72,12 +61,12 @@ def main():
         rows_of(
             arguments.workdir,
             arguments.split,
-            (("own_green", lambda f: f), ("anothers_green", AnothersGreen)),
+            (("own_green", own_green), ("anothers_green", anothers_green)),
         )
     )
     if arguments.without_green:
         found += rows_of(
-            arguments.without_green, arguments.split, (("red_blue_yellow_alone", lambda f: f),)
+            arguments.without_green, arguments.split, (("red_blue_yellow_alone", own_green),)
         )
     rows = []
     print(f"macro F1 at 0.5 on {arguments.split}")

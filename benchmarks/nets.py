@@ -54,10 +54,10 @@ def images_per_second(run, batch: int, seconds: float) -> float:
 
 
 def ours_model(net: str, dtype: str = "float32"):
-    from hpa_jax.models import build_model
+    from hpa_jax.models import create_model
 
-    return build_model(
-        net, head="all_cnn" if net == "all_cnn" else "linear", labels=LABELS, dtype=dtype
+    return create_model(
+        net, head="all_cnn" if net == "all_cnn" else "linear", num_labels=LABELS, dtype=dtype
     )
 
 

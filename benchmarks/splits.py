@@ -49,7 +49,7 @@ def at_random(groups, seed):
     """Groups in random order, cut where the parts' shares of the fields end."""
     sizes = np.bincount(groups)
     order = np.random.default_rng(seed).permutation(len(sizes))
-    ends = np.cumsum(stratify.shares(TEST, FOLDS, len(sizes))) / 10_000 * sizes.sum()
+    ends = np.cumsum(stratify.fractions(TEST, FOLDS, len(sizes))) / 10_000 * sizes.sum()
     part = np.empty(len(sizes), int)
     part[order] = np.searchsorted(ends, np.cumsum(sizes[order]) - sizes[order] / 2)
     return part[groups] - 1
@@ -60,7 +60,7 @@ def stratified(labels, groups, seed):
     borne = np.zeros((groups.max() + 1, len(LABELS)), bool)
     for group, ids in zip(groups, labels, strict=True):
         borne[group, list(ids)] = True
-    share = stratify.shares(TEST, FOLDS, len(borne)) / 10_000
+    share = stratify.fractions(TEST, FOLDS, len(borne)) / 10_000
     return IterativeStratification(borne, share, np.random.RandomState(seed))[groups] - 1
 
 
@@ -68,9 +68,9 @@ def figures(labels, groups, parts):
     """Largest and median deviation, in per cent of a label's fields; groups that lie in more than one part."""
     off = (
         np.abs(
-            stratify.deviations(labels, groups, parts, len(LABELS), test=TEST, folds=FOLDS).share[
-                :, :-1
-            ]
+            stratify.deviations(
+                labels, groups, parts, len(LABELS), test=TEST, folds=FOLDS
+            ).fraction[:, :-1]
         )
         * 100
     )
@@ -105,7 +105,7 @@ def compare(name):
             f"  {way:<26} largest {largest:6.2f} %   median {median:7.4f} %   groups torn {straddling:.0f}"
         )
     deviations = stratify.deviations(labels, groups, parts, len(LABELS), test=TEST, folds=FOLDS)
-    for line in stratify.forced(labels, groups, deviations):
+    for line in stratify.explain_deviations(labels, groups, deviations):
         print(f"    {line}")
     rows = []
     for which, kind in enumerate(("largest", "median")):

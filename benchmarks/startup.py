@@ -179,7 +179,7 @@ def main() -> None:
                 "-m",
                 "tfds_builder.hpa",
                 "--config=synthetic",
-                "--fields=80",
+                "--images=80",
                 "--size=64",
             ]
             subprocess.run(

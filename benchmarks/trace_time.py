@@ -20,9 +20,9 @@ def linen_step():
     import jax
     import jax.numpy as jnp
 
-    from hpa_jax.models import build_model
+    from hpa_jax.models import create_model
 
-    model = build_model("densenet121", head="linear", labels=28, dropout=0.0)
+    model = create_model("densenet121", head="linear", num_labels=28, dropout=0.0, dtype="float32")
 
     def build(size):
         image = jax.ShapeDtypeStruct((8, size, size, 4), jnp.float32)

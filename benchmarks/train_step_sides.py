@@ -68,29 +68,29 @@ class Jax:
         import jax
         import optax
 
-        from hpa_jax.models import build_model, init_variables
+        from hpa_jax.models import create_model, init_variables
         from hpa_jax.optim.losses import make_loss
         from hpa_jax.optim.optimizer import make_optimizer
         from hpa_jax.parallel.compile import compile_for, devices_for
         from hpa_jax.parallel.mesh import batch_sharding, make_mesh, replicated
         from hpa_jax.training.state import new_state
         from hpa_jax.training.steps import make_score_step, make_train_step
-        from hpa_jax.transforms.channel_mix import parse_mix
+        from hpa_jax.transforms.channel_mix import parse_channel_mix
 
         self._runs = {}
         preparation = {
-            "mix": parse_mix("rgby"),
+            "channel_mix": parse_channel_mix("rgby"),
             "mean": (MEAN,) * CHANNELS,
             "std": (STD,) * CHANNELS,
         }
-        build = lambda **options: build_model(
-            net, head="linear", labels=LABELS, dropout=0.0, **options
+        build = lambda **options: create_model(
+            net, head="linear", num_labels=LABELS, dropout=0.0, **options
         )  # noqa: E731
         mesh = make_mesh(
             jax.devices()[: 1 if self._gpu else devices_for(jax.device_count(), batch)]
         )
         images, targets = jax.device_put(batch_of(side, batch), batch_sharding(mesh))
-        variables = init_variables(build(), (side, side, CHANNELS), seed=0)
+        variables = init_variables(build(dtype="float32"), (side, side, CHANNELS), seed=0)
         size = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
         begun = time.perf_counter()
         if "train" in kinds:
@@ -129,7 +129,7 @@ class Jax:
             self._runs["inference"] = self._forward(infer, variables, images)
         if "exported" in kinds:
             score = make_score_step(
-                build(), preparation=preparation
+                build(dtype="float32"), preparation=preparation
             )  # an export computes in float32 (export.py)
             served = jax.device_put(
                 (variables, images), jax.devices()[0]

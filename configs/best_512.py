@@ -11,7 +11,7 @@ Cost: 92 GFLOP an image and step, 40 epochs of 22,400 fields; about 14 GiB of ac
 (with less memory: --config.data.batch_size=16 --config.optim.accumulate=4).
 Command: python -m hpa_jax.main --config=configs/best_512.py --config.data.data_dir=DATA --workdir=RUN \\
   --config.model.pretrained=torchvision_densenet121
-With the public Atlas as well, the largest known gain (build hpav18 --edge=512 first, kaggle_512 --like=hpav18_512):
+With the public Atlas as well, the largest known gain (build hpav18 --edge=512 first, kaggle_512 --match_splits_of=hpav18_512):
   --config.data.sources="('kaggle_512','hpav18_512')"
 Five folds: the command with --config.data.fold=0 to 4 and a folder each, then
   python -m hpa_jax.main --mode=evaluate --workdir=RUNS --config.evaluate.runs=RUN0,RUN1,RUN2,RUN3,RUN4
@@ -26,7 +26,7 @@ def get_config() -> Config:
             name="kaggle_512",
             image_size=512,
             batch_size=64,
-            mix="rgby",
+            channel_mix="rgby",
             sampling="repeat_factor",
             threads=8,
         ),

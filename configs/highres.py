@@ -11,7 +11,7 @@ has run the kernels yet: --config.model.block=plain is the way back, in the midd
 A batch of 32 is cut by fields over up to 32 chips; on 64 and more, each field's height over as many as are left.
 Command: python -m hpa_jax.main --config=configs/highres.py --config.data.data_dir=DATA --workdir=RUN \\
   --config.model.pretrained=keras_densenet121
-Trial without a download: python -m tfds_builder.hpa --config=synthetic --size=1024 --fields=32 --data_dir=DATA, then
+Trial without a download: python -m tfds_builder.hpa --config=synthetic --size=1024 --images=32 --data_dir=DATA, then
 the command above with --config.data.name=synthetic_1024 --config.data.batch_size=2 --config.train.steps=3
 """
 

@@ -3,7 +3,7 @@
 Source: project page of manthan2305/HPA-Image-Classification: macro F1 39.87 %, on its own split.
 Assumed, since the page does not say: 30 epochs, batch 32 (the study's was 4, on one GPU: too few for batch norm over a
 TPU slice), crops of 80 to 100 % of the side, turns by up to 30 degrees; the third of its channel mixes (the others:
---config.data.mix=seed_i or seed_ii), which labels are rare, how often their fields are repeated, and that the
+--config.data.channel_mix=hpa_densenet_i or hpa_densenet_ii), which labels are rare, how often their fields are repeated, and that the
 backbone's rate is the head's.
 Expected: not measured here; this row needs an accelerator and the challenge's data. Cost: 92 GFLOP an image and step.
 The study starts from ImageNet's weights, as the command does; leave its second line out to start from random ones.
@@ -22,12 +22,12 @@ def get_config() -> Config:
             name="kaggle_512",
             image_size=512,
             batch_size=32,
-            mix="seed_iii",
+            channel_mix="hpa_densenet_iii",
             input_mean=mean,
             input_std=std,
-            sampling="seed",
+            sampling="hpa_densenet",
         ),
-        model=Model(name="densenet121", head="seed", dropout=0.5),
+        model=Model(name="densenet121", head="hpa_densenet", dropout=0.5),
         augment=Augment(
             flips=True, rotate_degrees=30.0, scale=(0.8, 1.0), shift=0.1, only_rare=True
         ),

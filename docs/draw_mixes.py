@@ -1,9 +1,10 @@
-"""Draws docs/images/mixes.png: one synthetic field as stored, as each mix shows it, and with a channel dropped.
+"""Draws docs/images/mixes.png: a synthetic image as stored, through channel mixes, one dropped.
 
     python docs/draw_mixes.py --out=docs/images/mixes.png [--seed=1] [--size=176] [--label=7]
 
-A mix of one channel is drawn gray, one of three as red, green and blue. `rgby` has four: its yellow is drawn over the
-others, as these images are usually shown. What lies above 255 is drawn as 255; the net is shown it in full.
+A channel mix of one channel is drawn gray, one of three as red, green and blue. `rgby` has four:
+its yellow is drawn over the others, as these images are usually shown. What lies above 255 is drawn
+as 255; a net sees it in full.
 """
 
 import argparse
@@ -15,14 +16,14 @@ import numpy as np
 
 from hpa_jax.errors import EXIT_BAD_INPUT, InputError
 from hpa_jax.labels import CHANNELS, LABELS
-from hpa_jax.transforms.channel_mix import parse_mix
+from hpa_jax.transforms.channel_mix import parse_channel_mix
 from tfds_builder.hpa.synthetic.render import render
 
 _COLUMNS = 4
 _GAP = 6
 _CAPTION = 40  # pixels under a tile, two lines
 
-# Caption, what it says of itself, mix, stored channels that are missing.
+# Caption, remark, channel mix, stored channels that are missing.
 _TILES = (
     ("stored: red", "microtubules", "red", ()),
     ("stored: green", "the protein", "green", ()),
@@ -32,39 +33,41 @@ _TILES = (
     ("rgb", "without yellow", "rgb", ()),
     ("green", "the protein alone", "green", ()),
     ("red,blue,yellow", "channels by name", "red,blue,yellow", ()),
-    ("seed_i", "red and blue gray, plus green", "seed_i", ()),
-    ("seed_ii", "red and blue at half, green", "seed_ii", ()),
-    ("seed_iii", "green into red and into blue", "seed_iii", ()),
+    ("hpa_densenet_i", "red and blue gray, plus green", "hpa_densenet_i", ()),
+    ("hpa_densenet_ii", "red and blue at half, green", "hpa_densenet_ii", ()),
+    ("hpa_densenet_iii", "green into red and into blue", "hpa_densenet_iii", ()),
     ("rgb, red dropped", "by channel_dropout", "rgb", ("red",)),
 )
 
 
-def shown(field: np.ndarray, mix: str, missing: tuple[str, ...]) -> np.ndarray:
-    """A field uint8 [H, W, 4] through a mix, for the eye: uint8 [H, W, 3], red, green, blue.
+def shown(image: np.ndarray, channel_mix: str, missing: tuple[str, ...]) -> np.ndarray:
+    """An image uint8 [H, W, 4] through a channel mix, as uint8 [H, W, 3]: red, green, blue.
 
-    Raises InputError for a mix of more channels than a picture shows.
+    Raises:
+      InputError: the channel mix has more channels than a picture shows.
     """
-    field = field * np.array([name not in missing for name in CHANNELS])
-    mixed = field @ np.array(parse_mix(mix)).T
-    if mix == "rgby":  # yellow light is red and green light
+    image = image * np.array([name not in missing for name in CHANNELS])
+    mixed = image @ np.array(parse_channel_mix(channel_mix)).T
+    if channel_mix == "rgby":  # yellow light is red and green light
         mixed = mixed[..., :3] + 0.5 * mixed[..., 3:] * np.array([1, 1, 0])
     elif mixed.shape[-1] == 1:
         mixed = np.repeat(mixed, 3, axis=-1)
     elif mixed.shape[-1] != 3:
-        raise InputError(f"a mix of {mixed.shape[-1]} channels has no colours: {mix}")
+        channels = mixed.shape[-1]
+        raise InputError(f"a mix of {channels} channels has no colors: {channel_mix}")
     return np.clip(mixed, 0, 255).astype(np.uint8)
 
 
 def picture(seed: int, size: int, label: int) -> np.ndarray:
     """All tiles with their captions, uint8 [rows, columns, 3], red, green, blue."""
     # Four of eight bits are kept: the eye hardly sees it, and camera noise would fill the PNG.
-    field = render(seed, label, (label,), size) & 0xF0
+    image = render(seed, label, (label,), size) & 0xF0
     step_y, step_x = size + _CAPTION + _GAP, size + _GAP
     rows = -(-len(_TILES) // _COLUMNS)
     page = np.full((rows * step_y + _GAP, _COLUMNS * step_x + _GAP, 3), 255, np.uint8)
-    for number, (name, remark, mix, missing) in enumerate(_TILES):
+    for number, (name, remark, channel_mix, missing) in enumerate(_TILES):
         y, x = number // _COLUMNS * step_y + _GAP, number % _COLUMNS * step_x + _GAP
-        page[y : y + size, x : x + size] = shown(field, mix, missing)
+        page[y : y + size, x : x + size] = shown(image, channel_mix, missing)
         for line, (text, colour) in enumerate(((name, (0, 0, 0)), (remark, (96, 96, 96)))):
             at = (x, y + size + 15 + 17 * line)
             cv2.putText(page, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1, cv2.LINE_AA)
@@ -77,9 +80,9 @@ def main(argv: list[str] | None = None) -> int:
         "--out", type=Path, default=Path("docs/images/mixes.png"), help="PNG file to write"
     )
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--size", type=int, default=176, help="pixels a side of the field")
+    parser.add_argument("--size", type=int, default=176, help="pixels a side of the image")
     parser.add_argument(
-        "--label", type=int, default=LABELS.index("Golgi apparatus"), help="label id of the field"
+        "--label", type=int, default=LABELS.index("Golgi apparatus"), help="label id of the image"
     )
     args = parser.parse_args(argv)
     try:

@@ -32,9 +32,10 @@ class Data:
         0  # px a side that the net sees; 0: as stored. The host resizes (area or bilinear)
     )
     batch_size: int = 32  # over all devices of all processes
-    # What the net sees of the four stored channels: one of hpa_jax.transforms.channel_mix.MIXES, channels by name ("green,blue"), or a
-    # matrix with a row for each of the net's channels ("[[0, 1, 0, 0], [0.5, 0, 0.5, 0]]")
-    mix: str = "rgby"
+    # What the net sees of the four stored channels: one of hpa_jax.transforms.channel_mix.CHANNEL_MIXES,
+    # channels by name ("green,blue"), or a matrix with a row for each of the net's channels
+    # ("[[0, 1, 0, 0], [0.5, 0, 0.5, 0]]")
+    channel_mix: str = "rgby"
     labels: tuple[int, ...] = ()  # label ids to learn, and fields that bear one of them; (): all 28
     # Mean and deviation of each stored channel as shares of 255, in the order red, green, blue, yellow; with several
     # sources, four for each. (): those that the build computed for each source
@@ -54,6 +55,20 @@ class Data:
         0.03  # share of the fields below which a label is repeated (sampling=repeat_factor)
     )
     threads: int = 4  # that decode, in each process
+
+    def label_ids(self) -> tuple[int, ...]:
+        """The labels of this run, ids in the order of the logits."""
+        return tuple(self.labels) or tuple(range(len(LABELS)))
+
+    def source_names(self) -> tuple[str, ...]:
+        """The datasets to train on."""
+        names = tuple(source.partition(":")[0] for source in self.sources)
+        return names or (self.name,)
+
+    def source_weights(self) -> tuple[float, ...]:
+        """How often an image of each source is drawn, relative to one of weight 1."""
+        weights = tuple(float(source.partition(":")[2] or 1) for source in self.sources)
+        return weights or (1.0,)
 
 
 @dataclass(slots=True)
@@ -240,16 +255,16 @@ class Config:
     plan: Plan = field(default_factory=Plan)
 
     def label_ids(self) -> tuple[int, ...]:
-        """The labels of this run, ids in the order of the logits."""
-        return tuple(self.data.labels) or tuple(range(len(LABELS)))
+        """As of `Data`."""
+        return self.data.label_ids()
 
     def source_names(self) -> tuple[str, ...]:
-        """The datasets to train on."""
-        return tuple(source.partition(":")[0] for source in self.data.sources) or (self.data.name,)
+        """As of `Data`."""
+        return self.data.source_names()
 
     def source_weights(self) -> tuple[float, ...]:
-        """How often a field of each is drawn, beside a field of weight 1."""
-        return tuple(float(source.partition(":")[2] or 1) for source in self.data.sources) or (1.0,)
+        """As of `Data`."""
+        return self.data.source_weights()
 
 
 def listed(text: str) -> tuple[str, ...]:

@@ -1,12 +1,26 @@
-"""The two ways in which a program of this project stops on purpose, and their exit statuses.
+"""How a program of this project ends: its exit statuses, and the errors raised on purpose.
 
-Anything else that escapes is a defect and keeps its traceback.
+| status | name | meaning | what to do |
+| --- | --- | --- | --- |
+| 0 | `EXIT_OK` | finished | nothing |
+| 1 | `EXIT_RUN_STOPPED` | the run had to stop itself: `RunStopped` | read the line; see below |
+| 2 | `EXIT_BAD_INPUT` | a wrong call or bad input: `InputError` | change what the line names |
+| 75 | `EXIT_START_AGAIN` | stopped by a signal, after saving | start the same command again |
+
+Status 1 has causes such as a loss that is not finite, a process of the group that died or hung, a
+full disk, or a host that cannot be reached. The same command resumes from the last checkpoint, but
+the cause has to be removed first.
+
+Statuses 1, 2 and 75 come with one line on stderr. 75 is EX_TEMPFAIL of sysexits.h, which job
+schedulers take for "try again". Any other status is a defect and keeps its traceback: Python's own
+is 1 as well, and there the traceback is what tells the two apart. A process that a signal killed
+ends with 128 + the signal's number in a shell (137: SIGKILL, often for want of memory).
 """
 
 EXIT_OK = 0
-EXIT_RUN_STOPPED = 1  # the run had to stop itself: a loss that is not finite, a dead peer
-EXIT_BAD_INPUT = 2  # a wrong call or bad input: one line says what, where, and what to do
-EXIT_START_AGAIN = 75  # stopped by SIGTERM after saving (EX_TEMPFAIL of sysexits.h)
+EXIT_RUN_STOPPED = 1
+EXIT_BAD_INPUT = 2
+EXIT_START_AGAIN = 75
 
 
 class InputError(Exception):
@@ -14,4 +28,27 @@ class InputError(Exception):
 
 
 class RunStopped(Exception):
-    """The run stopped itself; its text is one line that names the step and what is left to go on from."""
+    """The run stopped itself. Its text is one line: the cause, the step, where it can resume."""
+
+
+def one_line(error: BaseException | str, limit: int | None = None) -> str:
+    """The text of an error on one line that is safe to print.
+
+    Args:
+      error: an exception, or its text. An `OSError` is reduced to the system's reason ("No such
+        file or directory"), since the messages here name the path themselves; an exception
+        without a text becomes the name of its type.
+      limit: longest length in characters; a longer text is cut and ends in "...". None: no limit.
+
+    Returns:
+      The text with each run of white space as one space, and "?" for what cannot be printed: hosts
+      and libraries choose their own words, terminal escapes among them.
+    """
+    text = getattr(error, "strerror", None) or str(error)
+    words = " ".join(text.split())
+    if not words and isinstance(error, BaseException):
+        words = type(error).__name__
+    printable = "".join(char if char.isprintable() else "?" for char in words)
+    if limit is None or len(printable) <= limit:
+        return printable
+    return printable[: limit - 3].rstrip() + "..."

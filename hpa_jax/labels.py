@@ -1,13 +1,17 @@
 """The four channels and the 28 labels of the Human Protein Atlas image classification challenge.
 
-Names and their order: the challenge's data page (Kaggle 2018). Counts: positives among the 31,072 fields of its
-train.csv.
+A label's id is its position in `LABELS`: this file decides the order of targets and scores.
+
+References:
+  Names and their order: the challenge's data page (Kaggle 2018,
+  https://www.kaggle.com/c/human-protein-atlas-image-classification). Counts: positives among the
+  31,072 images of its train.csv.
 """
 
 CHANNELS = ("red", "green", "blue", "yellow")
 """Stored order: microtubules, the protein of interest, nucleus, endoplasmic reticulum."""
 
-# name, number of fields that bear it in the challenge's train.csv
+# Name, and number of positive images in the challenge's train.csv.
 _TABLE = (
     ("Nucleoplasm", 12885),
     ("Nuclear membrane", 1254),
@@ -40,10 +44,10 @@ _TABLE = (
 )
 
 LABELS = tuple(name for name, _ in _TABLE)
-"""Label names; a label's id is its position."""
+"""Names by label id."""
 
 TRAIN_COUNTS = tuple(count for _, count in _TABLE)
-"""Fields of the challenge's train.csv that bear each label (31,072 fields, 1.634 labels each)."""
+"""Positive images of each label in the challenge's train.csv (31,072 images, 1.634 labels each)."""
 
 FIRST_NINE = tuple(range(9))
-"""The labels of the seed study's second comparison."""
+"""The labels of the second comparison of the baseline `hpa_densenet`."""

@@ -42,7 +42,7 @@ from hpa_jax.errors import (
     RunStopped,
 )
 from hpa_jax.files import locked
-from hpa_jax.transforms.channel_mix import parse_mix
+from hpa_jax.transforms.channel_mix import parse_channel_mix
 from hpa_jax.workdir import read_config
 
 MODES = ("train", "evaluate", "predict", "export", "report", "plan")
@@ -53,7 +53,7 @@ FIXED_BY_TRAINING = (
     "optim.",
     "train.ema",
     "train.stop_after",
-    "data.mix",
+    "data.channel_mix",
     "data.labels",
     "data.mean",
     "data.std",
@@ -125,7 +125,7 @@ def parse(arguments: list[str]) -> tuple[str, Path, Config]:
         )
     config = override(config, rest)
     check(config)
-    parse_mix(config.data.mix)
+    parse_channel_mix(config.data.channel_mix)
     of_a_dataset = mode == "report" and not begun
     if config.evaluate.runs and mode in ("evaluate", "predict"):
         if recipe:
@@ -228,17 +228,18 @@ def _run(mode: str, workdir: Path, config: Config, peers) -> int:
     if mode == "evaluate":
         from hpa_jax.evaluation.evaluate import evaluate_arrays, evaluate_run
 
-        (evaluate_arrays if config.evaluate.scores or config.evaluate.targets else evaluate_run)(
-            config, workdir
-        )
+        if config.evaluate.scores or config.evaluate.targets:
+            evaluate_arrays(config.evaluate, workdir)
+        else:
+            evaluate_run(config, workdir)
     elif mode == "predict":
         from hpa_jax.evaluation.predict import predict
 
         predict(config, workdir)
     elif mode == "report":
-        from hpa_jax.report import report
+        from hpa_jax.report.write import write_report
 
-        report(config, workdir)
+        write_report(config, workdir)
     elif mode == "plan":
         from hpa_jax.plan import plan
 
@@ -273,9 +274,9 @@ def main(arguments: list[str]) -> int:
             signal.signal(
                 signal.SIGTERM, _stopped_early
             )  # the loop has its own handler once it is there
-        from hpa_jax.parallel.process_group import join
+        from hpa_jax.parallel.process_group import join_process_group
 
-        peers = join(config.devices, mode)
+        peers = join_process_group(config.devices, mode)
         if (
             peers.count == 1
             and mode in ("train", "evaluate", "predict")
@@ -284,7 +285,7 @@ def main(arguments: list[str]) -> int:
             from hpa_jax.parallel.compile import use_cpu_cores
 
             use_cpu_cores(config.data.batch_size, config.devices.space)
-        with locked(workdir) if peers.first else contextlib.nullcontext():
+        with locked(workdir) if peers.is_primary else contextlib.nullcontext():
             status = _run(mode, workdir, config, peers)
     except InputError as error:
         status, why = EXIT_BAD_INPUT, f"error: {' '.join(str(error).split())}"
@@ -305,7 +306,7 @@ def main(arguments: list[str]) -> int:
     if why:
         sys.stdout.flush()
         print(
-            why if peers is None or peers.first else f"process {peers.index}: {why}",
+            why if peers is None or peers.is_primary else f"process {peers.index}: {why}",
             file=sys.stderr,
         )
     if peers is not None:
@@ -318,7 +319,7 @@ def _defect(peers, error: BaseException) -> None:
     if peers is None or peers.count == 1:
         return
     if isinstance(error, RuntimeError):  # as JAX raises where a connection breaks
-        peers.lost_each_other()
+        peers.wait_for_verdict()
     traceback.print_exc()
     peers.leave(EXIT_RUN_STOPPED, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
 

@@ -5,6 +5,7 @@
 #   launch/local.sh test [--all] [ARG..]  install, run the tests (--all: the slow ones too); ARGs go to pytest
 #   launch/local.sh train ARG..           install, then python -m hpa_jax.main ARG.., started again when it exits with 75
 #   launch/local.sh plan ARG..            install, also the TPU compiler, then python -m hpa_jax.main --mode=plan ARG..
+#   launch/local.sh docs                  build the documentation into build/site; a dead link or a missing name fails
 #   launch/local.sh setup                 install only
 #
 # Installs into .venv from the lock that fits the machine (cuda with an NVIDIA driver, tpu on a TPU VM, else cpu);
@@ -44,17 +45,24 @@ pick_lock() {
   fi
 }
 
-# install_into FOLDER LOCK: a virtual environment with what the lock names and this package, unless it is there already.
+# install_into FOLDER LOCK [PROJECT]: a virtual environment with the locked packages and, unless PROJECT is "without",
+# this package; does nothing where that is installed already.
 install_into() {
-  local folder=$1 file=$2 stamp interpreter
+  local folder=$1 file=$2 project=${3:-with} stamp interpreter
   stamp=$(cat "$file" pyproject.toml | cksum)
   [ "$(cat "$folder/installed" 2>/dev/null)" != "$stamp" ] || return 0
   interpreter=$(find_python)
-  echo "installing the locked stack of $file into $folder (a minute or two) ..." >&2
+  echo "installing the locked packages of $file into $folder (a minute or two) ..." >&2
   [ -x "$folder/bin/python" ] || "$interpreter" -m venv "$folder"
   "$folder/bin/python" -m pip install -qq --disable-pip-version-check --require-hashes -r "$file"
-  "$folder/bin/python" -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+  [ "$project" = without ] ||
+    "$folder/bin/python" -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
   echo "$stamp" >"$folder/installed"
+}
+
+build_docs() {
+  install_into .venv/docs requirements/docs.lock without
+  .venv/docs/bin/python -m mkdocs build --quiet --strict --site-dir build/site
 }
 
 setup() {
@@ -150,6 +158,7 @@ run_tests() {
   install_tpu_compiler
   $python -m ruff check .
   $python -m ruff format --check --quiet .
+  build_docs
   # Two at a time: most tests wait for a compiler that uses one core. A file's tests share what they prepare.
   exec $python -m pytest --numprocesses="${HPA_TEST_PROCESSES:-2}" --dist=loadfile "${slow[@]}" "$@"
 }
@@ -163,6 +172,11 @@ case "${1:-}" in
     setup
     ! plans_slices "$@" || install_tpu_compiler
     run_until_finished "$@"
+    ;;
+  docs)
+    [ $# -eq 1 ] || fail "docs takes no arguments"
+    build_docs
+    echo "wrote build/site/index.html"
     ;;
   setup) [ $# -eq 1 ] || fail "setup takes no arguments"; setup ;;
   -h | --help) usage ;;

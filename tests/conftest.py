@@ -54,7 +54,7 @@ def small_data(tmp_path_factory):
             [
                 "--config=synthetic",
                 "--size=32",
-                "--fields=80",
+                "--images=80",
                 "--workers=1",
                 f"--data_dir={data_dir}",
             ]

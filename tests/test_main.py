@@ -36,13 +36,20 @@ def test_every_recipe_is_whole_and_says_source_expectation_and_command(path):
 
 
 def test_overrides_are_typed():
-    flags = ("optim.lr=3e-4", "data.mix=red,blue", "data.labels=(3,1)", "augment.scale=(0.5,1.0)")
+    flags = (
+        "optim.lr=3e-4",
+        "data.channel_mix=red,blue",
+        "data.labels=(3,1)",
+        "augment.scale=(0.5,1.0)",
+    )
     flags += ("data.sources=('a','b:0.5')",)
     _, _, config = command.parse(
         ["--config=configs/lowres.py", "--workdir=x", *(f"--config.{f}" for f in flags)]
     )
     assert (
-        config.optim.lr == 3e-4 and config.data.mix == "red,blue" and config.label_ids() == (3, 1)
+        config.optim.lr == 3e-4
+        and config.data.channel_mix == "red,blue"
+        and config.label_ids() == (3, 1)
     )
     assert config.source_names() == ("a", "b") and config.source_weights() == (1.0, 0.5)
     assert config.augment.scale == (0.5, 1.0)
@@ -57,7 +64,7 @@ def test_overrides_are_typed():
         ("--config.data.batch_size=1.5", "1.5"),
         ("--config.data.batch_size=0", "batch_size=0"),
         ("--config.data.image_size=16", "image_size=16"),
-        ("--config.data.mix=red,purple", "purple"),
+        ("--config.data.channel_mix=red,purple", "purple"),
         ("--config.data.sources=('a','a:2')", "sources=('a', 'a:2')"),
         ("--config.data.sources=('a:0',)", "sources=('a:0',)"),
         ("--config.data.mean=(0.1,0.2)", "mean=(0.1, 0.2)"),
@@ -133,7 +140,9 @@ def test_a_config_json_that_was_edited_is_refused(capsys, tmp_path):
 
 def test_a_run_cannot_be_read_as_another_net(capsys, tmp_path):
     write_json(tmp_path / "config.json", to_dict(Config()))
-    error = refusal(capsys, f"--workdir={tmp_path}", "--mode=export", "--config.model.head=seed")
+    error = refusal(
+        capsys, f"--workdir={tmp_path}", "--mode=export", "--config.model.head=hpa_densenet"
+    )
     assert "model.head='pooled'" in error
 
 

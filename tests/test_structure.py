@@ -1,102 +1,186 @@
-"""The house keeps its floors: a file imports only from lower ones, and each dependency has one owner."""
+"""The layout of the packages: who may import whom, who owns which dependency, what runs no code.
+
+docs/architecture.md draws what the tables below say.
+"""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[1] / "hpa_jax"
+REPOSITORY = Path(__file__).resolve().parents[1]
+PACKAGE = REPOSITORY / "hpa_jax"
+BUILDER = REPOSITORY / "tfds_builder"
 
-# Maths takes plain arguments: no Config, no files.
-MATHS = """
-augment averaging bootstrap calibration ensemble losses metrics mixes models optim packing plateau ranking sampling
-thresholds utilisation views warps weighted
-""".split()
-HOST_IO = """
-checkpoint codec data datasets events feeding fields pretrained processes profile records runlog score_files score_pools
-shard_index stopping watch workdir
-""".split()
-FLOORS = {
-    0: "chips config errors labels".split(),
-    1: MATHS + HOST_IO,
-    2: "activation_maps compiling mesh state steps".split(),
-    3: """
-    assembly ensemble_runs evaluate export plan predict predictor report score_text scores serving train validation
-    """.split(),
-    4: ["main"],
-}
+# A package or module imports from lower floors and from itself, never from its own floor or above.
+FLOORS = (
+    ("errors", "labels"),
+    ("config", "deprecations", "files", "http_fetch", "metrics", "models", "optim"),
+    ("data", "parallel", "pretrained", "transforms", "workdir"),
+    ("tracking",),
+    ("training",),
+    ("evaluation", "plan"),
+    ("report", "serving"),
+    ("main",),
+)
+FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
+
+# What the builder may use: plain files and tables, so that its workers start without JAX.
+USED_BY_BUILDER = {"errors", "labels", "files", "http_fetch", "data"}
+
+# Mathematics takes arrays and plain values: no files, and of the configuration one section at most.
+MATHEMATICS = {"metrics", "models", "optim", "transforms"}
+
+# Where a dependency may be imported; all others may be imported anywhere.
 OWNERS = {
-    "orbax": {"checkpoint"},
-    "grain": {"data"},
-    "tensorflow_datasets": {"datasets", "shard_index"},
-    "zstandard": {"codec"},
-    "flax": {"models", "averaging", "plateau", "state", "steps", "export"},
-    "tensorboardX": set(),
-    "safetensors": {"export", "pretrained", "serving"},
-    "tensorflow": set(),
-    "torch": {"pretrained"},
-    "h5py": {"pretrained"},
-    "keras": set(),
-    "sklearn": set(),
-    "tfds_builder": set(),
-    "pickle": set(),
+    "orbax": ("training/checkpoint.py",),
+    "grain": ("data/loader.py",),
+    "tensorflow_datasets": ("data/catalog.py", "data/tfrecord.py"),
+    "zstandard": ("data/zstd_planes.py",),
+    "jinja2": ("report/html.py",),
+    "requests": ("http_fetch.py",),
+    "urllib3": ("http_fetch.py",),
+    "safetensors": ("pretrained/", "serving/"),
+    "torch": ("pretrained/formats.py",),
+    "h5py": ("pretrained/formats.py",),
+    "flax": ("models/", "optim/", "training/", "serving/export.py"),
+    "tensorflow": (),
+    "tensorboardX": (),
+    "keras": (),
+    "sklearn": (),
+    "tifffile": (),
+    "tfds_builder": (),
+    "pickle": (),
 }
 
+# Importing these starts no JAX: for servers and for the builder's workers.
+WITHOUT_JAX = (
+    "hpa_jax",
+    "hpa_jax.serving",
+    "hpa_jax.data",
+    "hpa_jax.data.codec",
+    "hpa_jax.data.records",
+    "hpa_jax.config",
+    "hpa_jax.files",
+    "hpa_jax.http_fetch",
+)
 
-def module_of(path):
-    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+def sources(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.py"))
 
 
-def imports(path):
-    """Every module that a file imports, wherever in it, with relative imports spelled out."""
+def imports(path: Path):
+    """Every module that a file imports, wherever in it."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = (
-                "hpa_jax" + (f".{node.module}" if node.module else "")
-                if node.level
-                else node.module
-            )
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+            assert node.level == 0, f"{path}: imports are written in full"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+def room_of(path: Path) -> str:
+    """The package or module at the top of hpa_jax that a file belongs to."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", sources(PACKAGE), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_come_from_lower_floors_and_owners(path):
-    floor_of = {module: floor for floor, modules in FLOORS.items() for module in modules}
-    me = module_of(path)
+    room = room_of(path)
+    relative = path.relative_to(PACKAGE).as_posix()
+    for name in imports(path):
+        top, _, rest = name.partition(".")
+        imported = rest.partition(".")[0]
+        if top == "hpa_jax" and imported in FLOOR_OF and imported != room and room != "__init__":
+            assert FLOOR_OF[imported] < FLOOR_OF[room], f"{room} imports {imported}"
+        if room in MATHEMATICS:
+            assert name != "hpa_jax.config.Config", f"{room} takes plain values or one section"
+        owners = OWNERS.get(top, (relative,))
+        assert relative.startswith(owners), f"{top} belongs to {owners}, not {relative}"
+
+
+def test_every_room_has_a_floor_and_the_top_is_small():
+    rooms = {room_of(path) for path in sources(PACKAGE)} - {"__init__"}
+    assert rooms == set(FLOOR_OF)
+    modules = [path for path in PACKAGE.glob("*.py") if path.name != "__init__.py"]
+    assert len(modules) <= 10, modules
+
+
+@pytest.mark.parametrize("path", sources(BUILDER), ids=lambda p: str(p.relative_to(BUILDER)))
+def test_the_builder_uses_only_what_runs_without_jax(path):
     for name in imports(path):
         parts = name.split(".")
-        if parts[0] == "hpa_jax" and len(parts) > 1 and parts[1] in floor_of and parts[1] != me:
-            other = parts[1]
-            assert floor_of[other] <= floor_of[me], f"{me} (floor {floor_of[me]}) imports {other}"
-            assert not (me in MATHS and other == "config"), (
-                f"{me} is maths: it takes plain arguments"
-            )
-        assert me in OWNERS.get(parts[0], {me}), (
-            f"{parts[0]} belongs to {OWNERS[parts[0]]}, not {me}"
-        )
+        if parts[0] == "hpa_jax" and len(parts) > 1 and parts[1] != "__version__":
+            assert parts[1] in USED_BY_BUILDER, f"{path} imports {name}"
 
 
-def test_every_module_has_a_floor():
-    known = {module for modules in FLOORS.values() for module in modules}
-    assert {module_of(path) for path in FILES} == known
+def test_packages_define_nothing_in_init_files():
+    for path in [*sources(PACKAGE), *sources(BUILDER)]:
+        if path.name != "__init__.py" or path == PACKAGE / "__init__.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            assert not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Lambda), path
+
+
+def test_no_module_imports_itself_through_others():
+    """Circles between modules, imports inside functions left out."""
+    graph = {}
+    for path in sources(PACKAGE):
+        module = ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
+        graph[module.removesuffix(".__init__")] = set(top_level_imports(path))
+    done = set()
+
+    def visit(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, " -> ".join((*trail, module))
+        if module in done:
+            return
+        for imported in graph[module] & graph.keys():
+            visit(imported, (*trail, module))
+        done.add(module)
+
+    for module in graph:
+        visit(module, ())
+
+
+def top_level_imports(path: Path):
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                is_module = (REPOSITORY / inner.replace(".", "/")).with_suffix(".py").exists()
+                is_package = (REPOSITORY / inner.replace(".", "/") / "__init__.py").exists()
+                yield inner if is_module or is_package else node.module
+
+
+@pytest.mark.parametrize("name", WITHOUT_JAX)
+def test_importing_it_starts_no_jax(name):
+    code = f"import {name}, sys; print([m for m in ('jax', 'tensorflow') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_tests_mirror_the_packages_and_stay_readable():
+    tests = REPOSITORY / "tests"
+    outside = {"support", "golden", "benchmarks", "launch", "configs", "tfds_builder"}
+    for folder in tests.iterdir():
+        if folder.is_dir() and folder.name not in outside and not folder.name.startswith("_"):
+            assert (PACKAGE / folder.name).is_dir(), f"tests/{folder.name} mirrors no package"
+    for path in sources(tests):
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path
 
 
 def test_nothing_runs_foreign_code():
-    for path in FILES:
+    for path in [*sources(PACKAGE), *sources(BUILDER)]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call):
-                name = (
-                    node.func.id
-                    if isinstance(node.func, ast.Name)
-                    else getattr(node.func, "attr", "")
-                )
-                assert name not in ("eval", "exec"), f"{path.name}:{node.lineno}"
-                assert not any(
-                    k.arg == "allow_pickle" and getattr(k.value, "value", 0) for k in node.keywords
-                )
+            if not isinstance(node, ast.Call):
+                continue
+            name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+            is_builtin = isinstance(node.func, ast.Name)
+            assert not (is_builtin and name in ("eval", "exec")), f"{path}:{node.lineno}"
+            for keyword in node.keywords:
+                is_true = getattr(keyword.value, "value", False)
+                assert not (keyword.arg == "allow_pickle" and is_true), f"{path}:{node.lineno}"

@@ -1,1 +1,1 @@
-"""Builders of prepared datasets. Only here is TensorFlow imported (to write TFRecords through TFDS)."""
+"""Builders of prepared datasets; TensorFlow is imported here alone, to write TFRecords."""

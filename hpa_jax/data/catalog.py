@@ -1,7 +1,11 @@
-"""Prepared datasets in a folder: which there are, their parts and folds, their normalisation figures. No TensorFlow.
+"""The prepared datasets in a folder: their versions, splits, folds and channel statistics.
 
-Which part a field belongs to is stored with it. Fold 0 is the part `validation` of the dataset, the other folds are
-`train`; any other fold can be validated on instead, and then `train` is all that is in neither it nor `test`.
+Which split an image belongs to is stored with it. Fold 0 is the split `validation` of the dataset,
+the other folds are `train`. Any other fold can be validated on instead (`config.data.fold`); then
+`train` is everything that is neither in that fold nor in `test`.
+
+The builder (`python -m tfds_builder.hpa`) writes `DATA_DIR/hpa/NAME/VERSION`; the newest version is
+read. TensorFlow is not needed to read.
 """
 
 from collections.abc import Sequence
@@ -17,113 +21,162 @@ from hpa_jax.data.shard_index import REMEDY
 from hpa_jax.errors import InputError
 from hpa_jax.labels import LABELS
 
-PARTS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test")
 """The splits of a dataset; `all` is their union, in this order."""
 
+_FEATURES = {"id", "image", "labels", "fold", "group"}
 
-def open_dataset(
+
+def load_dataset(
     data_dir: str | Path,
     name: str,
-    split: str,
     *,
+    split: str = "train",
     fold: int = 0,
     image_size: int | None = None,
     label_ids: Sequence[int] | None = None,
 ) -> ImageDataset:
-    """Opens a part of the newest version of `DATA_DIR/hpa/NAME`.
+    """Opens a split of the newest version of `DATA_DIR/hpa/NAME`.
+
+    Only metadata and indexes are read here; images are read when they are asked for.
 
     Args:
-      data_dir: what the builder was given as `--data_dir`.
+      data_dir: the builder's `--data_dir`.
       name: builder config, `kaggle_512` for instance.
-      split: one of PARTS that the dataset has, or `all`.
-      fold: the fold that `validation` means; `train` is then all the others. 0: as stored.
-      image_size: every image is resized to a square of so many pixels a side (area when it shrinks, else bilinear);
-        None or 0: as stored.
-      label_ids: the labels that `targets` has, in this order; only fields that bear one of them are kept. None: all.
+      split: one of SPLITS that the dataset has, or `all`.
+      fold: the fold that `validation` means, `train` being all other folds. 0: as stored.
+      image_size: every image is resized to a square with sides of this many px (by area if it
+        shrinks, else bilinearly); None or 0: as stored.
+      label_ids: the labels that are the columns of `targets`, in this order. Only images with one
+        of them are kept. None: all labels in the order of `hpa_jax.labels.LABELS`, all images.
 
-    Raises InputError: no such dataset, split or fold, labels that are not ours, damage (shard, record, Id).
+    Returns:
+      A sequence with `len(dataset)` and `dataset[i]`, `{"id": str, "image": uint8 [H, W, 4],
+      "targets": uint8 [L]}`; all Ids and targets at once with `ids()` and `targets()`.
+
+    Raises:
+      InputError: no such dataset, split or fold; labels that are not ours; damage (names shard,
+        record, Id).
     """
-    info = _find_dataset(data_dir, name).info
-    if info.file_format != tfds.core.FileFormat.TFRECORD:
-        raise InputError(
-            f"{info.data_dir}: stored as {info.file_format.value}: build it with TFRecords"
-        )
-    if not {"id", "image", "labels", "fold", "group"} <= set(info.features):
-        raise InputError(
-            f"{info.data_dir}: features {sorted(info.features)}, not id, image, labels, fold, group: build it again"
-        )
-    if tuple(info.features["labels"].feature.names or ()) != LABELS:
-        raise InputError(
-            f"{info.data_dir}: its labels are not the 28 of hpa_jax/labels.py: build the dataset again"
-        )
-    parts = [part for part in PARTS if part in info.splits]
-    if split not in (*parts, "all"):
-        raise InputError(
-            f"{info.data_dir}: no split {split!r}: choose one of {', '.join((*parts, 'all'))}"
-        )
-    moved = fold != 0 and split in ("train", "validation")
-    used = ("train", "validation") if moved else parts if split == "all" else (split,)
-    used = [info.splits[part] for part in used if part in parts]
-    records = Records(
-        [Path(path) for part in used for path in part.filepaths],
-        [n for part in used for n in part.shard_lengths],
-    )
-    folds = None
-    if moved:
-        there = np.unique(records.folds()).tolist()
-        if fold not in there:
-            raise InputError(
-                f"{info.data_dir}: no fold {fold}: choose --config.data.fold from {', '.join(map(str, there))}"
-            )
-        folds = [fold] if split == "validation" else [other for other in there if other != fold]
+    info = _open_info(data_dir, name)
+    _check_format(info)
+    present = [known for known in SPLITS if known in info.splits]
+    if split not in (*present, "all"):
+        choices = ", ".join((*present, "all"))
+        raise InputError(f"{info.data_dir}: no split {split!r}: choose one of {choices}")
+
+    other_fold = fold != 0 and split in ("train", "validation")
+    if other_fold:
+        stored_splits = [known for known in ("train", "validation") if known in present]
+    elif split == "all":
+        stored_splits = present
+    else:
+        stored_splits = [split]
+    records = _open_records(info, stored_splits)
+    folds = _choose_folds(info, records, split, fold) if other_fold else None
     return ImageDataset(records, image_size=image_size, label_ids=label_ids, folds=folds)
 
 
-class Figures(NamedTuple):
-    """Mean and standard deviation of each stored channel, shares of 255."""
+class ChannelStatistics(NamedTuple):
+    """Mean and standard deviation of each stored channel, as fractions of 255.
+
+    Attributes:
+      mean, std: of red, green, blue and yellow.
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
 
-def read_channel_statistics(data_dir: str | Path, name: str) -> Figures:
-    """What the build computed over all fields but those of the test part.
+def read_channel_statistics(data_dir: str | Path, name: str) -> ChannelStatistics:
+    """Reads the channel statistics that the builder computed over all images outside `test`.
 
-    Raises InputError: no such dataset, or it was built without.
+    Raises:
+      InputError: no such dataset, or it was built without.
     """
-    info = _find_dataset(data_dir, name).info
+    info = _open_info(data_dir, name)
     try:
         statistics = info.metadata["statistics"]
-        return Figures(tuple(map(float, statistics["mean"])), tuple(map(float, statistics["std"])))
+        mean = tuple(map(float, statistics["mean"]))
+        std = tuple(map(float, statistics["std"]))
     except (TypeError, KeyError, ValueError):
         raise InputError(
-            f"{info.data_dir}: its metadata.json has no normalisation figures: build it again, "
+            f"{info.data_dir}: its metadata.json has no channel statistics: build it again, "
             "or give config.data.mean and config.data.std"
         ) from None
-
-
-def _find_dataset(data_dir: str | Path, name: str) -> tfds.core.DatasetBuilder:
-    newest = dataset_dir(data_dir, name)
-    try:
-        return tfds.builder_from_directory(newest)
-    except Exception as error:  # TFDS has no type of its own for metadata that it cannot read
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{newest}: its metadata cannot be read ({reason}): {REMEDY}") from error
+    return ChannelStatistics(mean, std)
 
 
 def dataset_dir(data_dir: str | Path, name: str) -> Path:
-    """The newest version of the dataset NAME, or InputError saying what there is and how to build it."""
+    """Folder of the newest version of the dataset NAME.
+
+    Raises:
+      InputError: there is none; says which datasets there are, and how to build this one.
+    """
     if "://" in str(data_dir):
         raise InputError(
             f"{data_dir}: not a local directory: mount the bucket (gcsfuse) or copy the dataset"
         )
-    found = {}
+    versions = {}
     for path in sorted(Path(data_dir).glob("hpa/*/*/dataset_info.json")):
-        if tfds.core.Version.is_valid(path.parent.name):
-            found.setdefault(path.parent.parent.name, []).append(path.parent)
-    if name not in found:
+        folder = path.parent
+        # Also rules out the unfinished versions of a build that was stopped.
+        if tfds.core.Version.is_valid(folder.name):
+            versions.setdefault(folder.parent.name, []).append(folder)
+    if name not in versions:
         build = f"python -m tfds_builder.hpa --config={name} --manual_dir=DIR --data_dir={data_dir}"
+        present = ", ".join(versions) or "none"
+        raise InputError(f"{data_dir}/hpa/{name}: no such dataset (there: {present}): {build}")
+    return max(versions[name], key=lambda folder: tfds.core.Version(folder.name))
+
+
+def _open_info(data_dir: str | Path, name: str) -> tfds.core.DatasetInfo:
+    newest = dataset_dir(data_dir, name)
+    try:
+        return tfds.builder_from_directory(newest).info
+    except Exception as error:  # TFDS has no exception type for metadata that it cannot read
+        message = str(error)
+        reason = message.splitlines()[0] if message else type(error).__name__
+        raise InputError(f"{newest}: its metadata cannot be read ({reason}): {REMEDY}") from error
+
+
+def _check_format(info: tfds.core.DatasetInfo) -> None:
+    if info.file_format != tfds.core.FileFormat.TFRECORD:
         raise InputError(
-            f"{data_dir}/hpa/{name}: no such dataset (there: {', '.join(found) or 'none'}): {build}"
+            f"{info.data_dir}: stored as {info.file_format.value}: build it with TFRecords"
         )
-    return max(found[name], key=lambda path: tfds.core.Version(path.name))
+    if not set(info.features) >= _FEATURES:
+        raise InputError(
+            f"{info.data_dir}: features {sorted(info.features)}, not id, image, labels, fold, "
+            "group: build it again"
+        )
+    # Label ids are stored, and mean something only with the names that the builder gave them.
+    if tuple(info.features["labels"].feature.names or ()) != LABELS:
+        raise InputError(
+            f"{info.data_dir}: its labels are not the 28 of hpa_jax/labels.py: "
+            "build the dataset again"
+        )
+
+
+def _open_records(info: tfds.core.DatasetInfo, splits: Sequence[str]) -> Records:
+    shards = []
+    expected = []
+    for split in splits:
+        shards += [Path(path) for path in info.splits[split].filepaths]
+        expected += info.splits[split].shard_lengths
+    return Records(shards, expected)
+
+
+def _choose_folds(
+    info: tfds.core.DatasetInfo, records: Records, split: str, fold: int
+) -> list[int]:
+    """The folds that `split` means where `validation` is the fold `fold`."""
+    present = np.unique(records.folds()).tolist()
+    if fold not in present:
+        choices = ", ".join(map(str, present))
+        raise InputError(
+            f"{info.data_dir}: no fold {fold}: choose --config.data.fold from {choices}"
+        )
+    if split == "validation":
+        return [fold]
+    return [other for other in present if other != fold]

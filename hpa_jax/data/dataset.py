@@ -1,7 +1,13 @@
-"""Stored fields as a sequence, of one dataset or of several. No TensorFlow, no Grain.
+"""Stored images as a sequence, of one dataset or of several. No TensorFlow, no Grain.
 
-Unusual: TFRecords are read at random. Ids, labels, folds and sizes come from the shards' indexes; only images are read
-from the shards, with both CRCs checked.
+`dataset[i]` is a dict of one image; all that the indexes know (Ids, targets, folds, groups, sizes)
+can be had for all images at once without reading a shard. TFRecord shards are read at random
+positions, with both CRCs of a record checked.
+
+The order of an image's labels, which is the order of a net's logits, is decided in
+`ImageDataset.__init__`: column k of `targets` is the label with id `label_ids[k]`
+(`config.data.labels`). By default, it is the label with id k, in the order of
+`hpa_jax.labels.LABELS`, which is the challenge's.
 """
 
 import hashlib
@@ -17,16 +23,22 @@ from hpa_jax.data.tfrecord import example_image
 from hpa_jax.errors import InputError
 from hpa_jax.labels import CHANNELS, LABELS
 
-cv2.setNumThreads(
-    1
-)  # the readers' threads are the parallelism; OpenCV's own would fight them for the same cores
+# The threads that read are the parallelism: OpenCV's own would compete for the same cores.
+cv2.setNumThreads(1)
+
+_NAMED_SIZES = 3  # of many different ones, in a message
 
 
 class ImageDataset:
-    """The fields of a part in stored order: `fields[i]` is `{"id", "image", "targets"}`. Made by datasets.py.
+    """The images of a split in stored order. Made by `catalog.load_dataset`.
 
-    `id` str; `image` uint8 [H, W, 4], red, green, blue, yellow; `targets` uint8 [L], 0 or 1. `image_shape` is the
-    (H, W, 4) that all of them have, `n_labels` is L. Safe to share between threads; can be pickled.
+    `dataset[i]` is `{"id": str, "image": uint8 [H, W, 4], "targets": uint8 [L]}`: the channels are
+    red, green, blue and yellow, the targets 0 or 1. Safe to share between threads, and can be
+    pickled.
+
+    Attributes:
+      image_shape: (H, W, 4) of all images; (0, 0, 4) if they have different sizes.
+      num_labels: L.
     """
 
     def __init__(
@@ -37,41 +49,63 @@ class ImageDataset:
         label_ids: Sequence[int] | None,
         folds: Sequence[int] | None = None,
     ):
-        self._records = records
+        """Selects images among the records.
+
+        Args:
+          records: of the shards.
+          image_size: every image is resized to a square with sides of this many px; None: as
+            stored.
+          label_ids: the columns of `targets`, in this order; images with none of them are left
+            out. None: all labels, and all images.
+          folds: only images of these folds; None: all.
+
+        Raises:
+          InputError: an image is in no known codec, or a label is unknown.
+        """
         targets = records.labels(len(LABELS))
-        kept = np.ones(len(records), bool) if folds is None else np.isin(records.folds(), folds)
+        kept = np.ones(len(records), bool)
+        if folds is not None:
+            kept = np.isin(records.folds(), folds)
         if label_ids is not None:
             targets = targets[:, list(label_ids)]
             kept &= targets.any(axis=1)
-        self._kept = np.flatnonzero(kept)
+        self._records = records
+        self._kept = np.flatnonzero(kept)  # record number of each image
         self._targets = targets[self._kept]
-        self.n_labels = targets.shape[1]
+        self.num_labels = targets.shape[1]
+
         sizes = self.sizes()
-        if not sizes.all():
-            broken = records.where(int(self._kept[np.flatnonzero(~sizes.all(axis=1))[0]]))
-            raise InputError(
-                f"{broken}: its image is in no codec of {', '.join(codec.CODECS)}: build the dataset again"
-            )
-        self._several = ""
-        stored = np.unique(sizes, axis=0)
+        self._check_codecs(sizes)
+        height, width = 0, 0
+        self._size_conflict = ""
+        distinct = np.unique(sizes, axis=0)
         if image_size:
-            side = (image_size, image_size)
-        elif len(stored) == 1:
-            side = tuple(stored[0].tolist())
-        else:
-            side = (0, 0)
-            few = ", ".join(f"{h}x{w}" for h, w in stored[:3]) + (
-                ", ..." if len(stored) > 3 else ""
+            height, width = image_size, image_size
+        elif len(distinct) == 1:
+            height, width = distinct[0].tolist()
+        elif len(distinct) > 1:
+            self._size_conflict = f"images of {len(distinct)} sizes ({_listed_sizes(distinct)})"
+        self.image_shape = (height, width, len(CHANNELS))
+
+    def _check_codecs(self, sizes: np.ndarray) -> None:
+        unreadable = ~sizes.all(axis=1)
+        if unreadable.any():
+            record = int(self._kept[np.argmax(unreadable)])
+            raise InputError(
+                f"{self._records.describe(record)}: its image is in no codec of "
+                f"{', '.join(codec.CODECS)}: build the dataset again"
             )
-            self._several = f"fields of {len(stored)} sizes ({few})" if len(stored) else ""
-        self.image_shape = (*side, len(CHANNELS))
 
     def check_one_size(self) -> None:
-        """Raises InputError where the fields have several sizes and none was chosen: they cannot be batched."""
-        if self._several:
+        """Checks that the images can be batched.
+
+        Raises:
+          InputError: they have several sizes, and no `image_size` was chosen.
+        """
+        if self._size_conflict:
             raise InputError(
-                f"{self._records.shards[0].parent}: {self._several} cannot be batched as stored: "
-                "choose one with --config.data.image_size=PIXELS"
+                f"{self._records.shards[0].parent}: {self._size_conflict} cannot be batched as "
+                "stored: choose one with --config.data.image_size=PIXELS"
             )
 
     def __len__(self) -> int:
@@ -85,98 +119,122 @@ class ImageDataset:
         }
 
     def image(self, i: int) -> np.ndarray:
-        """`uint8 [H, W, 4]` of field `i`: resized to `image_shape`, or as stored where the sizes differ."""
+        """Reads and decodes image `i`.
+
+        It is resized to `image_shape`: by area where that is smaller, else bilinearly.
+
+        Returns:
+          uint8 [H, W, 4]; as stored where the sizes differ and none was chosen.
+
+        Raises:
+          InputError: the record or its image is damaged (names shard, record, Id).
+        """
         record = int(self._kept[i])
         try:
             image = codec.decode(example_image(self._records[record]))
         except ValueError as error:
-            raise InputError(f"{self._records.where(record)}: {error}: {REMEDY}") from None
+            raise InputError(f"{self._records.describe(record)}: {error}: {REMEDY}") from None
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != len(CHANNELS):
             found = f"{image.dtype} {list(image.shape)}"
             raise InputError(
-                f"{self._records.where(record)}: {found}, not uint8 [H, W, 4]: {REMEDY}"
+                f"{self._records.describe(record)}: {found}, not uint8 [H, W, 4]: {REMEDY}"
             )
         height, width = self.image_shape[:2]
-        if height and image.shape != self.image_shape:
-            shrinks = height * width < image.shape[0] * image.shape[1]
-            image = cv2.resize(
-                image,
-                (width, height),
-                interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
-            )
-        return image
+        if height == 0 or image.shape == self.image_shape:
+            return image
+        shrinks = height * width < image.shape[0] * image.shape[1]
+        interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        return cv2.resize(image, (width, height), interpolation=interpolation)
 
     def ids(self) -> list[str]:
         """All Ids, from the indexes."""
         return [self._records.id(int(record)) for record in self._kept]
 
     def targets(self) -> np.ndarray:
-        """`uint8 [fields, labels]`, 0 or 1, from the indexes."""
+        """Labels of all images, uint8 [images, labels], 0 or 1, from the indexes."""
         return self._targets.copy()
 
     def sizes(self) -> np.ndarray:
-        """Stored (height, width) in pixels, `int64 [fields, 2]`, from the indexes."""
+        """Stored (height, width) in px, int64 [images, 2], from the indexes."""
         return self._records.sizes()[self._kept]
 
     def folds(self) -> np.ndarray:
-        """`int64 [fields]`: each field's fold, -1 in the test part, from the indexes."""
+        """Fold of each image, int64 [images], -1 in the split `test`, from the indexes."""
         return self._records.folds()[self._kept]
 
     def groups(self) -> np.ndarray:
-        """`int64 [fields]`: each field's group (near-duplicates, one antibody), which no split cuts."""
+        """Group of each image, int64 [images], from the indexes.
+
+        Near-duplicates and images of one antibody are a group, and a group lies within one split.
+        """
         return self._records.groups()[self._kept]
 
     def fingerprint(self) -> str:
-        """SHA-256 over the data CRC of every field in order, as 64 hexadecimal digits; reads no shard."""
-        crcs = np.concatenate(
-            [np.zeros(0, "<u4"), *(index.rows["crc"] for index in self._records.indexes)]
-        )
-        return hashlib.sha256(crcs[self._kept].astype("<u4").tobytes()).hexdigest()
+        """SHA-256 over the data CRCs of the images in order, 64 hex digits; reads no shard."""
+        crcs = self._records.crcs()[self._kept].astype("<u4")
+        return hashlib.sha256(crcs.tobytes()).hexdigest()
+
+
+def _listed_sizes(sizes: np.ndarray) -> str:
+    named = [f"{height}x{width}" for height, width in sizes[:_NAMED_SIZES]]
+    if len(sizes) > _NAMED_SIZES:
+        named.append("...")
+    return ", ".join(named)
 
 
 class ConcatDataset:
-    """The fields of several datasets one after another; `fields[i]` has `"source"` too, the dataset's number (int32).
+    """The images of several datasets, one dataset after another.
 
-    Raises InputError where their images differ in size.
+    `dataset[i]` is as in `ImageDataset`, with the number of its dataset as `"source"` (int32).
+
+    Attributes:
+      image_shape, num_labels: as in `ImageDataset`.
     """
 
     def __init__(self, sources: Sequence[ImageDataset], names: Sequence[str]):
+        """Concatenates datasets; `names` are theirs, for messages.
+
+        Raises:
+          InputError: their images differ in size.
+        """
         self._sources = list(sources)
         self.check_one_size()
-        if len({fields.image_shape for fields in sources}) > 1:
-            sizes = ", ".join(
-                f"{n} {f.image_shape[0]}x{f.image_shape[1]}"
-                for n, f in zip(names, sources, strict=True)
-            )
+        shapes = [source.image_shape for source in sources]
+        if len(set(shapes)) > 1:
+            sizes = [
+                f"{name} {height}x{width}"
+                for name, (height, width, _) in zip(names, shapes, strict=True)
+            ]
             raise InputError(
-                f"the datasets' sizes differ ({sizes}): choose one with --config.data.image_size=PIXELS"
+                f"the datasets' sizes differ ({', '.join(sizes)}): "
+                "choose one with --config.data.image_size=PIXELS"
             )
-        self.image_shape, self.n_labels = sources[0].image_shape, sources[0].n_labels
-        self._ends = np.cumsum([len(fields) for fields in sources])
+        self.image_shape = shapes[0]
+        self.num_labels = sources[0].num_labels
+        self._ends = np.cumsum(self.lengths())
 
     def __len__(self) -> int:
         return int(self._ends[-1])
 
     def __getitem__(self, i: int) -> dict:
-        number = int(np.searchsorted(self._ends, i, side="right"))
-        start = int(self._ends[number - 1]) if number else 0
-        return {**self._sources[number][i - start], "source": np.int32(number)}
+        source = int(np.searchsorted(self._ends, i, side="right"))
+        start = int(self._ends[source - 1]) if source else 0
+        return {**self._sources[source][i - start], "source": np.int32(source)}
 
     def check_one_size(self) -> None:
-        """As of `ImageDataset`."""
-        for fields in self._sources:
-            fields.check_one_size()
+        """Checks that the images of each dataset can be batched, as in `ImageDataset`."""
+        for source in self._sources:
+            source.check_one_size()
 
     def targets(self) -> np.ndarray:
-        """`uint8 [fields, labels]`, 0 or 1."""
-        return np.concatenate([fields.targets() for fields in self._sources])
+        """Labels of all images, uint8 [images, labels], 0 or 1."""
+        return np.concatenate([source.targets() for source in self._sources])
 
     def fingerprint(self) -> str:
-        """SHA-256 over those of the datasets."""
-        return hashlib.sha256(
-            "".join(fields.fingerprint() for fields in self._sources).encode()
-        ).hexdigest()
+        """SHA-256 over the fingerprints of the datasets."""
+        fingerprints = [source.fingerprint() for source in self._sources]
+        return hashlib.sha256("".join(fingerprints).encode()).hexdigest()
 
     def lengths(self) -> list[int]:
-        """Number of fields of each dataset."""
-        return [len(fields) for fields in self._sources]
+        """Number of images of each dataset."""
+        return [len(source) for source in self._sources]

@@ -1,10 +1,14 @@
-"""Grain's batches of a prepared dataset's fields.
+"""Batches of a dataset's images, read by Grain.
 
-What is unusual here:
+Design:
 
-- A run is a list of positions. Order, sampling, sharding over processes, evaluation's padding and the place to go on
-  from are arithmetic on positions, so the order depends on the seed alone, not on the number of threads or processes.
-- Threads, not processes: the decoders release the GIL, and nothing has to be copied between processes.
+- A run is a list of positions. Order, sampling, sharding over processes, padding in evaluation and
+  the place from which a run resumes are arithmetic on positions, so the order depends on the seed
+  alone, not on the number of threads or processes.
+- Threads, not processes: the decoders release the GIL, and nothing has to be copied between
+  processes.
+
+Which image stands at which position is decided in `sampler.Order`.
 """
 
 from collections.abc import Callable
@@ -16,11 +20,12 @@ from hpa_jax.data.dataset import ConcatDataset, ImageDataset
 from hpa_jax.data.sampler import Order
 from hpa_jax.errors import InputError
 
-_ENDLESS = 2**40  # positions that a run may reach: a million fields for a million epochs
+# Grain wants a length. No run reaches it: it is a million images for a million epochs.
+_ENDLESS = 2**40
 
 
 def train_batches(
-    fields: ImageDataset | ConcatDataset,
+    dataset: ImageDataset | ConcatDataset,
     order: Order,
     *,
     batch_size: int,
@@ -29,124 +34,155 @@ def train_batches(
     threads: int = 2,
     start: int = 0,
 ) -> grain.IterDataset:
-    """Endless batches in an order that is drawn anew for every epoch; an iterator's state is one position.
+    """Endless batches, in an order that is drawn anew for every epoch.
 
-    Step k's batches of all processes, one after the other, are positions [k * batch_size, (k + 1) * batch_size) of
-    `order`, from `start` on: the same fields in the same rows, whatever the number of processes. A batch may reach from
-    one epoch into the next: none is short and no field is left out.
+    The batches of step k of all processes, one after the other, are the positions
+    [k * batch_size, (k + 1) * batch_size) of `order`, counted from `start`: the same images in the
+    same rows, whatever the number of processes. A batch may reach from one epoch into the next, so
+    that none is short and no image is left out. The state of an iterator is one position.
 
     Args:
-      fields: at least one.
-      order: which field stands at which position.
-      batch_size: over all processes; a process gets batch_size // process_count.
-      start: the position that the first batch begins with.
+      dataset: at least one image.
+      order: which image stands at which position.
+      batch_size: over all processes; a process gets batch_size // process_count of them.
+      process_index: this process's number, from 0.
+      process_count: number of processes.
+      threads: that read and decode; 0: in the calling thread.
+      start: position at which the first batch starts.
 
     Returns:
-      A dataset of `{"id": str [b], "image": uint8 [b, H, W, 4], "targets": uint8 [b, L]}`, NumPy arrays; of `ConcatDataset`
-      fields with `"source": int32 [b]`.
+      A dataset of `{"id": str [b], "image": uint8 [b, H, W, 4], "targets": uint8 [b, L]}`, NumPy
+      arrays; of a `ConcatDataset` with `"source": int32 [b]`.
+
+    Raises:
+      InputError: the images have several sizes, or the processes cannot share the batch evenly.
     """
-    fields.check_one_size()
-    local = _local_batch(batch_size, process_count)
-    part = _Part(_Ordered(fields, order), batch_size, local, process_index, start)
-    return _batches(grain.MapDataset.source(part), local, threads)
+    dataset.check_one_size()
+    local = _local_batch_size(batch_size, process_count)
+    rows = _ProcessRows(
+        _OrderedImages(dataset, order),
+        batch_size=batch_size,
+        local=local,
+        process_index=process_index,
+        start=start,
+    )
+    return _read_in_threads(grain.MapDataset.source(rows), local, threads)
 
 
 def eval_batches(
-    fields: ImageDataset,
+    dataset: ImageDataset,
     *,
     batch_size: int,
     process_index: int = 0,
     process_count: int = 1,
     threads: int = 2,
 ) -> grain.IterDataset:
-    """One pass in stored order, in as many batches for every process: the last is filled up with zeros.
+    """One pass in stored order, in the same number of batches for every process.
 
-    Arguments and batches as in `train_batches`, and `"mask": bool [b]`, False where a row is filling (id "", zeros).
+    Arguments and errors are those of `train_batches`. The last batch is padded.
+
+    Returns:
+      A dataset as of `train_batches`, with `"mask": bool [b]`, which is False for padding rows
+      (id "", zeros).
     """
-    fields.check_one_size()
-    local = _local_batch(batch_size, process_count)
-    part = _Part(_Padded(fields, batch_size), batch_size, local, process_index)
-    return _batches(grain.MapDataset.source(part), local, threads)
+    dataset.check_one_size()
+    local = _local_batch_size(batch_size, process_count)
+    rows = _ProcessRows(
+        _PaddedImages(dataset, batch_size),
+        batch_size=batch_size,
+        local=local,
+        process_index=process_index,
+    )
+    return _read_in_threads(grain.MapDataset.source(rows), local, threads)
 
 
-class _Ordered:
-    """The field at each position of an order, as far as any run goes."""
+def prefetch(
+    batches: grain.IterDataset, transform: Callable[[dict], dict], *, ahead: int
+) -> grain.IterDataset:
+    """Applies `transform` to each batch in a thread of its own, up to `ahead` batches early.
 
-    def __init__(self, fields: ImageDataset | ConcatDataset, order: Order):
-        self._fields, self._order = fields, order
+    `transform` is a copy to the devices, for instance. Batches that wait are not counted in the
+    position of an iterator.
+    """
+    return grain.experimental.ThreadPrefetchIterDataset(
+        batches.map(transform), prefetch_buffer_size=ahead
+    )
+
+
+class _OrderedImages:
+    """The image at each position of an order, without end."""
+
+    def __init__(self, dataset: ImageDataset | ConcatDataset, order: Order):
+        self._dataset = dataset
+        self._order = order
 
     def __len__(self) -> int:
         return _ENDLESS
 
     def __getitem__(self, position: int) -> dict:
-        return self._fields[self._order[position]]
+        return self._dataset[self._order[position]]
 
 
-class _Padded:
-    """Fields, then empty ones up to a whole number of batches, with a mask."""
+class _PaddedImages:
+    """Images with a mask, and padding up to a multiple of the batch size."""
 
-    def __init__(self, fields: ImageDataset, batch_size: int):
-        self._fields = fields
-        self._length = -(-len(fields) // batch_size) * batch_size
+    def __init__(self, dataset: ImageDataset, batch_size: int):
+        self._dataset = dataset
+        self._length = -(-len(dataset) // batch_size) * batch_size
 
     def __len__(self) -> int:
         return self._length
 
     def __getitem__(self, i: int) -> dict:
-        if i < len(self._fields):
-            return {**self._fields[i], "mask": np.True_}
-        empty = np.zeros(self._fields.image_shape, np.uint8)
+        if i < len(self._dataset):
+            return {**self._dataset[i], "mask": np.True_}
         return {
             "id": "",
-            "image": empty,
-            "targets": np.zeros(self._fields.n_labels, np.uint8),
+            "image": np.zeros(self._dataset.image_shape, np.uint8),
+            "targets": np.zeros(self._dataset.num_labels, np.uint8),
             "mask": np.False_,
         }
 
 
-class _Part:
-    """One process's rows of every batch: `local` of them, side by side, so that all parts together are the batch."""
+class _ProcessRows:
+    """The `local` adjacent rows of every batch that one process reads.
+
+    The rows of all processes, one process after another, are the batch.
+    """
 
     def __init__(
-        self, source: _Ordered | _Padded, batch_size: int, local: int, index: int, start: int = 0
+        self,
+        source: _OrderedImages | _PaddedImages,
+        *,
+        batch_size: int,
+        local: int,
+        process_index: int,
+        start: int = 0,
     ):
-        self._source, self._batch, self._local, self._first = (
-            source,
-            batch_size,
-            local,
-            start + index * local,
-        )
+        self._source = source
+        self._batch_size = batch_size
+        self._local = local
+        self._first = start + process_index * local
 
     def __len__(self) -> int:
-        return len(self._source) // self._batch * self._local
+        return len(self._source) // self._batch_size * self._local
 
     def __getitem__(self, i: int) -> dict:
         step, row = divmod(i, self._local)
-        return self._source[self._first + step * self._batch + row]
+        return self._source[self._first + step * self._batch_size + row]
 
 
-def _local_batch(batch_size: int, process_count: int) -> int:
+def _local_batch_size(batch_size: int, process_count: int) -> int:
     if batch_size < 1 or batch_size % process_count:
         raise InputError(
-            f"batch size {batch_size} cannot be shared out evenly to {process_count} processes"
+            f"batch size {batch_size} cannot be divided evenly among {process_count} processes"
         )
     return batch_size // process_count
 
 
-def _batches(order: grain.MapDataset, local: int, threads: int) -> grain.IterDataset:
-    # Grain would hold 500 decoded images ready, 2 GB at 1,024 px; a batch ahead keeps the threads as busy.
-    ready = max(local, 2 * threads)
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ready if threads else 0)
-    return order.to_iter_dataset(options).batch(local)
-
-
-def prefetched(
-    batches: grain.IterDataset, transform: Callable[[dict], dict], ahead: int
-) -> grain.IterDataset:
-    """Applies `transform` (a copy onto the devices) to each batch in a thread of its own, up to `ahead` batches early.
-
-    Batches that wait are not counted in an iterator's position.
-    """
-    return grain.experimental.ThreadPrefetchIterDataset(
-        batches.map(transform), prefetch_buffer_size=ahead
-    )
+def _read_in_threads(images: grain.MapDataset, batch_size: int, threads: int) -> grain.IterDataset:
+    # By default, Grain holds 500 decoded images ready, 2 GB at 1,024 px. One batch keeps the
+    # threads as busy.
+    buffer_size = max(batch_size, 2 * threads) if threads else 0
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffer_size)
+    return images.to_iter_dataset(options).batch(batch_size)

@@ -1,81 +1,123 @@
-"""From the sections of a configuration to images in an order: which datasets, which split, which sampling."""
+"""From the `data` section of a configuration to images in an order.
+
+Training reads these, each made once: `resolve_data` fills in what the section leaves to the data,
+`open_sources` opens the datasets to train on, and `make_order` decides which image comes when. A
+new source of images needs nothing here: build a dataset for it (`tfds_builder`) and name it in
+`config.data.sources`.
+
+Nothing here changes the section that it is given.
+"""
+
+import dataclasses
 
 import numpy as np
 
-from hpa_jax.config import Config
+from hpa_jax.config import Data
 from hpa_jax.data import sampler
-from hpa_jax.data.catalog import open_dataset, read_channel_statistics
+from hpa_jax.data.catalog import load_dataset, read_channel_statistics
 from hpa_jax.data.dataset import ConcatDataset, ImageDataset
 from hpa_jax.data.sampler import Order
 from hpa_jax.errors import InputError
 
 
-def resolve(config: Config, image_size: int = 0) -> None:
-    """Fills in what the configuration leaves to the data: normalisation figures, and the image size if given.
+def resolve_data(data: Data, dataset: ConcatDataset | None = None) -> Data:
+    """Fills in what the section leaves to the data: `mean`, `std` and `image_size`.
+
+    Args:
+      data: as configured.
+      dataset: `open_sources(data)`, if it is open already; it is opened if that is needed.
+
+    Returns:
+      A copy; what was configured stays as it was.
 
     Raises:
-      InputError: a dataset without figures.
+      InputError: a dataset that is missing, damaged or without channel statistics, or images that
+        are not square and no size is configured.
     """
-    data = config.data
-    if not data.mean:
-        figures = [read_channel_statistics(data.data_dir, name) for name in config.source_names()]
-        data.mean = tuple(value for source in figures for value in source.mean)
-        data.std = tuple(value for source in figures for value in source.std)
-    data.image_size = data.image_size or image_size
+    image_size = data.image_size
+    if not image_size:
+        if dataset is None:
+            dataset = open_sources(data)
+        image_size = resolve_image_size(data, dataset)
+    mean = data.mean
+    std = data.std
+    if not mean:
+        mean, std = _stored_statistics(data)
+    return dataclasses.replace(data, mean=mean, std=std, image_size=image_size)
 
 
-def open_split(config: Config, split: str, name: str = "") -> ImageDataset:
-    """The fields of one part of the dataset `name` (default: config.data.name), as the configuration wants them seen.
+def _stored_statistics(data: Data) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std of all sources, four numbers of one source after those of another."""
+    mean = []
+    std = []
+    for name in data.source_names():
+        statistics = read_channel_statistics(data.data_dir, name)
+        mean += statistics.mean
+        std += statistics.std
+    return tuple(mean), tuple(std)
+
+
+def resolve_image_size(data: Data, dataset: ConcatDataset) -> int:
+    """Side in px of the images that the net sees: as configured, or as stored.
 
     Raises:
-      InputError: no such dataset or part, or no field in it bears one of the labels.
+      InputError: the stored images are not square, and no size is configured.
     """
-    data = config.data
-    name = name or data.name
-    label_ids = tuple(data.labels) or None
-    size = data.image_size or None
-    fields = open_dataset(
-        data.data_dir, name, split, fold=data.fold, image_size=size, label_ids=label_ids
-    )
-    if len(fields) == 0:
+    if data.image_size:
+        return data.image_size
+    height, width = dataset.image_shape[:2]
+    if height != width:
         raise InputError(
-            f"no field of split {split!r} of {name} bears one of config.data.labels={data.labels!r}"
+            f"{data.name} holds images of {height} x {width} px; set config.data.image_size"
         )
-    return fields
+    return height
 
 
-def open_sources(config: Config) -> ConcatDataset:
-    """The fields to train on, of every source."""
-    names = config.source_names()
-    return ConcatDataset(
-        [open_split(config, config.data.train_split, name) for name in names], names
+def open_split(data: Data, split: str, name: str = "") -> ImageDataset:
+    """Opens a split of the dataset `name` (default: `data.name`), as configured.
+
+    Raises:
+      InputError: no such dataset or split, or none of its images has one of the labels.
+    """
+    name = name or data.name
+    dataset = load_dataset(
+        data.data_dir,
+        name,
+        split=split,
+        fold=data.fold,
+        image_size=data.image_size or None,
+        label_ids=tuple(data.labels) or None,
     )
+    if len(dataset) == 0:
+        raise InputError(
+            f"no image of split {split!r} of {name} has one of config.data.labels={data.labels!r}"
+        )
+    return dataset
 
 
-def make_order(config: Config, fields: ConcatDataset) -> Order:
-    """Which field comes when: sampling by labels, times the weight of the field's source."""
-    data = config.data
-    factors = sampler.factors(
-        fields.targets(),
+def open_sources(data: Data) -> ConcatDataset:
+    """Opens the images to train on: `train_split` of every source.
+
+    Raises:
+      InputError: as of `open_split`, or the sources' images differ in size.
+    """
+    names = data.source_names()
+    sources = [open_split(data, data.train_split, name) for name in names]
+    return ConcatDataset(sources, names)
+
+
+def make_order(data: Data, dataset: ConcatDataset, seed: int) -> Order:
+    """Decides which image of `open_sources(data)` comes when.
+
+    The factor of an image follows from its labels (`data.sampling`), times the weight of its
+    source.
+    """
+    factors = sampler.sampling_factors(
+        dataset.targets(),
         data.sampling,
         rare_below=data.rare_below,
         rare_copies=data.rare_copies,
         repeat_threshold=data.repeat_threshold,
     )
-    return Order(factors * np.repeat(config.source_weights(), fields.lengths()), config.train.seed)
-
-
-def image_size_of(config: Config, fields: ConcatDataset) -> int:
-    """The side in px of the images that the net sees: as configured, or as stored.
-
-    Raises:
-      InputError: stored images are not square and no size is configured.
-    """
-    if config.data.image_size:
-        return config.data.image_size
-    height, width = fields.image_shape[:2]
-    if height != width:
-        raise InputError(
-            f"{config.data.name} holds images of {height} x {width} px; set config.data.image_size"
-        )
-    return height
+    weights = np.repeat(data.source_weights(), dataset.lengths())
+    return Order(factors * weights, seed)

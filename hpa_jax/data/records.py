@@ -1,7 +1,11 @@
 """Random access to the records of TFRecord shards. No TensorFlow, no Grain.
 
-TFRecord is a format to read from front to back; with an index beside each shard (`shard_index.py`) any record is one
-`pread` away, so that shuffling, sharding and resuming become positions in a list. Both CRCs are checked at every read.
+TFRecord is a format to be read from front to back. With an index beside each shard
+(`shard_index.py`) any record is one `pread` away, so that shuffling, sharding and resuming become
+positions in a list. Both CRCs of a record are checked at every read.
+
+The columns of the indexes (labels, sizes, folds, groups) are arrays over all records, in the order
+of the shards: reading them opens no shard.
 """
 
 import bisect
@@ -15,141 +19,168 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
-from hpa_jax.data.shard_index import REMEDY, index_path, open_index, write_index
+from hpa_jax.data.index_builder import open_index, write_index
+from hpa_jax.data.shard_index import REMEDY, index_path
 from hpa_jax.data.tfrecord import CRC, FRAME_HEAD, frame_fault
 from hpa_jax.errors import InputError
 
 __all__ = ["Records", "index_path", "write_index"]
 
-_OPEN_FILES = 256  # kept open; files beyond that are opened for each read (1,024 is a common limit for a process)
+# A common limit is 1,024 open files a process: shards beyond this number are opened for each read.
+_MAX_OPEN_FILES = 256
+
+_OPENING_THREADS = 8
 
 
 class Records:
-    """The records of several shards as one sequence of bytes, in order. Safe to share between threads; can be pickled.
+    """The records of several shards as one sequence of bytes, in order.
 
-    Args:
-      shards: paths of TFRecord files.
-      expected: the number of records in each, as the dataset's metadata say: a file that was cut between two records
-        is whole by every CRC and is found out by this alone.
-
-    An index that is missing or does not belong to its shard is built again, with one log line for all of them.
-    Raises InputError (shard, record, Id) on damage: here where it shows, else when the record is read.
+    Safe to share between threads, and can be pickled. An index that is missing or does not belong
+    to its shard is built again, with one log line for all of them.
     """
 
     def __init__(self, shards: Sequence[str | os.PathLike], expected: Sequence[int] | None = None):
+        """Opens the indexes of the shards.
+
+        Args:
+          shards: paths of TFRecord files.
+          expected: number of records in each, as the dataset's metadata say. Only this number
+            shows that a file was truncated between two records, since all its CRCs are right.
+
+        Raises:
+          InputError: damage (names shard, record, Id), as far as it shows here. The rest shows
+            when the record is read.
+        """
         self.shards = [Path(shard) for shard in shards]
         start = time.monotonic()
-        with ThreadPoolExecutor(8) as pool:
-            opened = list(pool.map(open_index, self.shards, expected or [None] * len(self.shards)))
+        with ThreadPoolExecutor(_OPENING_THREADS) as pool:
+            counts = expected or [None] * len(self.shards)
+            opened = list(pool.map(open_index, self.shards, counts))
         self.indexes = [index for index, _ in opened]
-        notes = [note for _, note in opened if note]
-        if notes:
-            message = "built %d of %d shard indexes again in %.1f s (%s%s) in %s"
-            more = f", and {len(notes) - 1} more" if len(notes) > 1 else ""
-            logging.warning(
-                message,
-                len(notes),
-                len(opened),
-                time.monotonic() - start,
-                notes[0],
-                more,
-                self.shards[0].parent,
-            )
+        rebuilt = [note for _, note in opened if note]
+        if rebuilt:
+            self._log_rebuilt(rebuilt, time.monotonic() - start)
         self._ends = np.cumsum([len(index) for index in self.indexes]).tolist()
-        self._files: dict[int, int] = {}
+        self._files: dict[int, int] = {}  # shard number -> file descriptor
         self._lock = threading.Lock()
+
+    def _log_rebuilt(self, notes: list[str], seconds: float) -> None:
+        more = f", and {len(notes) - 1} more" if len(notes) > 1 else ""
+        logging.warning(
+            "built %d of %d shard indexes again in %.1f s (%s%s) in %s",
+            len(notes),
+            len(self.indexes),
+            seconds,
+            notes[0],
+            more,
+            self.shards[0].parent,
+        )
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
-    def _find(self, i: int) -> tuple[int, int]:
+    def _locate(self, i: int) -> tuple[int, int]:
         """Shard number and record number of record `i`."""
         if not 0 <= i < len(self):
             raise IndexError(f"record {i} of {len(self)}")
         shard = bisect.bisect_right(self._ends, i)
-        return shard, i - (self._ends[shard - 1] if shard else 0)
+        first = self._ends[shard - 1] if shard else 0
+        return shard, i - first
 
     def id(self, i: int) -> str:
         """The Id of record `i`, from the index."""
-        shard, record = self._find(i)
+        shard, record = self._locate(i)
         return self.indexes[shard].id(record)
 
-    def where(self, i: int) -> str:
+    def describe(self, i: int) -> str:
         """`SHARD: record NUMBER (Id ID)`, for messages."""
-        shard, record = self._find(i)
+        shard, record = self._locate(i)
         return f"{self.shards[shard]}: record {record} (Id {self.indexes[shard].id(record)})"
 
     def __getitem__(self, i: int) -> bytes:
         """The data of record `i`, both CRCs checked."""
-        shard, record = self._find(i)
+        shard, record = self._locate(i)
         row = self.indexes[shard].rows[record]
         length = int(row["length"])
         frame = self._pread(shard, FRAME_HEAD.size + length + CRC.size, int(row["offset"]))
         fault = frame_fault(frame)
         if fault is not None:
-            raise InputError(f"{self.where(i)} is damaged, {fault}: {REMEDY}")
-        if FRAME_HEAD.unpack_from(frame)[0] != length or frame[-CRC.size :] != CRC.pack(row["crc"]):
+            raise InputError(f"{self.describe(i)} is damaged, {fault}: {REMEDY}")
+        stored_length = FRAME_HEAD.unpack_from(frame)[0]
+        if stored_length != length or frame[-CRC.size :] != CRC.pack(row["crc"]):
             path = index_path(self.shards[shard])
             raise InputError(
-                f"{self.where(i)} is whole, but not the record that its index knows: remove {path}"
+                f"{self.describe(i)} is intact, but not the record in its index: remove {path}"
             )
         return frame[FRAME_HEAD.size : -CRC.size]
 
     def _pread(self, shard: int, size: int, offset: int) -> bytes:
         with self._lock:
             file = self._files.get(shard)
-            if file is None and len(self._files) < _OPEN_FILES:
-                file = self._files[shard] = os.open(self.shards[shard], os.O_RDONLY | os.O_CLOEXEC)
+            if file is None and len(self._files) < _MAX_OPEN_FILES:
+                file = os.open(self.shards[shard], os.O_RDONLY | os.O_CLOEXEC)
+                self._files[shard] = file
         if file is not None:
             return os.pread(file, size, offset)
-        with open(self.shards[shard], "rb", buffering=0) as once:
-            return os.pread(once.fileno(), size, offset)
+        with open(self.shards[shard], "rb", buffering=0) as opened_once:
+            return os.pread(opened_once.fileno(), size, offset)
 
-    def labels(self, n_labels: int) -> np.ndarray:
-        """Labels of all records as `uint8 [records, n_labels]`, 0 or 1, from the index.
+    def labels(self, num_labels: int) -> np.ndarray:
+        """Labels of all records, from the index, as a multi-hot array.
 
-        Raises InputError where a label id is not in [0, n_labels).
+        Column i is the label with id i: the order of `hpa_jax.labels.LABELS`.
+
+        Returns:
+          uint8 [records, num_labels], 0 or 1.
+
+        Raises:
+          InputError: a label id is not in [0, num_labels).
         """
-        multi_hot = np.zeros((len(self), n_labels), np.uint8)
+        multi_hot = np.zeros((len(self), num_labels), np.uint8)
         for index, end in zip(self.indexes, self._ends, strict=True):
-            counts = np.diff(index.rows["labels_end"].astype(np.int64), prepend=0)
-            bearers = np.repeat(np.arange(end - len(index), end), counts)
-            unknown = np.flatnonzero((index.label_ids < 0) | (index.label_ids >= n_labels))
-            if len(unknown):
-                who, label = self.where(int(bearers[unknown[0]])), index.label_ids[unknown[0]]
+            ends = index.rows["labels_end"].astype(np.int64)
+            labels_per_record = np.diff(ends, prepend=0)
+            record_of_label = np.repeat(np.arange(end - len(index), end), labels_per_record)
+            unknown = (index.label_ids < 0) | (index.label_ids >= num_labels)
+            if unknown.any():
+                first = int(np.argmax(unknown))
                 raise InputError(
-                    f"{who}: unknown label {label} (known: 0 to {n_labels - 1}): build the dataset again"
+                    f"{self.describe(int(record_of_label[first]))}: unknown label "
+                    f"{index.label_ids[first]} (known: 0 to {num_labels - 1}): "
+                    "build the dataset again"
                 )
-            multi_hot[bearers, index.label_ids] = 1
+            multi_hot[record_of_label, index.label_ids] = 1
         return multi_hot
 
     def sizes(self) -> np.ndarray:
-        """Image (height, width) of all records in pixels, `int64 [records, 2]`, from the index."""
-        rows = [
-            np.stack([index.rows["height"], index.rows["width"]], 1).astype(np.int64)
-            for index in self.indexes
-        ]
-        return np.concatenate(rows) if rows else np.zeros((0, 2), np.int64)
+        """Image (height, width) of all records in px, int64 [records, 2], from the index."""
+        return np.stack([self._column("height"), self._column("width")], axis=1)
 
     def folds(self) -> np.ndarray:
-        """The fold of each record, `int64 [records]`, from the index; NO_FOLD in the test part."""
+        """Fold of each record, int64 [records], from the index; NO_FOLD in the split `test`."""
         return self._column("fold")
 
     def groups(self) -> np.ndarray:
-        """The group of each record, `int64 [records]`, from the index: fields of one group share a fold."""
+        """Group of each record, int64 [records], from the index: a group lies within one fold."""
         return self._column("group")
+
+    def crcs(self) -> np.ndarray:
+        """Masked CRC-32C of the data of each record, int64 [records], from the index."""
+        return self._column("crc")
 
     def _column(self, name: str) -> np.ndarray:
         columns = [index.rows[name].astype(np.int64) for index in self.indexes]
-        return np.concatenate(columns) if columns else np.zeros(0, np.int64)
+        return np.concatenate([np.zeros(0, np.int64), *columns])
 
     def close(self) -> None:
         """Closes the files; a later read opens them again. Not while another thread reads."""
         with self._lock:
             while self._files:
-                os.close(self._files.popitem()[1])
+                _, file = self._files.popitem()
+                os.close(file)
 
     def __del__(self):
+        # Without a lock the constructor failed, and no file was opened.
         if hasattr(self, "_lock"):
             self.close()
 

@@ -1,11 +1,13 @@
-"""Which field comes when: how often each is shown in an epoch, and an order in which any position can be asked for.
+"""How often each image is shown in an epoch, and the order in which images are shown.
 
-How often is one number a field, its factor: 1 for all of them; more for fields that bear a rare label, the seed study's
-way or that of LVIS (Gupta, Dollar, Girshick 2019, arXiv:1908.03195, 3.3); times the weight of the source it is from.
+Each image has a factor, the number of times that an epoch shows it: 1 for all of them, or more for
+images with a rare label (`sampling_factors`; a new `config.data.sampling` is added there), times
+the weight of its source. `Order` draws the order of every epoch from the factors.
 
-Unusual in the order: an epoch is a function of (seed, number of the epoch) alone, so that a run goes on at any position
-without replaying anything. It uses nothing of NumPy's random functions but the raw numbers of a counter-based
-generator, whose stream NumPy promises to keep, and integer arithmetic: the same order on any machine, in any version.
+Design of the order: an epoch is a function of (seed, number of the epoch) alone, so that a run
+resumes at any position without replaying anything. Of NumPy's random functions it uses only the raw
+output of a counter-based generator, whose stream NumPy promises to keep, and integer arithmetic:
+the order is the same on any machine and in any version.
 """
 
 import threading
@@ -14,13 +16,21 @@ import numpy as np
 
 from hpa_jax.errors import InputError
 
-SAMPLINGS = ("uniform", "seed", "repeat_factor")
-"""Rare labels: not seen more often; the seed study's way, fields that bear one are repeated; LVIS's."""
+SAMPLINGS = ("uniform", "hpa_densenet", "repeat_factor")
+"""How images with rare labels are sampled: as often as all; repeated as in the baseline; LVIS."""
 
-_ONE = 1 << 32  # factors are whole numbers of 2^-32, so that sums are exact in any order
+_MIN_FACTOR = 1e-6
+_MAX_FACTOR = 1e6
+_MAX_EPOCH = 2**31 - 1  # image numbers and their counts are int32
+
+# Factors are kept as integer multiples of 2^-32, so that their sums are exact in any order.
+_FRACTION_BITS = 32
+_ONE = 1 << _FRACTION_BITS
+
+_KEPT_EPOCHS = 2  # a batch may reach from one epoch into the next
 
 
-def factors(
+def sampling_factors(
     targets: np.ndarray,
     sampling: str,
     *,
@@ -28,18 +38,25 @@ def factors(
     rare_copies: float,
     repeat_threshold: float,
 ) -> np.ndarray:
-    """How often each field is shown in an epoch: `targets` uint8 [N, L] -> float64 [N], 1 or more.
+    """How often each image is shown in an epoch.
 
     Args:
-      sampling: one of `SAMPLINGS`. `seed` takes `rare_below` and `rare_copies`, `repeat_factor` `repeat_threshold`.
+      targets: uint8 [N, L], 0 or 1.
+      sampling: one of `SAMPLINGS`.
+      rare_below: for `hpa_densenet`: a label of fewer images than this is rare.
+      rare_copies: for `hpa_densenet`: the factor of images with a rare label.
+      repeat_threshold: for `repeat_factor`: fraction of the images below which a label is rare.
+
+    Returns:
+      float64 [N], 1 or more.
 
     Raises:
       InputError: no such sampling.
     """
     if sampling == "uniform":
         return np.ones(len(targets))
-    if sampling == "seed":
-        return rare_repeats(targets, rare_below, rare_copies)
+    if sampling == "hpa_densenet":
+        return rare_image_factors(targets, rare_below, rare_copies)
     if sampling == "repeat_factor":
         return repeat_factors(targets, repeat_threshold)
     raise InputError(
@@ -48,101 +65,113 @@ def factors(
 
 
 def repeat_factors(targets: np.ndarray, threshold: float) -> np.ndarray:
-    """LVIS's factors: a field's is the largest of its labels', `max(1, sqrt(threshold / f))`, f the label's share.
+    """Repeat factors of LVIS.
+
+    A label with the fraction f of the images has the factor `max(1, sqrt(threshold / f))`; an image
+    has the largest factor of its labels.
 
     Args:
       targets: uint8 [N, L], 0 or 1.
-      threshold: share of the fields below which a label counts as rare; 0 leaves every factor at 1.
+      threshold: fraction of the images below which a label is rare; 0: no label is.
 
     Returns:
-      float64 [N]; 1 for a field without labels.
+      float64 [N]; 1 for an image without labels.
+
+    References:
+      Gupta, Dollar and Girshick, "LVIS: A Dataset for Large Vocabulary Instance Segmentation",
+      2019, section 3.3 (https://arxiv.org/abs/1908.03195).
     """
-    found = np.ones(len(targets))
-    shares = _counts(targets) / max(1, len(targets))
-    for label in np.flatnonzero((shares > 0) & (shares < threshold)):
-        np.maximum(
-            found, np.sqrt(threshold / shares[label]), out=found, where=targets[:, label] > 0
-        )
-    return found
+    factors = np.ones(len(targets))
+    fractions = _positives(targets) / max(1, len(targets))
+    for label in np.flatnonzero((fractions > 0) & (fractions < threshold)):
+        factor = np.sqrt(threshold / fractions[label])
+        np.maximum(factors, factor, out=factors, where=targets[:, label] > 0)
+    return factors
 
 
 def rare_labels(targets: np.ndarray, below: int) -> np.ndarray:
-    """`bool [L]`: borne by at least one field and by fewer than `below` of them."""
-    counts = _counts(targets)
-    return (counts > 0) & (counts < below)
+    """Which labels at least one image has, and fewer than `below`: bool [L]."""
+    positives = _positives(targets)
+    return (positives > 0) & (positives < below)
 
 
-def rare_fields(targets: np.ndarray, below: int) -> np.ndarray:
-    """`bool [N]`: which fields bear a label that fewer than `below` fields bear."""
+def rare_images(targets: np.ndarray, below: int) -> np.ndarray:
+    """Which images have a rare label (`rare_labels`): bool [N]."""
     return (targets[:, rare_labels(targets, below)] > 0).any(axis=1)
 
 
-def rare_repeats(targets: np.ndarray, below: int, copies: float) -> np.ndarray:
-    """The seed study's factors, float64 [N]: `copies` for fields that bear a rare label, 1 for the others.
+def rare_image_factors(targets: np.ndarray, below: int, copies: float) -> np.ndarray:
+    """Factors of the baseline `hpa_densenet`: `copies` for images with a rare label, else 1.
 
-    The study repeats such fields, each copy augmented anew, and says neither what is rare nor how often.
+    The study repeats such images, each copy augmented anew. It says neither which labels are rare
+    nor how often their images are repeated.
+
+    Returns:
+      float64 [N].
     """
-    return np.where(rare_fields(targets, below), float(copies), 1.0)
+    return np.where(rare_images(targets, below), float(copies), 1.0)
 
 
-def _counts(targets: np.ndarray) -> np.ndarray:
+def _positives(targets: np.ndarray) -> np.ndarray:
+    """Number of images with each label, [L]."""
     return np.count_nonzero(targets, axis=0)
 
 
 class Order:
-    """An endless sequence of field numbers: `order[p]` is the field at position p, in epoch p // epoch_length.
+    """An endless sequence of image numbers: `order[position]`, in epochs of `epoch_length`.
 
-    Within an epoch a field with factor r stands floor(r) or ceil(r) times, at random places: r times on average over
-    the epochs, but for the rounding of the sum of the factors to `epoch_length`. So a field of factor 1 or more stands
-    in every epoch. What the fractions of the factors add is drawn for all fields at once, as a systematic sample over
-    a random order, so that an epoch's length never varies.
+    An image with factor r is shown floor(r) or ceil(r) times in an epoch, at random places: r times
+    on average over the epochs, up to the rounding of the sum of the factors to `epoch_length`. So
+    an image with a factor of 1 or more is shown in every epoch. Which images are shown once more is
+    drawn for all of them at once, as a systematic sample in a random order, so that the length of
+    an epoch never varies.
 
-    `epoch_length` is the sum of the factors, rounded, 1 or more. An epoch is computed when it is first asked for and
-    the last two are kept, int32. Safe to share between threads; can be pickled.
+    An epoch is computed when it is first asked for, and the last two are kept. Safe to share
+    between threads, and can be pickled.
+
+    Attributes:
+      num_images: images to draw from.
+      epoch_length: sum of the factors, rounded, at least 1.
     """
 
     def __init__(self, factors: np.ndarray, seed: int):
-        """Factors float64 [N], 1e-6 to 1e6; seed 0 or more.
+        """Prepares an order.
+
+        Args:
+          factors: float64 [N], 1e-6 to 1e6.
+          seed: 0 or more.
 
         Raises:
-          InputError: no factor, one that is not a number from 1e-6 to 1e6, or 2^31 positions and more an epoch.
+          InputError: no factors, a factor that is out of range or not a number, or an epoch of
+            2^31 positions or more.
         """
         factors = np.asarray(factors, np.float64)
-        if factors.ndim != 1 or not len(factors):
-            raise InputError(
-                f"no field to draw from: factors of shape {list(factors.shape)}, not [fields]"
-            )
-        if not (factors.min() >= 1e-6 and factors.max() <= 1e6):  # also False for a NaN
-            raise InputError(
-                f"fields are to be shown {factors.min():g} to {factors.max():g} times an epoch; allowed: 1e-6 to 1e6"
-            )
-        if factors.sum() >= 2**31 - 1:
-            raise InputError(
-                f"an epoch of {factors.sum():.3g} fields is too long: use smaller factors or weights"
-            )
-        scaled = np.rint(factors * _ONE).astype(np.int64)
-        self._whole = (scaled >> 32).astype(np.int32)
-        self._split = np.flatnonzero(scaled & (_ONE - 1)).astype(
-            np.int32
-        )  # the fields whose factors are not whole
-        self._parts = (scaled[self._split] & (_ONE - 1)).astype(np.uint32)
+        _check_factors(factors)
+        fixed_point = np.rint(factors * _ONE).astype(np.int64)
+        fractions = fixed_point & (_ONE - 1)
         self._seed = seed
-        self.fields = len(factors)
-        self.epoch_length = max(1, (int(scaled.sum()) + _ONE // 2) >> 32)
-        self._start()
+        self._whole_parts = (fixed_point >> _FRACTION_BITS).astype(np.int32)
+        # The images whose factors are no integers, and what their factors have beyond those.
+        self._fractional = np.flatnonzero(fractions).astype(np.int32)
+        self._fractions = fractions[self._fractional].astype(np.uint32)
+        self.num_images = len(factors)
+        rounded_sum = (int(fixed_point.sum()) + _ONE // 2) >> _FRACTION_BITS
+        self.epoch_length = max(1, rounded_sum)
+        self._init_cache()
 
-    def _start(self) -> None:
+    def _init_cache(self) -> None:
         self._lock = threading.Lock()
         self._epochs: dict[int, np.ndarray] = {}
 
     def __getstate__(self) -> dict:
-        return {
-            name: value for name, value in self.__dict__.items() if name not in ("_lock", "_epochs")
-        }
+        state = dict(self.__dict__)
+        del state["_lock"]
+        del state["_epochs"]
+        return state
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
-        self._start()
+        self._init_cache()
 
     def __getitem__(self, position: int) -> int:
         if position < 0:
@@ -151,55 +180,83 @@ class Order:
         return int(self.epoch(epoch)[place])
 
     def epoch(self, number: int) -> np.ndarray:
-        """The fields of one epoch in their order, int32 [epoch_length], not to be written to."""
-        found = self._epochs.get(number)
-        if found is None:
-            with self._lock:  # the other threads wait here, rather than compute the same
-                found = self._epochs.get(number)
-                if found is None:
-                    found = self._draw(number)
-                    while len(self._epochs) > 1:
-                        del self._epochs[next(iter(self._epochs))]
-                    self._epochs[number] = found
-        return found
+        """The image numbers of one epoch in their order, int32 [epoch_length], read-only."""
+        images = self._epochs.get(number)
+        if images is not None:
+            return images
+        # Other threads wait for the lock, rather than compute the same epoch.
+        with self._lock:
+            images = self._epochs.get(number)
+            if images is None:
+                images = self._draw_epoch(number)
+                while len(self._epochs) >= _KEPT_EPOCHS:
+                    oldest = next(iter(self._epochs))
+                    del self._epochs[oldest]
+                self._epochs[number] = images
+        return images
 
-    def _draw(self, number: int) -> np.ndarray:
-        source = np.random.Philox(np.random.SeedSequence(self._seed, spawn_key=(number,)))
-        fields = np.arange(self.fields, dtype=np.int32)
-        counts = self._whole
-        if len(self._split):
+    def _draw_epoch(self, number: int) -> np.ndarray:
+        generator = np.random.Philox(np.random.SeedSequence(self._seed, spawn_key=(number,)))
+        counts = self._whole_parts
+        if len(self._fractional):
             counts = counts.copy()
-            counts[self._split] += self._drawn(source)
+            counts[self._fractional] += self._draw_fractions(generator)
+        images = np.arange(self.num_images, dtype=np.int32)
         if (counts != 1).any():
-            fields = np.repeat(fields, counts)
-        fields = fields[_shuffled(len(fields), source)]
-        fields.flags.writeable = False
-        return fields
+            images = np.repeat(images, counts)
+        images = images[_permutation(len(images), generator)]
+        images.flags.writeable = False
+        return images
 
-    def _drawn(self, source: np.random.Philox) -> np.ndarray:
-        """Which of the fields with a fractional part stand once more than the whole part says: bool, as many as those.
+    def _draw_fractions(self, generator: np.random.Philox) -> np.ndarray:
+        """Draws which images with a fractional factor are shown once more: bool, one for each.
 
-        The parts lie end to end, in random order, on a line; a field is drawn where a point falls on its part.
+        The fractions are laid end to end on a line, in random order. Points lie on it at a distance
+        of 1, and an image is drawn where a point falls on its fraction.
         """
-        wanted = self.epoch_length - int(self._whole.sum())
-        order = _shuffled(len(self._parts), source)
-        ends = np.cumsum(self._parts[order], dtype=np.int64)
+        wanted = self.epoch_length - int(self._whole_parts.sum())
+        order = _permutation(len(self._fractions), generator)
+        ends = np.cumsum(self._fractions[order], dtype=np.int64)
         points, rest = divmod(int(ends[-1]), _ONE)
-        # The start decides whether the line holds `points` or one more: it is drawn among those that give `wanted`.
-        low, high = (0, rest) if wanted > points else (rest, _ONE)
-        start = low + (int(source.random_raw()) * (high - low) >> 64)
-        passed = (
-            ends - start + _ONE - 1
-        ) >> 32  # points start, start + 1, ... that lie before each end
+        # The first point decides whether `points` or one more lie on the line. It is drawn among
+        # the places that give `wanted` of them.
+        if wanted > points:
+            low, high = 0, rest
+        else:
+            low, high = rest, _ONE
+        first = low + (int(generator.random_raw()) * (high - low) >> 64)
+        points_before_end = (ends - first + _ONE - 1) >> _FRACTION_BITS
         drawn = np.empty(len(order), bool)
-        drawn[order] = np.diff(passed, prepend=0) > 0
+        drawn[order] = np.diff(points_before_end, prepend=0) > 0
         return drawn
 
 
-def _shuffled(length: int, source: np.random.Philox) -> np.ndarray:
-    """The numbers 0 to `length` - 1 in random order, int64: sorted by random numbers whose last bits they are."""
+def _check_factors(factors: np.ndarray) -> None:
+    if factors.ndim != 1 or not len(factors):
+        raise InputError(
+            f"no image to draw from: factors of shape {list(factors.shape)}, not [images]"
+        )
+    least = factors.min()
+    most = factors.max()
+    # Written so that a NaN is refused as well.
+    if not (least >= _MIN_FACTOR and most <= _MAX_FACTOR):
+        raise InputError(
+            f"images are to be shown {least:g} to {most:g} times an epoch; allowed: 1e-6 to 1e6"
+        )
+    total = factors.sum()
+    if total >= _MAX_EPOCH:
+        raise InputError(
+            f"an epoch of {total:.3g} images is too long: use smaller factors or weights"
+        )
+
+
+def _permutation(length: int, generator: np.random.Philox) -> np.ndarray:
+    """The numbers 0 to `length` - 1 in random order, int64.
+
+    Random 64-bit numbers are sorted, whose lowest bits were replaced by those numbers.
+    """
     bits = max(1, (length - 1).bit_length())
-    keys = source.random_raw(length)
+    keys = generator.random_raw(length)
     keys >>= np.uint64(bits)
     keys <<= np.uint64(bits)
     keys |= np.arange(length, dtype=np.uint64)

@@ -1,8 +1,12 @@
-"""The frames of a TFRecord shard, and what the builder's Examples hold. No TensorFlow, no Grain.
+"""The frames of a TFRecord file, and the Examples that the builder stores. No TensorFlow, no Grain.
 
-A TFRecord file is a chain of frames, each to be found only through the one before it:
+A TFRecord file is a chain of frames, each of which can be found only through the one before it
+(little-endian; the CRCs are masked, see `masked_crc`):
 
-    uint64 length | uint32 masked CRC-32C of those 8 bytes | data | uint32 masked CRC-32C of the data   (little-endian)
+    uint64 length | uint32 CRC-32C of those 8 bytes | data | uint32 CRC-32C of the data
+
+The data of a frame are a serialized `tf.train.Example` with the features `id`, `image` (in an
+encoding of `codec.py`), `labels`, `fold` and `group`.
 """
 
 import struct
@@ -15,61 +19,90 @@ from tensorflow_datasets.proto import tf_example_pb2
 from hpa_jax.data import codec
 
 FRAME_HEAD = struct.Struct("<QI")
-
+"""Length of the data, and the masked CRC of that length."""
 
 CRC = struct.Struct("<I")
-
+"""The masked CRC that follows the data."""
 
 NO_FOLD = -1
+"""The fold of images in the split `test`, which takes part in no cross-validation."""
+
+_LENGTH_BYTES = 8
 
 
-def _masked_crc(data: bytes) -> int:
+def masked_crc(data: bytes) -> int:
+    """CRC-32C, rotated and offset as in every TFRecord file (tensorflow/core/lib/hash/crc32c.h)."""
     crc = google_crc32c.value(data)
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+    rotated = crc >> 15 | crc << 17
+    return (rotated + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def read_length(head: bytes) -> int | None:
+    """Length of the data, from a FRAME_HEAD; None if that is short or its CRC is wrong."""
+    if len(head) < FRAME_HEAD.size:
+        return None
+    length, crc = FRAME_HEAD.unpack_from(head)
+    if masked_crc(head[:_LENGTH_BYTES]) != crc:
+        return None
+    return length
 
 
 def frame_fault(frame: bytes) -> str | None:
-    """What is wrong with a record's frame, or None. `frame` may be short, where the file ends too early."""
+    """Says what is wrong with a frame, or None. It may be short, where the file ends too early."""
     if len(frame) < FRAME_HEAD.size:
         return "the file ends inside it"
-    length, crc = FRAME_HEAD.unpack_from(frame)
-    if _masked_crc(frame[:8]) != crc:
+    length = read_length(frame)
+    if length is None:
         return "its length does not match its CRC"
     end = FRAME_HEAD.size + length
     if len(frame) < end + CRC.size:
         return "the file ends inside it"
-    if _masked_crc(frame[FRAME_HEAD.size : end]) != CRC.unpack_from(frame, end)[0]:
+    stored_crc = CRC.unpack_from(frame, end)[0]
+    if masked_crc(frame[FRAME_HEAD.size : end]) != stored_crc:
         return "its data do not match their CRC"
     return None
 
 
-class Facts(NamedTuple):
-    """What the index keeps of a field."""
+class ExampleMetadata(NamedTuple):
+    """What the index of a shard stores of an example.
+
+    Attributes:
+      id: as the builder was given it.
+      labels: label ids, positions in `hpa_jax.labels.LABELS`.
+      size: (height, width) of the image in px, from its header; (0, 0) where that is unreadable.
+      fold: of the cross-validation, or NO_FOLD.
+      group: number that near-duplicates and images of one antibody have in common.
+    """
 
     id: str
     labels: list[int]
-    size: tuple[
-        int, int
-    ]  # height and width, from the image's header; (0, 0) where it cannot be read
+    size: tuple[int, int]
     fold: int
     group: int
 
 
-def example_facts(data: bytes) -> Facts:
-    """The facts of a serialised `tf.train.Example` as the builder writes it; ValueError where there is no Id."""
+def example_metadata(data: bytes) -> ExampleMetadata:
+    """Parses a serialized Example, without decoding its image.
+
+    Raises:
+      ValueError: it is no Example with an Id.
+    """
     try:
         feature = tf_example_pb2.Example.FromString(data).features.feature
-        ids = feature["id"].bytes_list.value
-        field_id = ids[0].decode()
+        example_id = feature["id"].bytes_list.value[0].decode()
     except (DecodeError, IndexError, UnicodeDecodeError) as error:
         raise ValueError("not a tf.train.Example with a feature `id`") from error
-    size = codec.size(next(iter(feature["image"].bytes_list.value), b"")[: codec.HEAD_BYTES])
-    fold = next(iter(feature["fold"].int64_list.value), NO_FOLD)
-    group = next(iter(feature["group"].int64_list.value), 0)
-    return Facts(field_id, list(feature["labels"].int64_list.value), size, fold, group)
+    image = next(iter(feature["image"].bytes_list.value), b"")
+    return ExampleMetadata(
+        id=example_id,
+        labels=list(feature["labels"].int64_list.value),
+        size=codec.read_size(image[: codec.HEAD_BYTES]),
+        fold=next(iter(feature["fold"].int64_list.value), NO_FOLD),
+        group=next(iter(feature["group"].int64_list.value), 0),
+    )
 
 
 def example_image(data: bytes) -> bytes:
-    """The encoded image of such an Example; b"" where there is none."""
-    image = tf_example_pb2.Example.FromString(data).features.feature["image"].bytes_list.value
-    return image[0] if image else b""
+    """The encoded image of a serialized Example; b"" if it has none."""
+    images = tf_example_pb2.Example.FromString(data).features.feature["image"].bytes_list.value
+    return images[0] if images else b""

@@ -1,92 +1,141 @@
-"""The report of `scores.evaluate_scores` as text for the terminal."""
+"""The report of `hpa_jax.metrics.summary.evaluate` as text for the terminal."""
+
+_AVERAGES = ("macro", "micro", "samples")
+
+_RANKING_METRICS = (
+    ("average precision, macro", "macro_average_precision"),
+    ("micro", "micro_average_precision"),
+    ("AUC, macro", "macro_auc"),
+    ("calibration error", "calibration_error"),
+)
 
 
 def format_table(report: dict) -> str:
-    """The report of `evaluate_scores` as a table for the terminal: a row a label, then the figures over all labels."""
-    width = max(len("label"), *(len(row["name"]) for row in report["per_label"]))
-    sure = "f1_interval" in report["per_label"][0]
-    lines = [
-        f"{'id':>4}  {'label':<{width}}  {'fields':>7}  {'precision':>9}  {'recall':>6}  {'F1':>6}"
-        f"{_head(sure)}  {'F1 cross-fitted':>15}{_head(sure)}  {'threshold':>9}"
-    ]
+    """The report as a table: a row a label, then the metrics over all labels, then remarks."""
+    names = [row["name"] for row in report["per_label"]]
+    width = max(len("label"), *map(len, names))
+    lines = [_header(width, has_intervals=_has_intervals(report))]
     for row in report["per_label"]:
-        lines.append(
-            f"{row['id']:>4}  {row['name']:<{width}}  {row['support']:>7}  {row['precision']:>9.4f}  "
-            f"{row['recall']:>6.4f}  {row['f1']:>6.4f}{_range(row, 'f1_interval')}  {row['f1_crossfit']:>15.4f}"
-            f"{_range(row, 'f1_crossfit_interval')}  {row['threshold']:>9.3f}"
-        )
+        lines.append(_label_row(row, width))
     lines.append("-" * len(lines[0]))
-    ends = report["intervals"]
-    for average in ("macro", "micro"):
-        lines.append(
-            f"{'':>4}  {average:<{width}}  {report['fields']:>7}  {report[f'{average}_precision']:>9.4f}  "
-            f"{report[f'{average}_recall']:>6.4f}  {report[f'{average}_f1']:>6.4f}{_range(ends, f'{average}_f1')}  "
-            f"{report[f'{average}_f1_crossfit']:>15.4f}{_range(ends, f'{average}_f1_crossfit')}"
-        )
-    lines.append(
-        f"{'':>4}  {'samples':<{width}}  {report['fields']:>7}  {'':>9}  {'':>6}  {report['samples_f1']:>6.4f}"
-        f"{_range(ends, 'samples_f1')}  {report['samples_f1_crossfit']:>15.4f}{_range(ends, 'samples_f1_crossfit')}"
-    )
-    lines += [
-        "",
-        f"accuracy of single decisions {report['accuracy']:.4f}{_range(ends, 'accuracy')}; macro F1 over the labels "
-        f"that occur {report['macro_f1_present']:.4f}{_range(ends, 'macro_f1_present')}; precision, recall, F1 at 0.5",
-        "; ".join(
-            f"{title} {_number(report[name])}{_range(ends, name)}"
-            for title, name in (
-                ("average precision, macro", "macro_average_precision"),
-                ("micro", "micro_average_precision"),
-                ("AUC, macro", "macro_auc"),
-                ("calibration error", "calibration_error"),
-            )
-        ),
-        f"thresholds fitted on all these fields: macro F1 {report['macro_f1_in_sample']:.4f} on the same fields "
-        f"(optimistic), {report['macro_f1_crossfit']:.4f} cross-fitted over {report['folds']} folds",
-    ]
-    if report["borrowed"]:
-        lines.append(
-            f"labels of fewer than {report['few_positives']} fields borrow from the others' thresholds: "
-            f"{', '.join(map(str, report['borrowed']))}; without that {report['macro_f1_crossfit_own']:.4f}"
-        )
-    if sure:
-        units = (
-            "fields"
-            if report["groups"] == report["fields"]
-            else f"{report['groups']} groups of fields"
-        )
-        lines.append(
-            f"in brackets: {100 * report['level']:g} % intervals, {report['replicates']} bootstrap draws of the {units}"
-        )
+    for average in _AVERAGES:
+        lines.append(_average_row(report, average, width))
+    lines.append("")
+    lines += _remarks(report)
     for row in report.get("per_source", ()):
-        lines.append(
-            f"source {row['name']}: "
-            + ("no fields" if not row["fields"] else f"{row['fields']} fields; " + _of_source(row))
-        )
+        lines.append(_source_line(row))
     if "note" in report:
         lines.append(f"note: {report['note']}")
     return "\n".join(lines)
 
 
-def _of_source(row: dict) -> str:
-    ends = row.get("intervals", {})
-    return "; ".join(
-        f"{average} F1 {row[f'{average}_f1']:.4f}{_range(ends, f'{average}_f1')}, "
-        f"cross-fitted {row[f'{average}_f1_crossfit']:.4f}{_range(ends, f'{average}_f1_crossfit')}"
-        for average in ("macro", "micro", "samples")
+def _has_intervals(report: dict) -> bool:
+    return "f1_interval" in report["per_label"][0]
+
+
+def _header(width: int, *, has_intervals: bool) -> str:
+    interval = ""
+    if has_intervals:
+        interval = " " * len(" [.123, .456]")
+    return (
+        f"{'id':>4}  {'label':<{width}}  {'images':>7}  {'precision':>9}  {'recall':>6}  "
+        f"{'F1':>6}{interval}  {'F1 cross-fitted':>15}{interval}  {'threshold':>9}"
     )
 
 
-def _head(sure: bool) -> str:
-    return " " * len(" [.123, .456]") if sure else ""
+def _label_row(row: dict, width: int) -> str:
+    f1_interval = _interval(row, "f1_interval")
+    crossfit_interval = _interval(row, "f1_crossfit_interval")
+    return (
+        f"{row['id']:>4}  {row['name']:<{width}}  {row['support']:>7}  "
+        f"{row['precision']:>9.4f}  {row['recall']:>6.4f}  "
+        f"{row['f1']:>6.4f}{f1_interval}  "
+        f"{row['f1_crossfit']:>15.4f}{crossfit_interval}  {row['threshold']:>9.3f}"
+    )
 
 
-def _range(ends: dict, name: str) -> str:
-    """' [.123, .456]', or nothing without intervals."""
-    if ends.get(name) is None:
+def _average_row(report: dict, average: str, width: int) -> str:
+    f1 = f"{average}_f1"
+    precision = ""
+    recall = ""
+    # The mean over images is of F1 alone.
+    if average != "samples":
+        precision = f"{report[f'{average}_precision']:.4f}"
+        recall = f"{report[f'{average}_recall']:.4f}"
+    intervals = report["intervals"]
+    return (
+        f"{'':>4}  {average:<{width}}  {report['images']:>7}  {precision:>9}  {recall:>6}  "
+        f"{report[f1]:>6.4f}{_interval(intervals, f1)}  "
+        f"{report[f'{f1}_crossfit']:>15.4f}{_interval(intervals, f'{f1}_crossfit')}"
+    )
+
+
+def _remarks(report: dict) -> list[str]:
+    intervals = report["intervals"]
+    accuracy = f"{report['accuracy']:.4f}{_interval(intervals, 'accuracy')}"
+    present = f"{report['macro_f1_present']:.4f}{_interval(intervals, 'macro_f1_present')}"
+    lines = [
+        f"accuracy of single decisions {accuracy}; macro F1 over the labels that occur {present}; "
+        "precision, recall, F1 at 0.5"
+    ]
+    ranking = []
+    for title, name in _RANKING_METRICS:
+        ranking.append(f"{title} {_number(report[name])}{_interval(intervals, name)}")
+    lines.append("; ".join(ranking))
+    lines.append(
+        f"thresholds fitted on all these images: macro F1 {report['macro_f1_in_sample']:.4f} on "
+        f"the same images (optimistic), {report['macro_f1_crossfit']:.4f} cross-fitted over "
+        f"{report['folds']} folds"
+    )
+    if report["borrowed"]:
+        label_ids = ", ".join(map(str, report["borrowed"]))
+        lines.append(
+            f"labels of fewer than {report['few_positives']} images, whose thresholds are shrunk "
+            f"toward what the others' suggest: {label_ids}; without that "
+            f"{report['macro_f1_crossfit_own']:.4f}"
+        )
+    if _has_intervals(report):
+        units = "images"
+        if report["groups"] != report["images"]:
+            units = f"{report['groups']} groups of images"
+        lines.append(
+            f"in brackets: {100 * report['level']:g} % intervals, {report['replicates']} "
+            f"bootstrap draws of the {units}"
+        )
+    return lines
+
+
+def _source_line(row: dict) -> str:
+    if not row["images"]:
+        return f"source {row['name']}: no images"
+    intervals = row["intervals"]
+    averages = []
+    for average in _AVERAGES:
+        f1 = f"{average}_f1"
+        crossfit = f"{f1}_crossfit"
+        averages.append(
+            f"{average} F1 {row[f1]:.4f}{_interval(intervals, f1)}, "
+            f"cross-fitted {row[crossfit]:.4f}{_interval(intervals, crossfit)}"
+        )
+    return f"source {row['name']}: {row['images']} images; " + "; ".join(averages)
+
+
+def _interval(intervals: dict, name: str) -> str:
+    """' [.123, .456]', or '' where there is none."""
+    ends = intervals.get(name)
+    if ends is None:
         return ""
-    low, high = (f"{value:.3f}" if value >= 0.9995 else f"{value:.3f}"[1:] for value in ends[name])
+    low, high = map(_end, ends)
     return f" [{low}, {high}]"
 
 
+def _end(value: float) -> str:
+    """Three decimals without the 0 before the point, so that a column is as wide for 1.000."""
+    text = f"{value:.3f}"
+    return text if value >= 0.9995 else text[1:]
+
+
 def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.4f}"
+    if value is None:
+        return "undefined"
+    return f"{value:.4f}"

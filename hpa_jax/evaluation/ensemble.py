@@ -1,15 +1,16 @@
 """Several runs as one classifier: the folds of a model put together, and several models weighted.
 
-Runs that differ in nothing but data.fold and train.seed are one model. On the parts that the runs themselves evaluate
-(their folds) a field is scored by those runs alone that were not trained on it; there the models' weights and the
-thresholds are fitted, and kept in ensemble.json. On any other part (`test`) every run scores every field: the mean over
-a model's runs, the models by their kept weights, decided by the kept thresholds.
+Runs that differ in nothing but data.fold and train.seed are one model. On the splits that the runs
+themselves evaluate (their folds) an image is scored only by those runs that were not trained on it.
+There the models' weights and the thresholds are fitted, and kept in ensemble.json. On any other
+split (`test`) every run scores every image: the mean over a model's runs, the models averaged by
+the kept weights, decided by the kept thresholds.
 
-Unusual: what is reported of the fields that the weights were fitted on is mixed, fold by fold, with weights fitted on
-the other folds, the same folds that the thresholds are cross-fitted over.
+Notes:
+- The reported scores of the images that the weights were fitted on are averaged fold by fold, with
+  weights fitted on the other folds, the same folds that the thresholds are cross-fitted over.
 """
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,15 +18,17 @@ import numpy as np
 
 from hpa_jax.config import Config, Evaluate, listed, to_dict
 from hpa_jax.errors import InputError
+from hpa_jax.evaluation.ensemble_file import FILE_NAME, FittedEnsemble
 from hpa_jax.evaluation.predictor import Predictor
-from hpa_jax.evaluation.score_pools import averaged, shared
-from hpa_jax.evaluation.score_table import ScoreTable, save
+from hpa_jax.evaluation.score_table import ScoreTable, average_tables, match_images, save
 from hpa_jax.files import locked, write_json
 from hpa_jax.labels import LABELS
-from hpa_jax.metrics import classification, stacking, thresholds
+from hpa_jax.metrics import classification, stacking
+from hpa_jax.metrics.crossfitting import crossfit
 from hpa_jax.workdir import read_config
 
-# What two runs of one model may differ in: the fields that they hold out, the draws, and what only the host sees.
+# What two runs of one model may differ in: the images that they hold out, the draws, and what only
+# the host sees.
 _OF_ONE_RUN = {
     "data": ("fold", "data_dir", "threads"),
     "train": ("seed", "log_every", "log_ids"),
@@ -36,7 +39,13 @@ _SECTIONS = ("data", "model", "augment", "optim", "train", "loss", "checkpoint")
 
 @dataclass(frozen=True)
 class Member:
-    """One run: its folder as the user names it, the configuration to score it with, its scores."""
+    """One run of an ensemble.
+
+    Attributes:
+      folder: as the user names it.
+      config: to score it with.
+      table: its scores.
+    """
 
     folder: str
     config: Config
@@ -44,99 +53,105 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Pooled:
-    """
+class Ensemble:
+    """Runs scored as one.
+
     Attributes:
-      table: scores, thresholds and fields of the ensemble.
-      models: what ensemble.json says of each model: `name`, `weight`, `macro_f1_crossfit` (alone), `runs`.
-      said: lines for the terminal.
+      table: scores, thresholds and images of the ensemble.
+      models: what ensemble.json records of each: `name`, `weight`, `macro_f1_crossfit` (alone),
+        `runs`.
+      messages: lines for the terminal.
     """
 
     table: ScoreTable
     models: list[dict]
-    said: str
+    messages: list[str]
 
 
-def pool(config: Config, workdir: Path) -> Pooled:
-    """Scores of `config.evaluate.runs` together; `workdir` is the ensemble's folder.
+def score_ensemble(settings: Evaluate, workdir: Path, data_overrides: dict[str, str]) -> Ensemble:
+    """Scores of `settings.runs` together.
 
-    With config.data.eval_split at its default each run is scored on the part that it evaluated itself, and
-    WORKDIR/ensemble.json is written; with another part ensemble.json is read.
+    Without another split each run is scored on the one that it evaluated itself, and
+    WORKDIR/ensemble.json is written; with another split ensemble.json is read.
+
+    Args:
+      settings: names the runs.
+      workdir: the ensemble's folder.
+      data_overrides: fields of the runs' sections `data` that are other than in training:
+        `data_dir`, `name`, `eval_split`.
 
     Raises:
-      InputError: a folder without a run, runs that do not go together, or no ensemble.json of these runs.
+      InputError: a folder without a run, runs that do not go together, or no ensemble.json of these
+        runs.
     """
     if (workdir / "config.json").is_file():
         raise InputError(
             f"--workdir={workdir} is the folder of a run; give the ensemble one of its own"
         )
-    chosen = _configs(config)
-    fits = config.data.eval_split == Config().data.eval_split
-    kept = None if fits else _Kept(workdir / "ensemble.json", chosen)
-    if fits:
-        _check_held_out(chosen)
-    models: list[list[Member]] = []
-    for folder, run_config in chosen.items():
-        with locked(Path(folder)):
-            sources = listed(run_config.evaluate.sources)
-            table = Predictor(run_config, Path(folder)).table(run_config.data.eval_split, sources)
-        member = Member(folder, run_config, table)
-        for model in models:
-            if _recipe(model[0].config) == _recipe(run_config):
-                model.append(member)
-                break
-        else:
-            models.append([member])
-    _check_labels([member for model in models for member in model])
-    each = [averaged([member.table for member in model]) for model in models]
-    tables = shared(each)
-    pooled = (
-        _fit(config.evaluate, workdir, models, tables)
-        if kept is None
-        else kept.apply(models, tables)
-    )
-    save(workdir / "scores" / f"{pooled.table.split}.npz", pooled.table)
-    used, most = len(pooled.table.ids), max(len(table.ids) for table in each)
-    left_out = f"{used} fields that every model has scored, of {most}\n" if used < most else ""
-    return replace(pooled, said=left_out + pooled.said)
+    configs = _read_configs(settings, data_overrides)
+    fitted = None
+    if "eval_split" in data_overrides:
+        fitted = FittedEnsemble(workdir / FILE_NAME, list(configs))
+    else:
+        _check_held_out(configs)
+    members = _score_members(configs)
+    _check_labels(members)
+    models = _group_by_model(members)
+    tables = [average_tables([member.table for member in model]) for model in models]
+    matched = match_images(tables)
+    if fitted is None:
+        ensemble = _fit(settings, workdir, models, matched)
+    else:
+        ensemble = _apply(fitted, models, matched)
+    save(workdir / "scores" / f"{ensemble.table.split}.npz", ensemble.table)
+
+    used = len(ensemble.table.ids)
+    most = max(len(table.ids) for table in tables)
+    if used < most:
+        left_out = f"{used} images that every model has scored, of {most}"
+        ensemble = replace(ensemble, messages=[left_out, *ensemble.messages])
+    return ensemble
 
 
-def _configs(config: Config) -> dict[str, Config]:
-    """Each run's folder and own configuration, with what this call says of data and evaluation."""
-    default, chosen = Config().data, {}
-    for folder in listed(config.evaluate.runs):
-        if _place(folder) in map(_place, chosen):
-            raise InputError(f"config.evaluate.runs={config.evaluate.runs!r} names {folder} twice")
+def _read_configs(settings: Evaluate, data_overrides: dict[str, str]) -> dict[str, Config]:
+    """Each run's folder and own configuration, with what this call sets of data and evaluation."""
+    configs = {}
+    resolved = set()
+    for folder in listed(settings.runs):
+        path = Path(folder).resolve()
+        if path in resolved:
+            raise InputError(f"config.evaluate.runs={settings.runs!r} names {folder} twice")
+        resolved.add(path)
         trained = read_config(Path(folder))
-        data = replace(
-            trained.data, sources=trained.data.sources or (trained.data.name,)
-        )  # whose figures mean is
-        for name in ("data_dir", "name", "eval_split"):
-            if getattr(config.data, name) != getattr(default, name):
-                setattr(data, name, getattr(config.data, name))
-        chosen[folder] = replace(trained, data=data, evaluate=replace(config.evaluate, runs=""))
-    return chosen
+        # The channel statistics stay those of the dataset trained on, if another one is scored.
+        sources = trained.data.sources or (trained.data.name,)
+        data = replace(trained.data, sources=sources, **data_overrides)
+        configs[folder] = replace(trained, data=data, evaluate=replace(settings, runs=""))
+    return configs
 
 
-def _place(folder: str) -> str:
-    return str(Path(folder).resolve())
-
-
-def _recipe(config: Config) -> dict:
-    plain = to_dict(config)
-    return {
-        s: {k: v for k, v in plain[s].items() if k not in _OF_ONE_RUN.get(s, ())} for s in _SECTIONS
-    }
-
-
-def _check_held_out(chosen: dict[str, Config]) -> None:
-    for folder, config in chosen.items():
-        trained, seen = config.data.train_split, config.data.eval_split
-        if trained in ("all", seen) or seen == "all":
+def _check_held_out(configs: dict[str, Config]) -> None:
+    for folder, config in configs.items():
+        trained_on = config.data.train_split
+        evaluated_on = config.data.eval_split
+        if trained_on in ("all", evaluated_on) or evaluated_on == "all":
             raise InputError(
-                f"{folder} was trained on {trained!r} and evaluated on {seen!r}: weights and thresholds must not be "
-                "fitted on fields that a run learnt from; leave that run out"
+                f"{folder} was trained on {trained_on!r} and evaluated on {evaluated_on!r}: "
+                "weights and thresholds must not be fitted on images that a run was trained on; "
+                "leave that run out"
             )
+
+
+def _score_members(configs: dict[str, Config]) -> list[Member]:
+    members = []
+    for folder, config in configs.items():
+        # Scoring writes into the run's folder, which one process at a time may do.
+        with locked(Path(folder)):
+            predictor = Predictor(config, Path(folder))
+            sources = listed(config.evaluate.sources)
+            table = predictor.table(config.data.eval_split, sources)
+        members.append(Member(folder, config, table))
+    return members
 
 
 def _check_labels(members: list[Member]) -> None:
@@ -149,136 +164,119 @@ def _check_labels(members: list[Member]) -> None:
             )
 
 
+def _group_by_model(members: list[Member]) -> list[list[Member]]:
+    """The runs of each model, in the order in which they are named."""
+    models: list[list[Member]] = []
+    recipes = []
+    for member in members:
+        recipe = _recipe(member.config)
+        if recipe in recipes:
+            models[recipes.index(recipe)].append(member)
+        else:
+            recipes.append(recipe)
+            models.append([member])
+    return models
+
+
+def _recipe(config: Config) -> dict:
+    """All of a configuration that makes a model: equal for runs of one model."""
+    recipe = {}
+    values = to_dict(config)
+    for section in _SECTIONS:
+        for name, value in values[section].items():
+            if name not in _OF_ONE_RUN.get(section, ()):
+                recipe[section, name] = value
+    return recipe
+
+
 def _fit(
-    e: Evaluate, workdir: Path, models: list[list[Member]], tables: list[ScoreTable]
-) -> Pooled:
-    """Fits weights and thresholds out of fold and writes ensemble.json."""
-    first, split = tables[0], models[0][0].config.data.eval_split
-    scores, targets = np.stack([table.scores for table in tables]), first.targets
+    settings: Evaluate, workdir: Path, models: list[list[Member]], tables: list[ScoreTable]
+) -> Ensemble:
+    """Fits weights and thresholds on held-out images and writes ensemble.json."""
+    first = tables[0]
+    targets = first.targets
+    scores = np.stack([table.scores for table in tables])
+    folds = {"folds": settings.folds, "seed": settings.seed, "groups": first.groups}
+    crossfit_settings = {**folds, "few_positives": settings.few_positives}
     weights = stacking.fit_weights(scores, targets)
-    dealt = {"folds": e.folds, "seed": e.seed, "groups": first.groups}
-    mixed, by_fold = stacking.crossfit_mix(scores, targets, **dealt)
-    few = {"few_positives": e.few_positives}
-    fitted = thresholds.crossfit(stacking.mix(scores, weights), targets, **dealt, **few)[
-        "thresholds"
-    ]
+    # The thresholds are for other images, which are scored with the weights fitted on all of these.
+    averaged = stacking.weighted_mean(scores, weights)
+    thresholds = crossfit(averaged, targets, **crossfit_settings)["thresholds"]
+    crossfit_scores, weights_by_fold = stacking.crossfit_mean(scores, targets, **folds)
+
     described = []
+    messages = []
     for model, table, weight in zip(models, tables, weights, strict=True):
-        alone = thresholds.crossfit(table.scores, targets, **dealt, **few)["crossfit"]
-        described.append(
-            {
-                "name": f"{model[0].config.model.name}, {model[0].config.data.image_size} px",
-                "weight": float(weight),
-                "macro_f1_crossfit": alone["macro_f1"],
-                "runs": [_described(member) for member in model],
-            }
+        alone = crossfit(table.scores, targets, **crossfit_settings)["crossfit"]
+        config = model[0].config
+        description = {
+            "name": f"{config.model.name}, {config.data.image_size} px",
+            "weight": float(weight),
+            "macro_f1_crossfit": alone["macro_f1"],
+            "runs": [_describe(member) for member in model],
+        }
+        described.append(description)
+        folders = ", ".join(member.folder for member in model)
+        messages.append(
+            f"weight {weight:.3f}: {description['name']}, {folders}; "
+            f"alone macro F1 {alone['macro_f1']:.4f} cross-fitted"
         )
-    kept = {
+
+    split = models[0][0].config.data.eval_split
+    names = [LABELS[i] for i in first.label_ids]
+    path = workdir / FILE_NAME
+    content = {
         "models": described,
-        "weights_by_fold": by_fold.tolist(),
+        "weights_by_fold": weights_by_fold.tolist(),
         "fitted_on": split,
         "fields": len(first.ids),
-        "views": first.views,
-        "few_positives": e.few_positives,
-        "thresholds": dict(zip((LABELS[i] for i in first.label_ids), fitted.tolist(), strict=True)),
+        "views": first.tta,
+        "few_positives": settings.few_positives,
+        "thresholds": dict(zip(names, thresholds.tolist(), strict=True)),
     }
-    write_json(workdir / "ensemble.json", kept)
-    own = {"thresholds": fitted, "thresholds_split": split, "checkpoint": -1, "key": ""}
-    lines = [
-        f"weight {model['weight']:.3f}: {model['name']}, {', '.join(run['folder'] for run in model['runs'])}; "
-        f"alone macro F1 {model['macro_f1_crossfit']:.4f} cross-fitted\n"
-        for model in described
-    ]
-    return Pooled(
-        replace(first, scores=mixed, **own),
-        described,
-        "".join(lines) + f"wrote {workdir / 'ensemble.json'}\n",
+    write_json(path, content)
+    messages.append(f"wrote {path}")
+    table = replace(
+        first,
+        scores=crossfit_scores,
+        thresholds=thresholds,
+        thresholds_split=split,
+        checkpoint=-1,
+        key="",
     )
+    return Ensemble(table, described, messages)
 
 
-def _described(member: Member) -> dict:
-    config, table = member.config, member.table
+def _describe(member: Member) -> dict:
+    """What ensemble.json records of a run."""
+    table = member.table
     return {
         "folder": member.folder,
-        "fold": config.data.fold,
-        "seed": config.train.seed,
+        "fold": member.config.data.fold,
+        "seed": member.config.train.seed,
         "checkpoint": table.checkpoint,
         "fields": len(table.ids),
-        "macro_f1": _macro_f1(table),
+        "macro_f1": classification.macro_f1(table.scores > 0.5, table.targets > 0),
     }
 
 
-def _macro_f1(table: ScoreTable) -> float:
-    return classification.ratios(classification.decisions(table.scores > 0.5, table.targets > 0))[
-        "macro_f1"
-    ]
-
-
-class _Kept:
-    """ensemble.json, and that it is of these runs.
-
-    Raises:
-      InputError: it is not there, not whole, or of other runs, checkpoints or views.
-    """
-
-    def __init__(self, path: Path, chosen: dict[str, Config]):
-        self._path = path
-        try:
-            kept = json.loads(path.read_text(encoding="utf-8"))
-            self._models, self._split, self._views = (
-                kept["models"],
-                str(kept["fitted_on"]),
-                kept["views"],
-            )
-            self._thresholds = {
-                str(name): float(value) for name, value in kept["thresholds"].items()
-            }
-            runs = {
-                _place(run["folder"]): int(run["checkpoint"])
-                for model in self._models
-                for run in model["runs"]
-            }
-            self._weights = {
-                _place(run["folder"]): float(m["weight"]) for m in self._models for run in m["runs"]
-            }
-        except FileNotFoundError:
-            raise self._refusal("no such file") from None
-        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-            raise self._refusal(f"cannot be read ({type(error).__name__}: {error})") from None
-        self._checkpoints = runs
-        if runs.keys() != set(map(_place, chosen)):
-            raise self._refusal(
-                f"is of other runs ({', '.join(r['folder'] for m in self._models for r in m['runs'])})"
-            )
-
-    def _refusal(self, what: str) -> InputError:
-        return InputError(
-            f"{self._path}: {what}; fit it with --mode=evaluate, the same --config.evaluate.runs and views, and no "
-            "--config.data.eval_split"
-        )
-
-    def apply(self, models: list[list[Member]], tables: list[ScoreTable]) -> Pooled:
-        """The kept weights and thresholds on another part."""
-        weights = []
-        for model in models:
-            for member in model:
-                if self._checkpoints[_place(member.folder)] != member.table.checkpoint:
-                    raise self._refusal(
-                        f"is of another checkpoint of {member.folder} than {member.table.checkpoint}"
-                    )
-                if self._views != member.table.views:
-                    raise self._refusal(
-                        f"is of other views ({self._views}) than {member.table.views}"
-                    )
-            weights.append(self._weights[_place(model[0].folder)])
-        names = [LABELS[i] for i in tables[0].label_ids]
-        if set(names) != self._thresholds.keys():
-            raise self._refusal("is of other labels")
-        mixed = stacking.mix(np.stack([table.scores for table in tables]), np.array(weights))
-        own = {
-            "thresholds": np.array([self._thresholds[name] for name in names]),
-            "thresholds_split": self._split,
-        }
-        return Pooled(
-            replace(tables[0], scores=mixed, checkpoint=-1, key="", **own), self._models, ""
-        )
+def _apply(
+    fitted: FittedEnsemble, models: list[list[Member]], tables: list[ScoreTable]
+) -> Ensemble:
+    """The kept weights and thresholds on another split."""
+    weights = []
+    for model in models:
+        for member in model:
+            fitted.check_table(member.folder, member.table)
+        weights.append(fitted.weight_of(model[0].folder))
+    first = tables[0]
+    scores = np.stack([table.scores for table in tables])
+    table = replace(
+        first,
+        scores=stacking.weighted_mean(scores, np.array(weights)),
+        thresholds=fitted.thresholds_of([LABELS[i] for i in first.label_ids]),
+        thresholds_split=fitted.split,
+        checkpoint=-1,
+        key="",
+    )
+    return Ensemble(table, fitted.models, [])

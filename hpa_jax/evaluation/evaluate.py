@@ -1,7 +1,8 @@
-"""Scores and figures of a run, of several runs together, or of anyone's arrays.
+"""Scores and metrics of a run, of several runs together, or of anyone's arrays.
 
-A finished run is evaluated from its scores, by the evaluator that takes anyone's (scores.py), and its thresholds,
-fitted on the part that training evaluated, are applied to any other part. The scores stay in WORKDIR/scores.
+A finished run is evaluated from its scores, by the evaluator that takes anyone's
+(`hpa_jax.metrics.summary.evaluate`). Its thresholds, fitted on the split that training evaluated,
+are applied to any other split. The scores stay in WORKDIR/scores.
 """
 
 from pathlib import Path
@@ -11,125 +12,191 @@ from jax.sharding import Mesh
 
 from hpa_jax.config import Config, Evaluate, listed
 from hpa_jax.evaluation.console import format_table
-from hpa_jax.evaluation.ensemble import pool
+from hpa_jax.evaluation.ensemble import Ensemble, score_ensemble
 from hpa_jax.evaluation.predictor import Predictor
 from hpa_jax.evaluation.score_arrays import load_groups, load_scores
 from hpa_jax.evaluation.score_table import ScoreTable
 from hpa_jax.files import write_json
-from hpa_jax.metrics import classification, stacking, thresholds
-from hpa_jax.metrics.summary import evaluate_scores
+from hpa_jax.metrics import classification, stacking, summary
+from hpa_jax.metrics.crossfitting import crossfit
+from hpa_jax.metrics.thresholds import decide
 from hpa_jax.parallel.mesh import make_mesh
 
 
-def score_table(config: Config, workdir: Path) -> ScoreTable:
+def score_run(config: Config, workdir: Path) -> ScoreTable:
     """The scores of a run, or of config.evaluate.runs together, on `config.data.eval_split`.
 
-    Those that WORKDIR/scores holds are taken where checkpoint, data and views are the same; others are put there.
+    Those that WORKDIR/scores holds are used where checkpoint, data and test-time augmentation are
+    the same; others are written there.
 
     Raises:
-      InputError: no such run, checkpoint, dataset or part; settings that are none.
+      InputError: no such run, checkpoint, dataset or split; a setting that is unknown.
     """
     if config.evaluate.runs:
-        return pool(config, workdir).table
-    return Predictor(config, workdir).table(config.data.eval_split, listed(config.evaluate.sources))
+        return _score_ensemble(config, workdir).table
+    sources = listed(config.evaluate.sources)
+    return Predictor(config, workdir).table(config.data.eval_split, sources)
 
 
-def evaluate_table(table: ScoreTable, config: Config, mesh: Mesh | None = None) -> dict:
-    """Every figure of a table of scores, by the evaluator that takes anyone's (hpa_jax.metrics.summary.evaluate_scores).
+def _score_ensemble(config: Config, workdir: Path) -> Ensemble:
+    """Where this call names other data than the default, the runs are scored on that."""
+    default = Config().data
+    data_overrides = {}
+    for name in ("data_dir", "name", "eval_split"):
+        value = getattr(config.data, name)
+        if value != getattr(default, name):
+            data_overrides[name] = value
+    return score_ensemble(config.evaluate, workdir, data_overrides)
 
-    Where the thresholds that came with the scores were fitted on another part, also what they are worth on this one.
+
+def evaluate_table(table: ScoreTable, settings: Evaluate, mesh: Mesh | None = None) -> dict:
+    """Every metric of a table of scores, as `hpa_jax.metrics.summary.evaluate` returns them.
+
+    Where the thresholds that came with the scores were fitted on another split, also what they
+    achieve on this one.
+
+    Args:
+      table: of one split.
+      settings: of the cross-fit and the bootstrap.
+      mesh: over whose axis `data` the rows are sharded; None counts on the default device.
     """
-    report = (
-        {"checkpoint": table.checkpoint} if table.checkpoint >= 0 else {}
-    )  # an ensemble has several
-    report |= {"dataset": ", ".join(table.source_names), "split": table.split}
-    several = len(table.source_names) > 1
-    report |= {"views": table.views} | evaluate_scores(
+    report = {}
+    # An ensemble has several checkpoints.
+    if table.checkpoint >= 0:
+        report["checkpoint"] = table.checkpoint
+    report["dataset"] = ", ".join(table.source_names)
+    report["split"] = table.split
+    report["tta"] = table.tta
+    sources = {}
+    if len(table.source_names) > 1:
+        sources = {"source": table.source, "source_names": table.source_names}
+    report |= summary.evaluate(
         table.scores,
         table.targets,
+        table.groups,
         label_ids=table.label_ids,
-        groups=table.groups,
-        source=table.source if several else None,
-        source_names=table.source_names if several else (),
         mesh=mesh,
-        **_settings(config.evaluate),
+        **sources,
+        **_evaluator_settings(settings),
     )
+    # On the split that they were fitted on they would flatter themselves.
     if table.thresholds_split not in ("", table.split):
-        decided = thresholds.decide(
-            table.scores, table.thresholds, fill_empty=config.evaluate.fill_empty
-        )
-        figures = classification.ratios(classification.decisions(decided, table.targets > 0))
-        report["macro_f1_stored_thresholds"] = figures["macro_f1"]
-        report["micro_f1_stored_thresholds"] = figures["micro_f1"]
+        decided = decide(table.scores, table.thresholds, fill_empty=settings.fill_empty)
+        positive = table.targets > 0
+        report["macro_f1_stored_thresholds"] = classification.macro_f1(decided, positive)
+        report["micro_f1_stored_thresholds"] = classification.micro_f1(decided, positive)
         report["stored_thresholds_fitted_on"] = table.thresholds_split
     return report
 
 
 def evaluate_run(config: Config, workdir: Path) -> None:
-    """Evaluates a run's checkpoint, or several runs', on `config.data.eval_split`: evaluation.json and a table."""
-    if config.evaluate.runs:
-        pooled = pool(config, workdir)
-        report = {"runs": list(listed(config.evaluate.runs)), "models": pooled.models}
-        report |= evaluate_table(pooled.table, config, make_mesh())
-        _tell(report, workdir, pooled.said)
-    else:
-        _tell(evaluate_table(score_table(config, workdir), config, make_mesh()), workdir)
+    """Evaluates a run's checkpoint, or several runs', on `config.data.eval_split`.
 
-
-def evaluate_arrays(config: Config, workdir: Path) -> None:
-    """Evaluates anyone's scores against targets; writes evaluation.json and prints a table.
-
-    Several arrays of the same fields are evaluated as their mixture, each field's with weights that were fitted without
-    its fold; `models` in evaluation.json has the weights fitted on all.
+    Writes WORKDIR/evaluation.json and prints a table.
     """
-    e = config.evaluate
-    paths = (e.scores,) if Path(e.scores).exists() else listed(e.scores) or (e.scores,)
-    arrays, targets = zip(*(load_scores(path, e.targets) for path in paths), strict=True)
-    scores, targets = arrays[0], targets[0]
-    groups = load_groups(e.groups, len(targets)) if e.groups else None
-    report, said = {"scores": e.scores, "targets": e.targets}, ""
+    if not config.evaluate.runs:
+        table = score_run(config, workdir)
+        _write_report(evaluate_table(table, config.evaluate, make_mesh()), workdir)
+        return
+    ensemble = _score_ensemble(config, workdir)
+    report = {"runs": list(listed(config.evaluate.runs)), "models": ensemble.models}
+    report |= evaluate_table(ensemble.table, config.evaluate, make_mesh())
+    _write_report(report, workdir, ensemble.messages)
+
+
+def evaluate_arrays(settings: Evaluate, workdir: Path) -> None:
+    """Evaluates anyone's scores against targets; writes WORKDIR/evaluation.json, prints a table.
+
+    Several arrays of the same images are evaluated as an ensemble: each image's scores are averaged
+    with weights that were fitted without its fold. `models` in evaluation.json has the weights
+    fitted on all images.
+
+    Args:
+      settings: names the .npy files of scores, targets and groups.
+      workdir: where evaluation.json goes.
+
+    Raises:
+      InputError: a file cannot be read, or arrays that do not match.
+    """
+    # A file whose name holds a comma is one file.
+    paths = (settings.scores,)
+    if not Path(settings.scores).exists():
+        paths = listed(settings.scores) or paths
+    arrays = []
+    for path in paths:
+        array, targets = load_scores(path, settings.targets)
+        arrays.append(array)
+    groups = None
+    if settings.groups:
+        groups = load_groups(settings.groups, len(targets))
+    report = {"scores": settings.scores, "targets": settings.targets}
+    messages = []
+    scores = arrays[0]
     if len(arrays) > 1:
-        stacked, dealt = np.stack(arrays), {"folds": e.folds, "seed": e.seed, "groups": groups}
-        scores, _ = stacking.crossfit_mix(stacked, targets, **dealt)
-        models = zip(paths, arrays, stacking.fit_weights(stacked, targets), strict=True)
-        few = {"few_positives": e.few_positives, "fill_empty": e.fill_empty}
-        report["models"] = [
+        folds = {"folds": settings.folds, "seed": settings.seed, "groups": groups}
+        scores, _ = stacking.crossfit_mean(np.stack(arrays), targets, **folds)
+        report["models"] = _array_models(paths, arrays, targets, folds, settings)
+        for model in report["models"]:
+            messages.append(
+                f"weight {model['weight']:.3f}: {model['scores']}; "
+                f"alone macro F1 {model['macro_f1_crossfit']:.4f} cross-fitted"
+            )
+    report |= summary.evaluate(
+        scores, targets, groups, mesh=make_mesh(), **_evaluator_settings(settings)
+    )
+    _write_report(report, workdir, messages)
+
+
+def _array_models(
+    paths: tuple[str, ...],
+    arrays: list[np.ndarray],
+    targets: np.ndarray,
+    folds: dict,
+    settings: Evaluate,
+) -> list[dict]:
+    """What evaluation.json records of each array of an ensemble."""
+    weights = stacking.fit_weights(np.stack(arrays), targets)
+    models = []
+    for path, scores, weight in zip(paths, arrays, weights, strict=True):
+        alone = crossfit(
+            scores,
+            targets,
+            few_positives=settings.few_positives,
+            fill_empty=settings.fill_empty,
+            **folds,
+        )
+        models.append(
             {
                 "scores": path,
                 "weight": float(weight),
-                "macro_f1_crossfit": thresholds.crossfit(array, targets, **dealt, **few)[
-                    "crossfit"
-                ]["macro_f1"],
+                "macro_f1_crossfit": alone["crossfit"]["macro_f1"],
             }
-            for path, array, weight in models
-        ]
-        said = "".join(
-            f"weight {model['weight']:.3f}: {model['scores']}; alone macro F1 {model['macro_f1_crossfit']:.4f} "
-            "cross-fitted\n"
-            for model in report["models"]
         )
-    found = evaluate_scores(scores, targets, groups=groups, mesh=make_mesh(), **_settings(e))
-    _tell(report | found, workdir, said)
+    return models
 
 
-def _settings(e: Evaluate) -> dict:
+def _evaluator_settings(settings: Evaluate) -> dict:
+    """Keyword arguments of `summary.evaluate`."""
     return {
-        "folds": e.folds,
-        "seed": e.seed,
-        "few_positives": e.few_positives,
-        "fill_empty": e.fill_empty,
-        "replicates": e.replicates,
-        "level": e.level,
+        "folds": settings.folds,
+        "seed": settings.seed,
+        "few_positives": settings.few_positives,
+        "fill_empty": settings.fill_empty,
+        "replicates": settings.replicates,
+        "level": settings.level,
     }
 
 
-def _tell(report: dict, workdir: Path, more: str = "") -> None:
-    stored = ""
+def _write_report(report: dict, workdir: Path, messages: list[str] | None = None) -> None:
+    lines = [format_table(report)]
     if "stored_thresholds_fitted_on" in report:
-        stored = (
-            f"thresholds fitted on {report['stored_thresholds_fitted_on']} and kept since: macro F1 "
-            f"{report['macro_f1_stored_thresholds']:.4f}, micro F1 {report['micro_f1_stored_thresholds']:.4f}\n"
+        lines.append(
+            f"stored thresholds, fitted on {report['stored_thresholds_fitted_on']}: "
+            f"macro F1 {report['macro_f1_stored_thresholds']:.4f}, "
+            f"micro F1 {report['micro_f1_stored_thresholds']:.4f}"
         )
+    lines += messages or []
     path = workdir / "evaluation.json"
     write_json(path, report)
-    print(f"{format_table(report)}\n{stored}{more}wrote {path}")
+    lines.append(f"wrote {path}")
+    print("\n".join(lines))

@@ -1,15 +1,17 @@
-"""A checkpoint of a run that scores fields: what evaluating, predicting and exporting begin with.
+"""A checkpoint of a run that scores images: what evaluating, predicting and exporting start from.
 
-Unusual: the net is built and the checkpoint read only when something is to be scored. Where a table of scores follows
-from the same checkpoint, data and views as the one that is asked for (`key`), it is read instead.
+Notes:
+- The net is built and the checkpoint read only when something is to be scored. A table of scores in
+  the run's folder is used again where it follows from the same checkpoint, data and test-time
+  augmentation (`ScoreTable.key`).
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 import jax
@@ -24,175 +26,297 @@ from hpa_jax.data.loader import eval_batches
 from hpa_jax.errors import InputError
 from hpa_jax.evaluation import score_table, tta
 from hpa_jax.evaluation.score_table import ScoreTable
-from hpa_jax.metrics import thresholds
+from hpa_jax.labels import CHANNELS, LABELS
+from hpa_jax.metrics.crossfitting import crossfit
 from hpa_jax.parallel.mesh import batch_sharding, put_batch
 from hpa_jax.training import experiment
 from hpa_jax.training.checkpoint import Checkpoints
 from hpa_jax.training.state import eval_variables
 from hpa_jax.training.steps import make_score_step
 from hpa_jax.transforms import normalize
+from hpa_jax.workdir import read_config
+
+
+def load_run(workdir: Path | str, checkpoint: str | int = "best") -> "Predictor":
+    """A finished or running training run, ready to score images.
+
+        predictor = load_run("runs/best")
+        scores = predictor(images)
+        predicted = scores > predictor.thresholds
+
+    Args:
+      workdir: the run's folder.
+      checkpoint: `best`, `latest` or a step.
+
+    Returns:
+      A `Predictor`; call it with images.
+
+    Raises:
+      InputError: the folder holds no run, or no such checkpoint.
+    """
+    workdir = Path(workdir)
+    config = read_config(workdir)
+    settings = dataclasses.replace(config.evaluate, checkpoint=str(checkpoint))
+    return Predictor(dataclasses.replace(config, evaluate=settings), workdir)
 
 
 class Predictor:
-    """A checkpoint of a run, ready to score fields.
+    """A checkpoint of a run, ready to score images.
 
     Attributes:
       step: of the checkpoint.
-      thresholds: float `[L]`, fitted on `thresholds_split`; 0.5 where the checkpoint was saved without an evaluation.
-      thresholds_split: the part they were fitted on, or None.
-      views: how fields are looked at, in words (hpa_jax.evaluation.tta.describe).
+      labels: names of the L labels, in the order of the scores.
+      label_ids: which of the 28 labels those are.
+      image_size: side in px of the images that it takes.
+      thresholds: float64 `[L]`, fitted on `thresholds_split`; 0.5 where the checkpoint was saved
+        without an evaluation.
+      thresholds_split: the split they were fitted on, or None.
+      tta: the test-time augmentation, in words (`hpa_jax.evaluation.tta.describe`).
+      mesh: of the devices.
+
+    Args:
+      config: of the run, resolved. Its section `evaluate` names the checkpoint and the test-time
+        augmentation.
+      workdir: the run's folder.
+
+    Raises:
+      InputError: no such checkpoint, an unknown setting, or devices that cannot share the batches.
     """
 
     def __init__(self, config: Config, workdir: Path):
-        self.config, self.mesh, self._workdir = config, experiment.make_mesh(config), workdir
-        self._view_settings = {
-            name: getattr(config.evaluate, name)
-            for name in ("tta", "crops", "crop_side", "combine")
+        settings = config.evaluate
+        self._tta_settings = {
+            "tta": settings.tta,
+            "crops": settings.crops,
+            "crop_side": settings.crop_side,
+            "combine": settings.combine,
         }
-        self.views = tta.describe(**self._view_settings)
+        self.tta = tta.describe(**self._tta_settings)
+        self.config = config
+        self.mesh = experiment.make_mesh(config)
+        self.label_ids = config.label_ids()
+        self.labels = tuple(LABELS[i] for i in self.label_ids)
+        self.image_size = config.data.image_size
+        self._workdir = workdir
         checkpoints = self._checkpoints()
-        self.step = checkpoints.choose(config.evaluate.checkpoint)
-        figures, self._written = checkpoints.figures(self.step), checkpoints.written(self.step)
+        self.step = checkpoints.choose(settings.checkpoint)
+        metrics = checkpoints.figures(self.step)
+        self._written = checkpoints.written(self.step)
         checkpoints.close()
-        self.thresholds = np.array(figures.get("thresholds", [0.5] * len(config.label_ids())))
-        self.thresholds_split = figures.get("thresholds_split")
+        without_evaluation = [0.5] * len(self.labels)
+        self.thresholds = np.array(metrics.get("thresholds", without_evaluation))
+        self.thresholds_split = metrics.get("thresholds_split")
 
-    def _checkpoints(self) -> Checkpoints:
-        return Checkpoints(self._workdir / "checkpoints", metric=self.config.checkpoint.metric)
+    def __call__(self, images: np.ndarray | Iterable[np.ndarray]) -> np.ndarray:
+        """Scores images, in batches of the run's size.
+
+        Args:
+          images: uint8 `[N, H, W, 4]` (red, green, blue, yellow), H = W = `image_size`, or any
+            iterable of such images `[H, W, 4]`.
+
+        Returns:
+          float32 `[N, L]`, the probability of each label.
+
+        Raises:
+          InputError: an image of another type or shape.
+        """
+        batch_size = self.config.data.batch_size
+        remaining = iter(images)
+        scores = [np.zeros((0, len(self.labels)), np.float32)]
+        start = 0
+        while batch := list(islice(remaining, batch_size)):
+            for offset, image in enumerate(batch):
+                self._check_image(image, start + offset)
+            # One shape of batch means one compilation: the last one is filled up with black images.
+            filled = np.zeros((batch_size, *batch[0].shape), np.uint8)
+            filled[: len(batch)] = batch
+            scores.append(self._score_batch(filled)[: len(batch)])
+            start += len(batch)
+        return np.concatenate(scores)
+
+    def _check_image(self, image: np.ndarray, position: int) -> None:
+        shape = (self.image_size, self.image_size, len(CHANNELS))
+        if image.dtype != np.uint8 or image.shape != shape:
+            raise InputError(
+                f"image {position} is {image.dtype} {list(image.shape)}: this run takes uint8 "
+                f"{list(shape)}; resize or convert it"
+            )
+
+    @cached_property
+    def _score_batch(self) -> Callable[[np.ndarray], np.ndarray]:
+        return self._make_scorer(self.config)
 
     @cached_property
     def variables(self) -> dict:
-        """`{'params', 'batch_stats'}` on the devices: the averaged weights where the run kept them."""
+        """`{'params', 'batch_stats'}` on the devices; the averaged ones if the run has them."""
         checkpoints = self._checkpoints()
         state, _ = experiment.abstract_state(self.config, self.mesh, steps=0)
+        # What is None is not read: Adam's state is twice as large as the net.
         state = checkpoints.restore(self.step, state.replace(opt_state=None))
         checkpoints.close()
         return eval_variables(state)
 
+    def _checkpoints(self) -> Checkpoints:
+        return Checkpoints(self._workdir / "checkpoints", metric=self.config.checkpoint.metric)
+
     def table(self, split: str, sources: Sequence[str] = ()) -> ScoreTable:
-        """The scores of a part of each of `sources` (default: config.data.name), taken from the run's folder if there.
+        """The scores of a split, read from the run's folder if they are there.
 
         What has to be scored is kept there, as WORKDIR/scores/SPLIT.npz.
+
+        Args:
+          split: of the datasets.
+          sources: the datasets; default: `config.data.name`.
+
+        Raises:
+          InputError: no such dataset or split, or a dataset that is named twice.
         """
         names = tuple(sources) or (self.config.data.name,)
         if len(set(names)) < len(names):
             raise InputError(f"config.evaluate.sources={','.join(names)!r} names a dataset twice")
-        path, configs = self._workdir / "scores" / f"{split}.npz", self._configs(names)
-        parts = [pipeline.open_split(config, split) for config in configs]
-        key = self._key(configs, split, parts)
-        kept = _read(path)
-        if kept is not None and kept.key == key:
-            print(f"scores of {path}: checkpoint, data and views are the same")
-            return dataclasses.replace(kept, **self.fitted(kept))
-        with tqdm(
-            total=sum(map(len, parts)), unit="field", desc="score", dynamic_ncols=True, disable=None
-        ) as bar:
-            scores = [
-                self._score(config, fields, bar)
-                for config, fields in zip(configs, parts, strict=True)
-            ]
-        source = np.repeat(np.arange(len(parts), dtype=np.int32), list(map(len, parts)))
+        path = self._scores_path(split)
+        configs = self._configs(names)
+        datasets = [pipeline.open_split(config.data, split) for config in configs]
+        key = self._key(configs, split, datasets)
+        stored = _read(path)
+        if stored is not None and stored.key == key:
+            print(f"scores of {path}: checkpoint, data and test-time augmentation are the same")
+            return self._with_thresholds(stored)
         table = ScoreTable(
-            ids=[field_id for fields in parts for field_id in fields.ids()],
-            scores=np.concatenate(scores),
-            targets=np.concatenate([fields.targets() for fields in parts]),
-            groups=_groups([fields.groups() for fields in parts]),
-            folds=np.concatenate([fields.folds() for fields in parts]),
-            source=source,
+            ids=[image_id for dataset in datasets for image_id in dataset.ids()],
+            scores=self._score(configs, datasets),
+            targets=np.concatenate([dataset.targets() for dataset in datasets]),
+            groups=_distinct_groups([dataset.groups() for dataset in datasets]),
+            folds=np.concatenate([dataset.folds() for dataset in datasets]),
+            source=_source_numbers(datasets),
             source_names=names,
-            label_ids=self.config.label_ids(),
+            label_ids=self.label_ids,
             split=split,
             checkpoint=self.step,
-            views=self.views,
+            tta=self.tta,
             key=key,
             thresholds=self.thresholds,
         )
-        table = dataclasses.replace(table, **self.fitted(table))
+        table = self._with_thresholds(table)
         score_table.save(path, table)
         return table
 
-    def fitted(self, table: ScoreTable | None = None) -> dict:
-        """`thresholds` and `thresholds_split` for scores of these views.
+    def _scores_path(self, split: str) -> Path:
+        return self._workdir / "scores" / f"{split}.npz"
 
-        The checkpoint's are of whole fields. Where the part that they were fitted on has been scored under other views
-        (`table`, or what the run's folder holds), they are fitted anew on those scores.
+    def _with_thresholds(self, table: ScoreTable) -> ScoreTable:
+        """The table with the thresholds that go with its test-time augmentation.
+
+        The checkpoint's are of complete images. Where the split that they were fitted on has been
+        scored under another augmentation (`table`, or what the run's folder holds), they are fitted
+        anew on those scores.
         """
         split = self.thresholds_split
-        stored = {"thresholds": self.thresholds, "thresholds_split": split or ""}
-        if self.views == tta.PLAIN or not split:
+        stored = dataclasses.replace(
+            table, thresholds=self.thresholds, thresholds_split=split or ""
+        )
+        if self.tta == tta.PLAIN or not split:
             return stored
-        if table is None or table.split != split:
-            table = self._scored_before(split)
-        if table is None:
+        fitted_on = table
+        if table.split != split:
+            fitted_on = self._stored_table(split)
+        if fitted_on is None:
             print(
-                f"the thresholds are of whole fields; evaluate {split} with these views to have them fitted on those"
+                f"the thresholds were fitted without test-time augmentation; evaluate {split} "
+                "with the same settings to have them fitted with it"
             )
             return stored
-        few = self.config.evaluate.few_positives
-        own = thresholds.crossfit(table.scores, table.targets, few_positives=few, mesh=self.mesh)[
-            "thresholds"
-        ]
-        return {"thresholds": own, "thresholds_split": split}
+        found = crossfit(
+            fitted_on.scores,
+            fitted_on.targets,
+            few_positives=self.config.evaluate.few_positives,
+            mesh=self.mesh,
+        )
+        return dataclasses.replace(stored, thresholds=found["thresholds"])
 
-    def _scored_before(self, split: str) -> ScoreTable | None:
-        """The run's scores of a part, of whichever datasets, if they are of this checkpoint and these views."""
-        table = _read(self._workdir / "scores" / f"{split}.npz")
+    def _stored_table(self, split: str) -> ScoreTable | None:
+        """The run's scores of a split, of whichever datasets, of this checkpoint and augmentation.
+
+        None where there are no such scores.
+        """
+        table = _read(self._scores_path(split))
         if table is None:
             return None
         configs = self._configs(table.source_names)
-        with contextlib.suppress(InputError):  # the data may be gone
-            parts = [pipeline.open_split(config, split) for config in configs]
-            return table if table.key == self._key(configs, split, parts) else None
-        return None
+        try:
+            datasets = [pipeline.open_split(config.data, split) for config in configs]
+            key = self._key(configs, split, datasets)
+        except InputError:
+            # The data may be gone; the thresholds of the checkpoint remain.
+            return None
+        if table.key != key:
+            return None
+        return table
 
     def _configs(self, names: Sequence[str]) -> list[Config]:
-        """The configuration with each dataset as the one that is looked at."""
-        config = self.config
-        return [
-            dataclasses.replace(config, data=dataclasses.replace(config.data, name=name))
-            for name in names
-        ]
+        """The configuration, with each of these datasets as the one that is read."""
+        configs = []
+        for name in names:
+            data = dataclasses.replace(self.config.data, name=name)
+            configs.append(dataclasses.replace(self.config, data=data))
+        return configs
 
-    def _key(self, configs: list[Config], split: str, parts: list[ImageDataset]) -> str:
-        """SHA-256 of all that the scores follow from but the machine they are computed on."""
+    def _key(self, configs: list[Config], split: str, datasets: list[ImageDataset]) -> str:
+        """SHA-256 of all that the scores follow from except the machine that computes them."""
+        sources = []
+        for config, dataset in zip(configs, datasets, strict=True):
+            preparation = normalize.preparation(config.data)
+            source = [config.data.name, config.data.fold, dataset.fingerprint(), preparation]
+            sources.append(source)
         facts = {
             "version": hpa_jax.__version__,
             "checkpoint": [self.step, self._written],
             "model": to_dict(self.config)["model"],
-            "image_size": self.config.data.image_size,
-            "labels": self.config.label_ids(),
-            "views": self.views,
+            "image_size": self.image_size,
+            "labels": self.label_ids,
+            "tta": self.tta,
             "split": split,
-            "sources": [
-                [
-                    config.data.name,
-                    config.data.fold,
-                    fields.fingerprint(),
-                    normalize.preparation(config),
-                ]
-                for config, fields in zip(configs, parts, strict=True)
-            ],
+            "sources": sources,
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
-    def _score(self, config: Config, fields: ImageDataset, bar: tqdm) -> np.ndarray:
-        """Scores `float32 [N, L]` of all fields, in their order."""
-        model, preparation = experiment.make_model(config), normalize.preparation(config)
-        score_step = make_score_step(model, preparation=preparation, mesh=self.mesh)
-        view_score = tta.make_tta_score_step(score_step, **self._view_settings)
-        score = jax.jit(view_score, out_shardings=batch_sharding(self.mesh))
+    def _score(self, configs: list[Config], datasets: list[ImageDataset]) -> np.ndarray:
+        """Scores `float32 [N, L]` of all images of all datasets, in their order."""
+        total = sum(len(dataset) for dataset in datasets)
+        bar = tqdm(total=total, unit="image", desc="score", dynamic_ncols=True, disable=None)
         scores = []
-        for batch in eval_batches(
-            fields, batch_size=config.data.batch_size, threads=config.data.threads
-        ):
-            images = put_batch({"image": batch["image"]}, self.mesh)["image"]
-            scores.append(np.asarray(score(self.variables, images))[batch["mask"]])
-            bar.update(int(batch["mask"].sum()))
+        with bar:
+            for config, dataset in zip(configs, datasets, strict=True):
+                score_batch = self._make_scorer(config)
+                batches = eval_batches(
+                    dataset, batch_size=config.data.batch_size, threads=config.data.threads
+                )
+                for batch in batches:
+                    scores.append(score_batch(batch["image"])[batch["mask"]])
+                    bar.update(int(batch["mask"].sum()))
         return np.concatenate(scores)
+
+    def _make_scorer(self, config: Config) -> Callable[[np.ndarray], np.ndarray]:
+        """A function of uint8 `[B, H, W, 4]` that returns scores `float32 [B, L]`.
+
+        Args:
+          config: `config.data.name` decides which channel statistics normalize the images.
+        """
+        model = experiment.make_model(config)
+        preparation = normalize.preparation(config.data)
+        score_step = make_score_step(model, preparation=preparation, mesh=self.mesh)
+        tta_score_step = tta.make_tta_score_step(score_step, **self._tta_settings)
+        jitted = jax.jit(tta_score_step, out_shardings=batch_sharding(self.mesh))
+
+        def score_batch(images: np.ndarray) -> np.ndarray:
+            batch = put_batch({"image": images}, self.mesh)
+            return np.asarray(jitted(self.variables, batch["image"]))
+
+        return score_batch
 
 
 def _read(path: Path) -> ScoreTable | None:
-    """The table in a file; None where there is none, or where it is damaged, which is said."""
+    """The table in a file; None where there is none, or where it is damaged, with a message."""
     if not path.is_file():
         return None
     try:
@@ -202,8 +326,14 @@ def _read(path: Path) -> ScoreTable | None:
         return None
 
 
-def _groups(groups: list[np.ndarray]) -> np.ndarray:
-    """Groups of several sources under numbers of their own: the same number in two datasets is not the same group."""
-    return np.concatenate(
-        [g + (number << 32) for number, g in enumerate(groups)]
-    )  # stored in 32 bits
+def _source_numbers(datasets: list[ImageDataset]) -> np.ndarray:
+    """int32 [N]: the dataset of each image."""
+    lengths = [len(dataset) for dataset in datasets]
+    return np.repeat(np.arange(len(datasets), dtype=np.int32), lengths)
+
+
+def _distinct_groups(groups: list[np.ndarray]) -> np.ndarray:
+    """Groups of several sources: the same number in two datasets is not the same group."""
+    # Datasets store a group in 32 bits; the bits above it are the source's.
+    distinct = [group + (number << 32) for number, group in enumerate(groups)]
+    return np.concatenate(distinct)

@@ -1,11 +1,9 @@
-"""Anyone's scores, targets and groups, read from .npy files and checked."""
-
-from pathlib import Path
+"""Scores, targets and groups of any classifier, read from .npy files and checked."""
 
 import numpy as np
 
 from hpa_jax.errors import InputError
-from hpa_jax.metrics.summary import check
+from hpa_jax.metrics.checks import check_arrays
 
 _NPY_MAGIC = b"\x93NUMPY"
 
@@ -21,41 +19,42 @@ def load_scores(scores_path, targets_path) -> tuple[np.ndarray, np.ndarray]:
       scores in the file's own float type, targets uint8, both [N, L].
 
     Raises:
-      InputError: a file cannot be read, holds something else than asked for, or the two do not belong together.
+      InputError: a file cannot be read, holds something else than asked for, or the two do not
+        match.
     """
-    scores, targets = _load(scores_path, "scores"), _load(targets_path, "targets")
-    check(scores, targets, scores_path, targets_path)
+    scores = _load(scores_path, "scores")
+    targets = _load(targets_path, "targets")
+    check_arrays(scores, targets, scores_path, targets_path)
     return scores, targets.astype(np.uint8)
 
 
-def load_groups(path, fields: int) -> np.ndarray:
-    """Reads int [fields] from a .npy file.
+def load_groups(path, images: int) -> np.ndarray:
+    """Reads int [images] from a .npy file.
 
     Raises:
       InputError: it cannot be read, or is something else.
     """
     groups = _load(path, "groups")
-    if groups.shape != (fields,) or groups.dtype.kind not in "iu":
+    if groups.shape != (images,) or groups.dtype.kind not in "iu":
         raise InputError(
-            f"{path}: {groups.dtype} of shape {groups.shape}, wanted a whole number for each of {fields} fields"
+            f"{path}: {groups.dtype} of shape {groups.shape}, "
+            f"expected a whole number for each of {images} images"
         )
     return groups
 
 
 def _load(path, what: str) -> np.ndarray:
-    path = Path(path)
     try:
         with open(path, "rb") as file:
-            magic = file.read(len(_NPY_MAGIC))
-            if magic != _NPY_MAGIC:
+            if file.read(len(_NPY_MAGIC)) != _NPY_MAGIC:
                 raise InputError(f"{path}: not a .npy file ({what}); write it with numpy.save")
             file.seek(0)
-            array = np.load(file, allow_pickle=False)  # a pickle can run any code: never
+            # A pickle can run any code: never.
+            return np.load(file, allow_pickle=False)
     except OSError as error:
         raise InputError(f"{path}: cannot read the {what}: {error.strerror or error}") from None
     except (ValueError, EOFError, MemoryError) as error:
-        # NumPy says "Object arrays cannot be loaded" of pickles, "cannot reshape" of a file that was cut short
-        raise InputError(
-            f"{path}: cannot read the {what}: {' '.join(str(error).split())}; save it again"
-        ) from None
-    return array
+        # NumPy writes "Object arrays cannot be loaded" of pickles, "cannot reshape" of a truncated
+        # file.
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: cannot read the {what}: {reason}; save it again") from None

@@ -1,23 +1,27 @@
-"""A net's scores of some fields with all that judging them needs, and the file that keeps them.
+"""A net's scores of some images with all that evaluating them needs, and the file that keeps them.
 
-`WORKDIR/scores/PART.npz` is what an evaluation leaves behind: `numpy.load(path)["scores"]` reads it anywhere, and the
-next evaluation, report or ensemble need not run the net again. No pickle is in it and none is read. A file is written
-whole or not at all, and one that is damaged is refused, not guessed at.
+`WORKDIR/scores/SPLIT.npz` is what an evaluation leaves behind: `numpy.load(path)["scores"]` reads
+it anywhere, and the next evaluation, report or ensemble need not run the net again. It holds no
+pickle and none is read. A file is written completely or not at all, and one that is damaged is
+refused.
+
+Images are the same where dataset and Id are; nothing is matched by position.
 """
 
 import io
-import os
 import tokenize
 import zipfile
 import zlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 
 from hpa_jax.errors import InputError
+from hpa_jax.evaluation.tta import in_current_words
+from hpa_jax.files import write_atomically
 
-# One axis of the arrays a letter: N fields, L labels; None where there is one value.
+# Type and axes of each array: N images, L labels, S sources; no axis where it is a single value.
 _LAYOUT = {
     "ids": ("U", "N"),
     "scores": ("f4", "NL"),
@@ -29,45 +33,56 @@ _LAYOUT = {
     "label_ids": ("i8", "L"),
     "split": ("U", ""),
     "checkpoint": ("i8", ""),
-    "views": ("U", ""),
+    "tta": ("U", ""),
     "thresholds": ("f8", "L"),
     "thresholds_split": ("U", ""),
     "key": ("U", ""),
 }
+
+# What version 0.1 called an array.
+_OLD_NAMES = {"tta": "views"}
+
+# What NumPy and zipfile raise where a byte of the archive was changed.
 _DAMAGE = (
-    *(
-        ValueError,
-        KeyError,
-        EOFError,
-        SyntaxError,
-        MemoryError,
-        OverflowError,
-        NotImplementedError,
-        RuntimeError,
-    ),
-    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError, TypeError, AttributeError, IndexError),
+    ValueError,
+    KeyError,
+    EOFError,
+    SyntaxError,
+    MemoryError,
+    OverflowError,
+    NotImplementedError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    tokenize.TokenError,
+    TypeError,
+    AttributeError,
+    IndexError,
 )
-"""What NumPy and zipfile raise where a byte of the archive was changed."""
 
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """
+    """Scores of N images for L labels.
+
     Attributes:
-      ids: of the N fields, those of one source after those of the other.
+      ids: of the images, those of one source after those of the other.
       scores: float32 [N, L], probabilities 0 to 1.
       targets: uint8 [N, L], 0 or 1.
-      groups: int64 [N], fields of one group (near-duplicates, one antibody) lie in one part and one fold.
-      folds: int64 [N], as stored with the dataset, -1 in its test part.
+      groups: int64 [N]; images of one group (near-duplicates, one antibody) lie in one split and
+        one fold.
+      folds: int64 [N], as stored with the dataset, -1 in its test split.
       source: int32 [N], which of `source_names`.
       source_names: the datasets.
       label_ids: which of the 28 labels each of the L columns is.
-      split: the part of the datasets, `validation` for instance.
+      split: of the datasets, `validation` for instance.
       checkpoint: the step that was scored; -1 of an ensemble.
-      views: how often and in which windows a field was looked at (views.describe).
-      thresholds: float64 [L], fitted on `thresholds_split`; a label is predicted where its score is above.
+      tta: the test-time augmentation, in words (`tta.describe`).
+      thresholds: float64 [L], fitted on `thresholds_split`; a label is predicted where its score is
+        above.
       thresholds_split: '' where none were fitted, and all are 0.5.
-      key: SHA-256 of all that the scores follow from (checkpoint, net, data, views); '' where nobody asks.
+      key: SHA-256 of all that the scores follow from (checkpoint, net, data, TTA); '' where the
+        scores are not to be reused.
     """
 
     ids: list[str]
@@ -80,51 +95,130 @@ class ScoreTable:
     label_ids: tuple[int, ...]
     split: str
     checkpoint: int
-    views: str
+    tta: str
     thresholds: np.ndarray
     thresholds_split: str = ""
     key: str = ""
 
     def names(self) -> list[tuple[str, str]]:
-        """(source, Id) of every field: Ids alone may come twice where there are several datasets."""
-        return [
-            (self.source_names[number], field_id)
-            for number, field_id in zip(self.source, self.ids, strict=True)
-        ]
+        """(source, Id) of every image: with several datasets an Id alone may occur twice."""
+        names = []
+        for number, image_id in zip(self.source, self.ids, strict=True):
+            names.append((self.source_names[number], image_id))
+        return names
+
+    def take(self, rows: np.ndarray) -> "ScoreTable":
+        """The images at `rows` (int [K]), in that order."""
+        return replace(
+            self,
+            ids=[self.ids[row] for row in rows],
+            scores=self.scores[rows],
+            targets=self.targets[rows],
+            groups=self.groups[rows],
+            folds=self.folds[rows],
+            source=self.source[rows],
+        )
+
+
+def average_tables(tables: list[ScoreTable]) -> ScoreTable:
+    """Every image that one of the tables has, once, with the mean of its scores over those tables.
+
+    Of folds that have no image in common this is all of them one after the other. What is a single
+    value (checkpoint, thresholds, ...) is the first table's.
+
+    Raises:
+      InputError: an image that has other labels in one table than in another.
+    """
+    stacked = _stack(tables)
+    # Images are numbered in the order of their first row.
+    number_of: dict[tuple[str, str], int] = {}
+    for name in stacked.names():
+        number_of.setdefault(name, len(number_of))
+    number = np.array([number_of[name] for name in stacked.names()])
+    _, first_row = np.unique(number, return_index=True)
+    different = (stacked.targets != stacked.targets[first_row[number]]).any(axis=1)
+    if different.any():
+        image_id = stacked.ids[int(np.argmax(different))]
+        raise InputError(
+            f"image {image_id!r} has other labels in the dataset of one run than in that of "
+            "another: evaluate all runs on the same build"
+        )
+    total = np.zeros((len(first_row), stacked.scores.shape[1]))
+    # Unlike `total[number] += ...` this adds every row of an image.
+    np.add.at(total, number, stacked.scores)
+    mean = total / np.bincount(number)[:, None]
+    return replace(stacked.take(first_row), scores=mean.astype(np.float32))
+
+
+def _stack(tables: list[ScoreTable]) -> ScoreTable:
+    """The tables' images one after the other, sources by name."""
+    source_names = []
+    for table in tables:
+        for name in table.source_names:
+            if name not in source_names:
+                source_names.append(name)
+    source = []
+    for table in tables:
+        new_number = np.array([source_names.index(name) for name in table.source_names], np.int32)
+        source.append(new_number[table.source])
+    arrays = {}
+    for name in ("scores", "targets", "groups", "folds"):
+        arrays[name] = np.concatenate([getattr(table, name) for table in tables])
+    return replace(
+        tables[0],
+        ids=[image_id for table in tables for image_id in table.ids],
+        source=np.concatenate(source),
+        source_names=tuple(source_names),
+        **arrays,
+    )
+
+
+def match_images(tables: list[ScoreTable]) -> list[ScoreTable]:
+    """Each table's rows of the images that all of them have, in the order of the first table.
+
+    Raises:
+      InputError: there is none, or one has other labels in one table than in another.
+    """
+    rows_by_table = []
+    for table in tables:
+        rows_by_table.append({name: row for row, name in enumerate(table.names())})
+    common = [name for name in rows_by_table[0] if all(name in rows for rows in rows_by_table)]
+    if not common:
+        raise InputError(
+            "the runs have no image in common: give each model the same folds and datasets"
+        )
+    matched = []
+    for table, rows in zip(tables, rows_by_table, strict=True):
+        matched.append(table.take(np.array([rows[name] for name in common])))
+    # Only for its check of the labels.
+    average_tables(matched)
+    return matched
 
 
 def save(path: Path, table: ScoreTable) -> None:
-    """Writes `table` to `path` (.npz), making its folder; whole or not at all."""
-    data = io.BytesIO()
-    np.savez(
-        data,
-        **{f.name: np.asarray(getattr(table, f.name), _LAYOUT[f.name][0]) for f in fields(table)},
-    )
+    """Writes `table` to `path` (.npz) completely or not at all, making its folder.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    arrays = {}
+    for name, (kind, _) in _LAYOUT.items():
+        arrays[name] = np.asarray(getattr(table, name), kind)
+    archive = io.BytesIO()
+    np.savez(archive, **arrays)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, archive.getvalue())
 
 
 def load(path: Path) -> ScoreTable:
-    """Reads what `save` wrote.
+    """Reads what `save` wrote, version 0.1's too.
 
     Raises:
       InputError: no such file, damaged, or not a table of scores.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            if broken := archive.testzip():  # NumPy stops reading before the last CRC is compared
-                raise ValueError(f"{broken} is damaged")
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in _LAYOUT}
-        _check(arrays)
+        arrays = _read_arrays(path)
+        _check_arrays(arrays)
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror or error}); evaluate the run again"
@@ -132,31 +226,58 @@ def load(path: Path) -> ScoreTable:
     except _DAMAGE as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
-            f"{path}: no whole table of scores ({reason}); delete it and evaluate the run again"
+            f"{path}: not a complete table of scores ({reason}); "
+            "delete it and evaluate the run again"
         ) from None
-    for name in ("ids", "source_names", "label_ids"):
-        arrays[name] = arrays[name].tolist()
-    for name in ("split", "checkpoint", "views", "thresholds_split", "key"):
-        arrays[name] = arrays[name].item()
-    return ScoreTable(
-        **arrays
-        | {"source_names": tuple(arrays["source_names"]), "label_ids": tuple(arrays["label_ids"])}
-    )
+    values = {}
+    for field in fields(ScoreTable):
+        array = arrays[field.name]
+        if field.name in ("source_names", "label_ids"):
+            values[field.name] = tuple(array.tolist())
+        elif field.name == "ids" or array.ndim == 0:
+            values[field.name] = array.tolist()
+        else:
+            values[field.name] = array
+    values["tta"] = in_current_words(values["tta"])
+    return ScoreTable(**values)
 
 
-def _check(arrays: dict[str, np.ndarray]) -> None:
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(path) as archive:
+        # NumPy stops reading before the last CRC is compared.
+        damaged = archive.testzip()
+        if damaged:
+            raise ValueError(f"{damaged} is damaged")
+    arrays = {}
+    with np.load(path, allow_pickle=False) as archive:
+        for name in _LAYOUT:
+            stored_name = name
+            if name not in archive:
+                stored_name = _OLD_NAMES.get(name, name)
+            arrays[name] = archive[stored_name]
+    return arrays
+
+
+def _check_arrays(arrays: dict[str, np.ndarray]) -> None:
+    """Raises ValueError where an array is not what `_LAYOUT` has of it."""
     sizes: dict[str, int] = {}
     for name, (kind, axes) in _LAYOUT.items():
         array = arrays[name]
-        right = array.dtype.kind == "U" if kind == "U" else array.dtype == np.dtype(kind)
-        if not right or array.ndim != len(axes):
+        if kind == "U":
+            right_type = array.dtype.kind == "U"
+        else:
+            right_type = array.dtype == np.dtype(kind)
+        if not right_type or array.ndim != len(axes):
             raise ValueError(f"{name} is {array.dtype} {list(array.shape)}")
         for axis, size in zip(axes, array.shape, strict=True):
             if sizes.setdefault(axis, size) != size:
                 raise ValueError(
                     f"{name} has shape {list(array.shape)}, others {sizes[axis]} on that axis"
                 )
-    if not (np.isfinite(arrays["scores"]).all() and (arrays["targets"] <= 1).all()):
-        raise ValueError("scores that are no numbers, or targets other than 0 and 1")
-    if ((arrays["source"] < 0) | (arrays["source"] >= sizes["S"])).any():
-        raise ValueError("a field of no source")
+    if not np.isfinite(arrays["scores"]).all():
+        raise ValueError("scores that are not finite")
+    if (arrays["targets"] > 1).any():
+        raise ValueError("targets other than 0 and 1")
+    source = arrays["source"]
+    if ((source < 0) | (source >= sizes["S"])).any():
+        raise ValueError("an image of no source")

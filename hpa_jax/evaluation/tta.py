@@ -1,11 +1,13 @@
-"""Test-time augmentation: one field looked at several times on the device, and one score of it all.
+"""Test-time augmentation: an image is scored several times on the device, the scores become one.
 
-A field's windows are zoomed to the whole image; each window is seen in the eight symmetries of the square. The scores
-of the symmetries are averaged, then those of the windows averaged or their largest taken (a protein that one window
-alone shows counts in full with `max`, as in the four crops of bestfitting, who won the 2018 challenge).
+An image's windows are zoomed to its size; each window is scored in the eight symmetries of the
+square. The scores of the symmetries are averaged, then those of the windows averaged or their
+maximum taken. With `max` a protein that only one window shows counts in full, as in the four crops
+of bestfitting, who won the 2018 challenge.
 
-Unusual: the views are the steps of a loop (`lax.map`), not a larger batch. Forty views need the memory of one, the net
-is compiled once, and a batch that is cut over a mesh stays cut.
+Notes:
+- The augmented images are the steps of a loop (`lax.map`), not a larger batch. Forty of them need
+  the memory of one, the net is compiled once, and a sharded batch stays sharded.
 """
 
 from collections.abc import Callable
@@ -19,93 +21,118 @@ from hpa_jax.transforms.geometry import symmetry, warp_upright
 TTA = ("none", "symmetries")
 CROPS = (0, 1, 5)
 COMBINE = ("mean", "max")
-PLAIN = "whole field"
+PLAIN = "whole image"
+"""What `describe` returns where an image is scored once, as stored."""
+
+ScoreStep = Callable[[dict, jax.Array], jax.Array]
 
 
 def make_tta_score_step(
-    score_step: Callable[[dict, jax.Array], jax.Array],
+    score_step: ScoreStep,
     *,
     tta: str = "none",
     crops: int = 0,
     crop_side: float = 0.875,
     combine: str = "mean",
-) -> Callable[[dict, jax.Array], jax.Array]:
-    """Scores of fields under all views, to be jitted.
+) -> ScoreStep:
+    """Scores of images under test-time augmentation, to be jitted.
 
     Args:
-      score_step: variables and images `[B, H, W, 4]` (uint8, or float from 0 to 255) to logits `[B, L]`.
-      tta: `symmetries`: the mean score of the eight symmetries (of four where H and W differ); `none`: as stored.
-      crops: 0, the whole field; 1, its central window; 5, that and the four at the corners.
-      crop_side: of a window, as a share of the field's side. Bilinear samples, none from beyond the border.
+      score_step: variables and images `[B, H, W, 4]` (uint8, or float from 0 to 255) to logits
+        `[B, L]`.
+      tta: `symmetries`: the mean score of the eight symmetries (of four where H and W differ);
+        `none`: as stored.
+      crops: 0, the whole image; 1, its central window; 5, that and the four at the corners.
+      crop_side: of a window, as a fraction of the image's side. Samples are bilinear, none from
+        beyond the border.
       combine: of the windows' scores: `mean` or `max`.
 
     Returns:
-      A function of variables and uint8 `[B, H, W, 4]` that gives probabilities `float32 [B, L]`.
+      A function of variables and uint8 `[B, H, W, 4]` that returns probabilities `float32 [B, L]`.
 
     Raises:
-      InputError: names the setting that is not one of those.
+      InputError: names the setting that is unknown or out of range.
     """
     check_tta(tta=tta, crops=crops, crop_side=crop_side, combine=combine)
 
-    def over_symmetries(variables: dict, images: jax.Array) -> jax.Array:
-        if tta == "none":
-            return jax.nn.sigmoid(score_step(variables, images))
-        count = 8 if images.shape[1] == images.shape[2] else 4
-        seen = lambda which: symmetry(images, jnp.full(len(images), which))  # noqa: E731
-        scores = jax.lax.map(
-            lambda which: jax.nn.sigmoid(score_step(variables, seen(which))), jnp.arange(count)
-        )
+    def plain_score(variables: dict, images: jax.Array) -> jax.Array:
+        return jax.nn.sigmoid(score_step(variables, images))
+
+    def symmetries_score(variables: dict, images: jax.Array) -> jax.Array:
+        square = images.shape[1] == images.shape[2]
+        count = 8 if square else 4
+
+        def score_of(number: jax.Array) -> jax.Array:
+            numbers = jnp.full(len(images), number)
+            return plain_score(variables, symmetry(images, numbers))
+
+        return jax.lax.map(score_of, jnp.arange(count)).mean(0)
+
+    # Symmetries are averaged within each window before the windows' maximum is taken.
+    window_score = plain_score if tta == "none" else symmetries_score
+
+    def windows_score(variables: dict, images: jax.Array) -> jax.Array:
+        def score_of(center: jax.Array) -> jax.Array:
+            sides = jnp.full(len(images), crop_side)
+            centers = jnp.broadcast_to(center, (len(images), 2))
+            window = warp_upright(images.astype(jnp.float32), sides, centers)
+            return window_score(variables, window)
+
+        centers = window_centers(crops, crop_side, images.shape[1:3])
+        scores = jax.lax.map(score_of, centers)
+        if combine == "max":
+            return scores.max(0)
         return scores.mean(0)
 
-    def view_score(variables: dict, images: jax.Array) -> jax.Array:
-        if crops == 0:
-            return over_symmetries(variables, images)
-
-        def seen(centre: jax.Array) -> jax.Array:
-            side, centres = (
-                jnp.full(len(images), crop_side),
-                jnp.broadcast_to(centre, (len(images), 2)),
-            )
-            return warp_upright(images.astype(jnp.float32), side, centres)
-
-        centres = window_centres(crops, crop_side, images.shape[1:3])
-        scores = jax.lax.map(lambda centre: over_symmetries(variables, seen(centre)), centres)
-        return scores.max(0) if combine == "max" else scores.mean(0)
-
-    return view_score
+    if crops == 0:
+        return window_score
+    return windows_score
 
 
-def window_centres(crops: int, crop_side: float, shape: tuple[int, int]) -> jax.Array:
-    """Where the windows' centres lie off the middle, as `warp_upright` takes them: `float32 [crops, 2]`, y and x.
+def window_centers(crops: int, crop_side: float, shape: tuple[int, int]) -> jax.Array:
+    """Offsets of the windows' centers from the image's, as `warp_upright` takes them.
 
-    Corner windows begin or end on the middle of the image's outermost pixel: no sample is taken beyond it.
+    Corner windows begin or end on the middle of the image's outermost pixel: no sample is taken
+    beyond it.
+
+    Returns:
+      `float32 [crops, 2]`, y and x as fractions of the side.
     """
     y, x = ((size - 1) / size * (1 - crop_side) / 2 for size in shape)
-    return jnp.array([(0, 0), (-y, -x), (-y, x), (y, -x), (y, x)][:crops], jnp.float32)
+    centers = [(0, 0), (-y, -x), (-y, x), (y, -x), (y, x)]
+    return jnp.array(centers[:crops], jnp.float32)
 
 
 def check_tta(*, tta: str, crops: int, crop_side: float, combine: str) -> None:
-    """Raises InputError with the setting that is none of those that there are."""
-    for name, value, known in (
-        ("tta", tta, TTA),
-        ("crops", crops, CROPS),
-        ("combine", combine, COMBINE),
-    ):
-        if value not in known:
-            there = ", ".join(map(str, known))
-            raise InputError(f"config.evaluate.{name}={value!r} is unknown; choose one of {there}")
+    """Raises InputError with the setting that is unknown or out of range."""
+    _check_known("tta", tta, TTA)
+    _check_known("crops", crops, CROPS)
+    _check_known("combine", combine, COMBINE)
     if not 0 < crop_side <= 1:
         raise InputError(
             f"config.evaluate.crop_side={crop_side!r} is out of range; allowed: above 0, up to 1"
         )
 
 
+def _check_known(name: str, value, known: tuple) -> None:
+    if value not in known:
+        choices = ", ".join(map(str, known))
+        raise InputError(f"config.evaluate.{name}={value!r} is unknown; choose one of {choices}")
+
+
 def describe(*, tta: str, crops: int, crop_side: float, combine: str) -> str:
-    """The views in words, equal for equal views: what a table of scores is marked with."""
+    """The settings in words, equal where they augment equally: what a table of scores records."""
     check_tta(tta=tta, crops=crops, crop_side=crop_side, combine=combine)
     windows = {
         0: PLAIN,
         1: f"central window of {crop_side:g}",
         5: f"{combine} of 5 windows of {crop_side:g}",
     }[crops]
-    return windows if tta == "none" else f"{windows}, 8 symmetries"
+    if tta == "none":
+        return windows
+    return f"{windows}, 8 symmetries"
+
+
+def in_current_words(description: str) -> str:
+    """What `describe` returns today for a description that version 0.1 recorded."""
+    return description.replace("whole field", PLAIN)

@@ -1,11 +1,19 @@
-"""Anyone's score array through the same evaluator, no model needed: load, check, evaluate, print, write.
+"""Every metric of a score array in one dict, no model needed: check, count, cross-fit, bootstrap.
 
-The figures at 0.5, per label too; the same with thresholds cross-fitted over seeded folds (`*_crossfit`, the honest
-figure); and with thresholds fitted on all fields and scored on the same ones (`*_in_sample`, the optimistic one). How
-well the scores rank and whether they come true; how sure each figure is; each source's own figures.
+Metrics at threshold 0.5, per label too; the same with thresholds cross-fitted over seeded folds
+(`*_crossfit`, the honest estimate); and with thresholds fitted on all images and scored on the same
+ones (`*_in_sample`, the optimistic one). How well the scores rank and whether they are calibrated;
+how sure each metric is; the metrics of each source.
 
-Unusual here: nothing is guessed. Scores outside [0, 1] are refused, not squashed, and targets other than 0 and 1 are
-refused, not rounded: a logit taken for a probability would move every figure without a word.
+To add a metric:
+1. Write it as a pure function with its source: of decisions in `classification.py`, of the order of
+   the scores in `ranking.py`, of their values in `calibration.py`. A function that returns a dict
+   (`metrics_from_confusion`, `ranking_metrics`) only needs one more entry.
+2. `_point_metrics` below collects what those functions return; a new function is called there.
+3. For its interval and its paired test, compute it from weighted sums in `weighted._block_metrics`,
+   under the same name. `tests/metrics/test_bootstrap.py` compares the two for every name.
+4. For training's log and `config.checkpoint.metric` it must follow from counts that the device adds
+   up: compute it in `classification.metrics_from_counts` and name it in `classification.METRICS`.
 """
 
 from collections.abc import Sequence
@@ -14,77 +22,16 @@ import numpy as np
 
 from hpa_jax.errors import InputError
 from hpa_jax.labels import LABELS
-from hpa_jax.metrics import bootstrap, calibration, classification, ranking, thresholds
+from hpa_jax.metrics import bootstrap, calibration, classification, crossfitting, ranking
+from hpa_jax.metrics.checks import check_arrays
 
 
-def check(
-    scores: np.ndarray, targets: np.ndarray, scores_name="scores", targets_name="targets"
-) -> None:
-    """Refuses arrays that are no scores in [0, 1] and 0/1 targets of the same fields and labels."""
-    for array, name, what in ((scores, scores_name, "scores"), (targets, targets_name, "targets")):
-        _check_shape(array, name, what)
-    if scores.shape != targets.shape:
-        hint = (
-            "transpose one of them"
-            if scores.shape == targets.shape[::-1]
-            else "give the targets of the same fields"
-        )
-        raise InputError(
-            f"{scores_name} has shape {scores.shape} and {targets_name} has shape {targets.shape}: "
-            f"scores and targets must match, {hint}"
-        )
-    _check_scores(scores, scores_name)
-    _check_targets(targets, targets_name)
-
-
-def _check_shape(array: np.ndarray, path, what: str) -> None:
-    if array.ndim != 2:
-        raise InputError(f"{path}: the {what} have shape {array.shape}, wanted [fields, labels]")
-    for size, axis in zip(array.shape, ("fields", "labels"), strict=True):
-        if size == 0:
-            raise InputError(
-                f"{path}: the {what} have shape {array.shape}, no {axis}: nothing to evaluate"
-            )
-
-
-def _place(wrong: np.ndarray) -> tuple[int, int]:
-    row, label = np.unravel_index(np.argmax(wrong), wrong.shape)
-    return int(row), int(label)
-
-
-def _check_scores(scores: np.ndarray, path) -> None:
-    if scores.dtype.kind != "f":
-        raise InputError(
-            f"{path}: scores of type {scores.dtype}, wanted floats in [0, 1]; are scores and targets swapped?"
-        )
-    if not (finite := np.isfinite(scores)).all():
-        row, label = _place(~finite)
-        raise InputError(
-            f"{path}: row {row}, label {label} is {scores[row, label]}: every score must be a number"
-        )
-    if scores.min() < 0 or scores.max() > 1:
-        raise InputError(
-            f"{path}: scores run from {scores.min():.6g} to {scores.max():.6g}, wanted [0, 1]; "
-            "these look like logits: apply a sigmoid first"
-        )
-
-
-def _check_targets(targets: np.ndarray, path) -> None:
-    if targets.dtype.kind not in "buif":
-        raise InputError(f"{path}: targets of type {targets.dtype}, wanted 0 and 1")
-    if (wrong := (targets != 0) & (targets != 1)).any():
-        row, label = _place(wrong)
-        raise InputError(
-            f"{path}: row {row}, label {label} is {targets[row, label]}: every target must be 0 or 1"
-        )
-
-
-def evaluate_scores(
+def evaluate(
     scores: np.ndarray,
     targets: np.ndarray,
+    groups: np.ndarray | None = None,
     *,
     label_ids: Sequence[int] | None = None,
-    groups: np.ndarray | None = None,
     source: np.ndarray | None = None,
     source_names: Sequence[str] = (),
     folds: int = 5,
@@ -95,57 +42,84 @@ def evaluate_scores(
     level: float = 0.95,
     mesh=None,
 ) -> dict:
-    """Every figure of a score array, as plain Python values that go into JSON as they are: None where undefined.
+    """Every metric of a score array, as plain values that go into JSON as they are.
+
+    An undefined metric is None.
 
     Args:
-      scores: float [N, L] in [0, 1]; targets: 0/1 [N, L]; both as `load_scores` returns them.
-      label_ids: which of the 28 labels each column is; None takes 28 columns for all of them, and others as nameless.
-      groups: int [N], fields of one specimen: dealt into folds and drawn by the bootstrap together; None: no groups.
+      scores: float [N, L] in [0, 1], probability of each label; any float type.
+      targets: 0/1 [N, L], integers, floats or bool.
+      groups: int [N]. Images of one group (near-duplicates, one specimen) are assigned to folds and
+        drawn by the bootstrap together; None: every image is independent of the others.
+      label_ids: which of the 28 labels each column is. None takes 28 columns for all of them, and
+        names those of another number `label_0`, `label_1`, ...
       source: int [N], positions in `source_names`; None: no table of sources.
-      folds, seed: of the cross-fit (and seed of the bootstrap). With fewer fields than folds each field is a fold, and
-        `note` says so.
-      few_positives, fill_empty: of the cross-fit, see `thresholds.fit` and `thresholds.decide`.
-      replicates, level: of the bootstrap's intervals; 0 replicates: no intervals.
-      mesh: its axis `data` shares the rows; None counts on the default device.
+      source_names: the datasets that the images are from.
+      folds: of the cross-fit. With fewer images (or groups) than folds each is a fold, and `note`
+        says so.
+      seed: of the folds and of the bootstrap.
+      few_positives: below so many positives a label's threshold is shrunk toward what the other
+        labels' suggest (`thresholds.fit`).
+      fill_empty: an image above no threshold gets the label that comes nearest to its own
+        (`thresholds.decide`).
+      replicates: of the bootstrap; 0: no intervals.
+      level: of the intervals, 0 to 1.
+      mesh: a mesh over whose axis `data` the rows are sharded; None counts on the default device.
 
     Returns:
-      fields, labels, groups, threshold; the figures of `metrics.ratios` and samples_f1 at 0.5, and cross-fitted with
-      `_crossfit` behind the name; macro_f1_crossfit_own, for which every label stands alone; macro_f1_in_sample and
-      micro_f1_in_sample (every label alone, too); macro_ and micro_average_precision, macro_ and micro_auc (labels for
-      which they are undefined count nowhere), calibration_error; folds, seed, few_positives, fill_empty, replicates,
-      level; thresholds (of all fields, one a label, to decide other fields with), thresholds_in_sample (every label
-      alone), borrowed (ids of the labels that do not stand alone); intervals ([low, high] by figure); per_label (one
-      dict a label, its threshold that of `thresholds`) and, with sources, per_source (one dict a source, all figures
-      and their intervals); note, if there is something to say.
+      A dict with these keys:
+      - `images`, `labels`, `groups`: their numbers; `threshold`: 0.5.
+      - `macro_f1`, `micro_f1`, `macro_precision`, `macro_recall`, `micro_precision`,
+        `micro_recall`, `accuracy`, `macro_f1_present`, `samples_f1`: at 0.5, and with `_crossfit`
+        behind the name with cross-fitted thresholds.
+      - `macro_average_precision`, `micro_average_precision`, `macro_auc`, `micro_auc`,
+        `calibration_error`: macro over the labels for which they are defined.
+      - `macro_f1_crossfit_own`: as `macro_f1_crossfit`, every label fitted on its own.
+      - `macro_f1_in_sample`, `micro_f1_in_sample`: fitted and scored on all images, every label on
+        its own.
+      - `folds`, `seed`, `few_positives`, `fill_empty`, `replicates`, `level`: as used.
+      - `thresholds`: one a label, fitted on all images, to decide other images with.
+      - `thresholds_in_sample`: the same, every label fitted on its own.
+      - `borrowed`: ids of the labels whose thresholds were shrunk.
+      - `intervals`: [low, high] by metric.
+      - `per_label`: a dict for each label: `id`, `name`, `support`, its metrics, `threshold`.
+      - `per_source`: with sources, a dict for each: `name`, `images`, its metrics, `intervals`.
+      - `note`: where the cross-fit is not what was asked for.
 
     Raises:
-      InputError: what `check` refuses; groups or source of another length; a setting out of range.
+      InputError: scores that are not finite floats in [0, 1], targets other than 0 and 1, shapes
+        that do not match, or a setting out of range.
     """
-    check(scores, targets)
-    _check_settings(
-        len(scores), groups, source, source_names, folds, few_positives, replicates, level
-    )
-    settings = {
+    scores = np.asarray(scores)
+    targets = np.asarray(targets)
+    check_arrays(scores, targets)
+    images, labels = scores.shape
+    _check_settings(folds, few_positives, replicates, level)
+    groups = _checked_column(groups, images, "groups")
+    source = _checked_column(source, images, "sources")
+    _check_sources(source, source_names)
+
+    crossfit_settings = {
         "few_positives": few_positives,
         "fill_empty": fill_empty,
         "groups": groups,
         "mesh": mesh,
     }
-    fitted = thresholds.crossfit(scores, targets, folds=folds, seed=seed, **settings)
+    fitted = crossfitting.crossfit(scores, targets, folds=folds, seed=seed, **crossfit_settings)
     alone = fitted["alone"]
     decisions = {"": scores > scores.dtype.type(0.5), "_crossfit": fitted["decisions"]}
-    draw = {"replicates": replicates, "level": level, "seed": seed}
-    over_all, by_label, intervals, of_label = _figures(scores, targets, decisions, groups, draw)
-    fields, labels = scores.shape
-    units = fields if groups is None else len(np.unique(groups))
-    ids = range(labels) if label_ids is None else label_ids
-    names = (
-        LABELS if label_ids is not None or labels == len(LABELS) else [f"label_{i}" for i in ids]
-    )
+    over_all, by_label = _point_metrics(scores, targets, decisions)
+    draws = {"replicates": replicates, "level": level, "seed": seed}
+    intervals, intervals_by_label = _intervals(scores, targets, decisions, groups, draws)
+
+    ids = _ids(labels, label_ids)
     support = np.count_nonzero(targets, axis=0)
-    columns = {**by_label, "threshold": fitted["thresholds"], **of_label}
+    units = images
+    if groups is not None:
+        units = len(np.unique(groups))
+    columns = by_label | {"threshold": fitted["thresholds"]} | intervals_by_label
     report = {
-        "fields": fields,
+        "images": images,
         "labels": labels,
         "groups": units,
         "threshold": 0.5,
@@ -163,89 +137,154 @@ def evaluate_scores(
         "thresholds_in_sample": alone["thresholds"].tolist(),
         "borrowed": [ids[i] for i in range(labels) if support[i] < few_positives],
         "intervals": intervals,
-        "per_label": [
-            {"id": ids[i], "name": names[ids[i]], "support": int(support[i])}
-            | {name: bootstrap.plain(column[i]) for name, column in columns.items()}
-            for i in range(labels)
-        ],
+        "per_label": _label_rows(ids, _names(ids, label_ids), support, columns),
     }
     if source is not None:
-        report["per_source"] = [
-            {"name": name} | _of_source(source == i, scores, targets, decisions, groups, draw)
-            for i, name in enumerate(source_names)
-        ]
-    if units == 1:
-        what = "field" if fields == 1 else "group"
-        report["note"] = (
-            f"one {what} cannot be cross-fitted: the *_crossfit figures are those at threshold 0.5"
-        )
-    elif units < folds:
-        what = "fields" if groups is None else "groups"
-        report["note"] = (
-            f"cross-fitted over {units} folds, not {folds}: there are only {units} {what}"
-        )
+        rows = []
+        for number, name in enumerate(source_names):
+            of_source = source == number
+            found = _source_metrics(of_source, scores, targets, decisions, groups, draws)
+            rows.append({"name": name} | found)
+        report["per_source"] = rows
+    note = _note(units, folds, grouped=groups is not None)
+    if note:
+        report["note"] = note
     return report
 
 
-def _check_settings(
-    fields: int, groups, source, source_names, folds, few_positives, replicates, level
-) -> None:
-    rules = (
-        (folds >= 2, f"cross-fitting over {folds} folds: wanted at least 2"),
-        (few_positives >= 0, f"few_positives = {few_positives}: wanted 0 or more"),
-        (
-            replicates >= 0,
-            f"{replicates} replicates of the bootstrap: wanted 0 (no intervals) or more",
-        ),
-        (0 < level < 1, f"intervals of level {level}: wanted above 0 and below 1"),
+def _ids(labels: int, label_ids: Sequence[int] | None) -> Sequence[int]:
+    """The ids of the columns."""
+    if label_ids is None:
+        return range(labels)
+    return label_ids
+
+
+def _names(ids: Sequence[int], label_ids: Sequence[int] | None) -> list[str]:
+    """The names of the columns: those of the 28 labels where the columns can only be these."""
+    if label_ids is None and len(ids) != len(LABELS):
+        return [f"label_{i}" for i in ids]
+    return [LABELS[i] for i in ids]
+
+
+def _label_rows(
+    ids: Sequence[int], names: list[str], support: np.ndarray, columns: dict[str, np.ndarray]
+) -> list[dict]:
+    rows = []
+    for position, (label_id, name) in enumerate(zip(ids, names, strict=True)):
+        row = {"id": label_id, "name": name, "support": int(support[position])}
+        for metric, values in columns.items():
+            row[metric] = bootstrap.json_value(values[position])
+        rows.append(row)
+    return rows
+
+
+def _note(units: int, folds: int, *, grouped: bool) -> str:
+    """What the cross-fit could not do as asked, or ''; `units` are groups if `grouped`."""
+    unit = "group" if grouped else "image"
+    if units == 1:
+        return (
+            f"one {unit} cannot be cross-fitted: the *_crossfit metrics are those at threshold 0.5"
+        )
+    if units < folds:
+        return f"cross-fitted over {units} folds, not {folds}: there are only {units} {unit}s"
+    return ""
+
+
+def _point_metrics(
+    scores: np.ndarray, targets: np.ndarray, decisions: dict[str, np.ndarray]
+) -> tuple[dict, dict]:
+    """The metrics without intervals: plain values over all labels, and arrays [L] by label."""
+    positive = targets != 0
+    over_all = {}
+    by_label = {}
+    for suffix, predicted in decisions.items():
+        confusion = classification.confusion_from_decisions(predicted, positive)
+        metrics = classification.metrics_from_confusion(confusion)
+        metrics["samples_f1"] = classification.mean_image_f1(predicted, positive)
+        own = metrics.pop("per_label")
+        for name, value in metrics.items():
+            over_all[f"{name}{suffix}"] = value
+        for name in ("precision", "recall", "f1"):
+            by_label[f"{name}{suffix}"] = own[name]
+
+    ranked = ranking.ranking_metrics(scores, targets)
+    by_label |= ranked.pop("per_label")
+    for name, value in ranked.items():
+        over_all[name] = bootstrap.json_value(value)
+
+    reliability = calibration.reliability(scores, targets)
+    by_label["calibration_error"] = calibration.calibration_error(reliability)
+    over_all["calibration_error"] = float(calibration.calibration_error(reliability.pooled()))
+    return over_all, by_label
+
+
+def _intervals(
+    scores: np.ndarray,
+    targets: np.ndarray,
+    decisions: dict[str, np.ndarray],
+    groups: np.ndarray | None,
+    draws: dict,
+) -> tuple[dict, dict]:
+    """[low, high] by metric; and arrays [L, 2] by `METRIC_interval`. Empty without replicates."""
+    if not draws["replicates"]:
+        return {}, {}
+    over_all, by_label = bootstrap.bootstrap_intervals(
+        targets, decisions=decisions, scores=scores, groups=groups, **draws
     )
-    for holds, complaint in rules:
-        if not holds:
-            raise InputError(complaint)
-    for array, what in ((groups, "groups"), (source, "sources")):
-        if array is not None and np.shape(array) != (fields,):
-            raise InputError(
-                f"{what} of shape {np.shape(array)} for {fields} fields: give one number a field"
-            )
-    if source is not None and not ((source >= 0) & (source < len(source_names))).all():
+    intervals = {name: bootstrap.json_value(ends) for name, ends in over_all.items()}
+    return intervals, {f"{name}_interval": ends for name, ends in by_label.items()}
+
+
+def _source_metrics(
+    rows: np.ndarray,
+    scores: np.ndarray,
+    targets: np.ndarray,
+    decisions: dict[str, np.ndarray],
+    groups: np.ndarray | None,
+    draws: dict,
+) -> dict:
+    """Metrics of the images `rows` (bool [N]), with the decisions of the cross-fit over all."""
+    if not rows.any():
+        return {"images": 0}
+    scores = scores[rows]
+    targets = targets[rows]
+    decisions = {suffix: predicted[rows] for suffix, predicted in decisions.items()}
+    if groups is not None:
+        groups = groups[rows]
+    over_all, _ = _point_metrics(scores, targets, decisions)
+    intervals, _ = _intervals(scores, targets, decisions, groups, draws)
+    return {"images": int(rows.sum()), **over_all, "intervals": intervals}
+
+
+def _check_settings(folds: int, few_positives: int, replicates: int, level: float) -> None:
+    if folds < 2:
+        raise InputError(f"cross-fitting over {folds} folds: must be at least 2")
+    if few_positives < 0:
+        raise InputError(f"few_positives = {few_positives}: must be 0 or more")
+    if replicates < 0:
+        raise InputError(
+            f"{replicates} replicates of the bootstrap: must be 0 (no intervals) or more"
+        )
+    if not 0 < level < 1:
+        raise InputError(f"intervals of level {level}: must be above 0 and below 1")
+
+
+def _checked_column(values, images: int, what: str) -> np.ndarray | None:
+    """`values` as an array of one number an image, or None where it is None."""
+    if values is None:
+        return None
+    values = np.asarray(values)
+    if values.shape != (images,):
+        raise InputError(
+            f"{what} of shape {values.shape} for {images} images: give one number an image"
+        )
+    return values
+
+
+def _check_sources(source: np.ndarray | None, source_names: Sequence[str]) -> None:
+    if source is None:
+        return
+    if not ((source >= 0) & (source < len(source_names))).all():
         raise InputError(
             f"sources run from {source.min()} to {source.max()}, but {len(source_names)} have names"
         )
-
-
-def _figures(scores, targets, decisions: dict, groups, draw: dict) -> tuple[dict, dict, dict, dict]:
-    """Plain figures over all labels, arrays [L] by label, and the intervals of both ([L, 2] by label)."""
-    borne, over_all, by_label = targets != 0, {}, {}
-    for suffix, given in decisions.items():
-        found = classification.ratios(classification.decisions(given, borne)) | {
-            "samples_f1": classification.samples_f1(given, borne)
-        }
-        own = found.pop("per_label")
-        over_all |= {f"{name}{suffix}": value for name, value in found.items()}
-        by_label |= {f"{name}{suffix}": own[name] for name in ("precision", "recall", "f1")}
-    ranked, reliability = ranking.figures(scores, targets), calibration.reliability(scores, targets)
-    by_label |= ranked.pop("per_label") | {"calibration_error": calibration.error(reliability)}
-    over_all |= {name: bootstrap.plain(value) for name, value in ranked.items()}
-    over_all["calibration_error"] = float(calibration.error(reliability.pooled()))
-    if not draw["replicates"]:
-        return over_all, by_label, {}, {}
-    found, of_label = bootstrap.intervals(
-        targets, decisions=decisions, scores=scores, groups=groups, **draw
-    )
-    intervals = {name: bootstrap.plain(ends) for name, ends in found.items()}
-    return (
-        over_all,
-        by_label,
-        intervals,
-        {f"{name}_interval": ends for name, ends in of_label.items()},
-    )
-
-
-def _of_source(rows: np.ndarray, scores, targets, decisions: dict, groups, draw: dict) -> dict:
-    """Figures of some of the fields, with the decisions that all fields' folds have led to."""
-    if not rows.any():
-        return {"fields": 0}
-    decisions = {name: given[rows] for name, given in decisions.items()}
-    groups = None if groups is None else groups[rows]
-    over_all, _, intervals, _ = _figures(scores[rows], targets[rows], decisions, groups, draw)
-    return {"fields": int(rows.sum()), **over_all, "intervals": intervals}

@@ -1,6 +1,13 @@
-"""The nets, each by one name: `build_model('densenet121', head='seed', labels=28, ...)`."""
+"""The nets, each by its name: `create_model("densenet121", head="pooled", num_labels=28)`."""
 
-from hpa_jax.models.classifier import BACKBONES, Classifier, build_model, check_size, split_multiple
+from hpa_jax.models.classifier import (
+    BACKBONES,
+    Classifier,
+    check_size,
+    create_model,
+    list_models,
+    split_multiple,
+)
 from hpa_jax.models.heads import HEADS
 from hpa_jax.models.initializers import init_variables, prior_bias
 
@@ -8,9 +15,10 @@ __all__ = [
     "BACKBONES",
     "HEADS",
     "Classifier",
-    "build_model",
     "check_size",
+    "create_model",
     "init_variables",
+    "list_models",
     "prior_bias",
     "split_multiple",
 ]

@@ -1,8 +1,13 @@
-"""All-CNN-C (Springenberg et al. 2015, arXiv:1412.6806, Table 1, with its last 1x1 convolution in the head).
+"""All-CNN-C, with its last 1x1 convolution in the head.
 
-Unusual: no pooling, no batch norm; images shrink by strided convolutions, to a quarter of their side alone. At 512 px
-the last map has 126 x 126 places, so the flatten head is out of reach.
+Design: no pooling and no batch norm. Strided convolutions shrink images, to a quarter of their side
+only. At 512 px the last feature map has 126 x 126 positions, out of reach of a flattening head.
+
+References:
+  Springenberg et al., Striving for Simplicity, 2015, arXiv:1412.6806, Table 1.
 """
+
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -10,27 +15,46 @@ import jax.numpy as jnp
 
 from hpa_jax.models.layers import Conv, Dense
 
+
+class Layer(NamedTuple):
+    """One convolution.
+
+    Attributes:
+      features: channels of the result.
+      kernel_size: px a side.
+      stride: px.
+      padding: rows and columns of zeros at each edge.
+    """
+
+    features: int
+    kernel_size: int
+    stride: int = 1
+    padding: int = 0
+
+
 LAYERS = (
-    (96, 3, 1),
-    (96, 3, 1),
-    (96, 3, 2),
-    (192, 3, 1),
-    (192, 3, 1),
-    (192, 3, 2),
-    (192, 3, 1),
-    (192, 1, 1),
+    Layer(96, kernel_size=3, padding=1),
+    Layer(96, kernel_size=3, padding=1),
+    Layer(96, kernel_size=3, padding=1, stride=2),
+    Layer(192, kernel_size=3, padding=1),
+    Layer(192, kernel_size=3, padding=1),
+    Layer(192, kernel_size=3, padding=1, stride=2),
+    # The last 3x3 is not padded: so 32 px end in the 6 x 6 positions of the paper.
+    Layer(192, kernel_size=3),
+    Layer(192, kernel_size=1),
 )
-"""Feature maps, side of the kernel, stride. The last 3x3 is not padded, which is how 32 px end in the paper's 6 x 6."""
-UNPADDED = 7
-INPUT_SHARE = 0.4
-"""Dropout of the images, as a share of that of the maps: the paper drops 20 % of the former, 50 % of the latter."""
+
+# The paper drops 20 % of the images and 50 % of the feature maps.
+IMAGE_DROPOUT = 0.4
+"""Dropout of the images, as a fraction of that of the feature maps."""
 
 
 class AllCNN(nn.Module):
-    """Images to feature maps, each convolution rectified.
+    """Images to feature maps, each convolution followed by a ReLU.
 
     Attributes:
-      dropout: share of the values that training drops after each strided convolution; of the images, 0.4 times that.
+      dropout: fraction of the values dropped in training after each strided convolution, and 0.4
+        times that of the images.
       momentum: not used, there is no batch norm.
       dtype: of the arithmetic; parameters are float32.
     """
@@ -39,27 +63,33 @@ class AllCNN(nn.Module):
     momentum: float = 0.9
     dtype: jnp.dtype = jnp.float32
 
-    LEAST_SIDE = 9
+    MIN_IMAGE_SIZE = 9
 
     @staticmethod
-    def map_side(side: int) -> int:
-        """Side of the last map, of an image `side` px wide: the strides round up, the unpadded convolution takes 2."""
-        return -(-side // 4) - 2
+    def feature_map_size(image_size: int) -> int:
+        """Side of the last feature map, for images of `image_size` px a side."""
+        rounded_up_quarter = -(-image_size // 4)
+        # The convolution without padding takes a row and a column at each edge.
+        return rounded_up_quarter - 2
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """`float [B, H, W, C]` to `dtype [B, H/4 - 2, W/4 - 2, 192]`."""
-        x = nn.Dropout(INPUT_SHARE * self.dropout)(x, deterministic=not train)
-        for number, (maps, side, stride) in enumerate(LAYERS, start=1):
-            name = f"conv{number}"
-            if side == 1:
-                x = Dense(maps, dtype=self.dtype, name=name)(x)
-            else:
-                padding = 0 if number == UNPADDED else 1
-                x = Conv(
-                    maps, (3, 3), strides=stride, padding=padding, dtype=self.dtype, name=name
-                )(x)
-            x = nn.relu(x)
-            if stride == 2:
+        x = nn.Dropout(IMAGE_DROPOUT * self.dropout)(x, deterministic=not train)
+        for number, layer in enumerate(LAYERS, start=1):
+            x = nn.relu(self._convolution(layer, f"conv{number}")(x))
+            if layer.stride == 2:
                 x = nn.Dropout(self.dropout)(x, deterministic=not train)
         return x
+
+    def _convolution(self, layer: Layer, name: str) -> nn.Module:
+        if layer.kernel_size == 1:
+            return Dense(layer.features, dtype=self.dtype, name=name)
+        return Conv(
+            layer.features,
+            (layer.kernel_size, layer.kernel_size),
+            strides=layer.stride,
+            padding=layer.padding,
+            dtype=self.dtype,
+            name=name,
+        )

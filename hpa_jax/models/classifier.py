@@ -1,9 +1,24 @@
-"""A backbone and a head under one roof, the table that names the backbones, and what fits together.
+"""A net: a backbone, which makes feature maps, and a head, which makes logits of them.
 
-Unusual: the two halves can be called apart, `model.apply(variables, images, train=False, method="features")`, which is
-what class-activation maps need; the variables are named `backbone/...` and `head/...` either way.
+To add a net: write a backbone in a file of its own, as all_cnn.py, and name it in the table
+`BACKBONES` below; `config.model.name` and `create_model` take it by that name. A backbone is a Flax
+module with
+
+    dropout, momentum, dtype       attributes, as those of `Classifier`; it may ignore them
+    __call__(x, *, train)          `float [B, H, W, C]` to `dtype [B, h, w, F]`
+    MIN_IMAGE_SIZE                 px a side, below which no feature map is left
+    feature_map_size(image_size)   h of H, a static method
+    SPLIT_MULTIPLE                 only if the height may be sharded over devices: what then has to
+                                   divide each device's part
+
+tests/models/test_classifier.py checks all of that for every entry of the table.
+
+Design: the two halves can be called apart, `model.apply(variables, images, train=False,
+method="features")`, as Grad-CAM does; the variables are named `backbone/...` and `head/...` either
+way.
 """
 
+from collections.abc import Collection
 from functools import partial
 
 import flax.linen as nn
@@ -14,41 +29,46 @@ from jax.sharding import Mesh
 from hpa_jax.errors import InputError
 from hpa_jax.models.all_cnn import AllCNN
 from hpa_jax.models.densenet import BLOCKS, DEPTHS, DenseNet
-from hpa_jax.models.heads import HEADS, HPA_DENSENET_CHANNELS, HPA_DENSENET_LIMIT
+from hpa_jax.models.heads import HEADS, HPA_DENSENET_CHANNELS, HPA_DENSENET_MAX_VALUES
 from hpa_jax.models.inception_resnet import InceptionResNet
 from hpa_jax.models.resnet import ResNet
 from hpa_jax.models.tiling import tiled_features
 
 BACKBONES = {
     "all_cnn": AllCNN,
-    **{name: partial(DenseNet, depths=depths) for name, depths in DEPTHS.items()},
+    "densenet121": partial(DenseNet, depths=DEPTHS["densenet121"]),
+    "densenet169": partial(DenseNet, depths=DEPTHS["densenet169"]),
+    "densenet201": partial(DenseNet, depths=DEPTHS["densenet201"]),
     "inception_resnet_v2": InceptionResNet,
     "resnet50": ResNet,
     # A DenseNet that compiles in seconds: for trying out a pipeline on a laptop, not for results.
     "densenet_tiny": partial(DenseNet, depths=(1, 2, 2, 1), growth=8, stem=16),
-    # And one that two cores can train in minutes to tell recipes apart: benchmarks/learning.py.
+    # One that two cores train in minutes, to tell recipes apart: benchmarks/learning.py.
     "densenet_small": partial(DenseNet, depths=(2, 4, 6, 4), growth=8, stem=16),
 }
 
+DTYPES = ("float32", "bfloat16")
+
 
 class Classifier(nn.Module):
-    """Normalised images to logits.
+    """Normalized images to logits.
 
     Attributes:
       backbone: one of BACKBONES.
       head: one of HEADS.
-      labels: number of logits.
-      dropout: share of the head's inputs that training drops; All-CNN drops within, too (all_cnn.py).
-      momentum: share of the old running statistics that a training step keeps.
+      num_labels: number of logits.
+      dropout: fraction of the head's inputs that training drops; All-CNN drops within, too.
+      momentum: fraction of the old running statistics that a training step keeps.
       dtype: of the arithmetic; parameters, statistics and logits are float32.
-      block: how a DenseNet's blocks are computed in training.
-      mesh: over which its images are then cut.
-      tile: px a side of the tiles that the backbone sees one after the other (tiles.py); 0: whole images.
+      block: the form of a DenseNet's blocks in training, one of densenet.BLOCKS.
+      mesh: over which the images of a training step are sharded; needed by fused blocks only.
+      tile: px a side of the tiles that the backbone sees one after the other (tiling.py); 0: the
+        complete image at once.
     """
 
     backbone: str = "densenet121"
     head: str = "pooled"
-    labels: int = 28
+    num_labels: int = 28
     dropout: float = 0.5
     momentum: float = 0.9
     dtype: jnp.dtype = jnp.float32
@@ -58,56 +78,94 @@ class Classifier(nn.Module):
 
     def setup(self):
         shared = {"dropout": self.dropout, "momentum": self.momentum, "dtype": self.dtype}
-        how = {} if self.block == "plain" else {"block": self.block, "mesh": self.mesh}
-        self._backbone = BACKBONES[self.backbone](**shared, **how, name="backbone")
-        self._head = HEADS[self.head](self.labels, **shared, name="head")
+        # Only DenseNets have these attributes; `create_model` refuses them for other nets.
+        form = {}
+        if self.block != "plain":
+            form = {"block": self.block, "mesh": self.mesh}
+        self._backbone = BACKBONES[self.backbone](**shared, **form, name="backbone")
+        self._head = HEADS[self.head](self.num_labels, **shared, name="head")
 
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """`float [B, H, W, C]` to logits `float32 [B, labels]`; training needs an rng named 'dropout'."""
+        """Logits of images.
+
+        Args:
+          images: `float [B, H, W, C]`.
+          train: whether to drop and to use batch moments; needs an rng named 'dropout'.
+
+        Returns:
+          `float32 [B, num_labels]`.
+        """
         return self.classify(self.features(images, train=train), train=train)
 
     def features(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """`float [B, H, W, C]` to the backbone's last map, `dtype [B, h, w, F]`; of tiles, `float32`, a place each."""
+        """The backbone's feature map.
+
+        Args:
+          images: `float [B, H, W, C]`.
+          train: as of `__call__`.
+
+        Returns:
+          `dtype [B, h, w, F]`; with tiles `float32`, one position per tile.
+        """
+        # Images arrive as float32 from their normalization.
+        images = images.astype(self.dtype)
         if self.tile:
-            return tiled_features(self._backbone, images.astype(self.dtype), self.tile, train=train)
-        return self._backbone(images.astype(self.dtype), train=train)
+            return tiled_features(self._backbone, images, self.tile, train=train)
+        return self._backbone(images, train=train)
 
     def classify(self, features: jax.Array, *, train: bool) -> jax.Array:
-        """The backbone's last map `[B, h, w, F]` to logits `float32 [B, labels]`."""
+        """The feature map `[B, h, w, F]` to logits `float32 [B, num_labels]`."""
         return self._head(features, train=train)
 
 
-def build_model(
+def list_models() -> list[str]:
+    """Names that `create_model` takes, sorted."""
+    return sorted(BACKBONES)
+
+
+def create_model(
     name: str,
     *,
-    head: str,
-    labels: int,
+    head: str = "pooled",
+    num_labels: int = 28,
     dropout: float = 0.5,
     momentum: float = 0.9,
-    dtype: str = "float32",
+    dtype: str = "bfloat16",
     block: str = "plain",
     mesh: Mesh | None = None,
     tile: int = 0,
 ) -> Classifier:
-    """A net by its name; `mesh` is that of a training step whose images are cut.
+    """A net by its name, without parameters: `init_variables` draws them.
+
+    Args:
+      name: one of `list_models()`.
+      head: one of HEADS.
+      num_labels: number of logits.
+      dropout: fraction of the head's inputs that training drops.
+      momentum: fraction of the old running statistics that a training step keeps.
+      dtype: of the arithmetic, 'float32' or 'bfloat16'; parameters, statistics and logits are
+        float32.
+      block: the form of a DenseNet's blocks in training: 'plain', 'remat' (less memory, more
+        arithmetic) or 'fused' (least memory traffic).
+      mesh: over which the images of a training step are sharded.
+      tile: px a side of the tiles that the 'attention' head weighs; 0: the complete image.
+
+    Returns:
+      A Flax module, images `float [B, H, W, C]` to logits `float32 [B, num_labels]`.
 
     Raises:
-      InputError: a name that is not in its table, where the error lists what is; or a head of another net.
+      InputError: a name that is not in its table, which the error lists; the head of another net;
+        or options that do not go together.
     """
-    for what, value, known in (
-        ("model.name", name, BACKBONES),
-        ("model.head", head, HEADS),
-        ("model.dtype", dtype, ("float32", "bfloat16")),
-        ("model.block", block, BLOCKS),
-    ):
-        if value not in known:
-            raise InputError(
-                f"config.{what}={value!r} is unknown; choose one of {', '.join(known)}"
-            )
+    _check_known("model.name", name, BACKBONES)
+    _check_known("model.head", head, HEADS)
+    _check_known("model.dtype", dtype, DTYPES)
+    _check_known("model.block", block, BLOCKS)
     if head in BACKBONES and head != name:
-        others = ", ".join(h for h in HEADS if h not in BACKBONES)
+        others = ", ".join(other for other in HEADS if other not in BACKBONES)
         raise InputError(
-            f"config.model.head={head!r} goes with that net alone; config.model.name={name!r} takes {others}"
+            f"config.model.head={head!r} goes with that net only; "
+            f"config.model.name={name!r} takes {others}"
         )
     if tile and head != "attention":
         raise InputError(
@@ -115,45 +173,84 @@ def build_model(
         )
     if block != "plain" and not hasattr(BACKBONES[name](), "block"):
         raise InputError(
-            f"config.model.block={block!r} is a DenseNet's; config.model.name={name!r} takes plain alone"
+            f"config.model.block={block!r} is for DenseNets; "
+            f"config.model.name={name!r} takes plain only"
         )
-    return Classifier(name, head, labels, dropout, momentum, jnp.dtype(dtype), block, mesh, tile)
+    return Classifier(
+        backbone=name,
+        head=head,
+        num_labels=num_labels,
+        dropout=dropout,
+        momentum=momentum,
+        dtype=jnp.dtype(dtype),
+        block=block,
+        mesh=mesh,
+        tile=tile,
+    )
+
+
+def _check_known(setting: str, value: str, known: Collection[str]) -> None:
+    if value not in known:
+        names = ", ".join(known)
+        raise InputError(f"config.{setting}={value!r} is unknown; choose one of {names}")
 
 
 def split_multiple(name: str) -> int:
-    """By what a net divides a height that all its maps divide evenly: what cutting images over devices asks (mesh.py).
+    """What has to divide each device's part of an image's height (parallel/mesh.py).
 
-    0 for nets that have no such height: they shrink images without padding them.
+    Args:
+      name: of a net; one that is unknown has no such number either.
+
+    Returns:
+      px; 0 for nets whose images cannot be split: they shrink them without padding.
     """
-    return getattr(BACKBONES[name](), "SPLIT_MULTIPLE", 0) if name in BACKBONES else 0
+    if name not in BACKBONES:
+        return 0
+    return getattr(BACKBONES[name](), "SPLIT_MULTIPLE", 0)
 
 
 def check_size(model: Classifier, image_shape: tuple[int, int, int]) -> None:
     """Refuses images that a net cannot take, before anything is traced.
 
     Args:
-      model: of `build_model`.
+      model: from `create_model`.
       image_shape: height, width (px) and channels.
 
     Raises:
-      InputError: a side below the backbone's least, or a flatten head over too large a map.
+      InputError: a side below the backbone's minimum, tiles that do not fit, or a flattening head
+        over too large a feature map.
     """
-    net, (height, width, _) = BACKBONES[model.backbone](), image_shape
-    if min(height, width) < net.LEAST_SIDE:
+    backbone = BACKBONES[model.backbone]()
+    height, width, _ = image_shape
+    minimum = backbone.MIN_IMAGE_SIZE
+    if min(height, width) < minimum:
         raise InputError(
-            f"config.model.name={model.backbone!r} takes images of at least {net.LEAST_SIDE} px a side, not {height} x "
-            f"{width}; set config.data.image_size"
+            f"config.model.name={model.backbone!r} takes images of at least {minimum} px a side, "
+            f"not {height} x {width}; set config.data.image_size"
         )
-    tile = model.tile
-    if tile and (height % tile or width % tile or tile < net.LEAST_SIDE):
-        near = max(1, round(height / tile)) * tile
-        raise InputError(
-            f"config.model.tile={tile} does not cut images of {height} x {width} px into tiles of {net.LEAST_SIDE} px "
-            f"or more; choose a size that divides the side, or config.data.image_size={near}"
-        )
-    values = HPA_DENSENET_CHANNELS * net.map_side(height) * net.map_side(width)
-    if model.head == "seed" and values > HPA_DENSENET_LIMIT:
-        raise InputError(
-            f"config.model.head='seed' on config.model.name={model.backbone!r} flattens {values:,} values at {height} "
-            f"x {width} px, {HPA_DENSENET_LIMIT:,} at most; use --config.model.head=pooled or a smaller config.data.image_size"
-        )
+    if model.tile:
+        _check_tile(model.tile, height, width, minimum)
+    if model.head == "hpa_densenet":
+        positions = backbone.feature_map_size(height) * backbone.feature_map_size(width)
+        _check_flattened(model, HPA_DENSENET_CHANNELS * positions, height, width)
+
+
+def _check_tile(tile: int, height: int, width: int, minimum: int) -> None:
+    if height % tile == 0 and width % tile == 0 and tile >= minimum:
+        return
+    nearest = max(1, round(height / tile)) * tile
+    raise InputError(
+        f"config.model.tile={tile} does not divide images of {height} x {width} px into tiles of "
+        f"{minimum} px or more; choose a size that divides the side, "
+        f"or config.data.image_size={nearest}"
+    )
+
+
+def _check_flattened(model: Classifier, values: int, height: int, width: int) -> None:
+    if values <= HPA_DENSENET_MAX_VALUES:
+        return
+    raise InputError(
+        f"config.model.head='hpa_densenet' on config.model.name={model.backbone!r} flattens "
+        f"{values:,} values at {height} x {width} px, {HPA_DENSENET_MAX_VALUES:,} at most; "
+        f"use --config.model.head=pooled or a smaller config.data.image_size"
+    )

@@ -1,8 +1,19 @@
-"""DenseNet backbones (Huang et al. 2017, arXiv:1608.06993), channels last, for any number of input channels.
+"""DenseNet backbones, channels last, for any number of input channels.
 
-Unusual: the 1x1 convolutions are matrix products over the channels, which XLA's CPU backend runs faster; and the batch
-moments of a feature map are computed once, then handed to every later norm of the block (norm.py). Paddings are those
-of the published ImageNet weights (3 in the stem, 1 before its pool), not SAME, which differs silently.
+Design:
+- the 1x1 convolutions are matrix products over the channels, which XLA's CPU backend runs faster;
+- the batch moments of a feature map are computed once and given to every later norm of the block
+  (norm.py);
+- paddings are those of the published ImageNet weights (3 in the stem, 1 before its pool), not SAME,
+  which differs silently;
+- in training a dense block has three forms, `BLOCKS`. The parameters are the same, and so are the
+  numbers up to rounding; memory and traffic differ:
+    plain  concatenates before each layer; JAX derives the backward pass;
+    remat  keeps what each layer adds and computes the layer's inside again;
+    fused  one growing buffer and a backward pass of its own (fused/dense_block.py).
+
+References:
+  Huang et al., Densely Connected Convolutional Networks, 2017, arXiv:1608.06993.
 """
 
 from functools import partial
@@ -23,12 +34,13 @@ DEPTHS = {
     "densenet201": (6, 12, 48, 32),
 }
 """Dense layers in each of the four blocks (Table 1 of the paper)."""
+
 BLOCKS = ("plain", "remat", "fused")
-"""How a dense block is computed in training; the parameters, and the numbers to rounding, are the same."""
+"""The forms of a dense block in training."""
 
 
 class DenseLayer(nn.Module):
-    """BN-ReLU-1x1 to four times the growth, BN-ReLU-3x3 to the growth: the new feature maps alone."""
+    """BN-ReLU-1x1 to four times the growth, BN-ReLU-3x3 to the growth: the new maps only."""
 
     growth: int
     norm: partial
@@ -36,12 +48,12 @@ class DenseLayer(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, moments: Moments | None, *, train: bool) -> jax.Array:
+        """`[B, H, W, C]` to `dtype [B, H, W, growth]`; in training `moments` are those of `x`."""
         x = nn.relu(self.norm(name="norm1")(x, train=train, moments=moments))
         x = Dense(4 * self.growth, use_bias=False, dtype=self.dtype, name="conv1")(x)
         x = nn.relu(self.norm(name="norm2")(x, train=train))
-        return Conv(self.growth, (3, 3), padding=1, use_bias=False, dtype=self.dtype, name="conv2")(
-            x
-        )
+        conv2 = partial(Conv, padding=1, use_bias=False, dtype=self.dtype)
+        return conv2(self.growth, (3, 3), name="conv2")(x)
 
 
 class DenseNet(nn.Module):
@@ -51,11 +63,11 @@ class DenseNet(nn.Module):
       depths: dense layers in each block.
       growth: feature maps that each dense layer adds.
       stem: feature maps of the first convolution.
-      dropout: not used, the head drops.
-      momentum: of the batch norms' running statistics.
+      dropout: not used, only the head drops.
+      momentum: of the running statistics of the batch norms.
       dtype: of the arithmetic; parameters and statistics are float32.
-      block: one of BLOCKS; how dense blocks are computed in training.
-      mesh: over which images are cut; fused blocks alone want it.
+      block: one of BLOCKS; the form of the dense blocks in training.
+      mesh: over which the images are sharded; needed by fused blocks only.
     """
 
     depths: tuple[int, ...] = DEPTHS["densenet121"]
@@ -67,114 +79,160 @@ class DenseNet(nn.Module):
     block: str = "plain"
     mesh: Mesh | None = None
 
-    LEAST_SIDE = 32
-    SPLIT_MULTIPLE = 32  # a height that it divides is halved five times without remainder
+    MIN_IMAGE_SIZE = 32
+    # A height that it divides is halved five times without remainder.
+    SPLIT_MULTIPLE = 32
 
     @staticmethod
-    def map_side(side: int) -> int:
-        """Side of the last map, of an image `side` px wide: stem and pool round up, the transitions down."""
-        return -(-side // 4) // 8
+    def feature_map_size(image_size: int) -> int:
+        """Side of the last feature map, for images of `image_size` px a side."""
+        # The stem and its pool round up, the three transitions round down.
+        return -(-image_size // 4) // 8
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """`float [B, H, W, C]` to `dtype [B, H/32, W/32, F]`, rectified; sides of at least 32 px."""
-        norm = partial(BatchNorm, momentum=self.momentum, dtype=self.dtype)
+        """Feature maps after the final norm and ReLU.
 
-        how = self.block if train and not self.is_initializing() else "plain"
-        # What the stem is given fills eight times its bytes in the form that a TPU convolves it in.
-        kept = jax.checkpoint_policies.save_only_these_names("stem")
-        stem = _stem if how == "plain" else nn.remat(_stem, policy=kept, static_argnums=(2, 3))
+        Args:
+          x: `float [B, H, W, C]`, sides of at least 32 px.
+          train: normalize by batch moments, and use the form `block`.
+
+        Returns:
+          `dtype [B, H/32, W/32, F]`.
+        """
+        norm = partial(BatchNorm, momentum=self.momentum, dtype=self.dtype)
+        # Only a training step has a backward pass; the plain form creates the parameters.
+        form = "plain"
+        if train and not self.is_initializing():
+            form = self.block
+
+        stem = _stem
+        if form != "plain":
+            # On a TPU the images fill eight times their bytes in the layout in which the stem
+            # convolves them, so its result is kept for the backward pass in their place.
+            policy = jax.checkpoint_policies.save_only_these_names("stem")
+            stem = nn.remat(_stem, policy=policy, static_argnums=(2, 3))
         x = stem(self, x, norm, train)
 
-        if how == "fused":
-            x, moments = self._fused(x)
+        if form == "fused":
+            x, moments = self._fused_blocks(x)
             return nn.relu(norm(name="final_norm")(x, train=train, moments=moments))
-        for block in range(1, len(self.depths) + 1):
-            x, moments = self._concatenated(x, self._layers(block), norm, train, how == "remat")
-            last = block == len(self.depths)
-            name = "final_norm" if last else f"transition{block}_norm"
-            x = nn.relu(norm(name=name)(x, train=train, moments=moments))
-            if not last:
-                half = x.shape[-1] // 2
-                x = Dense(half, use_bias=False, dtype=self.dtype, name=f"transition{block}_conv")(x)
-                x = nn.avg_pool(x, (2, 2), strides=(2, 2))
-        return x
 
-    def _layers(self, block: int) -> list[str]:
-        return [f"block{block}_layer{layer}" for layer in range(1, self.depths[block - 1] + 1)]
+        dense_block = partial(self._dense_block, norm=norm, train=train, remat=form == "remat")
+        for block in range(1, len(self.depths)):
+            x, moments = dense_block(x, block)
+            name = f"transition{block}"
+            x = nn.relu(norm(name=f"{name}_norm")(x, train=train, moments=moments))
+            half = x.shape[-1] // 2
+            x = Dense(half, use_bias=False, dtype=self.dtype, name=f"{name}_conv")(x)
+            x = nn.avg_pool(x, (2, 2), strides=(2, 2))
+        x, moments = dense_block(x, len(self.depths))
+        return nn.relu(norm(name="final_norm")(x, train=train, moments=moments))
 
-    def _concatenated(
-        self, x: jax.Array, names: list[str], norm: partial, train: bool, remat: bool
-    ):
-        """The maps of a block, and in training their moments.
+    def _layer_names(self, block: int) -> list[str]:
+        layers = range(1, self.depths[block - 1] + 1)
+        return [f"block{block}_layer{layer}" for layer in layers]
 
-        With `remat` the backward pass keeps the maps that each layer adds, not what they are concatenated and
-        normalised to (Pleiss et al. 2017, arXiv:1707.06990), and computes a layer's inside again.
+    def _dense_block(
+        self, x: jax.Array, block: int, *, norm: partial, train: bool, remat: bool
+    ) -> tuple[jax.Array, Moments | None]:
+        """The feature maps of a block, and in training their moments.
+
+        With `remat` the backward pass keeps the maps that each layer adds, not what they are
+        concatenated and normalized to, and computes a layer's inside again (Pleiss et al. 2017,
+        arXiv:1707.06990).
         """
-        maps, moments = [x], batch_moments(x) if train else None
-        for name in names:
+        call = _call_layer
+        if remat:
+            call = nn.remat(_call_layer, static_argnums=3)
+        maps = [x]
+        moments = batch_moments(x) if train else None
+        for name in self._layer_names(block):
             layer = DenseLayer(self.growth, norm, self.dtype, name=name)
-            call = nn.remat(_call_layer, static_argnums=3) if remat else _call_layer
             new = call(layer, maps, moments, train)
-            maps = [*maps, new] if remat else [jnp.concatenate([*maps, new], axis=-1)]
-            moments = concat_moments(moments, batch_moments(new)) if train else None
+            maps.append(new)
+            # With remat each layer concatenates inside, so that the result is not kept.
+            if not remat:
+                maps = [jnp.concatenate(maps, axis=-1)]
+            if train:
+                moments = concat_moments(moments, batch_moments(new))
         return jnp.concatenate(maps, axis=-1), moments
 
-    def _fused(self, x: jax.Array) -> tuple[jax.Array, Moments]:
-        """The last block's maps and their moments, in training: with the parameters taken out of their layers
-        (fused_block.py), and the statistics put back."""
-        from hpa_jax.models.fused.dense_block import (  # Pallas takes its time, and most runs need none
-            dense_blocks,
-            stages_of,
-        )
+    def _fused_blocks(self, x: jax.Array) -> tuple[jax.Array, Moments]:
+        """The last block's feature maps and their moments, all blocks in their fused form.
 
-        numbers = range(1, len(self.depths) + 1)
-        parameters, statistics = (
-            partial(self.get_variable, kind) for kind in ("params", "batch_stats")
+        That form takes the parameters out of their layers, and the running statistics are put back
+        into them.
+        """
+        # Importing Pallas takes time, and most runs need none of it.
+        from hpa_jax.models.fused.dense_block import dense_blocks
+        from hpa_jax.models.fused.passes import TransitionParams
+        from hpa_jax.models.fused.stages import plan_stages
+
+        blocks = range(1, len(self.depths) + 1)
+        block_params = []
+        transition_params = []
+        for block in blocks:
+            names = self._layer_names(block)
+            block_params.append(tuple(self.get_variable("params", name) for name in names))
+        for block in blocks[:-1]:
+            norm = self.get_variable("params", f"transition{block}_norm")
+            conv = self.get_variable("params", f"transition{block}_conv")
+            transition_params.append(TransitionParams(norm, conv))
+
+        stages = plan_stages(x.shape, self.depths, self.growth, self.mesh)
+        buffer = stages[0].backend.to_buffer(x, stages[0].channels)
+        buffer, moments = dense_blocks(
+            stages,
+            BatchNorm.epsilon,
+            buffer,
+            batch_moments(x),
+            tuple(block_params),
+            tuple(transition_params),
         )
-        blocks = tuple(tuple(parameters(name) for name in self._layers(block)) for block in numbers)
-        transitions = tuple(
-            tuple(parameters(f"transition{block}_{part}") for part in ("norm", "conv"))
-            for block in numbers[:-1]
-        )
-        stages = stages_of(x.shape, self.depths, self.growth, self.mesh)
-        buffer = stages[0].way.begin(x, stages[0].total)
-        buffer, found = dense_blocks(
-            stages, BatchNorm.epsilon, buffer, batch_moments(x), blocks, transitions
-        )
-        for block, (moments, narrow) in zip(numbers, found, strict=True):
-            for name, own in zip(self._layers(block), narrow, strict=True):
-                stats = statistics(name)
-                stats = {
-                    "norm1": self._kept(stats["norm1"], moments),
-                    "norm2": self._kept(stats["norm2"], own),
-                }
-                self.put_variable("batch_stats", name, stats)
+        for block, of_block in zip(blocks, moments, strict=True):
+            layers = zip(self._layer_names(block), of_block.bottlenecks, strict=True)
+            for name, of_bottleneck in layers:
+                statistics = self.get_variable("batch_stats", name)
+                norm1 = self._update_running(statistics["norm1"], of_block.maps)
+                norm2 = self._update_running(statistics["norm2"], of_bottleneck)
+                self.put_variable("batch_stats", name, {"norm1": norm1, "norm2": norm2})
             if block < len(self.depths):
                 name = f"transition{block}_norm"
-                self.put_variable("batch_stats", name, self._kept(statistics(name), moments))
-        return stages[-1].way.end(buffer), found[-1][0]
+                statistics = self.get_variable("batch_stats", name)
+                updated = self._update_running(statistics, of_block.maps)
+                self.put_variable("batch_stats", name, updated)
+        return stages[-1].backend.to_images(buffer), moments[-1].maps
 
-    def _kept(self, stats: dict, moments: Moments) -> dict:
-        """Running statistics after a step; of a layer's input, which is a prefix of its block's maps, these alone."""
-        new = zip(("mean", "var"), moments, strict=True)
-        return {
-            k: self.momentum * stats[k] + (1 - self.momentum) * v[: stats[k].size] for k, v in new
-        }
+    def _update_running(self, statistics: dict, moments: Moments) -> dict:
+        """The running statistics of a norm after a step.
+
+        A layer's input is a prefix of its block's maps, so its moments are a prefix of theirs.
+        """
+        updated = {}
+        for name, new in moments._asdict().items():
+            old = statistics[name]
+            updated[name] = self.momentum * old + (1 - self.momentum) * new[: old.size]
+        return updated
 
 
 def _stem(net: DenseNet, x: jax.Array, norm: partial, train: bool) -> jax.Array:
-    """Convolution, norm, ReLU and pool; the convolution's result is named, to be kept for the backward pass."""
-    x = Conv(
-        net.stem, (7, 7), strides=2, padding=3, use_bias=False, dtype=net.dtype, name="stem_conv"
-    )(x)
+    """Convolution, norm, ReLU, pool; the convolution's result is named for the remat policy."""
+    conv = partial(Conv, strides=2, padding=3, use_bias=False, dtype=net.dtype)
+    x = conv(net.stem, (7, 7), name="stem_conv")(x)
     x = checkpoint_name(x, "stem")
-    moments = checkpoint_name(batch_moments(x), "stem") if train else None
-    return max_pool(nn.relu(norm(name="stem_norm")(x, train=train, moments=moments)), padding=1)
+    moments = None
+    if train:
+        # Kept as well: they are few, and would take another pass over the result.
+        moments = checkpoint_name(batch_moments(x), "stem")
+    x = nn.relu(norm(name="stem_norm")(x, train=train, moments=moments))
+    return max_pool(x, padding=1)
 
 
 def _call_layer(
     layer: DenseLayer, maps: list[jax.Array], moments: Moments | None, train: bool
 ) -> jax.Array:
-    x = maps[0] if len(maps) == 1 else jnp.concatenate(maps, axis=-1)
+    x = maps[0]
+    if len(maps) > 1:
+        x = jnp.concatenate(maps, axis=-1)
     return layer(x, moments, train=train)

@@ -1,5 +1,13 @@
-"""From feature maps to logits: the seed study's head, one that pools in place of flattening, a linear one, All-CNN's
-own, and attention over places or tiles."""
+"""Heads: from feature maps to logits.
+
+To add a head: write a subclass of `Head` whose `__call__` takes feature maps `[B, h, w, F]` and
+returns logits `float32 [B, num_labels]`, and name it in the table `HEADS` at the end of this file;
+`config.model.head` takes it by that name. A head under the name of a backbone
+(`classifier.BACKBONES`) goes with that backbone only. Its parameters are stored under
+`head/<layer>`: give each layer a name, and the layer that makes the logits the name `logits`, whose
+bias `config.train.prior_bias` sets. tests/models/test_classifier.py lists the parameters of each
+head.
+"""
 
 import flax.linen as nn
 import jax
@@ -7,34 +15,36 @@ import jax.numpy as jnp
 
 from hpa_jax.models.layers import Dense
 from hpa_jax.models.norm import BatchNorm
+from hpa_jax.models.pooling import mean_and_max
 
 HPA_DENSENET_CHANNELS = 128
-"""Feature maps that the seed study's head flattens."""
-HPA_DENSENET_LIMIT = 200_000
-"""Values that it flattens at most: its first dense layer then has 102 million weights."""
+"""Channels that the head of the hpa_densenet baseline flattens."""
+HPA_DENSENET_MAX_VALUES = 200_000
+"""Values it flattens at most; its first dense layer then has 102 million weights."""
 
 
 class Head(nn.Module):
-    """What all heads are told.
+    """The attributes of every head.
 
     Attributes:
-      labels: number of logits.
-      dropout: share of its inputs that training drops.
+      num_labels: number of logits.
+      dropout: fraction of its inputs that training drops.
       momentum: of its batch norms.
       dtype: of the arithmetic; logits are float32.
     """
 
-    labels: int
+    num_labels: int
     dropout: float
     momentum: float
     dtype: jnp.dtype
 
 
 class HpaDenseNetHead(Head):
-    """1x1 convolution to 128, flatten, dropout, dense 512 ReLU, dense n: the seed study's head.
+    """The head of the hpa_densenet baseline, which flattens.
 
-    Flattening fixes the image size: 16.8 million parameters at 512 px. The study does not say whether the 1x1
-    convolution is rectified; the public notebooks of the challenge that have this head do so, and so does this.
+    1x1 convolution to 128, ReLU, flatten, dropout, dense 512, ReLU, dense. Flattening fixes the
+    image size: 16.8 million parameters at 512 px. The study does not say whether a ReLU follows the
+    1x1 convolution; the challenge's public notebooks with this head have one, and so does this.
     """
 
     @nn.compact
@@ -43,80 +53,72 @@ class HpaDenseNetHead(Head):
         x = x.reshape(x.shape[0], -1)
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
         x = nn.relu(Dense(512, dtype=self.dtype, name="dense")(x))
-        return Dense(self.labels, dtype=jnp.float32, name="logits")(x)
+        return Dense(self.num_labels, dtype=jnp.float32, name="logits")(x)
 
 
 class PooledHead(Head):
-    """Mean and maximum over the map side by side, batch norm, dropout, dense 512 ReLU, batch norm, dropout, dense n.
+    """Mean and maximum over the map, then two dense layers, each after batch norm and dropout.
 
-    Takes any image size. The head of the challenge's first place (bestfitting, in
-    CellProfiling/HPA-competition-solutions).
+    Takes any image size.
+
+    References:
+      The first place of the challenge (bestfitting), in CellProfiling/HPA-competition-solutions.
     """
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        mean = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
-        x = jnp.concatenate([mean, global_maximum(x).astype(jnp.float32)], axis=-1)
+        x = mean_and_max(x)
         x = BatchNorm(self.momentum, dtype=self.dtype, name="pool_norm")(x, train=train)
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
         x = nn.relu(Dense(512, dtype=self.dtype, name="dense")(x))
         x = BatchNorm(self.momentum, dtype=self.dtype, name="dense_norm")(x, train=train)
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
-        return Dense(self.labels, dtype=jnp.float32, name="logits")(x)
-
-
-def global_maximum(x: jax.Array) -> jax.Array:
-    """The largest value of each map of `[B, h, w, F]`: `[B, F]`; its gradient goes to one place, the first of equals.
-
-    Not jnp.max, whose gradient is shared out to `x == maximum`, over their number: where XLA computes `x` twice, once
-    for the maximum and once for the comparison, with different roundings, none is equal and the gradient is 0 / 0.
-
-    First along each row, then over the rows: these may be cut over devices (mesh.py), where one argmax over all places
-    would gather them. The barrier has each row's largest value computed once, for the maximum and the comparison alike.
-    """
-    column = jnp.argmax(x, axis=2, keepdims=True)
-    x = jnp.sum(jnp.where(jnp.arange(x.shape[2])[:, None] == column, x, 0), axis=2)
-    rows, number = (
-        jax.lax.optimization_barrier(jax.lax.stop_gradient(x)),
-        jnp.arange(x.shape[1])[:, None],
-    )
-    largest = ~(
-        rows < jnp.max(rows, axis=1, keepdims=True)
-    )  # also where the largest is not a number
-    first = jnp.min(jnp.where(largest, number, x.shape[1]), axis=1, keepdims=True)
-    return jnp.sum(jnp.where(number == first, x, 0), axis=1)
+        return Dense(self.num_labels, dtype=jnp.float32, name="logits")(x)
 
 
 class LinearHead(Head):
-    """Mean over the map, dropout, one dense layer: the head of the DenseNet paper, which published weights bring."""
+    """Mean over the map, dropout, one dense layer.
 
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        x = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
-        x = nn.Dropout(self.dropout)(x, deterministic=not train)
-        return Dense(self.labels, dtype=jnp.float32, name="logits")(x)
-
-
-class AllCNNHead(Head):
-    """1x1 convolution to n, mean over the map: All-CNN's own (Springenberg et al. 2015, arXiv:1412.6806, Table 1).
-
-    The paper rectifies the convolution, ahead of a softmax; a logit that is never negative would be a score that is
-    never below 0.5, so this does not. No dropout here: that net's is within the backbone.
+    The head of the DenseNet paper, and the one that published weights come with.
     """
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        return jnp.mean(Dense(self.labels, dtype=jnp.float32, name="logits")(x), axis=(1, 2))
+        # In float32: a mean over many bfloat16 values loses those that come last.
+        x = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
+        x = nn.Dropout(self.dropout)(x, deterministic=not train)
+        return Dense(self.num_labels, dtype=jnp.float32, name="logits")(x)
+
+
+class AllCNNHead(Head):
+    """1x1 convolution, mean over the map: the head of All-CNN.
+
+    The paper has a ReLU after the convolution, before a softmax; a logit that is never negative
+    would be a score that is never below 0.5, so there is none here. No dropout either: All-CNN has
+    its own within the backbone.
+
+    References:
+      Springenberg et al., Striving for Simplicity, 2015, arXiv:1412.6806, Table 1.
+    """
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        x = Dense(self.num_labels, dtype=jnp.float32, name="logits")(x)
+        return jnp.mean(x, axis=(1, 2))
 
 
 class AttentionHead(Head):
-    """Gated attention over the places of a map, or over tiles (tiles.py): for each label, a mean over the places whose
-    weights the head learns (Ilse, Tomczak & Welling 2018, arXiv:1802.04712, equations 7 and 9).
+    """Gated attention over the positions of a map, or over tiles (tiling.py).
 
-    With h the features of a place after batch norm, dropout and dense 512 ReLU, label l's weights are the softmax over
-    the places of `w_l (tanh(V h) * sigmoid(U h))`, 128 values wide, and its logit is `c_l (sum of weight * h) + b_l`.
-    The paper has one weighting for all; a field's labels lie in different places of its cells, so here each has its
-    own. Takes any image size.
+    With h the features of a position after batch norm, dropout, dense 512 and ReLU, the weights of
+    label l are the softmax over the positions of `w_l (tanh(V h) * sigmoid(U h))`, 128 values wide,
+    and its logit is `c_l (sum of weight * h) + b_l`. The paper has one weighting for all labels;
+    the labels of an image lie in different places of its cells, so here each has its own. Takes any
+    image size.
+
+    References:
+      Ilse, Tomczak & Welling, Attention-based Deep Multiple Instance Learning, 2018,
+      arXiv:1802.04712, equations 7 and 9.
     """
 
     @nn.compact
@@ -125,21 +127,22 @@ class AttentionHead(Head):
         x = BatchNorm(self.momentum, dtype=self.dtype, name="pool_norm")(x, train=train)
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
         x = nn.relu(Dense(512, dtype=self.dtype, name="dense")(x))
-        gated = nn.tanh(Dense(128, dtype=self.dtype, name="attention_tanh")(x)) * nn.sigmoid(
-            Dense(128, dtype=self.dtype, name="attention_gate")(x)
-        )
-        weights = nn.softmax(
-            Dense(self.labels, use_bias=False, dtype=jnp.float32, name="attention")(gated), axis=1
-        )
-        # The logit of the weighted mean is the weighted mean of the places' logits, which is less to hold.
-        return jnp.sum(weights * Dense(self.labels, dtype=jnp.float32, name="logits")(x), axis=1)
+
+        values = nn.tanh(Dense(128, dtype=self.dtype, name="attention_tanh")(x))
+        gate = nn.sigmoid(Dense(128, dtype=self.dtype, name="attention_gate")(x))
+        attention = Dense(self.num_labels, use_bias=False, dtype=jnp.float32, name="attention")
+        weights = nn.softmax(attention(values * gate), axis=1)
+
+        # The logit of the weighted mean is the weighted mean of the positions' logits, which is
+        # less to keep.
+        logits = Dense(self.num_labels, dtype=jnp.float32, name="logits")(x)
+        return jnp.sum(weights * logits, axis=1)
 
 
 HEADS = {
-    "seed": HpaDenseNetHead,
+    "hpa_densenet": HpaDenseNetHead,
     "pooled": PooledHead,
     "linear": LinearHead,
     "all_cnn": AllCNNHead,
     "attention": AttentionHead,
 }
-"""By name; one that bears a backbone's name goes with that backbone alone."""

@@ -1,8 +1,13 @@
-"""Inception-ResNet-v2 (Szegedy et al. 2017, arXiv:1602.07261), channels last, for any number of input channels.
+"""Inception-ResNet-v2, channels last, for any number of input channels.
 
-Unusual: it is the one of `keras.applications` (and of TF-Slim, whose weights that has), which differs from the paper's
-figures: a plain stem, blocks of 320, 1088 and 2080 maps repeated 10, 20 and 10 times, the last of them not rectified;
-the norms have no scale. The 1x1 convolutions are matrix products over the channels (`nn.Dense`), as in densenet.py.
+Design: this is the net of `keras.applications` (and of TF-Slim, where its weights come from), which
+differs from the paper's: a plain stem; blocks of 320, 1088 and 2080 channels repeated 10, 20 and 10
+times, the last of them without a ReLU; norms without a scale. The 1x1 convolutions are matrix
+products over the channels (`layers.Dense`), as in densenet.py.
+
+References:
+  Szegedy et al., Inception-v4, Inception-ResNet and the Impact of Residual Connections on Learning,
+  2017, arXiv:1602.07261.
 """
 
 from functools import partial
@@ -15,7 +20,8 @@ from hpa_jax.models.layers import Conv, Dense
 from hpa_jax.models.norm import BatchNorm
 from hpa_jax.models.pooling import max_pool
 
-# Branches side by side, each a chain of convolutions: feature maps, and side or (height, width) of the kernel.
+# Parallel branches, each a chain of convolutions: channels, and side or (height, width) of the
+# kernel.
 MIXED_5B = (((96, 1),), ((48, 1), (64, 5)), ((64, 1), (96, 3), (96, 3)))
 BLOCK35 = (((32, 1),), ((32, 1), (32, 3)), ((32, 1), (48, 3), (64, 3)))
 MIXED_6A = (((384, 3),), ((256, 1), (256, 3), (384, 3)))
@@ -28,9 +34,18 @@ DEPTHS = (10, 20, 10)
 
 
 class ConvNorm(nn.Module):
-    """Convolution without a bias, batch norm without a scale, ReLU."""
+    """Convolution without a bias, batch norm, ReLU.
 
-    maps: int
+    Attributes:
+      features: channels of the result.
+      kernel: px a side, or (height, width).
+      norm: makes a batch norm.
+      dtype: of the arithmetic.
+      stride: px.
+      padded: whether the image keeps its size (up to the stride).
+    """
+
+    features: int
     kernel: int | tuple[int, int]
     norm: partial
     dtype: jnp.dtype
@@ -39,27 +54,37 @@ class ConvNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        if self.kernel == 1:
-            x = Dense(self.maps, use_bias=False, dtype=self.dtype, name="conv")(x)
-        else:
-            kernel = self.kernel if isinstance(self.kernel, tuple) else (self.kernel, self.kernel)
-            padding = [(side // 2, side // 2) if self.padded else (0, 0) for side in kernel]
-            x = Conv(
-                self.maps,
-                kernel,
-                self.stride,
-                padding=padding,
-                use_bias=False,
-                dtype=self.dtype,
-                name="conv",
-            )(x)
+        x = self._convolution()(x)
         return nn.relu(self.norm(name="norm")(x, train=train))
+
+    def _convolution(self) -> nn.Module:
+        if self.kernel == 1:
+            return Dense(self.features, use_bias=False, dtype=self.dtype, name="conv")
+        kernel_size = self.kernel
+        if isinstance(kernel_size, int):
+            kernel_size = (kernel_size, kernel_size)
+        padding = 0
+        if self.padded:
+            padding = tuple((side // 2, side // 2) for side in kernel_size)
+        return Conv(
+            self.features,
+            kernel_size,
+            strides=self.stride,
+            padding=padding,
+            use_bias=False,
+            dtype=self.dtype,
+            name="conv",
+        )
 
 
 class Branches(nn.Module):
-    """Chains of convolutions side by side, `branch{b}_{place in the chain}`: their maps in a list.
+    """Parallel chains of convolutions, named `branch{number}_{position in the chain}`.
 
-    Where it `reduces`, the last convolution of each has stride 2 and no padding.
+    Attributes:
+      chains: of each branch its convolutions.
+      norm: makes a batch norm.
+      dtype: of the arithmetic.
+      reduces: whether the last convolution of each chain has stride 2 and no padding.
     """
 
     chains: tuple
@@ -67,48 +92,64 @@ class Branches(nn.Module):
     dtype: jnp.dtype
     reduces: bool = False
 
-    def chain(self, x: jax.Array, number: int, *, train: bool) -> jax.Array:
-        for place, (maps, kernel) in enumerate(self.chains[number], start=1):
-            last = self.reduces and place == len(self.chains[number])
-            name = f"branch{number}_{place}"
-            x = ConvNorm(
-                maps, kernel, self.norm, self.dtype, 2 if last else 1, not last, name=name
-            )(x, train=train)
-        return x
+    def branches(self, x: jax.Array, *, train: bool) -> list[jax.Array]:
+        """The result of each branch."""
+        numbers = range(len(self.chains))
+        return [self._branch(x, number, train=train) for number in numbers]
 
-    def all(self, x: jax.Array, *, train: bool) -> list[jax.Array]:
-        return [self.chain(x, number, train=train) for number in range(len(self.chains))]
+    def _branch(self, x: jax.Array, number: int, *, train: bool) -> jax.Array:
+        chain = self.chains[number]
+        for position, (features, kernel) in enumerate(chain, start=1):
+            is_reducing = self.reduces and position == len(chain)
+            layer = ConvNorm(
+                features,
+                kernel,
+                self.norm,
+                self.dtype,
+                stride=2 if is_reducing else 1,
+                padded=not is_reducing,
+                name=f"branch{number}_{position}",
+            )
+            x = layer(x, train=train)
+        return x
 
 
 class Mixed5b(Branches):
-    """Three chains, and a 1x1 convolution of a 3x3 mean."""
+    """Three branches, and a 1x1 convolution of a 3x3 mean."""
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         mean = nn.avg_pool(x, (3, 3), padding=((1, 1), (1, 1)), count_include_pad=False)
         pooled = ConvNorm(64, 1, self.norm, self.dtype, name="pool_1")(mean, train=train)
-        return jnp.concatenate([*self.all(x, train=train), pooled], axis=-1)
+        return jnp.concatenate([*self.branches(x, train=train), pooled], axis=-1)
 
 
 class Reduction(Branches):
-    """Chains that end in a stride of 2, and a maximum of 3x3."""
+    """Branches that end in a stride of 2, and a maximum of 3x3."""
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        return jnp.concatenate([*self.all(x, train=train), max_pool(x)], axis=-1)
+        return jnp.concatenate([*self.branches(x, train=train), max_pool(x)], axis=-1)
 
 
 class Residual(Branches):
-    """Chains, concatenated and brought back to the input's width by a 1x1 convolution, of which `share` is added."""
+    """Branches, concatenated, projected to the width of the input and added to it.
 
-    share: float = 1.0
-    rectified: bool = True
+    Attributes:
+      scale: of what is added.
+      use_relu: whether a ReLU follows.
+    """
+
+    scale: float = 1.0
+    use_relu: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        mixed = jnp.concatenate(self.all(x, train=train), axis=-1)
-        x = x + self.share * Dense(x.shape[-1], dtype=self.dtype, name="up")(mixed)
-        return nn.relu(x) if self.rectified else x
+        mixed = jnp.concatenate(self.branches(x, train=train), axis=-1)
+        x = x + self.scale * Dense(x.shape[-1], dtype=self.dtype, name="up")(mixed)
+        if not self.use_relu:
+            return x
+        return nn.relu(x)
 
 
 class InceptionResNet(nn.Module):
@@ -116,8 +157,8 @@ class InceptionResNet(nn.Module):
 
     Attributes:
       depths: residual blocks of each of the three kinds.
-      dropout: not used, the head drops.
-      momentum: of the batch norms' running statistics.
+      dropout: not used, only the head drops.
+      momentum: of the running statistics of the batch norms.
       dtype: of the arithmetic; parameters and statistics are float32.
     """
 
@@ -126,43 +167,52 @@ class InceptionResNet(nn.Module):
     momentum: float = 0.9
     dtype: jnp.dtype = jnp.float32
 
-    LEAST_SIDE = 75
+    MIN_IMAGE_SIZE = 75
 
     @staticmethod
-    def map_side(side: int) -> int:
-        """Side of the last map, of an image `side` px wide: nothing is padded where images shrink."""
-        half = lambda side: (side - 1) // 2  # noqa: E731
-        return half(half(half(half(half(side) - 2) - 2)))
+    def feature_map_size(image_size: int) -> int:
+        """Side of the last feature map, for images of `image_size` px a side."""
+        size = image_size
+        # Nothing is padded where images shrink: three convolutions and two pools halve them, and
+        # after the first two halvings a 3x3 convolution takes a row and a column at each edge.
+        size = (size - 1) // 2 - 2
+        size = (size - 1) // 2 - 2
+        for _ in range(3):
+            size = (size - 1) // 2
+        return size
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """`float [B, H, W, C]` to `dtype [B, h, w, 1536]`, rectified; 299 px become 8, 512 px 14."""
-        parts = (
-            partial(
-                BatchNorm, momentum=self.momentum, epsilon=1e-3, scaled=False, dtype=self.dtype
-            ),
-            self.dtype,
+        """`float [B, H, W, C]` to `dtype [B, h, w, 1536]`, after a ReLU; 512 px give 14."""
+        norm = partial(
+            BatchNorm,
+            momentum=self.momentum,
+            epsilon=1e-3,
+            use_scale=False,
+            dtype=self.dtype,
         )
+        conv = partial(ConvNorm, norm=norm, dtype=self.dtype)
+        residual = partial(Residual, norm=norm, dtype=self.dtype)
+        reduction = partial(Reduction, norm=norm, dtype=self.dtype, reduces=True)
 
-        x = ConvNorm(32, 3, *parts, 2, False, name="stem1")(x, train=train)
-        x = ConvNorm(32, 3, *parts, 1, False, name="stem2")(x, train=train)
-        x = ConvNorm(64, 3, *parts, name="stem3")(x, train=train)
+        x = conv(32, 3, stride=2, padded=False, name="stem1")(x, train=train)
+        x = conv(32, 3, padded=False, name="stem2")(x, train=train)
+        x = conv(64, 3, name="stem3")(x, train=train)
         x = max_pool(x)
-        x = ConvNorm(80, 1, *parts, name="stem4")(x, train=train)
-        x = ConvNorm(192, 3, *parts, 1, False, name="stem5")(x, train=train)
+        x = conv(80, 1, name="stem4")(x, train=train)
+        x = conv(192, 3, padded=False, name="stem5")(x, train=train)
         x = max_pool(x)
 
-        x = Mixed5b(MIXED_5B, *parts, name="mixed_5b")(x, train=train)
-        for n in range(1, self.depths[0] + 1):
-            x = Residual(BLOCK35, *parts, share=0.17, name=f"block35_{n}")(x, train=train)
-        x = Reduction(MIXED_6A, *parts, reduces=True, name="mixed_6a")(x, train=train)
-        for n in range(1, self.depths[1] + 1):
-            x = Residual(BLOCK17, *parts, share=0.1, name=f"block17_{n}")(x, train=train)
-        x = Reduction(MIXED_7A, *parts, reduces=True, name="mixed_7a")(x, train=train)
-        for n in range(1, self.depths[2] + 1):
-            last = n == self.depths[2]
-            share = 1.0 if last else 0.2
-            x = Residual(BLOCK8, *parts, share=share, rectified=not last, name=f"block8_{n}")(
-                x, train=train
-            )
-        return ConvNorm(1536, 1, *parts, name="conv_7b")(x, train=train)
+        x = Mixed5b(MIXED_5B, norm, self.dtype, name="mixed_5b")(x, train=train)
+        for number in range(1, self.depths[0] + 1):
+            x = residual(BLOCK35, scale=0.17, name=f"block35_{number}")(x, train=train)
+        x = reduction(MIXED_6A, name="mixed_6a")(x, train=train)
+        for number in range(1, self.depths[1] + 1):
+            x = residual(BLOCK17, scale=0.1, name=f"block17_{number}")(x, train=train)
+        x = reduction(MIXED_7A, name="mixed_7a")(x, train=train)
+        for number in range(1, self.depths[2]):
+            x = residual(BLOCK8, scale=0.2, name=f"block8_{number}")(x, train=train)
+        # The last block is added at full scale and has no ReLU.
+        last = f"block8_{self.depths[2]}"
+        x = residual(BLOCK8, scale=1.0, use_relu=False, name=last)(x, train=train)
+        return conv(1536, 1, name="conv_7b")(x, train=train)

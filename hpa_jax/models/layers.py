@@ -1,12 +1,14 @@
-"""The two linear layers of every net: a matrix product over the channels, and a convolution, channels last.
+"""The two linear layers of every net, channels last: a matrix product over the channels and a
+convolution.
 
-Unusual: where the arithmetic is bfloat16, the gradient of a kernel is still summed in float32, within a chip and over
-chips. Differentiated as it stands, `x @ kernel.astype(bfloat16)` gives the kernel a bfloat16 gradient, which XLA sums
-over the devices as it is and widens only then. So the backward pass is written out: its products take bfloat16 factors,
-as the forward ones do, and give float32 sums (`preferred_element_type`), which costs a matrix unit nothing. In float32
-there is nothing to be gained, and JAX differentiates.
+Design: where the arithmetic is bfloat16, the gradient of a kernel is still summed in float32, both
+within a device and over devices. Differentiated as it stands, `x @ kernel.astype(bfloat16)` gives
+the kernel a bfloat16 gradient, which XLA sums over the devices as it is and widens only afterwards.
+So the backward pass is written out: its products take bfloat16 factors, as the forward ones do, and
+return float32 sums (`preferred_element_type`), which costs a matrix unit nothing. In float32 there
+is nothing to gain, and JAX differentiates.
 
-Names, shapes and starting values of parameters are those of flax.linen's Dense and Conv.
+Names, shapes and initializers of the parameters are those of flax.linen's Dense and Conv.
 """
 
 from collections.abc import Callable
@@ -18,10 +20,12 @@ import jax.numpy as jnp
 from jax import lax
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
-# The gradient of a kernel is a convolution of images over which the batch is summed as channels are in the forward one.
+# The gradient of a kernel is a convolution of images that sums over the batch as the forward
+# convolution sums over the channels.
 KERNEL_GRADIENT_LAYOUT = ("CHWN", "IHWO", "HWNC")
 
-Pairs = tuple[tuple[int, int], tuple[int, int]]
+Padding = tuple[tuple[int, int], tuple[int, int]]
+"""Zeros (before, after) the height and the width."""
 
 
 class Dense(nn.Module):
@@ -40,11 +44,10 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """`[..., C]` to `dtype [..., features]`."""
-        kernel = parameter(
-            self, "kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features)
-        )
-        y = product(lax.convert_element_type(x, self.dtype), kernel)
-        return _with_bias(self, y) if self.use_bias else y
+        shape = (x.shape[-1], self.features)
+        kernel = parameter(self, "kernel", nn.initializers.lecun_normal(), shape)
+        y = matmul(lax.convert_element_type(x, self.dtype), kernel)
+        return _with_bias(self, y)
 
 
 class Conv(nn.Module):
@@ -53,15 +56,17 @@ class Conv(nn.Module):
     Attributes:
       features: channels of the result.
       kernel_size: height and width, px.
-      strides: px, the same both ways.
-      padding: rows and columns of zeros at each edge: one number, or (before, after) of height and of width.
-      use_bias, dtype: as in `Dense`.
+      strides: px, the same in both directions.
+      padding: rows and columns of zeros at each edge: one number, or (before, after) of the height
+        and of the width.
+      use_bias: whether there is a bias.
+      dtype: of the arithmetic and the result; parameters and their gradients are float32.
     """
 
     features: int
     kernel_size: tuple[int, int]
     strides: int = 1
-    padding: int | Pairs = 0
+    padding: int | Padding = 0
     use_bias: bool = True
     dtype: jnp.dtype = jnp.float32
 
@@ -70,79 +75,155 @@ class Conv(nn.Module):
         """`[B, H, W, C]` to `dtype [B, h, w, features]`."""
         shape = (*self.kernel_size, x.shape[-1], self.features)
         kernel = parameter(self, "kernel", nn.initializers.lecun_normal(), shape)
-        padding = self.padding
-        pairs = (
-            ((padding, padding),) * 2 if isinstance(padding, int) else tuple(map(tuple, padding))
-        )
-        y = convolution(x.astype(self.dtype), kernel, self.strides, pairs)
-        return _with_bias(self, y) if self.use_bias else y
+        y = convolution(x.astype(self.dtype), kernel, self.strides, _as_pairs(self.padding))
+        return _with_bias(self, y)
 
 
-def _with_bias(layer: nn.Module, y: jax.Array) -> jax.Array:
-    return add_bias(y, parameter(layer, "bias", nn.initializers.zeros, (layer.features,)))
+def _as_pairs(padding: int | Padding) -> Padding:
+    if isinstance(padding, int):
+        return ((padding, padding), (padding, padding))
+    return tuple(map(tuple, padding))
+
+
+def _with_bias(layer: Dense | Conv, y: jax.Array) -> jax.Array:
+    if not layer.use_bias:
+        return y
+    bias = parameter(layer, "bias", nn.initializers.zeros, (layer.features,))
+    return add_bias(y, bias)
 
 
 def parameter(
     module: nn.Module, name: str, initializer: Callable, shape: tuple[int, ...]
 ) -> jax.Array:
-    """`module.param(...)`, float32; of a net whose variables there are, without tracing the initialiser for its shape.
+    """`module.param(...)` in float32, without tracing the initializer where a value exists.
+
+    Flax traces it at every call to compare shapes, which takes 11 % of the time to trace a
+    DenseNet. Here the shapes are compared directly.
 
     Raises:
-      ValueError: the variables are of a net with other shapes.
+      ValueError: the variables belong to a net with other shapes.
     """
     if not module.has_variable("params", name):
         return module.param(name, initializer, shape, jnp.float32)
     value = module.get_variable("params", name)
     if value.shape != shape:
-        raise ValueError(
-            f"{'/'.join(module.scope.path)}/{name} has the shape {value.shape}, and not {shape}"
-        )
+        full_name = "/".join(module.scope.path)
+        raise ValueError(f"{full_name}/{name} has the shape {value.shape}, and not {shape}")
     return value
 
 
-def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """`x [..., C] @ kernel [C, F]` in the dtype of `x`; the gradient of `kernel` is in the dtype of `kernel`."""
-    return _product(x, kernel) if x.dtype == kernel.dtype else _narrow_product(x, kernel)
+def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`x @ kernel`, whose gradient of the kernel is summed in the kernel's dtype.
+
+    Args:
+      x: `[..., C]`.
+      kernel: `[C, F]`, of the dtype of `x` or a wider one.
+
+    Returns:
+      `[..., F]` in the dtype of `x`.
+    """
+    if x.dtype == kernel.dtype:
+        return _matmul(x, kernel)
+    return _narrow_matmul(x, kernel)
 
 
-def convolution(x: jax.Array, kernel: jax.Array, stride: int, padding: Pairs) -> jax.Array:
-    """`x [B, H, W, C]` with `kernel [height, width, C, F]`, likewise."""
-    convolve = _convolve if x.dtype == kernel.dtype else _narrow_convolution
-    return convolve(x, kernel, stride, padding)
+def matmul_gradients(x: jax.Array, kernel: jax.Array, g: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Gradients of `matmul`.
+
+    Args:
+      x: `[..., C]`.
+      kernel: `[C, F]`.
+      g: gradient of the result, `[..., F]`.
+
+    Returns:
+      The gradient of `x` in the dtype of `g`, and that of `kernel` in the dtype of `kernel`.
+    """
+    pixels = tuple(range(x.ndim - 1))
+    over_pixels = ((pixels, pixels), ((), ()))
+    grad_kernel = lax.dot_general(x, g, over_pixels, preferred_element_type=kernel.dtype)
+    over_features = (((g.ndim - 1,), (1,)), ((), ()))
+    grad_x = lax.dot_general(g, kernel.astype(g.dtype), over_features)
+    return grad_x, grad_kernel
 
 
-def add_bias(y: jax.Array, bias: jax.Array) -> jax.Array:
-    """`y [..., F] + bias [F]`, likewise."""
-    return y + bias if y.dtype == bias.dtype else _narrow_bias(y, bias)
-
-
-def _product(x, kernel):
-    return lax.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())))
+def _matmul(x, kernel):
+    over_channels = (((x.ndim - 1,), (0,)), ((), ()))
+    return lax.dot_general(x, kernel, over_channels)
 
 
 @jax.custom_vjp
-def _narrow_product(x, kernel):
-    return _product(x, kernel.astype(x.dtype))
+def _narrow_matmul(x, kernel):
+    return _matmul(x, kernel.astype(x.dtype))
 
 
-def _product_forward(x, kernel):
-    return _narrow_product(x, kernel), (x, kernel)
+def _narrow_matmul_forward(x, kernel):
+    return _narrow_matmul(x, kernel), (x, kernel)
 
 
-def product_gradients(x: jax.Array, kernel: jax.Array, g: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Of `product`, given that of its result: of x in the dtype of `g`, of `kernel` summed in its own."""
-    pixels = tuple(range(x.ndim - 1))
-    to_kernel = lax.dot_general(
-        x, g, ((pixels, pixels), ((), ())), preferred_element_type=kernel.dtype
+def _narrow_matmul_backward(residuals, g):
+    return matmul_gradients(*residuals, g)
+
+
+_narrow_matmul.defvjp(_narrow_matmul_forward, _narrow_matmul_backward)
+
+
+def convolution(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
+    """A convolution whose gradient of the kernel is summed in the kernel's dtype.
+
+    Args:
+      x: `[B, H, W, C]`.
+      kernel: `[height, width, C, F]`, of the dtype of `x` or a wider one.
+      stride: px, the same in both directions.
+      padding: zeros around the images.
+
+    Returns:
+      `[B, h, w, F]` in the dtype of `x`.
+    """
+    if x.dtype == kernel.dtype:
+        return _convolve(x, kernel, stride, padding)
+    return _narrow_convolution(x, kernel, stride, padding)
+
+
+def convolution_gradients(
+    x: jax.Array, kernel: jax.Array, g: jax.Array, stride: int, padding: Padding
+) -> tuple[jax.Array, jax.Array]:
+    """Gradients of `convolution`.
+
+    Args:
+      x: `[B, H, W, C]`.
+      kernel: `[height, width, C, F]`.
+      g: gradient of the result, `[B, h, w, F]`.
+      stride: px, the same in both directions.
+      padding: zeros around the images.
+
+    Returns:
+      The gradient of `x` in its dtype, and that of `kernel` in the dtype of `kernel`.
+    """
+    narrow = kernel.astype(x.dtype)
+    (grad_x,) = jax.linear_transpose(lambda x: _convolve(x, narrow, stride, padding), x)(g)
+    grad_padding = []
+    for axis in (0, 1):
+        size, out = x.shape[1 + axis], g.shape[1 + axis]
+        before = padding[axis][0]
+        # As many zeros after the image as leave one position for each tap of the kernel. Negative
+        # where the stride skips the last row or column.
+        after = kernel.shape[axis] + (out - 1) * stride - size - before
+        grad_padding.append((before, after))
+    grad_kernel = lax.conv_general_dilated(
+        x,
+        g,
+        window_strides=(1, 1),
+        padding=grad_padding,
+        rhs_dilation=(stride, stride),
+        dimension_numbers=KERNEL_GRADIENT_LAYOUT,
+        preferred_element_type=kernel.dtype,
     )
-    return lax.dot_general(g, kernel.astype(g.dtype), (((g.ndim - 1,), (1,)), ((), ()))), to_kernel
-
-
-_narrow_product.defvjp(_product_forward, lambda kept, g: product_gradients(*kept, g))
+    return grad_x, grad_kernel
 
 
 def _convolve(x, kernel, stride, padding):
-    return lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=LAYOUT)
+    strides = (stride, stride)
+    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=LAYOUT)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -150,45 +231,36 @@ def _narrow_convolution(x, kernel, stride, padding):
     return _convolve(x, kernel.astype(x.dtype), stride, padding)
 
 
-def _convolution_forward(x, kernel, stride, padding):
+def _narrow_convolution_forward(x, kernel, stride, padding):
     return _narrow_convolution(x, kernel, stride, padding), (x, kernel)
 
 
-def convolution_gradients(
-    x: jax.Array, kernel: jax.Array, g: jax.Array, stride: int, padding: Pairs
-) -> tuple[jax.Array, jax.Array]:
-    """Of `convolution`, likewise."""
-    narrow = kernel.astype(x.dtype)
-    (to_x,) = jax.linear_transpose(lambda x: _convolve(x, narrow, stride, padding), x)(g)
-    # As many zeros behind as leave one place for each of the kernel's; fewer than none where a stride skips the last.
-    sides = zip(x.shape[1:3], g.shape[1:3], kernel.shape[:2], padding, strict=True)
-    around = [
-        (low, side + (out - 1) * stride - whole - low) for whole, out, side, (low, _) in sides
-    ]
-    to_kernel = lax.conv_general_dilated(
-        x,
-        g,
-        (1, 1),
-        around,
-        rhs_dilation=(stride, stride),
-        dimension_numbers=KERNEL_GRADIENT_LAYOUT,
-        preferred_element_type=kernel.dtype,
-    )
-    return to_x, to_kernel
+def _narrow_convolution_backward(stride, padding, residuals, g):
+    return convolution_gradients(*residuals, g, stride, padding)
 
 
-_narrow_convolution.defvjp(
-    _convolution_forward,
-    lambda stride, padding, kept, g: convolution_gradients(*kept, g, stride, padding),
-)
+_narrow_convolution.defvjp(_narrow_convolution_forward, _narrow_convolution_backward)
+
+
+def add_bias(y: jax.Array, bias: jax.Array) -> jax.Array:
+    """`y [..., F] + bias [F]`, whose gradient of the bias is summed in float32."""
+    if y.dtype == bias.dtype:
+        return y + bias
+    return _add_narrow_bias(y, bias)
 
 
 @jax.custom_vjp
-def _narrow_bias(y, bias):
+def _add_narrow_bias(y, bias):
     return y + bias.astype(y.dtype)
 
 
-_narrow_bias.defvjp(
-    lambda y, bias: (_narrow_bias(y, bias), None),
-    lambda _, g: (g, jnp.sum(g, axis=tuple(range(g.ndim - 1)), dtype=jnp.float32)),
-)
+def _add_narrow_bias_forward(y, bias):
+    return _add_narrow_bias(y, bias), None
+
+
+def _add_narrow_bias_backward(_, g):
+    all_but_channels = tuple(range(g.ndim - 1))
+    return g, jnp.sum(g, axis=all_but_channels, dtype=jnp.float32)
+
+
+_add_narrow_bias.defvjp(_add_narrow_bias_forward, _add_narrow_bias_backward)

@@ -1,9 +1,12 @@
-"""The largest of each 3x3 window with stride 2, differentiated in the way that suits the platform.
+"""Pooling: the 3x3 maximum with stride 2, and mean and maximum over a feature map.
 
-Unusual: XLA gives the gradient of a maximum to the first of the largest values by an operation (select-and-scatter)
-that a TPU has, whereas CPUs and GPUs get it spelled out as a reduction over values and four arrays of positions, then a
-scatter: several times the work of the convolution before it. There, the place of the first largest value is found by
-nine comparisons, and each place of the input gathers what the windows around it send to it: the same figures.
+Design:
+- XLA gives the gradient of a windowed maximum to the first of the largest values by an operation
+  (select-and-scatter) that a TPU has. For CPUs and GPUs XLA spells it out as a reduction over
+  values and four arrays of positions and then a scatter, several times the work of the convolution
+  before it (192 CPU ms against 77). There, nine comparisons find the position of the first largest
+  value, and each input position gathers what the windows around it send to it: the same numbers;
+- `global_max` is not `jnp.max`; its docstring says why.
 """
 
 import flax.linen as nn
@@ -13,67 +16,142 @@ from jax import lax
 
 
 def max_pool(x: jax.Array, padding: int = 0) -> jax.Array:
-    """`[B, H, W, C]` to `[B, (H + 2 padding - 1) // 2, ..., C]`: the largest of 3x3 px, every second px.
+    """The largest of 3x3 px, every second px.
 
     Args:
-      x: any float dtype.
+      x: `[B, H, W, C]`, any float dtype.
       padding: rows and columns of minus infinity at each edge, 0 or 1.
+
+    Returns:
+      `[B, (H + 2 padding - 1) // 2, (W + 2 padding - 1) // 2, C]`.
     """
     return _max_pool(x, padding)
 
 
-def _windows(x, padding):
-    return nn.max_pool(x, (3, 3), strides=(2, 2), padding=((padding, padding),) * 2)
+def mean_and_max(x: jax.Array) -> jax.Array:
+    """Mean and maximum over `[B, h, w, F]`, concatenated: `float32 [B, 2 F]`."""
+    mean = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
+    largest = global_max(x).astype(jnp.float32)
+    return jnp.concatenate([mean, largest], axis=-1)
 
 
-_max_pool = jax.custom_vjp(_windows, nondiff_argnums=(1,))
+def global_max(x: jax.Array) -> jax.Array:
+    """The largest value of each feature map, with a gradient to one position, the first of equals.
+
+    Not `jnp.max`, whose gradient is divided among the positions where `x == maximum`: where XLA
+    computes `x` twice, once for the maximum and once for the comparison, with different roundings,
+    none is equal and the gradient is 0 / 0.
+
+    First along each row, then over the rows: rows may be sharded over devices (parallel/mesh.py),
+    where one argmax over all positions would gather them.
+
+    Args:
+      x: `[B, h, w, F]`.
+
+    Returns:
+      `[B, F]`, in the dtype of `x`.
+    """
+    height, width = x.shape[1:3]
+    column = jnp.argmax(x, axis=2, keepdims=True)
+    x = jnp.sum(jnp.where(jnp.arange(width)[:, None] == column, x, 0), axis=2)
+
+    # The barrier has each row's maximum computed once, for the maximum and the comparison alike.
+    rows = lax.optimization_barrier(lax.stop_gradient(x))
+    number = jnp.arange(height)[:, None]
+    # Written with "not smaller" so that it also holds where the largest value is NaN.
+    is_largest = ~(rows < jnp.max(rows, axis=1, keepdims=True))
+    first = jnp.min(jnp.where(is_largest, number, height), axis=1, keepdims=True)
+    return jnp.sum(jnp.where(number == first, x, 0), axis=1)
 
 
-def _backward(padding, x, g):
-    def scattered(x, g):
-        return jax.vjp(lambda x: _windows(x, padding), x)[1](g)[0]
-
-    def gathered(x, g):
-        return _gathered(x, g, padding)
-
-    return (lax.platform_dependent(x, g, tpu=scattered, default=gathered),)
+def _windowed_max(x, padding):
+    around = (padding, padding)
+    return nn.max_pool(x, (3, 3), strides=(2, 2), padding=(around, around))
 
 
-_max_pool.defvjp(lambda x, padding: (_max_pool(x, padding), x), _backward)
+_max_pool = jax.custom_vjp(_windowed_max, nondiff_argnums=(1,))
 
 
-def _gathered(x: jax.Array, g: jax.Array, padding: int) -> jax.Array:
-    """The gradient of `_windows`: `g [B, h, w, C]` at the first largest place of each window of `x [B, H, W, C]`."""
+def _max_pool_forward(x, padding):
+    return _max_pool(x, padding), x
+
+
+def _max_pool_backward(padding, x, g):
+    def scatter(x, g):
+        _, vjp = jax.vjp(lambda x: _windowed_max(x, padding), x)
+        (gradient,) = vjp(g)
+        return gradient
+
+    def gather(x, g):
+        return _gather_gradient(x, g, padding)
+
+    return (lax.platform_dependent(x, g, tpu=scatter, default=gather),)
+
+
+_max_pool.defvjp(_max_pool_forward, _max_pool_backward)
+
+
+def _gather_gradient(x: jax.Array, g: jax.Array, padding: int) -> jax.Array:
+    """The gradient of `_windowed_max`: each `g` at the first largest position of its window.
+
+    Args:
+      x: `[B, H, W, C]`.
+      g: `[B, h, w, C]`.
+      padding: as in `max_pool`.
+
+    Returns:
+      `[B, H, W, C]`.
+    """
     batch, height, width, channels = x.shape
     rows, columns = g.shape[1:3]
-    behind = [
-        (padding, 2 * out + 1 - side - padding) for side, out in ((height, rows), (width, columns))
-    ]
-    lowest = jnp.array(-jnp.inf, x.dtype)
-    padded = lax.pad(x, lowest, ((0, 0, 0), *((low, high, 0) for low, high in behind), (0, 0, 0)))
-    largest, first = None, None
-    for place in range(9):
-        row, column = divmod(place, 3)
-        seen = padded[:, row : row + 2 * rows - 1 : 2, column : column + 2 * columns - 1 : 2]
-        if place == 0:
-            largest, first = seen, jnp.zeros(seen.shape, jnp.int8)
-        else:
-            larger = seen > largest
-            largest, first = (
-                jnp.where(larger, seen, largest),
-                jnp.where(larger, jnp.int8(place), first),
-            )
+    first = _first_largest_tap(x, rows, columns, padding)
 
     def sent(row: int, column: int) -> jax.Array:
-        """What each window sends to its place (row, column): to `[2 r + row, 2 c + column]` of the padded input."""
-        # One window further than there are: the last row of window r - 1 is the first of window r.
-        edges = ((1, 0) if row == 2 else (0, 1), (1, 0) if column == 2 else (0, 1))
-        return jnp.pad(jnp.where(first == 3 * row + column, g, 0), ((0, 0), *edges, (0, 0)))
+        """What each window (r, c) sends to its tap, at `[2 r + row, 2 c + column]` once padded."""
+        values = jnp.where(first == 3 * row + column, g, 0)
+        # One window more than there are: the last row of window r - 1 is the first of window r.
+        shift_rows = _shift_by_one(row == 2)
+        shift_columns = _shift_by_one(column == 2)
+        return jnp.pad(values, ((0, 0), shift_rows, shift_columns, (0, 0)))
 
+    def sum_of(taps_down: tuple[int, ...], taps_right: tuple[int, ...]) -> jax.Array:
+        return sum(sent(row, column) for row in taps_down for column in taps_right)
+
+    # Positions of the padded input by parity: an even row belongs to taps 0 and 2, an odd one to 1.
     even, odd = (0, 2), (1,)
-    quarters = [
-        [sum(sent(r, c) for r in rs for c in cs) for cs in (even, odd)] for rs in (even, odd)
-    ]
-    by_row = [jnp.stack(pair, axis=3) for pair in quarters]
-    whole = jnp.stack(by_row, axis=2).reshape(batch, 2 * rows + 2, 2 * columns + 2, channels)
-    return whole[:, padding : padding + height, padding : padding + width]
+    even_rows = [sum_of(even, even), sum_of(even, odd)]
+    odd_rows = [sum_of(odd, even), sum_of(odd, odd)]
+    by_row = [jnp.stack(even_rows, axis=3), jnp.stack(odd_rows, axis=3)]
+    interleaved = jnp.stack(by_row, axis=2)
+    padded = interleaved.reshape(batch, 2 * rows + 2, 2 * columns + 2, channels)
+    return padded[:, padding : padding + height, padding : padding + width]
+
+
+def _shift_by_one(shifted: bool) -> tuple[int, int]:
+    return (1, 0) if shifted else (0, 1)
+
+
+def _first_largest_tap(x: jax.Array, rows: int, columns: int, padding: int) -> jax.Array:
+    """Number (0 to 8, row by row) of the first largest value of each 3x3 window: `int8`."""
+    height, width = x.shape[1:3]
+    below = 2 * rows + 1 - height - padding
+    right = 2 * columns + 1 - width - padding
+    lowest = jnp.array(-jnp.inf, x.dtype)
+    # Negative where the stride leaves out the last row or column.
+    edges = ((0, 0, 0), (padding, below, 0), (padding, right, 0), (0, 0, 0))
+    padded = lax.pad(x, lowest, edges)
+
+    def tap(number: int) -> jax.Array:
+        row, column = divmod(number, 3)
+        last_row = row + 2 * rows - 1
+        last_column = column + 2 * columns - 1
+        return padded[:, row:last_row:2, column:last_column:2]
+
+    largest = tap(0)
+    first = jnp.zeros(largest.shape, jnp.int8)
+    for number in range(1, 9):
+        values = tap(number)
+        larger = values > largest
+        largest = jnp.where(larger, values, largest)
+        first = jnp.where(larger, jnp.int8(number), first)
+    return first

@@ -1,8 +1,12 @@
-"""ResNet-50 (He et al. 2016, arXiv:1512.03385, Table 1), channels last, for any number of input channels.
+"""ResNet-50, channels last, for any number of input channels.
 
-Unusual: it is the one of `keras.applications`, as the paper's first version: a stage strides in its first block's first
-1x1 convolution, where torchvision's strides in the 3x3 (the same shapes, other figures); and every convolution has a
-bias, though a norm follows. The 1x1 convolutions are matrix products over the channels (`nn.Dense`), as in densenet.py.
+Design: this is the ResNet-50 of `keras.applications`, which follows the paper's first version. A
+stage strides in the first 1x1 convolution of its first block, where torchvision strides in the 3x3
+(the same shapes, other values); and every convolution has a bias, though a norm follows. The 1x1
+convolutions are matrix products over the channels (`layers.Dense`), as in densenet.py.
+
+References:
+  He et al., Deep Residual Learning for Image Recognition, 2016, arXiv:1512.03385, Table 1.
 """
 
 from functools import partial
@@ -20,7 +24,15 @@ DEPTHS = (3, 4, 6, 3)
 
 
 class Bottleneck(nn.Module):
-    """1x1 to `width`, 3x3, 1x1 to four times the width; added to the input, which is projected where shapes change."""
+    """1x1 to `width`, 3x3, 1x1 to four times `width`, added to the input.
+
+    Attributes:
+      width: channels of the bottleneck.
+      stride: of the first convolution and of the shortcut.
+      project: whether the shortcut is a 1x1 convolution, as where shapes change.
+      norm: makes a batch norm.
+      dtype: of the arithmetic.
+    """
 
     width: int
     stride: int
@@ -48,8 +60,8 @@ class ResNet(nn.Module):
 
     Attributes:
       depths: blocks in each stage, whose widths are 64, 128, 256, 512.
-      dropout: not used, the head drops.
-      momentum: of the batch norms' running statistics.
+      dropout: not used, only the head drops.
+      momentum: of the running statistics of the batch norms.
       dtype: of the arithmetic; parameters and statistics are float32.
     """
 
@@ -58,30 +70,36 @@ class ResNet(nn.Module):
     momentum: float = 0.9
     dtype: jnp.dtype = jnp.float32
 
-    LEAST_SIDE = 32
-    SPLIT_MULTIPLE = 32  # a height that it divides is halved five times without remainder
+    MIN_IMAGE_SIZE = 32
+    # A height that it divides is halved five times without remainder.
+    SPLIT_MULTIPLE = 32
 
     @staticmethod
-    def map_side(side: int) -> int:
-        """Side of the last map, of an image `side` px wide: a 32nd, rounded up."""
-        return -(-side // 32)
+    def feature_map_size(image_size: int) -> int:
+        """Side of the last feature map, for images of `image_size` px: a 32nd, rounded up."""
+        return -(-image_size // 32)
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """`float [B, H, W, C]` to `dtype [B, H/32, W/32, 2048]`, rectified."""
+        """`float [B, H, W, C]` to `dtype [B, H/32, W/32, 2048]`, after a ReLU."""
         norm = partial(BatchNorm, momentum=self.momentum, dtype=self.dtype)
 
         x = Conv(64, (7, 7), strides=2, padding=3, dtype=self.dtype, name="stem_conv")(x)
         x = nn.relu(norm(name="stem_norm")(x, train=train))
-        # Keras pads with zeros, which change no maximum of rectified values.
+        # Keras pads with zeros, which change no maximum of values that a ReLU has passed.
         x = max_pool(x, padding=1)
 
         for stage, depth in enumerate(self.depths, start=1):
+            width = 64 * 2 ** (stage - 1)
             for block in range(1, depth + 1):
-                first = block == 1
-                stride = 2 if first and stage > 1 else 1
-                width = 64 * 2 ** (stage - 1)
-                x = Bottleneck(
-                    width, stride, first, norm, self.dtype, name=f"stage{stage}_block{block}"
-                )(x, train=train)
+                is_first = block == 1
+                layer = Bottleneck(
+                    width=width,
+                    stride=2 if is_first and stage > 1 else 1,
+                    project=is_first,
+                    norm=norm,
+                    dtype=self.dtype,
+                    name=f"stage{stage}_block{block}",
+                )
+                x = layer(x, train=train)
         return x

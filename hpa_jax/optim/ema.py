@@ -1,12 +1,17 @@
-"""An exponential moving average of the weights (Polyak & Juditsky 1992; Tarvainen & Valpola 2017, arXiv:1703.01780).
+"""An exponential moving average (EMA) of the weights.
 
-Unusual:
-- debiased: after t updates the average is the mean of the weights that those updates left, the one that k updates ago
-  left weighing `decay^k`. The weights that training began with count nowhere, so a short run's average is not held
-  back by them.
-- batch statistics of averaged weights are no average of batch statistics. Between evaluations the running ones are
-  averaged along, as a stopgap; each evaluation replaces them by what `with_estimated_statistics` finds on training
-  batches (Izmailov et al. 2018, arXiv:1803.05407, section 3.2).
+References:
+  Polyak & Juditsky 1992, Acceleration of Stochastic Approximation by Averaging.
+  Tarvainen & Valpola 2017, Mean teachers are better role models, arXiv:1703.01780.
+
+Design:
+- The average is debiased: after t updates it is the mean of the weights that those updates left,
+  the one from k updates ago weighted by `decay^k`. The initial weights count nothing, so a short
+  run's average is not held back by them.
+- Batch statistics of averaged weights are not averages of batch statistics. Between evaluations
+  the running statistics are averaged along, as a stopgap; each evaluation replaces them by those
+  that `with_estimated_statistics` finds on training batches (Izmailov et al. 2018,
+  arXiv:1803.05407, section 3.2).
 """
 
 import math
@@ -20,11 +25,12 @@ from flax import struct
 
 @struct.dataclass
 class EmaState:
-    """
+    """Averaged weights, and the batch statistics to go with them.
+
     Attributes:
-      updates: int32, updates of the weights that it spans.
-      params: nested dict of float32, their average; before the first update the weights themselves.
-      batch_stats: nested dict of float32, the statistics to go with them.
+      updates: int32, how many updates of the weights the average spans.
+      params: nested dict of float32, the averages; before the first update the weights themselves.
+      batch_stats: nested dict of float32.
     """
 
     updates: jax.Array
@@ -33,54 +39,74 @@ class EmaState:
 
 
 def init_ema(variables: dict) -> EmaState:
-    """The average before the first update: copies, since a step donates each array once."""
-    copies = (
-        jax.tree.map(lambda leaf: leaf.copy(), variables[name])
-        for name in ("params", "batch_stats")
-    )
-    return EmaState(np.zeros((), np.int32), *copies)
+    """The average before the first update.
+
+    Args:
+      variables: `{'params', 'batch_stats'}`, nested dicts of float32. They are copied, since a
+        step donates each array only once.
+    """
+    copies = {}
+    for name in ("params", "batch_stats"):
+        copies[name] = jax.tree.map(lambda leaf: leaf.copy(), variables[name])
+    return EmaState(updates=np.zeros((), np.int32), **copies)
 
 
 def update_ema(average: EmaState, params: dict, batch_stats: dict, *, decay: float) -> EmaState:
-    """`a_t = a_(t-1) + (1 - d) / (1 - d^t) (w_t - a_(t-1))`: the debiased average, written without its bias.
+    """Adds the weights that update t left to the average of t - 1 updates.
+
+    `a_t = a_(t-1) + (1 - d) / (1 - d^t) (w_t - a_(t-1))`: the debiased average, without its bias.
 
     Args:
       average: of t - 1 updates.
-      params, batch_stats: those that update t left.
-      decay: d, the share of itself that the average keeps in the long run; above 0, below 1.
+      params: nested dict of float32, the weights that update t left.
+      batch_stats: nested dict of float32, the running statistics.
+      decay: d, the fraction of itself that the average keeps in the long run; above 0, below 1.
     """
     updates = average.updates + 1
-    # In the form with expm1, d = 0.9999 loses no digits to 1 - d^t.
-    share = jnp.minimum(
-        (1 - decay) / -jnp.expm1(updates.astype(jnp.float32) * math.log(decay)), 1.0
-    )
+    # With expm1, d = 0.9999 loses no digits to 1 - d^t.
+    debias = -jnp.expm1(updates.astype(jnp.float32) * math.log(decay))
+    step_size = jnp.minimum((1 - decay) / debias, 1.0)
 
-    def towards(old, new):
-        return jax.tree.map(lambda a, w: jnp.where(share == 1.0, w, a + share * (w - a)), old, new)
+    def move(old, new):
+        # The first update replaces the average, exactly.
+        return jnp.where(step_size == 1.0, new, old + step_size * (new - old))
 
     return EmaState(
-        updates, towards(average.params, params), towards(average.batch_stats, batch_stats)
+        updates=updates,
+        params=jax.tree.map(move, average.params, params),
+        batch_stats=jax.tree.map(move, average.batch_stats, batch_stats),
     )
 
 
 def with_estimated_statistics(
     average: EmaState, statistics_step: Callable, batches: Iterable
 ) -> EmaState:
-    """The same average with batch statistics of its own: the mean over batches of each batch's mean and variance.
+    """Estimates the batch statistics of averaged weights from training batches.
 
     Args:
-      average: of weights.
-      statistics_step: of `{'params', 'batch_stats'}` and a batch to that batch's own statistics.
+      average: of the weights.
+      statistics_step: a function of `{'params', 'batch_stats'}` and a batch that returns the
+        batch's own statistics.
       batches: at least one.
+
+    Returns:
+      The average with new `batch_stats`: the mean over batches of each batch's mean and variance.
     """
     variables = {"params": average.params, "batch_stats": average.batch_stats}
-    total, count = None, 0
+    total = None
+    count = 0
     for batch in batches:
-        found = statistics_step(variables, batch)
-        total = found if total is None else _add(total, found)
+        statistics = statistics_step(variables, batch)
+        total = statistics if total is None else _add(total, statistics)
         count += 1
     return average.replace(batch_stats=_divide(total, np.float32(count)))
 
 
-_add = jax.jit(lambda a, b: jax.tree.map(jnp.add, a, b))
-_divide = jax.jit(lambda tree, by: jax.tree.map(lambda leaf: leaf / by, tree))
+@jax.jit
+def _add(first: dict, second: dict) -> dict:
+    return jax.tree.map(jnp.add, first, second)
+
+
+@jax.jit
+def _divide(tree: dict, divisor: np.float32) -> dict:
+    return jax.tree.map(lambda leaf: leaf / divisor, tree)

@@ -1,7 +1,7 @@
-"""When a run has stopped getting better: the rate is lowered, or training ends.
+"""Lowers the learning rate, or ends training, when a metric has stopped improving.
 
-Unusual: the figure is that of the evaluations, not the training loss, and the struct is part of the training state, so
-that a run that resumes knows what the one that was stopped knew.
+Design: the metric is that of the evaluations, not the training loss, and its progress is part of
+the training state, so that a run that resumes knows what the stopped one knew.
 """
 
 import jax
@@ -11,11 +11,12 @@ from flax import struct
 
 @struct.dataclass
 class Progress:
-    """
+    """How the metric has developed.
+
     Attributes:
-      best: float32, the largest figure of any evaluation so far; -inf before the first one.
-      stale: int32, evaluations since that one.
-      waited: int32, evaluations since that one or since the rate was last lowered.
+      best: float32, the largest value of any evaluation so far; -inf before the first one.
+      stale: int32, evaluations since the best one.
+      waited: int32, evaluations since the best one or since the learning rate was last lowered.
       rate_scale: float32, the factor on every update.
     """
 
@@ -26,35 +27,45 @@ class Progress:
 
 
 def init_progress() -> Progress:
-    """Before the first evaluation."""
-    return Progress(np.float32(-np.inf), np.int32(0), np.int32(0), np.float32(1))
+    """The progress before the first evaluation."""
+    return Progress(
+        best=np.float32(-np.inf),
+        stale=np.int32(0),
+        waited=np.int32(0),
+        rate_scale=np.float32(1),
+    )
 
 
 def after_evaluation(
-    progress: Progress, figure: float, *, patience: int = 0, factor: float = 0.1
+    progress: Progress, value: float, *, patience: int = 0, factor: float = 0.1
 ) -> Progress:
-    """What an evaluation changes; equals are not better.
+    """Updates the progress with an evaluation; an equal value is no improvement.
 
     Args:
-      progress: before it.
-      figure: the larger the better, compared in float32; NaN is never better.
-      patience: evaluations without a better figure after which the rate is multiplied by `factor`, and again after as
-        many more (Keras's ReduceLROnPlateau with cooldown 0); 0: never.
-      factor: on the rate.
+      progress: before the evaluation.
+      value: of the metric, the larger the better; compared in float32. NaN is never better.
+      patience: evaluations without improvement after which the learning rate is multiplied by
+        `factor`, and again after as many more (Keras's ReduceLROnPlateau with cooldown 0); 0:
+        never.
+      factor: on the learning rate.
 
     Returns:
       A Progress of NumPy scalars.
     """
-    figure = np.float32(figure)
-    if figure > progress.best:
-        return Progress(figure, np.int32(0), np.int32(0), np.float32(progress.rate_scale))
-    stale, waited = np.int32(progress.stale + 1), np.int32(progress.waited + 1)
+    # The dtype that a checkpoint keeps: a run that resumes has to compare the same numbers.
+    value = np.float32(value)
     scale = np.float32(progress.rate_scale)
+    if value > progress.best:
+        return Progress(best=value, stale=np.int32(0), waited=np.int32(0), rate_scale=scale)
+    stale = np.int32(progress.stale + 1)
+    waited = np.int32(progress.waited + 1)
     if patience and waited >= patience:
-        waited, scale = np.int32(0), np.float32(scale * np.float32(factor))
-    return Progress(np.float32(progress.best), stale, waited, scale)
+        waited = np.int32(0)
+        scale = np.float32(scale * np.float32(factor))
+    best = np.float32(progress.best)
+    return Progress(best=best, stale=stale, waited=waited, rate_scale=scale)
 
 
 def has_stalled(progress: Progress | None, stop_after: int) -> bool:
-    """Whether `stop_after` evaluations (0: any number) have passed without a better figure."""
+    """Whether `stop_after` evaluations (0: any number) have passed without improvement."""
     return progress is not None and 0 < stop_after <= int(progress.stale)

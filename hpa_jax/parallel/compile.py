@@ -1,4 +1,4 @@
-"""What the processors of this machine are to XLA, and how a step that runs for hours is compiled for its devices."""
+"""How many CPU devices a process has, and how a step that runs for hours is compiled."""
 
 import contextlib
 import gc
@@ -8,57 +8,80 @@ from collections.abc import Iterator
 import jax
 
 MOST_CPU_DEVICES = 8
-"""Each holds the whole state; and on two cores eight are no faster than one."""
+"""Each device holds the full state; and on two cores eight devices are no faster than one."""
 
-# Independent operations run side by side: a tenth faster on two cores, in no more memory.
-OPTIONS = {"cpu": {"xla_cpu_enable_concurrency_optimized_scheduler": True}}
-"""Of the compiler, by JAX's name of the platform."""
+COMPILER_OPTIONS = {"cpu": {"xla_cpu_enable_concurrency_optimized_scheduler": True}}
+"""By JAX's name of the platform. On CPUs independent operations run side by side: a tenth faster on
+two cores, in no more memory."""
 
 
 def use_cpu_cores(batch_size: int, space: int = 0) -> None:
-    """Makes each core a device, as far as batches can be shared out; to be called before JAX looks for devices.
+    """Makes each core a JAX device, as far as batches can be divided over them.
 
-    On one device XLA's convolutions share out their own work, less well than devices share out a batch. What JAX was
-    told about CPU devices holds (JAX_NUM_CPU_DEVICES), and on a GPU or TPU nothing changes.
+    On one device XLA parallelizes its convolutions itself, less well than several devices share a
+    batch. To be called before JAX looks for devices. A number of CPU devices that was set
+    otherwise (JAX_NUM_CPU_DEVICES, XLA_FLAGS) is kept, and on a GPU or TPU nothing changes.
 
     Args:
-      batch_size: fields of a step.
-      space: devices over which the height of each image is cut, 0 or 1 for none, as in `config.devices.space`.
+      batch_size: images of a step.
+      space: devices over which the height of each image is sharded, 0 or 1 for none, as in
+        `config.devices.space`.
     """
-    told = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    if told or jax.config.jax_num_cpu_devices != -1:
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_force_host_platform_device_count" in flags:
         return
-    with contextlib.suppress(RuntimeError):  # it has looked already
+    if jax.config.jax_num_cpu_devices != -1:
+        return
+    # A RuntimeError says that JAX has looked for devices already.
+    with contextlib.suppress(RuntimeError):
         jax.config.update("jax_num_cpu_devices", devices_for(cores(), batch_size, space))
 
 
 def cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def devices_for(cores: int, batch_size: int, space: int = 0) -> int:
-    """As many devices as there are cores, MOST_CPU_DEVICES at most, in groups of `space` that share each batch."""
+    """As many devices as there are cores, in groups of `space`, that divide a batch evenly.
+
+    Args:
+      cores: of the machine; at most MOST_CPU_DEVICES are used.
+      batch_size: images of a step.
+      space: devices in a group; 0 or 1: each stands alone.
+    """
     group = max(1, space)
-    numbers = range(group, min(cores, MOST_CPU_DEVICES) + 1, group)
-    return max((n for n in numbers if batch_size % (n // group) == 0), default=1)
+    most = min(cores, MOST_CPU_DEVICES)
+    best = 1
+    for devices in range(group, most + 1, group):
+        groups = devices // group
+        if batch_size % groups == 0:
+            best = devices
+    return best
 
 
 def compile_for(platform: str, function, *arguments) -> jax.stages.Compiled:
-    """Compiles a jitted function for arguments of these shapes, types and shardings; `platform` as JAX names it."""
-    with (
-        _no_garbage_collection()
-    ):  # tracing makes objects by the million and drops few: a quarter of its time
+    """Compiles a jitted function.
+
+    Args:
+      platform: of the devices, by JAX's name.
+      function: jitted.
+      arguments: arrays, or their shapes, dtypes and shardings.
+    """
+    # Tracing makes objects by the million and drops few: collecting garbage takes a quarter of it.
+    with _no_garbage_collection():
         lowered = function.lower(*arguments)
-    return lowered.compile(compiler_options=OPTIONS.get(platform))
+    return lowered.compile(compiler_options=COMPILER_OPTIONS.get(platform))
 
 
 @contextlib.contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    was_on = gc.isenabled()
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if was_on:
+        if was_enabled:
             gc.enable()

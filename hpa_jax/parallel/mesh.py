@@ -1,12 +1,14 @@
-"""The devices as one mesh, and where each kind of array lies on it.
+"""The mesh of devices, and how each kind of array is laid out on it.
 
-`data` cuts a batch into fields. `space` cuts the height of each, for fields too large for one device and for batches of
-fewer fields than there are devices: the compiler then exchanges the rows at the cuts where a convolution asks for them,
-and sums batch statistics and gradients over both axes. It is 1 unless asked for or needed.
+The axis `data` shards a batch by images. The axis `space` shards the height of each image, for
+images too large for one device and for batches with fewer images than devices: the compiler then
+exchanges rows at the borders where a convolution needs them, and sums batch statistics and
+gradients over both axes. `space` is 1 unless asked for or needed.
 
-Unusual: images come to the devices as whole fields, on each device of a space group the same ones, and are cut when
-they are augmented. A symmetry or a window of a field needs rows from anywhere in it; on uint8 whole fields cost little
-(38 MB at 3072 px), where exchanging them would cost an all-gather a step.
+Design: images arrive on the devices complete, the same ones on every device of a space group, and
+are sharded by rows once they are augmented. A rotation or crop of an image needs rows from
+anywhere in it; as uint8 the complete image costs little (38 MB at 3072 px), while exchanging rows
+would cost an all-gather a step.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,41 +20,45 @@ from jax.sharding import PartitionSpec as P
 
 from hpa_jax.errors import InputError
 
-LEAST_ROWS = 4
-"""Of a net's last map, where its height is cut."""
+MIN_ROWS = 4
+"""Rows of a net's last map, at least, where its height is sharded."""
 
 
 def make_mesh(devices: Sequence | None = None, space: int = 1) -> Mesh:
-    """A mesh `('data', 'space')` of all devices, or of those given, in the shape `(devices / space, space)`.
+    """Makes a mesh `('data', 'space')` in the shape `(devices / space, space)`.
 
-    Devices of one process stand side by side, so that a process holds a contiguous part of each batch. On a TPU each
-    device of a space group is a neighbour of the next one in the torus.
+    Devices of one process are adjacent, so that a process holds a contiguous part of each batch.
+    On a TPU each device of a space group is a neighbor of the next one in the torus.
 
-    Axes are Auto: with explicit axes `vmap` over sharded images with unsharded keys is refused, which augmentation
-    needs.
+    Args:
+      devices: of the mesh; None: all.
+      space: devices that share the height of each image.
 
     Raises:
-      InputError: groups of `space` devices cannot be formed.
+      InputError: the devices cannot form groups of `space`.
     """
-    devices = sorted(jax.devices() if devices is None else devices, key=_place)
+    devices = jax.devices() if devices is None else devices
     if len(devices) % space:
-        raise _not_so_many(space, len(devices))
-    return Mesh(
-        np.array(devices).reshape(-1, space), ("data", "space"), axis_types=(AxisType.Auto,) * 2
-    )
+        raise _wrong_space(space, len(devices))
+    grid = np.array(sorted(devices, key=_place)).reshape(-1, space)
+    # With explicit axes JAX refuses `vmap` over sharded images with unsharded keys, which
+    # augmentation needs.
+    return Mesh(grid, ("data", "space"), axis_types=(AxisType.Auto, AxisType.Auto))
 
 
 def _place(device) -> tuple:
-    """Order of the devices: by process, then along a path through its part of the torus that turns at each end."""
+    """Sort key: by process, then along a path through the torus that turns back at each end."""
     x, y, z = getattr(device, "coords", None) or (0, 0, 0)
-    return device.process_index, z, -y if z % 2 else y, -x if (y + z) % 2 else x, device.id
+    row = -y if z % 2 else y
+    column = -x if (y + z) % 2 else x
+    return device.process_index, z, row, column, device.id
 
 
-def _not_so_many(space: int, local: int) -> InputError:
+def _wrong_space(space: int, local: int) -> InputError:
     choices = ", ".join(map(str, _divisors(local)))
     return InputError(
-        f"config.devices.space={space} does not divide the {local} devices of a process, which holds whole fields; "
-        f"choose 0 or one of {choices}"
+        f"config.devices.space={space} does not divide the {local} devices of a process, which "
+        f"holds complete images; choose 0 or one of {choices}"
     )
 
 
@@ -63,20 +69,23 @@ def _divisors(number: int) -> list[int]:
 def space_for(
     batch_size: int, height: int, multiple: int, devices: Sequence, space: int = 0
 ) -> int:
-    """Over how many devices the height of each image is cut.
+    """Over how many devices to shard the height of each image.
 
-    Every map of the net is to be cut evenly: else the compiler pads each of them and masks the padding. And the last
-    map is to have LEAST_ROWS rows: where a map has two, cut over both axes, XLA loses the gradient of a 3x3
-    convolution's input (jax 0.10.2 on CPU devices: a loss that is right, and gradients that are not).
+    Every map of the net has to be divided evenly: otherwise the compiler pads each of them and
+    masks the padding. The last map needs MIN_ROWS rows: where it has two, sharded over both axes,
+    XLA loses the gradient of a 3x3 convolution's input (jax 0.10.2 on CPU devices: the loss is
+    right, the gradients are not).
 
     Args:
-      batch_size: fields of a step, over all devices.
+      batch_size: images of a step, over all devices.
       height: of the images, px.
-      multiple: px to a row of the net's last map, where it shrinks a multiple of them without remainder; 0: it has no
-        such heights.
-      devices: of the run. Where it has several processes, each space group is of one, which holds whole fields; what
-        is compiled ahead for devices that are elsewhere is not asked how they will be shared out.
-      space: what is asked for; 0: as few as let the batch be cut over the others, 1 where it can be cut over all.
+      multiple: px per row of the net's last map, where the net shrinks multiples of them without
+        remainder; 0: it has no such heights.
+      devices: of the run. With several processes each space group lies in one of them, which holds
+        complete images. Devices that are elsewhere, to be compiled for ahead of time, count as
+        this process's.
+      space: what is asked for; 0: the fewest with which the batch divides over the groups, 1 where
+        it divides over all devices.
 
     Raises:
       InputError: the devices cannot share such a batch, or such images.
@@ -84,93 +93,125 @@ def space_for(
     total = len(devices)
     local = total // jax.process_count()
     if space and local % space:
-        raise _not_so_many(space, local)
-    choices = (space,) if space else _divisors(local)
-    shared = [n for n in choices if batch_size % (total // n) == 0]
-    if not shared:
-        parts = total // max(choices)
-        over = (
-            f"{total} devices"
-            if parts in (1, total)
-            else f"{parts} groups of {max(choices)} devices"
-        )
-        raise InputError(
-            f"config.data.batch_size={batch_size} cannot be cut over {over}; choose a multiple of {parts}"
-        )
-    for n in shared:
-        if n == 1 or (
-            multiple and height % (n * multiple) == 0 and height >= LEAST_ROWS * multiple
-        ):
+        raise _wrong_space(space, local)
+    choices = [space] if space else _divisors(local)
+    divides_batch = [n for n in choices if batch_size % (total // n) == 0]
+    if not divides_batch:
+        raise _wrong_batch_size(batch_size, total, max(choices))
+    for n in divides_batch:
+        if n == 1 or _divides_height(height, n, multiple):
             return n
-    n, ways = (
-        shared[0],
-        f"or a config.data.batch_size that is a multiple of {total}, one field a device",
-    )
+    raise _wrong_height(height, divides_batch[0], multiple, total)
+
+
+def _divides_height(height: int, space: int, multiple: int) -> bool:
     if not multiple:
-        raise InputError(
-            f"config.devices.space={n}: the height of images cannot be cut for this config.model.name, whose maps no "
-            f"number of devices divides evenly; choose a DenseNet or resnet50, {ways}"
+        return False
+    return height % (space * multiple) == 0 and height >= MIN_ROWS * multiple
+
+
+def _wrong_batch_size(batch_size: int, devices: int, space: int) -> InputError:
+    groups = devices // space
+    if groups in (1, devices):
+        sharers = f"{devices} devices"
+    else:
+        sharers = f"{groups} groups of {space} devices"
+    return InputError(
+        f"config.data.batch_size={batch_size} cannot be sharded over {sharers}; "
+        f"choose a multiple of {groups}"
+    )
+
+
+def _wrong_height(height: int, space: int, multiple: int, devices: int) -> InputError:
+    otherwise = f"or a config.data.batch_size that is a multiple of {devices}, one image a device"
+    if not multiple:
+        return InputError(
+            f"config.devices.space={space}: the height of images cannot be sharded for this "
+            "config.model.name, whose maps no number of devices divides evenly; "
+            f"choose a DenseNet or resnet50, {otherwise}"
         )
-    least, unit = LEAST_ROWS * multiple, n * multiple
-    near = max(-(-least // unit), round(height / unit)) * unit
-    raise InputError(
-        f"images of {height} px cannot be cut over config.devices.space={n} devices, which takes a multiple of {unit} "
-        f"px, {least} at least; choose config.data.image_size={near}, {ways}"
+    least = MIN_ROWS * multiple
+    unit = space * multiple
+    nearest = max(-(-least // unit), round(height / unit)) * unit
+    return InputError(
+        f"images of {height} px cannot be sharded over config.devices.space={space} devices, which "
+        f"takes a multiple of {unit} px, {least} at least; "
+        f"choose config.data.image_size={nearest}, {otherwise}"
     )
 
 
 def mesh_for(batch_size: int, height: int, multiple: int, space: int = 0) -> Mesh:
-    """The mesh of all devices for such batches and images; arguments and errors as in `space_for` and `make_mesh`."""
+    """The mesh of all devices for such batches and images.
+
+    Arguments and errors are those of `space_for`.
+    """
     devices = jax.devices()
     return make_mesh(devices, space_for(batch_size, height, multiple, devices, space))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Parameters, statistics and optimiser: whole on each device."""
+    """The sharding of parameters, statistics and optimizer state: a full copy on each device."""
     return NamedSharding(mesh, P())
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Batches: cut along their first axis, each field whole on every device of its space group."""
+    """The sharding of batches: by images, each complete on every device of its space group."""
     return NamedSharding(mesh, P("data"))
 
 
 def row_sharder(mesh: Mesh | None) -> Callable[[jax.Array], jax.Array]:
-    """What cuts `[B, H, ...]` by rows inside a jitted step; from there on the compiler keeps the cut."""
-    return _placer(mesh, P("data", "space"))
+    """A function that, inside a jitted step, shards `[B, H, ...]` by rows as well as by images.
+
+    From there on the compiler keeps that sharding. Without a `space` axis it is the identity.
+    """
+    return _constraint(mesh, P("data", "space"))
 
 
 def image_replicator(mesh: Mesh | None) -> Callable[[jax.Array], jax.Array]:
-    """What keeps `[B, ...]` whole on each device of a space group, where the compiler would cut it ahead of time."""
-    return _placer(mesh, P("data"))
+    """A function that keeps `[B, ...]` complete on each device of a space group.
+
+    Without it the compiler would shard such arrays by rows too early.
+    """
+    return _constraint(mesh, P("data"))
 
 
-def _placer(mesh: Mesh | None, spec: P) -> Callable[[jax.Array], jax.Array]:
+def _constraint(mesh: Mesh | None, spec: P) -> Callable[[jax.Array], jax.Array]:
     if mesh is None or mesh.shape["space"] == 1:
         return lambda array: array
-    return lambda array: jax.lax.with_sharding_constraint(array, NamedSharding(mesh, spec))
+    sharding = NamedSharding(mesh, spec)
+    return lambda array: jax.lax.with_sharding_constraint(array, sharding)
 
 
 def process_slice() -> dict[str, int]:
-    """Which part of each batch is this process's: keyword arguments of `data.train_batches` and `eval_batches`."""
+    """Which part of each batch this process reads: keyword arguments of the loader's functions."""
     return {"process_index": jax.process_index(), "process_count": jax.process_count()}
 
 
 def put_replicated(tree, mesh: Mesh):
-    """Arrays that every process holds alike, on the host or one device, as global arrays, whole on each device."""
+    """Puts arrays that every process holds alike onto all devices.
+
+    Args:
+      tree: of arrays on the host or on one device.
+      mesh: of the devices.
+
+    Returns:
+      The tree of global arrays, replicated.
+    """
     sharding = replicated(mesh)
     if jax.process_count() == 1:
         return jax.device_put(tree, sharding)
+
     # Not device_put, which compares the processes' values, one leaf after the other.
-    return jax.tree.map(
-        lambda leaf: jax.make_array_from_process_local_data(sharding, np.asarray(leaf)), tree
-    )
+    def put(leaf):
+        return jax.make_array_from_process_local_data(sharding, np.asarray(leaf))
+
+    return jax.tree.map(put, tree)
 
 
 def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """This process's part of a batch (host arrays) as global arrays, cut over the mesh."""
+    """Puts this process's part of a batch (host arrays) onto its devices, as global arrays."""
     sharding = batch_sharding(mesh)
-    return {
-        name: jax.make_array_from_process_local_data(sharding, value)
-        for name, value in batch.items()
-    }
+    arrays = {}
+    for name, value in batch.items():
+        arrays[name] = jax.make_array_from_process_local_data(sharding, value)
+    return arrays

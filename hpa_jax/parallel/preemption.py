@@ -1,7 +1,7 @@
-"""Being asked to stop: by a signal, which the loop obeys once it has saved.
+"""Requests to stop by a signal, which the training loop obeys once it has saved.
 
-Of several processes one may be asked: all of them then stop at the same place, which they settle between them
-(hpa_jax.parallel.watchdog).
+With several processes, one of them may be asked: all then stop at the same place, on which they
+agree through `hpa_jax.parallel.watchdog`.
 """
 
 import signal
@@ -10,33 +10,49 @@ from hpa_jax.parallel.process_group import SINGLE_PROCESS, ProcessGroup, SingleP
 
 
 class PreemptionSignal:
-    """True once SIGTERM or Ctrl-C came; the loop then saves and stops. A second Ctrl-C stops at once.
+    """True once SIGTERM or Ctrl-C came; the loop then saves and stops.
 
-    With several processes it becomes True in `here` alone, and at the same call in all of them.
+    A second Ctrl-C stops at once.
+    With several processes it becomes True in `should_stop` alone, at the same call in all of them.
+
+    Args:
+      group: the processes of the run.
     """
 
-    def __init__(self, peers: SingleProcess | ProcessGroup = SINGLE_PROCESS):
-        self._peers, self._asked, self._reached = peers, "", False
-        self._before = {s: signal.signal(s, self._ask) for s in (signal.SIGTERM, signal.SIGINT)}
+    def __init__(self, group: SingleProcess | ProcessGroup = SINGLE_PROCESS):
+        self._group = group
+        self._received = ""
+        self._agreed = False
+        self._handlers = {}
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._handlers[number] = signal.signal(number, self._receive)
 
-    def _ask(self, number: int, frame) -> None:
-        self._asked = signal.Signals(number).name
-        self._peers.ask_to_stop(self._asked)
-        signal.signal(signal.SIGINT, self._before[signal.SIGINT])
+    def _receive(self, number: int, frame) -> None:
+        self._received = signal.Signals(number).name
+        self._group.request_stop(self._received)
+        signal.signal(signal.SIGINT, self._handlers[signal.SIGINT])
 
-    def here(self, where: str, *, slow: bool = False) -> bool:
-        """Whether to stop at this place, which all processes come by; `where` names it, and `slow` says it may last."""
-        self._reached = self._peers.at(where, slow=slow) or self._reached
+    def should_stop(self, where: str, *, slow: bool = False) -> bool:
+        """Whether to stop at this place, which every process passes.
+
+        Args:
+          where: what comes next, for messages.
+          slow: whether that may take long.
+        """
+        if self._group.report_progress(where, slow=slow):
+            self._agreed = True
         return bool(self)
 
     def __bool__(self) -> bool:
-        return self._reached or (self._peers.count == 1 and bool(self._asked))
+        if self._group.count == 1:
+            return bool(self._received)
+        return self._agreed
 
     @property
-    def name(self) -> str:
-        """The signal; of several processes, to which one."""
-        return self._peers.asked_by or self._asked
+    def signal_name(self) -> str:
+        """The signal; with several processes, also which of them received it."""
+        return self._group.stop_requested_by or self._received
 
     def restore_handlers(self) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)

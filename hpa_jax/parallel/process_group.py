@@ -1,10 +1,12 @@
-"""The processes of one run, on one host or several: how they find each other, and what they settle between them.
+"""The processes of one run, on one host or several: how they meet, and what they agree on.
 
-Which process this is, and where the others are, comes from `config.devices`, or from the cluster: Cloud TPU slices with
-several workers, Slurm, Open MPI. A machine that is none of these is not searched for a cluster.
+Which process this is, and where the others are, is said by `config.devices` or by the cluster
+(`hpa_jax.parallel.cluster`).
 
-Unusual: JAX's own way to stop on SIGTERM is switched off, since its signal handler would hide the loop's; and of
-jax.distributed's client the store of keys and values is used, which JAX keeps private (hence the pinned version).
+Notes:
+- JAX's own way to stop on SIGTERM is switched off, since its signal handler would hide the loop's.
+- The processes exchange small values through the key-value store of `jax.distributed`'s client,
+  which JAX keeps private; hence the pinned version.
 """
 
 import json
@@ -20,216 +22,297 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from hpa_jax.config import Config, Devices, differences, from_dict, to_dict
+from hpa_jax.config import Devices
 from hpa_jax.errors import EXIT_OK, EXIT_START_AGAIN, InputError, RunStopped
+from hpa_jax.parallel.cluster import is_one_of_several, may_be_tpu_worker
 from hpa_jax.parallel.watchdog import Watchdog, delay_abort
 
-_STORE = "hpa_jax"
-_OWN = (
-    "devices.process",
-    "data.data_dir",
-    "data.threads",
-)  # what each process may have its own way
+_KEY = "hpa_jax"
+"""Prefix of this package's keys in the store."""
+
+_FOREVER_MS = 2**31 - 1
+"""For waits that the watchdog bounds."""
+
+_PER_PROCESS = ("devices.process", "data.data_dir", "data.threads")
+"""Settings that may differ between processes."""
 
 
 class SingleProcess:
-    """The one process of a run: what `ProcessGroup` is to several, at no cost."""
+    """The one process of a run: the interface of ProcessGroup, at no cost.
 
-    index, count, first = 0, 1, True
-    asked_by = ""
+    Attributes:
+      index: 0.
+      count: 1.
+      is_primary: True.
+      stop_requested_by: ''.
+    """
 
-    def at(self, where: str, *, slow: bool = False) -> bool:
+    index = 0
+    count = 1
+    is_primary = True
+    stop_requested_by = ""
+
+    def report_progress(self, where: str, *, slow: bool = False) -> bool:
         return False
 
-    def note(self, where: str) -> None:
+    def report_activity(self, where: str) -> None:
         pass
 
-    def ask_to_stop(self, signal_name: str) -> None:
+    def request_stop(self, signal_name: str) -> None:
         pass
 
-    def first_says(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         return value
 
-    def meet(self, where: str) -> None:
+    def barrier(self, where: str) -> None:
         pass
 
     def check_equal(self, what: str, value: Any) -> None:
         pass
 
-    def check_same(self, config: Config) -> None:
+    def check_same_config(self, settings: Mapping[str, Mapping[str, Any]]) -> None:
         pass
 
-    def lost_each_other(self) -> None:
+    def wait_for_verdict(self) -> None:
         pass
 
-    def leave(self, status: int, why: str = "") -> None:
+    def leave(self, status: int, reason: str = "") -> None:
         pass
 
 
 class ProcessGroup:
-    """One of several processes that have met.
+    """This process as one of several that have met.
+
+    Every process calls `report_progress`, `broadcast`, `barrier` and the checks in the same order.
+
+    Args:
+      timeout_s: seconds that the processes wait for one that does not get on, see Watchdog.
 
     Attributes:
-      index, count: which one it is, from 0, of how many.
-      first: whether it is the one that writes what only one may write.
+      index: of this process, from 0.
+      count: of processes.
+      is_primary: whether this is the process that writes what only one may write.
     """
 
     def __init__(self, timeout_s: float):
         from jax._src.distributed import global_state
 
-        self._client, self._said, self._met = global_state.client, 0, 0
-        self.index, self.count = global_state.process_id, global_state.num_processes
-        self.first = self.index == 0
-        self._watch = Watchdog(
+        self.index = global_state.process_id
+        self.count = global_state.num_processes
+        self.is_primary = self.index == 0
+        self._client = global_state.client
+        self._broadcasts = 0
+        self._barriers = 0
+        self._watchdog = Watchdog(
             self.index,
             self.count,
             host=socket.gethostname(),
-            exchange=self._exchange,
+            exchange=self._exchange_reports,
             timeout_s=timeout_s,
-            say=lambda text: tell(self, text),
+            log=self._log_error,
         )
-        self.at, self.note, self.ask_to_stop = (
-            self._watch.at,
-            self._watch.note,
-            self._watch.ask_to_stop,
-        )
+
+    def report_progress(self, where: str, *, slow: bool = False) -> bool:
+        """Passes a milestone; returns whether the run is to stop here, the same in all processes.
+
+        Args:
+          where: what comes next, for messages.
+          slow: whether that may take long.
+        """
+        return self._watchdog.report_progress(where, slow=slow)
+
+    def report_activity(self, where: str) -> None:
+        """Reports what this process alone is doing, which may take long."""
+        self._watchdog.report_activity(where)
+
+    def request_stop(self, signal_name: str) -> None:
+        """Asks all processes to stop; a signal handler may call it."""
+        self._watchdog.request_stop(signal_name)
 
     @property
-    def asked_by(self) -> str:
-        return self._watch.asked_by
+    def stop_requested_by(self) -> str:
+        """By which signal to which process the run was asked to stop, or ''."""
+        return self._watchdog.stop_requested_by
 
-    def _exchange(self, line: str) -> dict[int, str]:
-        self._client.key_value_set(f"{_STORE}/watch/{self.index}", line, allow_overwrite=True)
-        found = self._client.key_value_dir_get(f"{_STORE}/watch/")
-        return {int(key.rpartition("/")[2]): text for key, text in found}
+    def broadcast(self, value: Any) -> Any:
+        """Returns process 0's value in every process.
 
-    def first_says(self, value: Any) -> Any:
-        """Process 0's value (JSON) in every process; each calls this as often as the others."""
-        self._said += 1
-        self.at("what process 0 says")
-        key = f"{_STORE}/said/{self._said}"
-        if self.first:
+        Args:
+          value: what JSON can hold; that of the other processes is ignored.
+        """
+        self._broadcasts += 1
+        self.report_progress("a broadcast of process 0")
+        key = f"{_KEY}/broadcast/{self._broadcasts}"
+        if self.is_primary:
             self._client.key_value_set(key, json.dumps(value))
             return value
-        return json.loads(
-            self._client.blocking_key_value_get(key, 2**31 - 1)
-        )  # the watch bounds it
+        return json.loads(self._client.blocking_key_value_get(key, _FOREVER_MS))
 
-    def meet(self, where: str) -> None:
-        """Waits for all processes, then lets all devices meet: on CPUs they wait 30 s for each other and no longer."""
-        self._met += 1
-        self.at(where, slow=True)
-        self._client.wait_at_barrier(f"{_STORE}/met/{self._met}", 2**31 - 1)  # the watch bounds it
+    def barrier(self, where: str) -> None:
+        """Waits for all processes, then for all their devices.
+
+        Afterwards the first collective of a step starts on all devices at about the same time: on
+        CPUs they wait 30 s for each other and no longer.
+        """
+        self._barriers += 1
+        self.report_progress(where, slow=True)
+        self._client.wait_at_barrier(f"{_KEY}/barrier/{self._barriers}", _FOREVER_MS)
         devices = Mesh(jax.devices(), "all")
+        sharded = NamedSharding(devices, P("all"))
+        replicated = NamedSharding(devices, P())
         ones = np.ones(jax.local_device_count(), np.float32)
-        each = jax.make_array_from_process_local_data(NamedSharding(devices, P("all")), ones)
-        jax.block_until_ready(jax.jit(jnp.sum, out_shardings=NamedSharding(devices, P()))(each))
+        values = jax.make_array_from_process_local_data(sharded, ones)
+        jax.block_until_ready(jax.jit(jnp.sum, out_shardings=replicated)(values))
 
     def check_equal(self, what: str, value: Any) -> None:
         """Refuses a process that has another value (JSON) than process 0.
 
         Raises:
-          InputError: names both.
+          InputError: names both values.
         """
-        theirs = self.first_says(value)
-        if value != theirs:
+        expected = self.broadcast(value)
+        if value != expected:
             raise InputError(
-                f"{what}: process {self.index} has {value!r}, process 0 has {theirs!r}; give all processes the same"
+                f"{what}: process {self.index} has {value!r}, process 0 has {expected!r}; "
+                "give all processes the same"
             )
 
-    def check_same(self, config: Config) -> None:
-        """Refuses a process that was started with another configuration than process 0.
+    def check_same_config(self, settings: Mapping[str, Mapping[str, Any]]) -> None:
+        """Refuses a process that was started with other settings than process 0.
+
+        Args:
+          settings: the configuration as `hpa_jax.config.to_dict` returns it, by section and name.
 
         Raises:
-          InputError: names the first field that differs.
+          InputError: names the first setting that differs.
         """
-        theirs = from_dict(self.first_says(to_dict(config)))
-        for name, (there, here) in differences(theirs, config).items():
-            if name not in _OWN:
-                raise InputError(
-                    f"config.{name} is {here!r} in process {self.index} and {there!r} in process 0; "
-                    "start all processes with the same command"
-                )
+        expected = self.broadcast(settings)
+        for section, values in settings.items():
+            for name, value in values.items():
+                setting = f"{section}.{name}"
+                other = expected.get(section, {}).get(name)
+                if value != other and setting not in _PER_PROCESS:
+                    raise InputError(
+                        f"config.{setting} is {value!r} in process {self.index} and {other!r} "
+                        "in process 0; start all processes with the same command"
+                    )
 
-    def lost_each_other(self) -> None:
-        """A step failed in this process. If that is for another one's end, this says so and does not return."""
-        self._watch.wait_for_verdict()
+    def wait_for_verdict(self) -> None:
+        """To be called when a step failed: if another process has ended, this does not return.
 
-    def leave(self, status: int, why: str = "") -> None:
-        """Ends this process with `status`; with the others, if it has done its part."""
-        done = status in (EXIT_OK, EXIT_START_AGAIN)
-        self._watch.end("" if done else why or f"status {status}")
-        sys.stdout.flush(), sys.stderr.flush()
-        if done:
+        The watchdog then says which one, and ends this process.
+        """
+        self._watchdog.wait_for_verdict()
+
+    def leave(self, status: int, reason: str = "") -> None:
+        """Ends this process; with the others, if it has done its part.
+
+        Args:
+          status: of the exit.
+          reason: for the others, if this process has not done its part.
+        """
+        is_done = status in (EXIT_OK, EXIT_START_AGAIN)
+        self._watchdog.end("" if is_done else reason or f"status {status}")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if is_done:
             try:
-                self._client.wait_at_barrier(f"{_STORE}/end", 2**31 - 1)
+                self._client.wait_at_barrier(f"{_KEY}/end", _FOREVER_MS)
             except RuntimeError:
-                pass  # this one has done its part
-            self._watch.close()
+                # Another process is gone, but this one has done its part.
+                pass
+            self._watchdog.close()
             jax.distributed.shutdown()
-        os._exit(
-            status
-        )  # what is left, of JAX and of the data's threads, would wait for processes that are gone
+        # Not sys.exit: threads of JAX and of the loader would wait for processes that are gone.
+        os._exit(status)
+
+    def _exchange_reports(self, line: str) -> dict[int, str]:
+        folder = f"{_KEY}/reports/"
+        self._client.key_value_set(f"{folder}{self.index}", line, allow_overwrite=True)
+        lines = {}
+        for key, text in self._client.key_value_dir_get(folder):
+            lines[int(key.rpartition("/")[2])] = text
+        return lines
+
+    def _log_error(self, message: str) -> None:
+        prefix = "" if self.is_primary else f"process {self.index}: "
+        # In one write, past Python's buffers: the process may end right after.
+        os.write(2, f"{prefix}{message}\n".encode())
 
 
 SINGLE_PROCESS = SingleProcess()
 
 
-def tell(peers: SingleProcess | ProcessGroup, text: str) -> None:
-    """A line on stderr, with the process's number where it is not the first."""
-    prefix = "" if peers.first else f"process {peers.index}: "
-    os.write(2, f"{prefix}{text}\n".encode())
+def join_process_group(devices: Devices, mode: str) -> SingleProcess | ProcessGroup:
+    """Meets the other processes of this run, if there are any.
 
+    To be called before JAX looks for devices.
 
-def join(devices: Devices, mode: str) -> SingleProcess | ProcessGroup:
-    """Meets the other processes of this run, if there are any; to be called before JAX looks for devices.
+    Args:
+      devices: the section `config.devices`.
+      mode: of the command line.
 
     Raises:
-      InputError: the configuration does not say enough, or `mode` is not for several processes.
-      RunStopped: not all of them came.
+      InputError: the settings are not sufficient, or `mode` is not for several processes.
+      RunStopped: not all processes came.
     """
-    several = devices.processes > 1 or (devices.processes == 0 and _several(os.environ))
-    if not (several or (mode == "train" and devices.processes == 0 and _on_tpu(os.environ))):
+    if not _needs_group(devices, mode):
         return SINGLE_PROCESS
     if mode != "train":
         raise InputError(
-            f"--mode={mode} runs in one process: start it once, on one host, with --config.devices.processes=1"
+            f"--mode={mode} runs in one process: start it once, on one host, "
+            "with --config.devices.processes=1"
         )
-    given = {
+    address = {
         "coordinator_address": devices.coordinator or None,
         "num_processes": devices.processes or None,
         "process_id": devices.process if devices.process >= 0 else None,
     }
-    if None not in given.values():
-        given["cluster_detection_method"] = "deactivate"
-    elif not (_several(os.environ) or _on_tpu(os.environ)):
+    if None not in address.values():
+        address["cluster_detection_method"] = "deactivate"
+    elif not (is_one_of_several(os.environ) or may_be_tpu_worker(os.environ)):
         raise InputError(
-            f"config.devices.processes={devices.processes}, and no cluster says where they are: give "
-            "config.devices.coordinator=HOST:PORT of process 0, and config.devices.process, from 0, to each"
+            f"config.devices.processes={devices.processes}, and no cluster says where they are: "
+            "give config.devices.coordinator=HOST:PORT of process 0, and "
+            "config.devices.process, from 0, to each"
         )
+    _initialize(address, devices)
+    if _number_of_processes() == 1:
+        # A Cloud TPU slice with one worker.
+        return SINGLE_PROCESS
+    delay_abort()
+    return ProcessGroup(devices.timeout_s)
+
+
+def _needs_group(devices: Devices, mode: str) -> bool:
+    if devices.processes:
+        return devices.processes > 1
+    # Other modes run on one worker of a TPU slice, without asking for the others.
+    may_be_worker = mode == "train" and may_be_tpu_worker(os.environ)
+    return is_one_of_several(os.environ) or may_be_worker
+
+
+def _initialize(address: dict[str, Any], devices: Devices) -> None:
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
-            **given,
+            **address,
             initialization_timeout=devices.timeout_s,
-            heartbeat_timeout_seconds=2 * devices.timeout_s
-            + 60,  # the watch is to speak first: it has names
+            # Late, so that the watchdog speaks first: it knows names.
+            heartbeat_timeout_seconds=2 * devices.timeout_s + 60,
             shutdown_timeout_seconds=60,
         )
     except (ValueError, TypeError) as error:
         raise InputError(
-            f"the processes of this run cannot meet ({_gist(error)}); give config.devices.coordinator=HOST:PORT of "
-            "process 0, config.devices.processes and config.devices.process"
+            f"the processes of this run cannot meet ({_summary(error)}); give "
+            "config.devices.coordinator=HOST:PORT of process 0, config.devices.processes and "
+            "config.devices.process"
         ) from error
     except RuntimeError as error:
         raise RunStopped(
-            f"not all processes met at {devices.coordinator or 'the cluster'} within {devices.timeout_s} s "
-            f"({_gist(error)}); start all of them again"
+            f"not all processes met at {devices.coordinator or 'the cluster'} within "
+            f"{devices.timeout_s} s ({_summary(error)}); start all of them again"
         ) from error
-    if _number_of_processes() == 1:  # a Cloud TPU slice with one worker
-        return SINGLE_PROCESS
-    delay_abort()
-    return ProcessGroup(devices.timeout_s)
 
 
 def _number_of_processes() -> int:
@@ -238,29 +321,9 @@ def _number_of_processes() -> int:
     return global_state.num_processes
 
 
-def _several(environment: Mapping[str, str]) -> bool:
-    """Whether the cluster's environment variables say that this process is one of several (those that JAX reads)."""
-    slurm = "SLURM_STEP_NODELIST" in environment and int(environment.get("SLURM_NTASKS", 1)) > 1
-    open_mpi = (
-        "OMPI_MCA_orte_hnp_uri" in environment
-        and int(environment.get("OMPI_COMM_WORLD_SIZE", 1)) > 1
-    )
-    hosts = (
-        environment.get("TPU_PROCESS_ADDRESSES") or environment.get("TPU_WORKER_HOSTNAMES") or ""
-    )
-    return slurm or open_mpi or (_chips(environment) and "," in hosts)
-
-
-def _on_tpu(environment: Mapping[str, str]) -> bool:
-    """Whether this is a Cloud TPU machine, where only metadata say how many workers there are: JAX asks for them."""
-    return _chips(environment) and "TPU_SKIP_MDS_QUERY" not in environment
-
-
-def _chips(environment: Mapping[str, str]) -> bool:
-    # Set by `import jax` where there are TPU chips and their library, unless another platform is asked for.
-    return environment.get("TPU_ML_PLATFORM") == "JAX" and "tpu" in (jax.config.jax_platforms or "")
-
-
-def _gist(error: Exception) -> str:
+def _summary(error: Exception, limit: int = 300) -> str:
+    """The error's text on one line."""
     text = " ".join(str(error).split())
-    return text if len(text) <= 300 else f"{text[:300]} ..."
+    if len(text) <= limit:
+        return text
+    return f"{text[:limit]} ..."

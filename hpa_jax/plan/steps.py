@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from hpa_jax.config import Config
 from hpa_jax.labels import CHANNELS
-from hpa_jax.metrics import classification
+from hpa_jax.metrics import histogram
 from hpa_jax.models import split_multiple
 from hpa_jax.parallel.mesh import batch_sharding, make_mesh, replicated, space_for
 from hpa_jax.training import experiment
@@ -66,9 +66,9 @@ def evaluation_step(config: Config, mesh: Mesh) -> Step:
     """The step that training/evaluator.py compiles."""
     state, _ = experiment.abstract_state(config, mesh, STEPS)
     num_labels = len(config.label_ids())
-    by_label = _counts((num_labels, classification.BINS + 2), mesh)
+    by_label = _counts((num_labels, histogram.BINS + 2), mesh)
     by_image = _counts((num_labels + 1, 2 * num_labels + 1), mesh)
-    counts = (classification.ScoreCounts(by_label, by_label), by_image)
+    counts = (histogram.ScoreCounts(by_label, by_label), by_image)
 
     images = config.data.batch_size
     side = config.data.image_size

@@ -1,15 +1,17 @@
-"""Weights that others have trained, as a net's starting values: `load('torchvision_densenet121', net=..., ...)`.
+"""Weights that others have trained, as a net's first values: `load_pretrained`.
 
-sources.py   what can be had by name, with its publisher's digest
+sources.py   what can be loaded by name, with its publisher's digest
 fetch.py     downloads it, once
+locate.py    finds the file that a source stands for
 formats.py   reads any of the layouts, told apart by their content
-*_names.py   which array of a file is which of ours
+*_names.py   what a layout calls the arrays of our nets
+match.py     which array of a file is which of ours
 stem.py      first convolutions for other than three channels
 load.py      all of that, one after the other
 """
 
-from hpa_jax.pretrained.load import Loaded, load, load_described
+from hpa_jax.pretrained.load import Loaded, load_described, load_pretrained
 from hpa_jax.pretrained.sources import SOURCES, Source
 from hpa_jax.pretrained.stem import STEMS
 
-__all__ = ["SOURCES", "STEMS", "Loaded", "Source", "load", "load_described"]
+__all__ = ["SOURCES", "STEMS", "Loaded", "Source", "load_described", "load_pretrained"]

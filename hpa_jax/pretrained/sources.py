@@ -1,32 +1,43 @@
-"""Published weights that can be had by name, where their publisher keeps them, and what is known of them.
+"""Published weights that can be loaded by name, and where their publisher keeps them.
 
-A digest stands here as its publisher gives it: torchvision's in the file's name (the first hex digits of the SHA-256;
-torchvision/models/densenet.py), Keras's MD5 in `keras.applications` (keras 3.15.1).
+A digest is as its publisher gives it: torchvision's in the file's name (the first hex digits of the
+SHA-256; torchvision/models/densenet.py), Keras's MD5 in `keras.applications` (keras 3.15.1).
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
-IMAGENET = (
-    (0.485, 0.456, 0.406),
-    (0.229, 0.224, 0.225),
-)  # torchvision's transforms; 'torch' of keras.applications
-SYMMETRIC = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # x / 127.5 - 1; 'tf' of keras.applications
-CAFFE = (
-    (123.68 / 255, 116.779 / 255, 103.939 / 255),
-    (1 / 255, 1 / 255, 1 / 255),
-)  # 'caffe' of keras.applications
+
+class Normalization(NamedTuple):
+    """Mean and std of red, green, blue as fractions of 255."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+# torchvision's transforms; 'torch' of keras.applications.
+IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+# x / 127.5 - 1; 'tf' of keras.applications.
+SYMMETRIC = Normalization(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+# x - mean, not divided; 'caffe' of keras.applications.
+CAFFE = Normalization(
+    mean=(123.68 / 255, 116.779 / 255, 103.939 / 255),
+    std=(1 / 255, 1 / 255, 1 / 255),
+)
 
 
 @dataclass(frozen=True)
 class Source:
-    """
+    """A published file.
+
     Attributes:
       net: one of hpa_jax.models.BACKBONES.
       url: of the file; its last part is the file's name.
-      digest: 'sha256' (the first digits of it) or 'md5', a colon, hex digits.
-      without_top: the same of the file that its publisher gives out without the classifier, '' if none: a local file
-        is recognised by either.
-      mean, std: of red, green, blue as shares of 255, by which training normalised images: config.data.input_mean.
+      digest: 'sha256' (its first digits) or 'md5', a colon, hex digits.
+      without_top: the same of the file that its publisher gives out without the classifier, '' if
+        there is none: a local file is recognized by either.
+      mean, std: of red, green, blue as fractions of 255, by which training normalized images:
+        config.data.input_mean.
       order: of the first convolution's filters in the file, 'rgb' or 'bgr'.
     """
 
@@ -44,21 +55,21 @@ class Source:
 
 
 def _torchvision(net: str, digest: str) -> Source:
-    return Source(
-        net,
-        f"https://download.pytorch.org/models/{net}-{digest}.pth",
-        f"sha256:{digest}",
-        "",
-        *IMAGENET,
-    )
+    url = f"https://download.pytorch.org/models/{net}-{digest}.pth"
+    return Source(net, url, f"sha256:{digest}", "", *IMAGENET)
 
 
 def _keras(
-    net: str, folder: str, md5: tuple[str, str], figures: tuple = IMAGENET, order: str = "rgb"
+    net: str,
+    folder: str,
+    md5: str,
+    md5_without_top: str,
+    normalization: Normalization = IMAGENET,
+    order: str = "rgb",
 ) -> Source:
     place = f"https://storage.googleapis.com/tensorflow/keras-applications/{folder}"
     url = f"{place}/{net}_weights_tf_dim_ordering_tf_kernels.h5"
-    return Source(net, url, f"md5:{md5[0]}", f"md5:{md5[1]}", *figures, order)
+    return Source(net, url, f"md5:{md5}", f"md5:{md5_without_top}", *normalization, order)
 
 
 SOURCES = {
@@ -68,30 +79,40 @@ SOURCES = {
     "keras_densenet121": _keras(
         "densenet121",
         "densenet",
-        ("9d60b8095a5708f2dcce2bca79d332c7", "30ee3e1110167f948a6b9946edeeb738"),
+        "9d60b8095a5708f2dcce2bca79d332c7",
+        "30ee3e1110167f948a6b9946edeeb738",
     ),
     "keras_densenet169": _keras(
         "densenet169",
         "densenet",
-        ("d699b8f76981ab1b30698df4c175e90b", "b8c4d4c20dd625c148057b9ff1c1176b"),
+        "d699b8f76981ab1b30698df4c175e90b",
+        "b8c4d4c20dd625c148057b9ff1c1176b",
     ),
     "keras_densenet201": _keras(
         "densenet201",
         "densenet",
-        ("1ceb130c1ea1b78c3bf6114dbdfd8807", "c13680b51ded0fb44dff2d8f86ac8bb1"),
+        "1ceb130c1ea1b78c3bf6114dbdfd8807",
+        "c13680b51ded0fb44dff2d8f86ac8bb1",
     ),
     "keras_resnet50": _keras(
         "resnet50",
         "resnet",
-        ("2cb95161c43110f7111970584f804107", "4d473c1dd8becc155b73f8504c6f6626"),
+        "2cb95161c43110f7111970584f804107",
+        "4d473c1dd8becc155b73f8504c6f6626",
         CAFFE,
         "bgr",
     ),
     "keras_inception_resnet_v2": _keras(
         "inception_resnet_v2",
         "inception_resnet_v2",
-        ("e693bd0210a403b3192acc6073ad2e96", "d19885ff4a710c122648d3b5c3b684e4"),
+        "e693bd0210a403b3192acc6073ad2e96",
+        "d19885ff4a710c122648d3b5c3b684e4",
         SYMMETRIC,
     ),
 }
-"""ImageNet classifiers; the head of a net is never taken from them, the labels being others."""
+"""ImageNet classifiers. A net's head is never taken from them: their labels are others."""
+
+
+def names_for(net: str) -> list[str]:
+    """The names of the published weights for `net`."""
+    return [name for name, source in SOURCES.items() if source.net == net]

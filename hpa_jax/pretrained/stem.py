@@ -1,65 +1,98 @@
 """First convolutions for another number of channels than the three that they were trained for.
 
-The order of the net's channels is taken as red, green, blue, then any others: of the mix `rgby`, yellow is the other.
+The net's channels are taken as red, green, blue, then any others: with the channel mix `rgby`,
+yellow is the other.
 """
 
 import numpy as np
 
 from hpa_jax.errors import InputError
 
-COLOURS = 3
+COLORS = 3
 
 
 def copy_red(kernel: np.ndarray, channels: int) -> np.ndarray:
-    """w'_c = w_c of the first three, w_red of every further channel; nothing is rescaled, so that responses grow.
+    """w'_c = w_c of the first three, w_red of every further channel.
 
-    The challenge's first place: bestfitting, src/networks/densenet.py in CellProfiling/HPA-competition-solutions.
+    Nothing is rescaled, so responses grow.
+
+    Args:
+      kernel: `float32 [h, w, 3, F]`, red first.
+      channels: 3 or more.
+
+    Returns:
+      `float32 [h, w, channels, F]`.
+
+    References:
+      The challenge's first place: bestfitting, src/networks/densenet.py in
+      https://github.com/CellProfiling/HPA-competition-solutions
     """
-    return np.concatenate([kernel, np.repeat(kernel[:, :, :1], channels - COLOURS, axis=2)], axis=2)
+    further = np.repeat(kernel[:, :, :1], channels - COLORS, axis=2)
+    return np.concatenate([kernel, further], axis=2)
 
 
 def mean(kernel: np.ndarray, channels: int) -> np.ndarray:
     """w'_c = 3/N w_c of the first three, 3/N (w_red + w_green + w_blue)/3 of every further channel.
 
-    As `expand_patch_embed` of FINO fills and scales.
+    Args and Returns as of `copy_red`.
+
+    References:
+      `expand_patch_embed` of FINO fills and scales alike.
     """
-    more = np.repeat(kernel.mean(axis=2, keepdims=True), channels - COLOURS, axis=2)
-    return np.concatenate([kernel, more], axis=2) * np.float32(COLOURS / channels)
+    further = np.repeat(kernel.mean(axis=2, keepdims=True), channels - COLORS, axis=2)
+    return np.concatenate([kernel, further], axis=2) * np.float32(COLORS / channels)
 
 
 def repeat(kernel: np.ndarray, channels: int) -> np.ndarray:
-    """w'_c = 3/N w_(c mod 3); for two channels so, too (3/2 of red's and green's); for one, the sum of the three.
+    """w'_c = 3/N w_(c mod 3); for one channel, the sum of the three.
 
-    `adapt_input_conv` of timm (huggingface/pytorch-image-models, timm/models/_manipulate.py).
+    Args:
+      kernel: `float32 [h, w, 3, F]`, red first.
+      channels: 1 or more; for two, 3/2 of red's and green's.
+
+    Returns:
+      `float32 [h, w, channels, F]`.
+
+    References:
+      `adapt_input_conv` of timm, timm/models/_manipulate.py in
+      https://github.com/huggingface/pytorch-image-models
     """
     if channels == 1:
         return kernel.sum(axis=2, keepdims=True)
-    return kernel[:, :, np.arange(channels) % COLOURS] * np.float32(COLOURS / channels)
+    return kernel[:, :, np.arange(channels) % COLORS] * np.float32(COLORS / channels)
 
 
 STEMS = {"copy_red": copy_red, "mean": mean, "repeat": repeat}
-"""Ways by name. With three channels each leaves the filters as they are."""
-FEWER = ("repeat",)
-"""Those that can make fewer channels of three."""
+"""Methods by name. With three channels each leaves the filters as they are."""
+# The one that can make fewer channels of three.
+_FOR_FEWER = "repeat"
 
 
-def check(way: str) -> None:
-    """InputError where `way` is not in STEMS."""
-    if way not in STEMS:
-        raise InputError(f"config.model.stem={way!r} is unknown; choose one of {', '.join(STEMS)}")
+def check_stem(name: str) -> None:
+    """Raises InputError where `name` is not in STEMS."""
+    if name not in STEMS:
+        raise InputError(f"config.model.stem={name!r} is unknown; choose one of {', '.join(STEMS)}")
 
 
-def inflate(kernel: np.ndarray, channels: int, way: str) -> np.ndarray:
-    """`float32 [h, w, 3, F]`, red first, to `float32 [h, w, channels, F]`.
+def inflate(kernel: np.ndarray, channels: int, name: str) -> np.ndarray:
+    """Filters for three channels as filters for any number.
+
+    Args:
+      kernel: `float32 [h, w, 3, F]`, red first.
+      channels: of the net.
+      name: one of STEMS.
+
+    Returns:
+      `float32 [h, w, channels, F]`.
 
     Raises:
-      InputError: `way` cannot make so few channels.
+      InputError: the method cannot make so few channels.
     """
-    if channels < COLOURS and way not in FEWER:
+    if channels < COLORS and name != _FOR_FEWER:
         raise InputError(
-            f"config.model.stem={way!r} only adds to {COLOURS} channels, and config.data.mix has {channels}; "
-            f"set --config.model.stem={FEWER[0]}"
+            f"config.model.stem={name!r} only adds to {COLORS} channels, and "
+            f"config.data.channel_mix has {channels}; set --config.model.stem={_FOR_FEWER}"
         )
-    if channels == COLOURS:
+    if channels == COLORS:
         return kernel
-    return np.ascontiguousarray(STEMS[way](kernel, channels), dtype=np.float32)
+    return np.ascontiguousarray(STEMS[name](kernel, channels), dtype=np.float32)

@@ -1,7 +1,9 @@
-"""Keys of torchvision's DenseNets, which timm's share: `features.denseblock1.denselayer1.norm1.weight`.
+"""What torchvision and timm call a DenseNet's arrays.
 
-The published files are older than torchvision's names and say `norm.1`; MONAI says `layers.norm1`, and
-`class_layers.out` for the classifier. Both are brought to torchvision's.
+For example `features.denseblock1.denselayer1.norm1.weight`.
+
+The published files are older than torchvision's names and have `norm.1`; MONAI has
+`layers.norm1`, and `class_layers.out` for the classifier. Both are brought to torchvision's.
 """
 
 import re
@@ -11,8 +13,8 @@ CLASSIFIER = {
     "params/head/logits/kernel": "classifier.weight",
     "params/head/logits/bias": "classifier.bias",
 }
+# Counts of training steps, which no array of ours corresponds to.
 IGNORED = re.compile(r"\.num_batches_tracked$")
-"""Counts of training steps, which no array of ours corresponds to."""
 
 _LEAVES = {
     "kernel": "weight",
@@ -27,7 +29,7 @@ _PLACES = (
     (r"transition(\d+)_(\w+)", r"transition\1.\2"),
     (r"final_norm", "norm5"),
 )
-_OTHERS = (
+_OTHER_STYLES = (
     (re.compile(r"(\.denselayer\d+)\.(norm|conv)\.([12])\."), r"\1.\2\3."),
     (re.compile(r"(\.denselayer\d+)\.layers\."), r"\1."),
     (re.compile(r"^class_layers\.out\."), "classifier."),
@@ -36,15 +38,23 @@ _OTHERS = (
 
 def canonical(key: str) -> str:
     """A key of any of these styles in torchvision's own."""
-    for pattern, replacement in _OTHERS:
+    for pattern, replacement in _OTHER_STYLES:
         key = pattern.sub(replacement, key)
     return key
 
 
 def key_of(name: str) -> str:
-    """torchvision's key of one of our backbone's arrays, `params/backbone/block1_layer1/norm1/scale`."""
-    place, _, leaf = name.split("/", 2)[2].rpartition("/")
+    """torchvision's key of one of our backbone's arrays.
+
+    Args:
+      name: `params/backbone/block1_layer1/norm1/scale`, for example.
+
+    Raises:
+      KeyError: a DenseNet has no such array.
+    """
+    _, _, array = name.split("/", 2)
+    place, _, leaf = array.rpartition("/")
     for pattern, replacement in _PLACES:
-        if match := re.fullmatch(pattern, place):
-            return f"features.{match.expand(replacement)}.{_LEAVES[leaf]}"
+        if found := re.fullmatch(pattern, place):
+            return f"features.{found.expand(replacement)}.{_LEAVES[leaf]}"
     raise KeyError(name)

@@ -1,8 +1,11 @@
-"""A field as a small picture: false colours above, the protein alone below, both in one data URI.
+"""Small pictures of an image: a preview of two panels, and a strip of five with an activation map.
 
-False colours as the Atlas shows them: microtubules red, protein green, nucleus blue, endoplasmic reticulum yellow, at
-half strength here, since in full it would hide the protein. Who cannot tell red from green looks at the gray panel: the
-protein is what the labels are about.
+False colours as the Atlas shows them: microtubules red, protein green, nucleus blue, endoplasmic
+reticulum yellow, at half strength here, since in full it would hide the protein. Who cannot tell
+red from green looks at the gray panel: the protein is what the labels are about.
+
+In a strip, what speaks for a label is tinted orange and edged in light blue where the map reaches
+half its maximum; the channel's own gray shines through. A map that is 0 everywhere tints nothing.
 """
 
 import base64
@@ -10,89 +13,181 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from markupsafe import Markup
 
 from hpa_jax.labels import CHANNELS
 
 SIDE = 96
 """Pixels a side of one panel."""
-HEIGHT = 2 * SIDE + 2
-"""Of the two panels with a gray line between them."""
+LINE_WIDTH = 2
+"""Pixels of the gray line between two panels."""
+HEIGHT = 2 * SIDE + LINE_WIDTH
+"""Pixels of a preview; it is SIDE wide."""
+PANELS = 1 + len(CHANNELS)
+"""Of a strip."""
+WIDTH = PANELS * SIDE + (PANELS - 1) * LINE_WIDTH
+"""Pixels of a strip; it is SIDE high."""
+
 MAX_GAIN = 6.0
 """An empty channel must stay black, not become a picture of its noise."""
 WHITE_QUANTILE = 0.998
 DARK = 10
 """A channel of which no pixel is brighter (of 255) counts as empty."""
-SATURATED_SHARE = 0.01
-"""A channel of which more pixels are at 255 counts as saturated: differences between its bright spots are lost."""
+SATURATED_FRACTION = 0.01
+"""A channel with more of its pixels at 255 counts as saturated: its bright spots look alike."""
 
 _WEBP_QUALITY = 70
+_TINT = np.array([255, 140, 0], np.float32)
+_EDGE = (86, 180, 233)
+_TINT_STRENGTH = 0.6  # where the map is largest
 
 
-class Look(NamedTuple):
-    """What a page shows of one field.
+class Preview(NamedTuple):
+    """What a page shows of one image.
 
     Attributes:
       uri: of a WebP, SIDE pixels wide and HEIGHT high.
       empty: names of the channels without a signal.
-      saturated: names of the channels with more than SATURATED_SHARE of their pixels at 255.
+      saturated: names of the channels with more than SATURATED_FRACTION of their pixels at 255.
     """
 
-    uri: str
+    uri: Markup
     empty: tuple[str, ...]
     saturated: tuple[str, ...]
 
+    def faults(self) -> list[str]:
+        """Returns what is wrong with its channels, in words."""
+        empty = [f"{channel} empty" for channel in self.empty]
+        return empty + [f"{channel} saturated" for channel in self.saturated]
 
-def look(image: np.ndarray) -> Look:
-    """Pictures and checks a field, uint8 [H, W, 4]."""
-    flat = image.reshape(-1, len(CHANNELS))
-    empty = flat.max(axis=0) <= DARK
-    saturated = (flat == 255).mean(axis=0) > SATURATED_SHARE
-    return Look(
-        data_uri(tile(image)),
-        *(tuple(np.array(CHANNELS)[found].tolist()) for found in (empty, saturated)),
+
+def make_preview(image: np.ndarray) -> Preview:
+    """Makes the preview of an image, uint8 [H, W, 4], and checks its channels."""
+    pixels = image.reshape(-1, len(CHANNELS))
+    empty = pixels.max(axis=0) <= DARK
+    saturated = (pixels == 255).mean(axis=0) > SATURATED_FRACTION
+    names = np.array(CHANNELS)
+    return Preview(
+        data_uri(preview_panels(image)),
+        empty=tuple(names[empty].tolist()),
+        saturated=tuple(names[saturated].tolist()),
     )
 
 
-def tile(image: np.ndarray) -> np.ndarray:
-    """uint8 [HEIGHT, SIDE, 3] RGB of a field uint8 [H, W, 4]: false colours over the gray protein channel."""
-    small = stretched(fitted(image, SIDE))
-    gray = np.repeat(small[..., CHANNELS.index("green"), None], 3, axis=2)
-    line = np.full((HEIGHT - 2 * SIDE, SIDE, 3), 128, np.uint8)
-    return np.concatenate([false_colour(small), line, gray])
+def preview_panels(image: np.ndarray) -> np.ndarray:
+    """Draws false colours above the gray protein channel.
+
+    Args:
+      image: uint8 [H, W, 4].
+
+    Returns:
+      uint8 [HEIGHT, SIDE, 3] RGB.
+    """
+    small = stretch_contrast(fit_square(image, SIDE))
+    line = np.full((LINE_WIDTH, SIDE, 3), 128, np.uint8)
+    return np.concatenate([false_color(small), line, _gray(small, CHANNELS.index("green"))])
 
 
-def stretched(image: np.ndarray) -> np.ndarray:
-    """Each channel of uint8 [H, W, C] multiplied so that its WHITE_QUANTILE becomes 255, by 1 to MAX_GAIN."""
+def overlay_strip(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Lays an activation map over the channels of an image.
+
+    Args:
+      image: uint8 [H, W, 4].
+      heat: float [h, w], 0 or more, over the complete `image`.
+
+    Returns:
+      uint8 [SIDE, WIDTH, 3] RGB: false colours, then each channel in gray with the map.
+    """
+    small = stretch_contrast(fit_square(image, SIDE))
+    spread = spread_heat(heat, image.shape[:2])
+    above_half = (spread >= 0.5).astype(np.uint8)
+    edges, _ = cv2.findContours(above_half, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    # The tint never covers the channel completely.
+    weight = _TINT_STRENGTH * spread[..., None]
+    line = np.full((SIDE, LINE_WIDTH, 3), 128, np.uint8)
+    strip = [false_color(small)]
+    for channel in range(len(CHANNELS)):
+        gray = _gray(small, channel).astype(np.float32)
+        panel = np.rint(gray * (1 - weight) + _TINT * weight).astype(np.uint8)
+        panel = cv2.drawContours(np.ascontiguousarray(panel), edges, -1, _EDGE, 1)
+        strip += [line, panel]
+    return np.concatenate(strip, axis=1)
+
+
+def spread_heat(heat: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Enlarges a map over an image of `shape` to a panel.
+
+    Args:
+      heat: float [h, w].
+      shape: height and width of the image in px.
+
+    Returns:
+      float32 [SIDE, SIDE], its largest value 1 unless all are 0. The map lies on the panel as the
+      image does: proportions kept, 0 where the panel is left black.
+    """
+    inside = _inner_area(shape, SIDE)
+    spread = np.zeros((SIDE, SIDE), np.float32)
+    height, width = spread[inside].shape
+    enlarged = cv2.resize(heat.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    # Cubic interpolation can fall below 0.
+    spread[inside] = np.maximum(enlarged, 0)
+    largest = spread.max()
+    return spread / largest if largest > 0 else spread
+
+
+def stretch_contrast(image: np.ndarray) -> np.ndarray:
+    """Brightens each channel of uint8 [H, W, C].
+
+    The factor, 1 to MAX_GAIN, makes its WHITE_QUANTILE 255.
+    """
     white = np.quantile(image.reshape(-1, image.shape[-1]), WHITE_QUANTILE, axis=0)
     gain = np.clip(255 / np.maximum(white, 1), 1, MAX_GAIN)
     return np.clip(np.rint(image * gain), 0, 255).astype(np.uint8)
 
 
-def false_colour(image: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 4] (red, green, blue, yellow) to uint8 [H, W, 3] RGB: half of yellow goes to red and to green."""
+def false_color(image: np.ndarray) -> np.ndarray:
+    """Mixes uint8 [H, W, 4] (red, green, blue, yellow) to RGB [H, W, 3].
+
+    Half of yellow is added to red and to green.
+    """
+    # 16 bits, since the sum of two channels can exceed 255.
     mixed = image[..., :3].astype(np.uint16)
     mixed[..., :2] += image[..., 3:] // 2
     return np.minimum(mixed, 255).astype(np.uint8)
 
 
-def data_uri(picture: np.ndarray) -> str:
-    """uint8 [H, W, 3] RGB as a WebP in a data URI."""
-    done, encoded = cv2.imencode(
-        ".webp", picture[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, _WEBP_QUALITY]
-    )
-    assert done
-    return "data:image/webp;base64," + base64.b64encode(encoded.tobytes()).decode()
-
-
-def fitted(image: np.ndarray, side: int) -> np.ndarray:
-    """Scaled to the square with its proportions kept; what is left over is black."""
-    height, width = image.shape[:2]
-    scale = side / max(height, width)
-    inner = max(1, round(width * scale)), max(1, round(height * scale))
-    small = cv2.resize(
-        image, inner, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    )
+def fit_square(image: np.ndarray, side: int) -> np.ndarray:
+    """Scales an image uint8 [H, W, C] to a square, proportions kept; what is left over is black."""
+    inside = _inner_area(image.shape[:2], side)
     square = np.zeros((side, side, image.shape[2]), np.uint8)
-    top, left = (side - inner[1]) // 2, (side - inner[0]) // 2
-    square[top : top + inner[1], left : left + inner[0]] = small
+    height, width = square[inside].shape[:2]
+    # Averaging over areas keeps small bright spots that interpolation would skip.
+    shrinks = side < max(image.shape[:2])
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    square[inside] = cv2.resize(image, (width, height), interpolation=interpolation)
     return square
+
+
+def data_uri(picture: np.ndarray) -> Markup:
+    """Encodes uint8 [H, W, 3] RGB as a WebP in a data URI; safe to print, since it is base64."""
+    quality = [cv2.IMWRITE_WEBP_QUALITY, _WEBP_QUALITY]
+    # OpenCV takes blue first.
+    done, encoded = cv2.imencode(".webp", picture[..., ::-1], quality)
+    assert done
+    return Markup("data:image/webp;base64," + base64.b64encode(encoded.tobytes()).decode())
+
+
+def _gray(image: np.ndarray, channel: int) -> np.ndarray:
+    return np.repeat(image[..., channel, None], 3, axis=2)
+
+
+def _inner_area(shape: tuple[int, int], side: int) -> tuple[slice, slice]:
+    """Where an image of `shape` (height, width) lies in the middle of a square panel."""
+    scale = side / max(shape)
+    slices = []
+    for length in shape:
+        # A very narrow image keeps one line of pixels.
+        inner = max(1, round(length * scale))
+        start = (side - inner) // 2
+        slices.append(slice(start, start + inner))
+    return tuple(slices)

@@ -1,15 +1,16 @@
-"""The figures of a page as csv and JSON.
+"""The numbers of a page as csv and JSON.
 
-Unusual: both are written from the same rows, a csv a table and one JSON file of all, so that they cannot differ.
+Both are written from the same rows, a csv for each table and one JSON file with all of them, so
+that they cannot differ. The templates of a page read the same tables.
 """
 
 import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,36 +18,70 @@ from hpa_jax.files import write_atomically
 
 
 class Table(NamedTuple):
-    """Rows of text, numbers, truth values or None, a value for each column."""
+    """Rows of text, numbers, booleans or None, with one value for each column.
+
+    Attributes:
+      name: of the csv file, without its ending.
+      columns: keys of the columns.
+      rows: one sequence of values each.
+    """
 
     name: str
     columns: Sequence[str]
-    rows: Sequence[Sequence]
+    rows: Sequence[Sequence[Any]]
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yields the rows as dicts."""
+        for row in self.rows:
+            yield dict(zip(self.columns, row, strict=True))
+
+    def column(self, name: str) -> list[Any]:
+        """Returns the values of one column."""
+        position = list(self.columns).index(name)
+        return [row[position] for row in self.rows]
+
+    def where(self, name: str, value: Any) -> "Table":
+        """Returns the table of the rows that have `value` in a column."""
+        position = list(self.columns).index(name)
+        return self._replace(rows=[row for row in self.rows if row[position] == value])
+
+    def to_csv(self) -> str:
+        """The text of the csv file; what is not defined is empty."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(self.columns)
+        # The writer leaves None empty.
+        writer.writerows(self.rows)
+        return text.getvalue()
 
 
 def write_tables(folder: Path, tables: Iterable[Table]) -> list[str]:
-    """Writes FOLDER/NAME.csv for each table and FOLDER/report.json, a list of objects for each; the files' names.
+    """Writes FOLDER/NAME.csv for each table and FOLDER/report.json with a list of objects for each.
 
-    A figure that is not defined is empty in a csv and null in JSON.
+    Returns:
+      The names of the files.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    whole, names = {}, []
+    names = []
+    records = {}
     for table in tables:
-        rows = [[_plain(value) for value in row] for row in table.rows]
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(table.columns)
-        writer.writerows([["" if value is None else value for value in row] for row in rows])
-        write_atomically(folder / f"{table.name}.csv", out.getvalue())
+        plain = table._replace(rows=[list(map(_plain, row)) for row in table.rows])
         names.append(f"{table.name}.csv")
-        whole[table.name] = [dict(zip(table.columns, row, strict=True)) for row in rows]
-    write_atomically(folder / "report.json", json.dumps(whole, indent=1, allow_nan=False) + "\n")
+        records[table.name] = list(plain.records())
+        write_atomically(folder / names[-1], plain.to_csv())
+    # NaN is not JSON; `_plain` leaves none.
+    text = json.dumps(records, indent=1, allow_nan=False)
+    write_atomically(folder / "report.json", text + "\n")
     return [*names, "report.json"]
 
 
-def _plain(value):
-    """A NumPy number as Python's, with the digits that its type has; what is no number as None."""
+def _plain(value: Any) -> Any:
+    """A NumPy scalar as Python's, with the digits that its type has; NaN and infinity as None."""
     if isinstance(value, np.float32):
+        # Through its own digits: 0.1 in float32 stays 0.1, not 0.10000000149.
         value = float(str(value))
-    value = value.item() if isinstance(value, np.generic) else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -27,7 +27,7 @@ from hpa_jax.config import Config, to_dict
 from hpa_jax.errors import InputError
 from hpa_jax.evaluation.predictor import Predictor
 from hpa_jax.labels import CHANNELS, LABELS
-from hpa_jax.models import build_model
+from hpa_jax.models import create_model
 from hpa_jax.serving import artifact
 from hpa_jax.training.steps import make_score_step
 from hpa_jax.transforms import normalize
@@ -94,15 +94,16 @@ def forward_pass(config: Config) -> Callable:
       `(flat variables, uint8 [B, H, W, 4]) -> probabilities float32 [B, L]`, computed in float32
       whatever the run's dtype.
     """
-    model = build_model(
+    model = create_model(
         config.model.name,
         head=config.model.head,
-        labels=len(config.label_ids()),
+        num_labels=len(config.label_ids()),
         tile=config.model.tile,
         dropout=config.model.dropout,
         momentum=config.model.bn_momentum,
+        dtype="float32",
     )
-    score_step = make_score_step(model, preparation=normalize.preparation(config))
+    score_step = make_score_step(model, preparation=normalize.preparation(config.data))
 
     def forward(flat_variables: dict, images: jax.Array) -> jax.Array:
         variables = unflatten_dict(flat_variables, sep="/")
@@ -140,13 +141,15 @@ def _written_beside(folder: Path):
 def _describe(config: Config, predictor: Predictor) -> dict:
     """The contents of model.json."""
     size = config.data.image_size
-    preparation = normalize.preparation(config)
+    preparation = normalize.preparation(config.data)
     statistics_of = normalize.statistics_source(config)
-    if preparation["shown"]:
-        mean, std = preparation["shown"]
+    if preparation["input_statistics"]:
+        mean, std = preparation["input_statistics"]
         statistics_of = "config.data.input_mean"
     else:
-        mean, std = mixed_statistics(preparation["mix"], preparation["mean"], preparation["std"])
+        mean, std = mixed_statistics(
+            preparation["channel_mix"], preparation["mean"], preparation["std"]
+        )
     empty = "no label"
     if config.evaluate.fill_empty:
         empty = "the label with the largest probability / threshold, where none is above"
@@ -160,8 +163,8 @@ def _describe(config: Config, predictor: Predictor) -> dict:
             "channels": list(CHANNELS),
         },
         "channel_mix": {
-            "name": config.data.mix,
-            "matrix": [list(row) for row in preparation["mix"]],
+            "name": config.data.channel_mix,
+            "matrix": [list(row) for row in preparation["channel_mix"]],
         },
         "normalisation": {
             "formula": "(matrix (x / 255) - mean) / std, inside the forward pass",

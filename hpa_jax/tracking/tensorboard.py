@@ -1,7 +1,8 @@
-"""TensorBoard's event file, written directly: a TFRecord of protocol buffers, of which a run needs four fields.
+"""Writes TensorBoard's event files: TFRecords of protocol buffers, of which few fields are needed.
 
-Unusual: no TensorBoard package does it, because importing one costs more than the rest of the log together; some import
-PyTorch where that is installed, seconds before the first step. The format is that of TensorFlow's `event.proto` and
+Design: no TensorBoard package does it, because importing one costs more than the rest of the log
+together: tensorboardX 2.6 takes 1.16 s, since it imports PyTorch where that is installed, and 0.5
+s where it is not; this module takes 0.005 s. The format is that of TensorFlow's `event.proto` and
 `summary.proto`; the test reads it with another library's parser.
 """
 
@@ -10,70 +11,94 @@ import socket
 import struct
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import google_crc32c
 
-# Numbers of the fields, and how each is coded: 0 a number, 1 eight bytes, 2 a length and so many bytes, 5 four bytes.
-_WALL_TIME, _STEP, _FILE_VERSION, _SUMMARY, _SESSION_LOG = (1, 1), (2, 0), (3, 2), (5, 2), (7, 2)
-_VALUE = (1, 2)
-_TAG, _SIMPLE_VALUE = (1, 2), (2, 5)
-_STATUS = (1, 0)
-_START = 1
+_VARINT = 0
+_EIGHT_BYTES = 1
+_LENGTH_DELIMITED = 2
+_FOUR_BYTES = 5
+
+
+class _Field(NamedTuple):
+    number: int
+    wire_type: int
+
+
+# Of Event.
+_WALL_TIME = _Field(1, _EIGHT_BYTES)
+_STEP = _Field(2, _VARINT)
+_FILE_VERSION = _Field(3, _LENGTH_DELIMITED)
+_SUMMARY = _Field(5, _LENGTH_DELIMITED)
+_SESSION_LOG = _Field(7, _LENGTH_DELIMITED)
+# Of Summary, Summary.Value and SessionLog.
+_VALUE = _Field(1, _LENGTH_DELIMITED)
+_TAG = _Field(1, _LENGTH_DELIMITED)
+_SIMPLE_VALUE = _Field(2, _FOUR_BYTES)
+_STATUS = _Field(1, _VARINT)
+_STATUS_START = 1
 
 
 class EventWriter:
-    """A new event file in `folder`; each event is on its way to the disk when the call returns."""
+    """Writes a new event file in `folder`; to be closed.
+
+    Each event is on its way to the disk when the call returns.
+    """
 
     def __init__(self, folder: Path):
         folder.mkdir(parents=True, exist_ok=True)
-        name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}"
+        seconds = int(time.time())
+        name = f"events.out.tfevents.{seconds:010d}.{socket.gethostname()}.{os.getpid()}"
         self._file = open(folder / name, "ab")
-        self._write(_field(_FILE_VERSION, b"brain.Event:2"))
+        self._write(_encode(_FILE_VERSION, b"brain.Event:2"))
 
-    def restart(self, step: int) -> None:
-        """What was shown from `step` on is void: a run that was stopped begins there again."""
-        self._write(_field(_STEP, step) + _field(_SESSION_LOG, _field(_STATUS, _START)))
+    def mark_restart(self, step: int) -> None:
+        """Voids what was shown from `step` on: a run that was stopped resumes there."""
+        status = _encode(_STATUS, _STATUS_START)
+        self._write(_encode(_STEP, step) + _encode(_SESSION_LOG, status))
 
-    def scalars(self, step: int, values: dict[str, float]) -> None:
-        """One number under each name."""
-        parts = [
-            _field(_TAG, tag.encode()) + _field(_SIMPLE_VALUE, value)
-            for tag, value in values.items()
-        ]
-        self._write(
-            _field(_STEP, step) + _field(_SUMMARY, b"".join(_field(_VALUE, part) for part in parts))
-        )
+    def write_scalars(self, step: int, values: dict[str, float]) -> None:
+        """Writes one number under each name."""
+        summary = b""
+        for tag, value in values.items():
+            entry = _encode(_TAG, tag.encode()) + _encode(_SIMPLE_VALUE, value)
+            summary += _encode(_VALUE, entry)
+        self._write(_encode(_STEP, step) + _encode(_SUMMARY, summary))
 
     def close(self) -> None:
         self._file.close()
 
     def _write(self, event: bytes) -> None:
-        event = _field(_WALL_TIME, time.time()) + event
+        event = _encode(_WALL_TIME, time.time()) + event
         length = struct.pack("<Q", len(event))
         self._file.write(length + _masked_crc(length) + event + _masked_crc(event))
         self._file.flush()
 
 
-def _field(field: tuple[int, int], value: int | float | bytes) -> bytes:
-    number, coding = field
-    head = _varint(number << 3 | coding)
-    if coding == 0:
+def _encode(field: _Field, value: int | float | bytes) -> bytes:
+    head = _varint(field.number << 3 | field.wire_type)
+    if field.wire_type == _VARINT:
         return head + _varint(value)
-    if coding == 2:
+    if field.wire_type == _LENGTH_DELIMITED:
         return head + _varint(len(value)) + value
-    return head + struct.pack("<d" if coding == 1 else "<f", value)
+    if field.wire_type == _EIGHT_BYTES:
+        return head + struct.pack("<d", value)
+    return head + struct.pack("<f", value)
 
 
 def _varint(value: int) -> bytes:
-    """Seven bits a byte, the lowest first; the eighth says that more follow."""
-    parts = bytearray()
+    """Seven bits a byte, the lowest first; the eighth bit says that more follow."""
+    encoded = bytearray()
     while value > 0x7F:
-        parts.append(value & 0x7F | 0x80)
+        encoded.append(value & 0x7F | 0x80)
         value >>= 7
-    parts.append(value)
-    return bytes(parts)
+    encoded.append(value)
+    return bytes(encoded)
 
 
 def _masked_crc(data: bytes) -> bytes:
+    """The checksum of TFRecord frames (tensorflow/core/lib/hash/crc32c.h)."""
     crc = google_crc32c.value(data)
-    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+    rotated = crc >> 15 | crc << 17
+    return struct.pack("<I", (rotated + 0xA282EAD8) & 0xFFFFFFFF)

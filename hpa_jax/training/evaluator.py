@@ -18,7 +18,7 @@ from hpa_jax.config import Config
 from hpa_jax.data.dataset import ConcatDataset, ImageDataset
 from hpa_jax.data.loader import eval_batches, train_batches
 from hpa_jax.data.sampler import Order
-from hpa_jax.metrics import classification, thresholds
+from hpa_jax.metrics import classification, histogram, thresholds
 from hpa_jax.optim.ema import with_estimated_statistics
 from hpa_jax.optim.plateau import after_evaluation
 from hpa_jax.parallel.mesh import process_slice, put_batch, put_replicated, replicated
@@ -27,7 +27,7 @@ from hpa_jax.training.state import TrainState, eval_variables
 from hpa_jax.training.steps import make_score_step
 from hpa_jax.transforms import normalize
 
-FIGURES = (*classification.FIGURES, "samples_f1")
+FIGURES = (*classification.METRICS, "samples_f1")
 """Figures of an evaluation; each can be `config.checkpoint.metric`."""
 
 
@@ -39,7 +39,7 @@ class Validation:
       mesh: of the devices.
       fields: those to evaluate on.
       train_fields, order: those to train on, and which comes when.
-      stopped: whether to leave off; all processes ask at the same places (PreemptionSignal.here).
+      stopped: whether to leave off; all processes ask at the same places (PreemptionSignal.should_stop).
     """
 
     def __init__(
@@ -94,11 +94,11 @@ class Validation:
                 return  # the average is thrown away
             yield put_batch({name: batch[name] for name in names}, self._mesh)
 
-    def _counts(self, variables: dict) -> tuple[classification.ScoreCounts, np.ndarray] | None:
+    def _counts(self, variables: dict) -> tuple[histogram.ScoreCounts, np.ndarray] | None:
         data, labels = self._config.data, len(self._config.label_ids())
-        empty = np.zeros((labels, classification.BINS + 2), np.int32)
+        empty = np.zeros((labels, histogram.BINS + 2), np.int32)
         counts = (
-            classification.ScoreCounts(empty, empty.copy()),
+            histogram.ScoreCounts(empty, empty.copy()),
             np.zeros((labels + 1, 2 * labels + 1), np.int32),
         )
         counts = put_replicated(counts, self._mesh)
@@ -112,9 +112,9 @@ class Validation:
             counts = self._count_step(counts, variables, put_batch(arrays, self._mesh))
         return jax.device_get(counts)
 
-    def _figures(self, counts: classification.ScoreCounts, agreement: np.ndarray) -> dict:
-        figures = classification.figures(counts) | {
-            "samples_f1": classification.samples_f1_of_counts(agreement)
+    def _figures(self, counts: histogram.ScoreCounts, agreement: np.ndarray) -> dict:
+        figures = classification.metrics_from_counts(counts) | {
+            "samples_f1": classification.mean_image_f1_from_counts(agreement)
         }
         return {name: figures[name] for name in FIGURES} | {
             "thresholds": thresholds.fit(
@@ -127,14 +127,14 @@ class Validation:
 def make_count_step(config: Config, mesh: Mesh) -> Callable:
     """Jitted: the counts so far, variables and a batch, to the counts with that batch. Only counts cross devices."""
     score_step = make_score_step(
-        experiment.make_model(config), preparation=normalize.preparation(config), mesh=mesh
+        experiment.make_model(config), preparation=normalize.preparation(config.data), mesh=mesh
     )
-    grid = classification.thresholds()
+    grid = histogram.threshold_grid()
 
     def count_step(counts, variables, batch):
         scores = jax.nn.sigmoid(score_step(variables, batch["image"]))
-        by_label = classification.score_counts(
-            classification.bin_of(scores, grid), batch["targets"], batch["mask"]
+        by_label = histogram.score_counts(
+            histogram.bin_scores(scores, grid), batch["targets"], batch["mask"]
         )
         batch_sharding = classification.agreement_counts(
             scores > 0.5, batch["targets"] > 0, batch["mask"]

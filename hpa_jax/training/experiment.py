@@ -17,8 +17,8 @@ from hpa_jax.data.sampler import Order
 from hpa_jax.errors import InputError
 from hpa_jax.models import (
     Classifier,
-    build_model,
     check_size,
+    create_model,
     init_variables,
     prior_bias,
     split_multiple,
@@ -27,11 +27,11 @@ from hpa_jax.optim.losses import make_loss, parse_terms, positive_weights
 from hpa_jax.optim.optimizer import make_optimizer, make_schedule
 from hpa_jax.parallel.chips import chip_of
 from hpa_jax.parallel.mesh import batch_sharding, mesh_for, put_replicated, replicated
-from hpa_jax.tracking.throughput import Utilisation, bytes_accessed, training_flops
+from hpa_jax.tracking.throughput import Utilization, bytes_accessed, training_flops
 from hpa_jax.training.state import TrainState, new_state
 from hpa_jax.training.steps import make_statistics_step, make_train_step
 from hpa_jax.transforms import normalize
-from hpa_jax.transforms.channel_mix import parse_mix
+from hpa_jax.transforms.channel_mix import parse_channel_mix
 
 
 def make_model(config: Config, mesh: Mesh | None = None) -> Classifier:
@@ -43,7 +43,7 @@ def make_model(config: Config, mesh: Mesh | None = None) -> Classifier:
         len(config.label_ids()),
         {"dropout": m.dropout, "momentum": m.bn_momentum, "dtype": m.dtype},
     )
-    return build_model(m.name, head=m.head, labels=labels, tile=m.tile, **numbers, **block)
+    return create_model(m.name, head=m.head, num_labels=labels, tile=m.tile, **numbers, **block)
 
 
 def make_mesh(config: Config) -> Mesh:
@@ -84,7 +84,7 @@ def initial_variables(config: Config, fields: ConcatDataset | None = None) -> di
       InputError: the net does not take images of this size.
     """
     model, size = make_model(config), config.data.image_size
-    image_shape = (size, size, len(parse_mix(config.data.mix)))
+    image_shape = (size, size, len(parse_channel_mix(config.data.channel_mix)))
     check_size(model, image_shape)
     variables = init_variables(model, image_shape, config.train.seed)
     if fields is not None and config.train.prior_bias:
@@ -145,7 +145,7 @@ def abstract_state(
       InputError: the net does not take images of this size.
     """
     model, size, optimizer = make_model(config), config.data.image_size, _optimizer(config, steps)
-    image_shape = (size, size, len(parse_mix(config.data.mix)))
+    image_shape = (size, size, len(parse_channel_mix(config.data.channel_mix)))
     check_size(model, image_shape)
 
     def begin():
@@ -192,7 +192,7 @@ def make_statistics(config: Config, mesh: Mesh | None = None) -> Callable:
     """The function that finds a batch's own statistics for given weights, not jitted (steps.make_statistics_step)."""
     bare = dataclasses.replace(config.model, dropout=0.0, bn_momentum=0.0)
     model = make_model(dataclasses.replace(config, model=bare))
-    preparation = normalize.preparation_of(config, *normalize.statistics_by_source(config))
+    preparation = normalize.preparation_by_source(config.data)
     return make_statistics_step(model, preparation=preparation, mesh=mesh)
 
 
@@ -224,7 +224,7 @@ def make_step(
             "shift": a.shift,
             "channel_dropout": a.channel_dropout,
         },
-        preparation=normalize.preparation_of(config, *normalize.statistics_by_source(config)),
+        preparation=normalize.preparation_by_source(config.data),
         only_labels=only_labels,
         average_decay=config.train.ema,
         mesh=mesh,
@@ -249,28 +249,39 @@ def abstract_batch(
 
 def make_utilisation(
     config: Config, mesh: Mesh, program: jax.stages.Compiled, state: TrainState
-) -> Utilisation:
+) -> Utilization:
     """What the compiled training step, with which such a state advances, gets out of the chips of `mesh`."""
     chip = chip_of(mesh.devices.flat[0].device_kind)
     if chip is None:
-        return Utilisation(None, mesh.size, 0.0, 0.0)
+        return Utilization(None, mesh.size, 0.0, 0.0)
     plain, size = make_model(config), config.data.image_size
-    image = jax.ShapeDtypeStruct((1, size, size, len(parse_mix(config.data.mix))), np.float32)
+    image = jax.ShapeDtypeStruct(
+        (1, size, size, len(parse_channel_mix(config.data.channel_mix))), np.float32
+    )
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     flops = training_flops(
         lambda variables, images: plain.apply(variables, images, train=False), variables, image
     )
     # Of a loop over tiles the compiler counts one turn: nothing is said then, rather than too little.
-    return Utilisation(
+    return Utilization(
         chip, mesh.size, flops, 0.0 if config.model.tile else bytes_accessed(program)
     )
 
 
 def _loss(config: Config, fields: ConcatDataset | None) -> Callable:
-    weights, settings = None, config.loss
+    settings = config.loss
+    options = {
+        "focal": {"gamma": settings.focal_gamma, "alpha": settings.focal_alpha},
+        "asymmetric": {
+            "gamma_positive": settings.asymmetric_gamma_positive,
+            "gamma_negative": settings.asymmetric_gamma_negative,
+            "clip": settings.asymmetric_clip,
+        },
+    }
     if "weighted" in parse_terms(config.train.loss):
         targets = (
             np.eye(len(config.label_ids()), dtype=np.uint8) if fields is None else fields.targets()
         )
         weights = positive_weights(targets, settings.positive_power, settings.positive_limit)
-    return make_loss(config.train.loss, settings, weights)
+        options["weighted"] = {"positive_weights": weights}
+    return make_loss(config.train.loss, options)

@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from hpa_jax.config import Config, profile_window
+from hpa_jax.config import Config, profile_window, to_dict
 from hpa_jax.data import pipeline
 from hpa_jax.data.loader import prefetched, train_batches
 from hpa_jax.errors import EXIT_OK, EXIT_START_AGAIN, InputError, RunStopped
@@ -25,10 +25,10 @@ from hpa_jax.parallel.compile import compile_for
 from hpa_jax.parallel.mesh import process_slice, put_batch, replicated
 from hpa_jax.parallel.preemption import PreemptionSignal
 from hpa_jax.parallel.process_group import SINGLE_PROCESS, ProcessGroup, SingleProcess
-from hpa_jax.tracking.data_wait import Feed
-from hpa_jax.tracking.logger import IdsLog, RunLogger, StepTimer, forget_ids
-from hpa_jax.tracking.profiler import Trace
-from hpa_jax.tracking.throughput import Utilisation
+from hpa_jax.tracking.data_wait import DataWaitTimer
+from hpa_jax.tracking.logger import RunLogger, SilentLogger
+from hpa_jax.tracking.profiler import StepProfiler
+from hpa_jax.tracking.throughput import StepTimer, Utilization
 from hpa_jax.training import experiment
 from hpa_jax.training.checkpoint import Checkpoints, begun
 from hpa_jax.training.evaluator import FIGURES, Validation
@@ -63,11 +63,11 @@ def train(
     stop = PreemptionSignal(
         peers
     )  # from here on: a signal that comes while the net is built is obeyed as well
-    peers.check_same(config)
+    peers.check_same_config(to_dict(config))
     fields = pipeline.open_sources(config)
     pipeline.resolve(config, pipeline.image_size_of(config, fields))
     mesh = experiment.make_mesh(config)
-    eval_fields = pipeline.open_split(config, config.data.eval_split)
+    eval_fields = pipeline.open_split(config.data, config.data.eval_split)
     peers.check_equal("the data to train on (as SHA-256)", fields.fingerprint())
     peers.check_equal("the data to evaluate on (as SHA-256)", eval_fields.fingerprint())
     order = pipeline.make_order(config, fields)
@@ -77,7 +77,7 @@ def train(
     )
 
     variables = loaded = None
-    if config.model.pretrained and peers.first_says(not begun(workdir / "checkpoints")):
+    if config.model.pretrained and peers.broadcast(not begun(workdir / "checkpoints")):
         variables, loaded = experiment.pretrained_variables(config, fields)
     state, optimizer = experiment.initial_state(config, mesh, steps, fields, variables)
     train_step = jax.jit(
@@ -85,54 +85,56 @@ def train(
         donate_argnums=0,
         out_shardings=(replicated(mesh), replicated(mesh)),
     )
-    validation = Validation(config, mesh, eval_fields, fields, order, stop.here)
+    validation = Validation(config, mesh, eval_fields, fields, order, stop.should_stop)
     rate = experiment.make_learning_rate(config, steps)
-    if peers.first:
+    if peers.is_primary:
         claim(workdir, config)
-    if peers.first and loaded is not None:
+    if peers.is_primary and loaded is not None:
         write_json(workdir / "pretrained.json", loaded.to_dict())
 
     def put(batch):
-        return {
-            "id": batch["id"],
-            **put_batch({name: batch[name] for name in ("image", "targets", "source")}, mesh),
-        }
+        return put_batch({name: batch[name] for name in ("image", "targets", "source")}, mesh)
 
-    peers.meet("opening the checkpoints")
+    peers.barrier("opening the checkpoints")
     checkpoints = Checkpoints(
         workdir / "checkpoints", metric=config.checkpoint.metric, keep=config.checkpoint.keep
     )
-    restored = peers.first_says(
+    restored = peers.broadcast(
         checkpoints.latest()
     )  # a shared folder may look different from another host
     step = first_step = restored or 0
     position = step * config.data.batch_size
     if restored is not None:
-        peers.at(f"restoring step {restored}", slow=True)
+        peers.report_progress(f"restoring step {restored}", slow=True)
         state = checkpoints.restore(restored, state)
         position = checkpoints.position(restored) or position
     data = {"batch_size": config.data.batch_size, "threads": config.data.threads, "start": position}
     batches = train_batches(fields, order, **data, **process_slice())
     batches = iter(prefetched(batches, put, ahead=STEPS_AHEAD))
-    make_log = RunLogger if peers.first else partial(IdsLog, process=peers.index)
-    log = make_log(workdir, first_step=first_step, total_steps=steps, log_ids=config.train.log_ids)
-    if peers.first and config.train.log_ids:
-        forget_ids(workdir, first_step=first_step, processes=peers.count)
-    feed, pace, pending = Feed(batches), StepTimer(), deque()
+    if peers.is_primary:
+        log = RunLogger(workdir, first_step=first_step, total_steps=steps)
+    else:
+        log = SilentLogger()
+    feed, pace, pending = DataWaitTimer(batches), StepTimer(), deque()
     program = utilisation = None  # the step as compiled, once one is to be done
-    log.say(_opening(config, workdir, fields, order, eval_fields, steps, step, mesh, state))
+    log.info(_opening(config, workdir, fields, order, eval_fields, steps, step, mesh, state))
     if loaded is not None:
-        log.say(str(loaded))
+        log.info(str(loaded))
     window = profile_window(config.train.profile) if jax.process_index() == 0 else None
     aside = partial(_aside, pace, peers)
-    trace = Trace(
-        window, workdir / "profile", first_step=step, total_steps=steps, say=log.say, aside=aside
+    trace = StepProfiler(
+        window,
+        workdir / "profile",
+        first_step=step,
+        total_steps=steps,
+        log=log.info,
+        untimed=aside,
     )
     stalled = has_stalled(state.progress, config.train.stop_after)
-    already = restored is not None and peers.first_says(bool(checkpoints.figures(restored)))
+    already = restored is not None and peers.broadcast(bool(checkpoints.figures(restored)))
     try:
         while True:
-            stop.here(f"reading the batch of step {step}")
+            stop.should_stop(f"reading the batch of step {step}")
             done, figures = stalled or step >= steps, None
             evaluated_before = step == restored and already
             if step > 0 and (done or step % eval_every == 0) and not evaluated_before and not stop:
@@ -145,7 +147,7 @@ def train(
                     stalled = has_stalled(state.progress, config.train.stop_after)
                     done = done or stalled
                     if _rate_scale(state) < scale_before and not done:
-                        log.say(
+                        log.info(
                             f"step {step}: from here on the rate is {_rate_scale(state):.3g} of the schedule's"
                         )
             due = stop or (
@@ -153,7 +155,7 @@ def train(
             )
             if figures is not None or (due and step != restored):
                 _stop_if_failed(state, checkpoints)
-                peers.at(f"saving step {step}", slow=True)
+                peers.report_progress(f"saving step {step}", slow=True)
                 checkpoints.save(
                     step, state, position + (step - first_step) * config.data.batch_size, figures
                 )
@@ -161,33 +163,32 @@ def train(
                 break
 
             if program is None:
-                peers.at("compiling the step", slow=True)
+                peers.report_progress("compiling the step", slow=True)
                 batches.start_prefetch()  # the first batches are read while the step is compiled
                 given = experiment.abstract_batch(config, fields, mesh)
                 program = compile_for(mesh.devices.flat[0].platform, train_step, state, given)
                 utilisation = experiment.make_utilisation(config, mesh, program, state)
-                peers.meet("the first step")
+                peers.barrier("the first step")
                 pace.restart()
-            trace.before(step, state)
+            trace.before_step(step, state)
             with jax.profiler.StepTraceAnnotation("train", step_num=step):
                 batch = next(feed)
-                peers.at(f"step {step}", slow=step == first_step)
-                log.ids(step, batch.pop("id"))
+                peers.report_progress(f"step {step}", slow=step == first_step)
                 state, step_figures = program(state, batch)
-                feed.under_way(step_figures)
+                feed.step_dispatched(step_figures)
                 pending.append(step_figures)
                 if len(pending) > STEPS_AHEAD:
                     jax.block_until_ready(pending[-1 - STEPS_AHEAD])
-            trace.after(step, state)
+            trace.after_step(step, state)
             step += 1
             pace.steps += 1
-            log.tick(step)
+            log.update_progress(step)
             if step % config.train.log_every == 0 or step == steps:
                 _stop_if_failed(state, checkpoints)
                 seen = jax.device_get(list(pending))
                 means = {name: np.mean([f[name] for f in seen]) for name in seen[0]}
                 means["lr"] = rate(step - 1) * _rate_scale(state)
-                log.record(
+                log.log_metrics(
                     step, "train", means | _speed(config.data.batch_size, pace, feed, utilisation)
                 )
                 pending.clear()
@@ -198,11 +199,11 @@ def train(
                 pace.restart()
         checkpoints.wait()
         if stop and not (done and checkpoints.figures(step)):
-            log.say(
-                f"stopped by {stop.name} after saving step {step} of {steps}; the same command goes on from there"
+            log.info(
+                f"stopped by {stop.signal_name} after saving step {step} of {steps}; the same command goes on from there"
             )
             return EXIT_START_AGAIN
-        if peers.first:
+        if peers.is_primary:
             _finish(config, workdir, checkpoints, log, stalled)
         return EXIT_OK
     finally:
@@ -223,7 +224,7 @@ def _stop_if_failed(state, checkpoints: Checkpoints) -> None:
     )
     raise RunStopped(
         f"the loss or its gradient was not finite in step {failed_at} (counted from 0); nothing was learnt from it and "
-        f"nothing saved since; {last}; lower config.optim.lr, or look at that batch with config.train.log_ids=True"
+        f"nothing saved since; {last}; lower config.optim.lr"
     )
 
 
@@ -234,30 +235,30 @@ def _rate_scale(state: TrainState) -> float:
 @contextlib.contextmanager
 def _aside(pace: StepTimer, peers: SingleProcess | ProcessGroup) -> Iterator[None]:
     """For what belongs to no step: its time does not count, and the other processes give it more."""
-    peers.note("writing a trace")
+    peers.report_activity("writing a trace")
     with pace.paused():
         yield
 
 
 def _speed(
-    batch_size: int, pace: StepTimer, feed: Feed, utilisation: Utilisation
+    batch_size: int, pace: StepTimer, feed: DataWaitTimer, utilisation: Utilization
 ) -> dict[str, float]:
     """Since the last log line: images a second, the share of the time lost waiting for data, shares of the peaks."""
     seconds = pace.seconds()
     images = pace.steps * batch_size / seconds
     waiting = {"images_per_sec": images, "data_wait": min(1.0, feed.idle_seconds() / seconds)}
-    return waiting | utilisation.figures(images, pace.steps / seconds)
+    return waiting | utilisation.metrics(images, pace.steps / seconds)
 
 
 def _report(log: RunLogger, step: int, config: Config, figures: dict) -> None:
     split, metric = config.data.eval_split, config.checkpoint.metric
-    log.record(step, split, {name: figures[name] for name in FIGURES})
+    log.log_metrics(step, split, {name: figures[name] for name in FIGURES})
     chosen = (
         ""
         if metric in ("macro_f1", "micro_f1", "accuracy")
         else f"{metric} {figures[metric]:.4f}; "
     )
-    log.say(
+    log.info(
         f"step {step}, {split}: {chosen}macro F1 {figures['macro_f1']:.4f}, micro F1 {figures['micro_f1']:.4f}, "
         f"accuracy {figures['accuracy']:.4f} at threshold 0.5"
     )
@@ -288,10 +289,10 @@ def _finish(
     write_json(workdir / "thresholds.json", fitted)
     metric = config.checkpoint.metric
     if stalled:
-        log.say(
+        log.info(
             f"{config.train.stop_after} evaluations without a better {metric}: training ends here"
         )
     worth = (
         f" with {metric} {figures[metric]:.4f}" if metric in figures else ""
     )  # an older version had fewer figures
-    log.say(f"finished; the best checkpoint is step {best}{worth}, in {workdir}")
+    log.info(f"finished; the best checkpoint is step {best}{worth}, in {workdir}")

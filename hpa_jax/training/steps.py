@@ -70,7 +70,7 @@ def make_train_step(
         if only_labels is not None:
             rows = jnp.any(batch["targets"][:, jnp.array(only_labels, jnp.int32)] > 0, axis=1)
         images = augment(
-            batch["image"], augment_key, rows=rows, cut=cut, whole=whole, **augmentation
+            batch["image"], augment_key, rows=rows, shard_rows=cut, replicate=whole, **augmentation
         )
         images = cut(prepare(images, **_preparation_of(batch, preparation)))
 

@@ -1,6 +1,8 @@
-"""From stored bytes to what the net sees, on the device, inside the jitted step.
+"""From stored pixels to the input of a net, on the device, inside the jitted step.
 
-Every draw is an array with one value an image, so a batch that is cut over a mesh is augmented as if it were whole.
+Every random draw is an array with one value an image, so that a batch that is sharded over a mesh
+is augmented just as on one device. To add an augmentation, draw from a new `jax.random.fold_in` of
+the key, as channel dropout does: then all other draws stay as they were.
 """
 
 import math
@@ -9,65 +11,80 @@ import jax
 import jax.numpy as jnp
 
 from hpa_jax.labels import CHANNELS
-from hpa_jax.transforms.channel_mix import mixed_statistics
-from hpa_jax.transforms.geometry import Placer, as_is, symmetry, warp_rotated, warp_upright
+from hpa_jax.transforms.channel_mix import ChannelMix, mixed_statistics
+from hpa_jax.transforms.geometry import Placer, as_is, symmetry, warp_upright
+from hpa_jax.transforms.rotation import warp_rotated
 
-# Keys are split into numbers 0 to 3 for the draws that came first; a number far from them leaves those as they were.
+# The key is split into numbers 0 to 3 for the first draws that there were. A number far from them
+# leaves those as they are.
 _DROPOUT_DRAWS = 1 << 16
 
 
 def prepare(
     images: jax.Array,
-    mix: tuple[tuple[float, ...], ...],
+    channel_mix: ChannelMix,
     mean: tuple[float, ...] | jax.Array,
     std: tuple[float, ...] | jax.Array,
-    shown: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
+    input_statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
 ) -> jax.Array:
-    """Mixes and normalises channels: `(M x / 255 - mean') / std'`.
+    """Mixes and normalizes channels: `(M x / 255 - mean') / std'`.
 
-    The sums are written out, element by element: a TPU rounds the factors of a matrix product to eight bits unless told
-    otherwise, and so narrow a product would leave its multipliers idle in any case. A row that picks a channel does no
-    arithmetic on it, so that selections are, bit for bit, what they were before there were mixes.
+    The sums are written out, element by element: a TPU rounds the factors of a matrix product to
+    eight bits unless told otherwise, and so narrow a product would leave its multipliers idle in
+    any case. A row that selects one channel does no arithmetic on it, so a selection is exact.
 
     Args:
       images: `[B, H, W, 4]`, uint8 or float, 0 to 255.
-      mix: `hpa_jax.transforms.channel_mix`: a row of four coefficients for each of the net's channels.
-      mean, std: of each stored channel, shares of 255: four numbers, or `[B, 4]` where each image has figures of its
-        own. mean' and std' follow from them (`mixed_statistics`).
-      shown: mean' and std' themselves, where they are not to follow: one number a row of `mix` each.
+      channel_mix: M, a row of four coefficients for each of the net's channels
+        (`hpa_jax.transforms.channel_mix`).
+      mean: of each stored channel, as fractions of 255: four numbers, or `[B, 4]` if each image
+        has statistics of its own.
+      std: likewise.
+      input_statistics: (mean', std'), one number a row of `channel_mix` each. None: they follow
+        from `mean` and `std` (`mixed_statistics`).
 
     Returns:
-      `float32 [B, H, W, len(mix)]`.
+      `float32 [B, H, W, len(channel_mix)]`.
     """
-    mixed = jnp.stack([_weighted(images, row) for row in mix], axis=-1).astype(jnp.float32)
-    mean, std = (
-        shown if shown is not None else mixed_statistics(mix, _by_channel(mean), _by_channel(std))
-    )
-    return (mixed / 255 - _over_images(mean)) / _over_images(std)
+    channels = [_weighted_sum(images, row) for row in channel_mix]
+    mixed = jnp.stack(channels, axis=-1).astype(jnp.float32)
+    if input_statistics is not None:
+        mean, std = input_statistics
+    else:
+        mean, std = mixed_statistics(channel_mix, _by_channel(mean), _by_channel(std))
+    return (mixed / 255 - _broadcastable(mean)) / _broadcastable(std)
 
 
-def _weighted(images: jax.Array, row: tuple[float, ...]) -> jax.Array:
-    """The sum of the channels of `[B, H, W, C]` with the weights `row`; where it picks one, that one as it is."""
-    terms = [(m, images[..., c]) for c, m in enumerate(row) if m]
-    if [m for m, _ in terms] == [1]:
-        return terms[0][1]
-    return sum(m * channel.astype(jnp.float32) for m, channel in terms)
+def _weighted_sum(images: jax.Array, row: tuple[float, ...]) -> jax.Array:
+    """The sum of the channels of `[B, H, W, C]` with the weights `row`.
+
+    A row that selects one channel returns it as it is.
+    """
+    channels = []
+    weights = []
+    for number, weight in enumerate(row):
+        if weight:
+            channels.append(images[..., number])
+            weights.append(weight)
+    if weights == [1]:
+        return channels[0]
+    terms = zip(weights, channels, strict=True)
+    return sum(weight * channel.astype(jnp.float32) for weight, channel in terms)
 
 
-def _by_channel(figures: tuple[float, ...] | jax.Array) -> tuple | jax.Array:
+def _by_channel(statistics: tuple[float, ...] | jax.Array) -> tuple | jax.Array:
     """Four numbers as they are; `[B, 4]` as four arrays `[B]`."""
-    return (
-        jnp.asarray(figures, jnp.float32).T
-        if getattr(figures, "ndim", 1) == 2
-        else tuple(map(float, figures))
-    )
+    if getattr(statistics, "ndim", 1) == 2:
+        return jnp.asarray(statistics, jnp.float32).T
+    return tuple(map(float, statistics))
 
 
-def _over_images(figures: tuple) -> jax.Array:
-    """One figure a channel, numbers or arrays `[B]`, in a shape that goes with `[B, H, W, C]`."""
-    if all(isinstance(figure, int | float) for figure in figures):
-        return jnp.array(figures, jnp.float32)  # a constant, by whose inverse XLA multiplies
-    return jnp.stack(figures, axis=-1)[:, None, None, :]
+def _broadcastable(statistics: tuple) -> jax.Array:
+    """One value a channel, numbers or arrays `[B]`, in a shape that goes with `[B, H, W, C]`."""
+    if all(isinstance(value, int | float) for value in statistics):
+        # A constant: XLA multiplies by its inverse.
+        return jnp.array(statistics, jnp.float32)
+    return jnp.stack(statistics, axis=-1)[:, None, None, :]
 
 
 def augment(
@@ -80,46 +97,58 @@ def augment(
     shift: float = 0.0,
     rows: jax.Array | None = None,
     channel_dropout: float = 0.0,
-    cut: Placer = as_is,
-    whole: Placer = as_is,
+    shard_rows: Placer = as_is,
+    replicate: Placer = as_is,
 ) -> jax.Array:
-    """Draws, for each image, a symmetry of the square, then a window that is zoomed to the full image.
+    """Draws, for each image, a symmetry of the square, then a window that is zoomed to full size.
 
-    Channel dropout does not ask `rows`: a net that must cope without a reference channel must do so for every field.
-    Each channel is drawn for itself, so all three may go (a share of `channel_dropout`^3 of the images), as where the
-    protein alone was imaged; green, the protein, never goes. What is left is not made brighter, since nothing is when
-    a channel is missing.
+    Channel dropout ignores `rows`: a net that has to cope without a reference channel has to do so
+    for every image. Each channel is drawn independently, so that all three may be dropped (in a
+    fraction `channel_dropout`^3 of the images), as where the protein alone was imaged. The protein,
+    green, is never dropped. What is left is not made brighter, since nothing is when a channel is
+    missing.
 
     Args:
       images: `[B, H, W, C]`, uint8 or float, 0 to 255.
       key: of the draws.
-      flips: one of the eight symmetries (four where H and W differ).
-      rotate_degrees: the window is turned by up to so much either way.
-      scale: low and high end of the window's side, as a share of the image's, drawn evenly in the logarithm.
-      shift: the window's centre moves by up to this share of the side, in both directions.
+      flips: draw one of the eight symmetries (four where H and W differ).
+      rotate_degrees: the window is rotated by up to this angle either way.
+      scale: lowest and highest side of the window, as fractions of the image's, drawn uniformly in
+        the logarithm.
+      shift: the window's center moves by up to this fraction of the side, in both directions.
       rows: `bool [B]`; images whose entry is False keep their pixels. None: all are augmented.
-      channel_dropout: chance of each reference channel (stored red, blue, yellow; C is 4) of each image to be shown
-        black (0), which is what the builder stores for a channel that was not imaged.
-      cut, whole: place arrays on devices that share the height of each image (hpa_jax.parallel.mesh): what has a row for each
-        row of the result is cut, what such rows are made from is whole.
+      channel_dropout: probability that a reference channel (stored red, blue, yellow; C is 4) of an
+        image is black (0), which is what the builder stores for a channel that was not imaged.
+      shard_rows: shards an array over the devices that share the height of an image. It is applied
+        to whatever has a row for each row of the result (`hpa_jax.parallel.mesh.row_sharder`).
+      replicate: replicates an array on those devices. It is applied to whatever such rows are
+        computed from (`hpa_jax.parallel.mesh.image_replicator`).
 
     Returns:
       `float32 [B, H, W, C]`, 0 to 255; black (0) where the window leaves the image.
     """
-    window = {"rotate_degrees": rotate_degrees, "scale": scale, "shift": shift}
-    moved = cut(_moved(images, key, flips=flips, **window, cut=cut, whole=whole))
+    moved = _flip_and_zoom(
+        images,
+        key,
+        flips=flips,
+        rotate_degrees=rotate_degrees,
+        scale=scale,
+        shift=shift,
+        shard_rows=shard_rows,
+        replicate=replicate,
+    )
+    moved = shard_rows(moved)
     if rows is not None:
         moved = jnp.where(rows[:, None, None, None], moved, images.astype(jnp.float32))
     if channel_dropout == 0:
         return moved
-    dropped = jax.random.bernoulli(
-        jax.random.fold_in(key, _DROPOUT_DRAWS), channel_dropout, (len(images), 4)
-    )
+    dropout_key = jax.random.fold_in(key, _DROPOUT_DRAWS)
+    dropped = jax.random.bernoulli(dropout_key, channel_dropout, (len(images), len(CHANNELS)))
     dropped &= jnp.array([name != "green" for name in CHANNELS])
     return jnp.where(dropped[:, None, None, :], 0, moved)
 
 
-def _moved(
+def _flip_and_zoom(
     images: jax.Array,
     key: jax.Array,
     *,
@@ -127,21 +156,26 @@ def _moved(
     rotate_degrees: float,
     scale: tuple[float, float],
     shift: float,
-    cut: Placer,
-    whole: Placer,
+    shard_rows: Placer,
+    replicate: Placer,
 ) -> jax.Array:
     """The symmetry and the window of `augment`, for all images."""
-    flip_key, turn_key, scale_key, shift_key = jax.random.split(key, 4)
-    batch = images.shape[0]
+    # One key for each draw, whether it is needed or not: settings do not change other draws.
+    flip_key, angle_key, scale_key, shift_key = jax.random.split(key, 4)
+    batch_size = images.shape[0]
     if flips:
-        images = whole(symmetry(images, jax.random.randint(flip_key, (batch,), 0, 8)))
+        which = jax.random.randint(flip_key, (batch_size,), 0, 8)
+        images = replicate(symmetry(images, which))
     if rotate_degrees == 0 and scale == (1.0, 1.0) and shift == 0:
         return images.astype(jnp.float32)
-    low, high = jnp.log(scale[0]), jnp.log(scale[1])
-    side = jnp.exp(jax.random.uniform(scale_key, (batch,), minval=low, maxval=high))
-    centre = jax.random.uniform(shift_key, (batch, 2), minval=-shift, maxval=shift)
+
+    lowest = jnp.log(scale[0])
+    highest = jnp.log(scale[1])
+    side = jnp.exp(jax.random.uniform(scale_key, (batch_size,), minval=lowest, maxval=highest))
+    center = jax.random.uniform(shift_key, (batch_size, 2), minval=-shift, maxval=shift)
     if rotate_degrees == 0:
-        return warp_upright(images.astype(jnp.float32), side, centre, cut=cut, whole=whole)
+        images = images.astype(jnp.float32)
+        return warp_upright(images, side, center, shard_rows=shard_rows, replicate=replicate)
     limit = math.radians(rotate_degrees)
-    angle = jax.random.uniform(turn_key, (batch,), minval=-limit, maxval=limit)
-    return warp_rotated(images, side, centre, angle, limit, whole=whole)
+    angle = jax.random.uniform(angle_key, (batch_size,), minval=-limit, maxval=limit)
+    return warp_rotated(images, side, center, angle, limit, replicate=replicate)

@@ -34,7 +34,7 @@ def test_on_the_challenge_s_labels(tmp_path):
     counts = [rows[f"label_balance_uniform_label_{label}"]["value"] for label in range(len(LABELS))]
     assert counts == list(TRAIN_COUNTS)
     # The default settings: at a few per cent more fields an epoch, the rarest label at least four times as often.
-    for name, longest, most in (("seed", 1.13, 320), ("repeat_factor", 1.07, 140)):
+    for name, longest, most in (("hpa_densenet", 1.13, 320), ("repeat_factor", 1.07, 140)):
         assert 1 < rows[f"label_balance_{name}_epoch_length"]["ratio_to_peer"] < longest
         assert rows[f"label_balance_{name}_imbalance"]["value"] < most
         assert rows[f"label_balance_{name}_label_27"]["ratio_to_peer"] >= 4
@@ -69,7 +69,7 @@ def test_a_small_csv_and_its_plot(tmp_path, capsys):
         ElementTree.parse(tmp_path / "plot.svg").getroot().iter("{http://www.w3.org/2000/svg}title")
     )
     titles = [bar.text for bar in bars]
-    assert len(titles) == 3 * len(LABELS) and "Rods & rings, seed study's: 10" in titles
+    assert len(titles) == 3 * len(LABELS) and "Rods & rings, hpa_densenet: 10" in titles
 
 
 @pytest.mark.parametrize("content", [None, "Id,Target\na,99\n"])
@@ -95,7 +95,7 @@ def test_what_is_drawn_is_the_mix():
     assert draw_mixes.shown(field, "rgb", ()).ravel().tolist() == [200, 100, 40]
     assert draw_mixes.shown(field, "rgb", ("red",)).ravel().tolist() == [0, 100, 40]
     assert draw_mixes.shown(field, "green", ()).ravel().tolist() == [100, 100, 100]
-    assert draw_mixes.shown(field, "seed_i", ()).ravel().tolist() == [120, 220, 120]
+    assert draw_mixes.shown(field, "hpa_densenet_i", ()).ravel().tolist() == [120, 220, 120]
     assert draw_mixes.shown(field, "rgby", ()).ravel().tolist() == [240, 140, 40]
 
 

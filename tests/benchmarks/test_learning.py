@@ -16,7 +16,7 @@ import torch
 from hpa_jax.config import Config
 from hpa_jax.errors import InputError, RunStopped
 from hpa_jax.main import parse
-from hpa_jax.models import build_model, init_variables
+from hpa_jax.models import create_model, init_variables
 from hpa_jax.optim.ema import init_ema, update_ema
 from hpa_jax.optim.optimizer import make_optimizer, make_schedule
 
@@ -44,11 +44,11 @@ def recipe(small_data, tmp_path):
 def test_the_peer_takes_the_whole_recipe_and_no_other(recipe):
     peer.check(recipe)
     for section, name, value in (
-        ("model", "head", "seed"),
+        ("model", "head", "hpa_densenet"),
         ("optim", "name", "adam"),
         ("train", "loss", "asymmetric"),
         ("augment", "rotate_degrees", 30.0),
-        ("data", "mix", "seed_iii"),
+        ("data", "channel_mix", "hpa_densenet_iii"),
     ):
         run = recipes.peer(recipes.QUICK, 3)
         other = parse(
@@ -66,7 +66,9 @@ def test_the_peer_takes_the_whole_recipe_and_no_other(recipe):
 def test_same_net_from_the_same_distribution(recipe):
     recipe.model.name = "densenet_small"
     net = peer.build_net(recipe, np.full(28, 0.1))
-    model = build_model("densenet_small", head="linear", labels=28, dropout=0.0)
+    model = create_model(
+        "densenet_small", head="linear", num_labels=28, dropout=0.0, dtype="float32"
+    )
     ours = init_variables(model, (32, 32, 4), 0)["params"]
     assert sum(p.numel() for p in net.parameters()) == sum(
         leaf.size for leaf in jax.tree.leaves(ours)

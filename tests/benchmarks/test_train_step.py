@@ -16,7 +16,7 @@ sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 
 from torch_densenet import DenseNet  # noqa: E402
 
-from hpa_jax.models import BACKBONES, build_model, init_variables  # noqa: E402
+from hpa_jax.models import BACKBONES, create_model, init_variables  # noqa: E402
 from hpa_jax.pretrained.torch_names import CLASSIFIER, key_of  # noqa: E402
 
 # Where a GPU is rented, none of these need be installed; absl comes with Optax.
@@ -70,7 +70,7 @@ def test_rows_beside_the_peer_where_only_jax_and_pytorch_are(tmp_path):
 
 
 def test_both_sides_are_the_same_net():
-    ours = build_model("densenet_tiny", head="linear", labels=28, dropout=0.0)
+    ours = create_model("densenet_tiny", head="linear", num_labels=28, dropout=0.0, dtype="float32")
     variables = init_variables(ours, (64, 64, 4), seed=0)
     noise = np.random.default_rng(0)
     variables = jax.tree.map(

@@ -1,4 +1,4 @@
-"""Both codecs are lossless on every bit depth, and bytes that are not theirs end in a ValueError."""
+"""Both codecs are lossless on every bit depth, and any other bytes end in a ValueError."""
 
 import io
 import os
@@ -29,7 +29,7 @@ def _noise(shape, dtype, bits, seed=0):
 
 
 def _gradients(shape, dtype):
-    """Down, along, both and with noise: each channel smooth in its own way, over the whole range and over its end."""
+    """Down, along, both and with noise: each channel smooth in its own way, and wrapping around."""
     rows, columns = np.mgrid[: shape[0], : shape[1]] * 977
     noise = np.random.default_rng(1).integers(0, 3, shape)
     return np.stack(
@@ -46,7 +46,7 @@ def _same(image, name):
     decoded = codec.decode(data)
     assert decoded.dtype == image.dtype and decoded.shape == image.shape and decoded.flags.writeable
     np.testing.assert_array_equal(decoded, image)
-    assert codec.size(data[: codec.HEAD_BYTES]) == image.shape[:2]
+    assert codec.read_size(data[: codec.HEAD_BYTES]) == image.shape[:2]
     return data
 
 
@@ -92,14 +92,14 @@ def test_every_filter_is_chosen_and_undone():
 
 
 @CODECS
-def test_synthetic_field(name):
+def test_synthetic_image(name):
     _same(render(0, 0, (0, 2, 25), 96), name)
 
 
 @CODECS
 @pytest.mark.skipif("HPA_SAMPLE_DIR" not in os.environ, reason="HPA_SAMPLE_DIR is not set")
-def test_real_fields_and_their_bytes(name):
-    """zstd stays within 1.05 of the four source PNGs on each field, and below them in all."""
+def test_real_images_and_their_bytes(name):
+    """zstd stays within 1.05 of the four source PNGs on each image, and below them in all."""
     folder = Path(os.environ["HPA_SAMPLE_DIR"], "kaggle_512", "train")
     stored, sources = [], []
     for red in sorted(folder.glob("*_red.png"))[::12]:
@@ -107,8 +107,8 @@ def test_real_fields_and_their_bytes(name):
             red.with_name(red.name.replace("_red", f"_{c}"))
             for c in ("red", "green", "blue", "yellow")
         ]
-        field = np.stack([cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in paths], axis=-1)
-        stored.append(len(_same(field, name)))
+        image = np.stack([cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in paths], axis=-1)
+        stored.append(len(_same(image, name)))
         sources.append(sum(path.stat().st_size for path in paths))
     if name == "zstd":
         assert max(np.divide(stored, sources)) <= 1.05 and sum(stored) <= sum(sources)
@@ -145,7 +145,7 @@ def test_decodes_into_an_array_that_fits(name, dtype):
 
 
 @CODECS
-def test_every_cut_and_every_flipped_bit_is_found(name):
+def test_every_truncation_and_every_flipped_bit_is_found(name):
     data = codec.encode(_noise((5, 6), np.uint8, 3), name)
     for end in range(len(data)):
         with pytest.raises(ValueError):
@@ -166,7 +166,7 @@ def _resealed(data: bytes) -> bytes:
 
 
 def test_zstd_forged_behind_a_right_checksum():
-    """Random damage that the checksum does not tell ends in a ValueError or an image of the size that is claimed."""
+    """Damage behind a right checksum ends in a ValueError or an image of the claimed size."""
     rng = np.random.default_rng(0)
     for dtype in (np.uint8, np.uint16):
         data = codec.encode(_gradients((24, 20), dtype), "zstd")
@@ -177,7 +177,8 @@ def test_zstd_forged_behind_a_right_checksum():
                 forged[at] = rng.integers(256)
             forged = _resealed(bytes(forged[: len(data) - rng.integers(0, 2) * 7]))
             try:
-                assert codec.decode(forged).shape == (*codec.size(forged[: codec.HEAD_BYTES]), 4)
+                size = codec.read_size(forged[: codec.HEAD_BYTES])
+                assert codec.decode(forged).shape == (*size, 4)
             except ValueError:
                 refused += 1
         assert refused > 500
@@ -228,7 +229,7 @@ def _png(*chunks):
 
 
 def test_png_forged_with_right_checksums():
-    """OpenCV is told nothing but chunks that are whole: what they hold may still be wrong."""
+    """OpenCV is told nothing but intact chunks: what they hold may still be wrong."""
     raw = zlib.compress(bytes(33 * 8))  # 8 rows of filter 0 and 8 pixels
     head, end = (b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 6, 0, 0, 0)), (b"IEND", b"")
     assert codec.decode(_png(head, (b"IDAT", raw), end)).shape == (8, 8, 4)
@@ -259,12 +260,12 @@ def test_png_is_what_others_read():
 def test_size_of_heads():
     for name in codec.CODECS:
         data = codec.encode(_noise((3, 5), np.uint16, 9), name)
-        assert codec.size(data) == codec.size(data[: codec.HEAD_BYTES]) == (3, 5)
+        assert codec.read_size(data) == codec.read_size(data[: codec.HEAD_BYTES]) == (3, 5)
         assert (
-            codec.size(data[:7])
-            == codec.size(b"x" + data)
-            == codec.size(b"")
-            == codec.size(data[:12])
+            codec.read_size(data[:7])
+            == codec.read_size(b"x" + data)
+            == codec.read_size(b"")
+            == codec.read_size(data[:12])
             == (0, 0)
         )
 
@@ -278,7 +279,7 @@ def test_size_of_heads():
         np.zeros((0, 4, 4), np.uint8),
     ],
 )
-def test_what_is_no_field_is_not_encoded(image):
+def test_what_is_no_image_is_not_encoded(image):
     for name in codec.CODECS:
         with pytest.raises(ValueError):
             codec.encode(image, name)

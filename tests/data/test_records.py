@@ -1,4 +1,4 @@
-"""Records and their index: TensorFlow's own writer is the other side, and every byte of a shard is damaged once."""
+"""Records and their index, against TensorFlow's writer; every byte of a shard is damaged once."""
 
 import logging
 import os
@@ -10,28 +10,29 @@ import cv2
 import numpy as np
 import pytest
 
+from hpa_jax.data.index_builder import scan_shard
 from hpa_jax.data.records import Records, index_path, write_index
-from hpa_jax.data.shard_index import Index, scan
+from hpa_jax.data.shard_index import ShardIndex
 from hpa_jax.data.tfrecord import FRAME_HEAD, example_image
 from hpa_jax.errors import InputError
 
-FIELDS = [
+EXAMPLES = [
     ("a-1", [0, 27], (4, 6)),
-    ("field-b", [], (5, 5)),
+    ("image-b", [], (5, 5)),
     ("c\u00e9", [3], (4, 6)),
 ]  # Id, labels, height and width
 
 
-def write_shard(path, fields):
+def write_shard(path, triples):
     """Writes (Id, labels, image size) triples with TensorFlow; returns the serialised examples."""
     import tensorflow as tf
 
     examples = []
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for i, (field_id, labels, size) in enumerate(fields):
+        for i, (example_id, labels, size) in enumerate(triples):
             image = cv2.imencode(".png", np.full((*size, 4), i, np.uint8))[1].tobytes()
             feature = {
-                "id": tf.train.Feature(bytes_list=tf.train.BytesList(value=[field_id.encode()])),
+                "id": tf.train.Feature(bytes_list=tf.train.BytesList(value=[example_id.encode()])),
                 "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image])),
                 "labels": tf.train.Feature(int64_list=tf.train.Int64List(value=labels)),
             }
@@ -44,7 +45,7 @@ def write_shard(path, fields):
 @pytest.fixture
 def shard(tmp_path):
     path = tmp_path / "hpa-train.tfrecord-00000-of-00001"
-    write_shard(path, FIELDS)
+    write_shard(path, EXAMPLES)
     return path
 
 
@@ -64,17 +65,17 @@ def damage(shard, at, mask=0b100):
 
 def test_reads_what_tensorflow_wrote_over_several_shards(tmp_path):
     shards = [tmp_path / f"hpa-train.tfrecord-0000{i}-of-00003" for i in range(3)]
-    parts = [FIELDS, [], FIELDS[::-1]]
+    parts = [EXAMPLES, [], EXAMPLES[::-1]]
     examples = sum((write_shard(path, part) for path, part in zip(shards, parts, strict=True)), [])
     for path in shards:
         write_index(path)
     records = Records(shards, [3, 0, 3])
     order = [5, 0, 3, 1, 4, 2]
     assert [records[i] for i in order] == [examples[i] for i in order]
-    assert [records.id(i) for i in range(6)] == [f[0] for f in FIELDS + FIELDS[::-1]]
-    assert records.sizes().tolist() == [list(f[2]) for f in FIELDS + FIELDS[::-1]]
+    assert [records.id(i) for i in range(6)] == [f[0] for f in EXAMPLES + EXAMPLES[::-1]]
+    assert records.sizes().tolist() == [list(f[2]) for f in EXAMPLES + EXAMPLES[::-1]]
     assert [np.flatnonzero(row).tolist() for row in records.labels(28)] == [
-        f[1] for f in FIELDS + FIELDS[::-1]
+        f[1] for f in EXAMPLES + EXAMPLES[::-1]
     ]
     assert (
         cv2.imdecode(np.frombuffer(example_image(records[1]), np.uint8), cv2.IMREAD_UNCHANGED)[
@@ -99,7 +100,7 @@ def test_threads_and_a_pickled_copy_read_the_same(shard):
 
 
 def test_more_shards_than_open_files(shard, monkeypatch):
-    monkeypatch.setattr("hpa_jax.data.records._OPEN_FILES", 1)
+    monkeypatch.setattr("hpa_jax.data.records._MAX_OPEN_FILES", 1)
     records = Records([shard] * 3)
     assert [records[i] for i in range(9)] == read_all(shard) * 3
 
@@ -126,7 +127,7 @@ def test_index_is_no_shard_to_a_glob(shard):
 def test_every_byte_of_a_shard_damaged(shard, indexed):
     intact = shard.read_bytes()
     write_index(shard)
-    rows = Index.from_bytes(index_path(shard).read_bytes()).rows
+    rows = ShardIndex.from_bytes(index_path(shard).read_bytes()).rows
     index = index_path(shard).read_bytes()
     for at in range(len(intact)):
         shard.write_bytes(intact)
@@ -135,8 +136,8 @@ def test_every_byte_of_a_shard_damaged(shard, indexed):
             missing_ok=True
         )
         record = int(np.searchsorted(rows["offset"], at, "right")) - 1
-        # Without an index the Id is only as good as the damaged record; with one it is always known.
-        who = re.escape(FIELDS[record][0]) if indexed else ".*"
+        # Without an index the Id is only as good as the damaged record; with one it is known.
+        who = re.escape(EXAMPLES[record][0]) if indexed else ".*"
         with pytest.raises(
             InputError, match=f"^{re.escape(str(shard))}: record {record} .*{who}.*is damaged"
         ) as error:
@@ -145,10 +146,10 @@ def test_every_byte_of_a_shard_damaged(shard, indexed):
 
 
 @pytest.mark.parametrize("indexed", [True, False])
-def test_a_shard_cut_anywhere(shard, indexed):
+def test_a_shard_truncated_anywhere(shard, indexed):
     intact = shard.read_bytes()
     index = write_index(shard).read_bytes()
-    ends = Index.from_bytes(index).rows["offset"].tolist()
+    ends = ShardIndex.from_bytes(index).rows["offset"].tolist()
     for size in range(len(intact)):
         shard.write_bytes(intact[:size])
         index_path(shard).write_bytes(index) if indexed else index_path(shard).unlink(
@@ -162,7 +163,7 @@ def test_a_shard_cut_anywhere(shard, indexed):
         with pytest.raises(InputError, match=message) as error:
             read_all(shard)
         if indexed:
-            lost = FIELDS[max(i for i, start in enumerate(ends) if start <= size)][0]
+            lost = EXAMPLES[max(i for i, start in enumerate(ends) if start <= size)][0]
             assert f"Id {lost}" in str(error.value)
 
 
@@ -175,12 +176,12 @@ def test_bytes_added_at_the_end(shard):
 
 
 def test_a_damaged_record_read_late_is_named_and_the_others_stay_readable(shard):
-    """The index is younger and the frame whole: only reading the record can find a flipped bit in its data."""
+    """The index is younger and the size is right: only reading the record finds a flipped bit."""
     write_index(shard)
     records = Records([shard])
     damage(shard, int(records.indexes[0].rows["offset"][1]) + FRAME_HEAD.size + 20)
     with pytest.raises(
-        InputError, match=r"record 1 \(Id field-b\) is damaged, its data do not match their CRC"
+        InputError, match=r"record 1 \(Id image-b\) is damaged, its data do not match their CRC"
     ):
         records[1]
     assert records[0] and records[2]
@@ -188,7 +189,7 @@ def test_a_damaged_record_read_late_is_named_and_the_others_stay_readable(shard)
 
 def test_missing_index_is_built_with_one_log_line(shard, tmp_path, caplog):
     other = tmp_path / "hpa-test.tfrecord-00000-of-00001"
-    write_shard(other, FIELDS)
+    write_shard(other, EXAMPLES)
     wanted = [write_index(path).read_bytes() for path in (shard, other)]
     for path in (shard, other):
         index_path(path).unlink()
@@ -201,15 +202,17 @@ def test_missing_index_is_built_with_one_log_line(shard, tmp_path, caplog):
 
 
 def test_damaged_index_is_built_again(shard, caplog):
-    whole = write_index(shard).read_bytes()
+    intact = write_index(shard).read_bytes()
     path = index_path(shard)
-    bad = [whole[:at] + bytes([whole[at] ^ 16]) + whole[at + 1 :] for at in range(0, len(whole), 3)]
-    bad += [whole[:size] for size in range(0, len(whole), 7)] + [whole + b"\0"]
+    bad = [
+        intact[:at] + bytes([intact[at] ^ 16]) + intact[at + 1 :] for at in range(0, len(intact), 3)
+    ]
+    bad += [intact[:size] for size in range(0, len(intact), 7)] + [intact + b"\0"]
     for data in bad:
         path.write_bytes(data)
         caplog.clear()
         assert len(read_all(shard)) == 3
-        assert len(caplog.records) == 1 and path.read_bytes() == whole
+        assert len(caplog.records) == 1 and path.read_bytes() == intact
 
 
 @pytest.mark.parametrize(
@@ -218,7 +221,7 @@ def test_damaged_index_is_built_again(shard, caplog):
 def test_stale_index_is_built_again(shard, caplog, changed):
     write_index(shard)
     before = shard.stat().st_size
-    write_shard(shard, [changed, *FIELDS[1:]])
+    write_shard(shard, [changed, *EXAMPLES[1:]])
     assert (shard.stat().st_size == before) == (changed[0] != "longer-id")
     os.utime(shard, (0, 0))  # an index that looks younger is compared too
     records = Records([shard])
@@ -229,20 +232,20 @@ def test_stale_index_is_built_again(shard, caplog, changed):
 
 
 def test_a_change_that_the_sample_misses_is_found_at_reading(tmp_path):
-    """Of a shard that claims to be older than its index only some frames are compared at opening."""
+    """Only some frames of a shard that claims to be older than its index are compared at first."""
     shard = tmp_path / "hpa-train.tfrecord-00000-of-00001"
-    fields = [(f"field-{i:03}", [i % 28], (4, 4)) for i in range(100)]
-    write_shard(shard, fields)
+    examples = [(f"image-{i:03}", [i % 28], (4, 4)) for i in range(100)]
+    write_shard(shard, examples)
     write_index(shard)
-    fields[1] = ("field-XXX", [5], (4, 4))
-    write_shard(shard, fields)
+    examples[1] = ("image-XXX", [5], (4, 4))
+    write_shard(shard, examples)
     younger = index_path(shard).stat().st_mtime_ns
-    assert Records([shard]).id(1) == "field-XXX"  # the shard is younger: all frames are compared
-    fields[1] = ("field-YYY", [5], (4, 4))
-    write_shard(shard, fields)
+    assert Records([shard]).id(1) == "image-XXX"  # the shard is younger: all frames are compared
+    examples[1] = ("image-YYY", [5], (4, 4))
+    write_shard(shard, examples)
     os.utime(shard, ns=(younger - 10**9, younger - 10**9))
     records = Records([shard])
-    with pytest.raises(InputError, match="record 1 .*not the record that its index knows: remove"):
+    with pytest.raises(InputError, match="record 1 .*not the record in its index: remove"):
         records[1]
     assert records[0]
 
@@ -270,10 +273,10 @@ def test_missing_shard_foreign_record_unknown_label(tmp_path):
 
 
 def test_scan_without_an_index_names_whom_it_can(shard):
-    rows = scan(shard).rows
+    rows = scan_shard(shard).rows
     damage(shard, int(rows["offset"][2]))  # the length: where the record ends is unknown
     with pytest.raises(
-        InputError, match=r"record 2 \(Id unknown, next after Id field-b\) is damaged, its length"
+        InputError, match=r"record 2 \(Id unknown, next after Id image-b\) is damaged, its length"
     ):
         write_index(shard)
     damage(shard, int(rows["offset"][2]))

@@ -1,4 +1,4 @@
-"""How often fields are shown, and the order: exact counts, the same at any position, in any thread, after pickling."""
+"""How often images are shown, and their order: exact counts, the same at any position."""
 
 import pickle
 import threading
@@ -9,11 +9,11 @@ import pytest
 from hpa_jax.data import sampler
 from hpa_jax.data.sampler import (
     Order,
-    factors,
-    rare_fields,
+    rare_image_factors,
+    rare_images,
     rare_labels,
-    rare_repeats,
     repeat_factors,
+    sampling_factors,
 )
 from hpa_jax.errors import InputError
 
@@ -22,20 +22,20 @@ TARGETS = np.array(
 )
 
 
-def drawn_factors(fields=300, seed=0):
+def drawn_factors(count=300, seed=0):
     """Factors of all kinds: small, whole, fractional, a few large."""
     rng = np.random.default_rng(seed)
-    return rng.choice([0.05, 0.25, 0.9, 1.0, 1.0, 1.3, 2.0, 3.7, 12.5], fields) * rng.choice(
-        [1.0, 1.1], fields
+    return rng.choice([0.05, 0.25, 0.9, 1.0, 1.0, 1.3, 2.0, 3.7, 12.5], count) * rng.choice(
+        [1.0, 1.1], count
     )
 
 
 def counts(order, epoch):
-    return np.bincount(order.epoch(epoch), minlength=order.fields)
+    return np.bincount(order.epoch(epoch), minlength=order.num_images)
 
 
 def test_repeat_factors_are_lvis_s():
-    # Shares: 0.98, 0.09, 0.01, none. Threshold 0.16: 1, 4/3, 4, unused.
+    # Fractions: 0.98, 0.09, 0.01, none. Threshold 0.16: 1, 4/3, 4, unused.
     found = repeat_factors(TARGETS, 0.16)
     np.testing.assert_allclose(found, [1] * 90 + [4 / 3] * 8 + [4] + [1])
     assert found.dtype == np.float64
@@ -43,40 +43,38 @@ def test_repeat_factors_are_lvis_s():
     np.testing.assert_array_equal(repeat_factors(TARGETS[:0], 0.1), np.ones(0))
 
 
-def test_rare_is_what_fewer_fields_bear():
-    assert rare_labels(TARGETS, 9).tolist() == [
-        False,
-        False,
-        True,
-        False,
-    ]  # label 1 stands in 9; label 3 in none
+def test_rare_is_a_label_of_few_images():
+    # Nine images have label 1, and none has label 3.
+    assert rare_labels(TARGETS, 9).tolist() == [False, False, True, False]
     assert rare_labels(TARGETS, 10).tolist() == [False, True, True, False]
-    np.testing.assert_array_equal(rare_fields(TARGETS, 9), [False] * 98 + [True, False])
-    np.testing.assert_array_equal(rare_fields(TARGETS, 10), [False] * 90 + [True] * 9 + [False])
-    np.testing.assert_array_equal(rare_repeats(TARGETS, 10, 3), [1.0] * 90 + [3.0] * 9 + [1.0])
-    assert not rare_fields(TARGETS, 0).any()
+    np.testing.assert_array_equal(rare_images(TARGETS, 9), [False] * 98 + [True, False])
+    np.testing.assert_array_equal(rare_images(TARGETS, 10), [False] * 90 + [True] * 9 + [False])
+    np.testing.assert_array_equal(
+        rare_image_factors(TARGETS, 10, 3), [1.0] * 90 + [3.0] * 9 + [1.0]
+    )
+    assert not rare_images(TARGETS, 0).any()
 
 
 def test_factors_by_name():
     settings = {"rare_below": 10, "rare_copies": 3, "repeat_threshold": 0.16}
-    found = {name: factors(TARGETS, name, **settings) for name in sampler.SAMPLINGS}
+    found = {name: sampling_factors(TARGETS, name, **settings) for name in sampler.SAMPLINGS}
     np.testing.assert_array_equal(found["uniform"], np.ones(100))
-    np.testing.assert_array_equal(found["seed"], rare_repeats(TARGETS, 10, 3))
+    np.testing.assert_array_equal(found["hpa_densenet"], rare_image_factors(TARGETS, 10, 3))
     np.testing.assert_array_equal(found["repeat_factor"], repeat_factors(TARGETS, 0.16))
     with pytest.raises(
         InputError,
-        match="config.data.sampling='lvis' is unknown; allowed: uniform, seed, repeat_fac",
+        match="config.data.sampling='lvis' is unknown; allowed: uniform, hpa_densenet, repeat_fac",
     ):
-        factors(TARGETS, "lvis", **settings)
+        sampling_factors(TARGETS, "lvis", **settings)
 
 
-@pytest.mark.parametrize("fields", [1, 2, 3, 77, 1000])
-def test_uniform_shows_every_field_once_an_epoch(fields):
-    order = Order(np.ones(fields), seed=1)
-    assert order.epoch_length == fields
+@pytest.mark.parametrize("count", [1, 2, 3, 77, 1000])
+def test_uniform_shows_every_image_once_an_epoch(count):
+    order = Order(np.ones(count), seed=1)
+    assert order.epoch_length == count
     for epoch in range(5):
-        assert sorted(order.epoch(epoch).tolist()) == list(range(fields))
-    if fields > 50:
+        assert sorted(order.epoch(epoch).tolist()) == list(range(count))
+    if count > 50:
         assert not np.array_equal(order.epoch(0), order.epoch(1))
 
 
@@ -94,12 +92,12 @@ def test_counts_are_exact_in_every_epoch(case):
         assert (found >= np.floor(exact)).all() and (found <= np.ceil(exact)).all()
 
 
-def test_on_average_every_field_stands_as_often_as_its_factor_says():
+def test_on_average_every_image_is_shown_as_often_as_its_factor_says():
     given = drawn_factors(40)
-    given[0] += (
-        np.round(given.sum()) - given.sum()
-    )  # a whole sum: no rounding of the epoch's length
-    order, epochs = Order(given, seed=3), 4000
+    # An integer sum: the length of an epoch is not rounded.
+    given[0] += np.round(given.sum()) - given.sum()
+    order = Order(given, seed=3)
+    epochs = 4000
     found = sum(counts(order, epoch) for epoch in range(epochs)) / epochs
     part = given % 1
     np.testing.assert_array_less(
@@ -107,7 +105,7 @@ def test_on_average_every_field_stands_as_often_as_its_factor_says():
     )
 
 
-def test_a_source_of_weight_a_quarter_shows_each_field_in_a_quarter_of_the_epochs():
+def test_a_source_of_weight_a_quarter_shows_each_image_in_a_quarter_of_the_epochs():
     order = Order(np.concatenate([np.ones(30), np.full(200, 0.25)]), seed=0)
     assert order.epoch_length == 80
     shown = np.stack([counts(order, epoch) for epoch in range(400)])
@@ -119,8 +117,8 @@ def test_a_source_of_weight_a_quarter_shows_each_field_in_a_quarter_of_the_epoch
     assert np.abs(shown[:, 30:].mean(0) - 0.25).max() < 0.1
 
 
-def test_fields_with_fractions_are_drawn_independently_of_their_neighbours():
-    """Factors of a half, in stored order: a plain systematic sample would take every second field, always the same."""
+def test_images_with_fractions_are_drawn_independently_of_their_neighbors():
+    """A systematic sample in stored order would always take the same half of the images."""
     order = Order(np.full(100, 0.5), seed=0)
     shown = np.stack([counts(order, epoch) for epoch in range(2000)]).astype(float)
     correlation = np.corrcoef(shown.T)[~np.eye(100, dtype=bool)]
@@ -132,7 +130,7 @@ def test_any_position_can_be_asked_for_and_is_what_the_sequence_holds():
     length = order.epoch_length
     sequence = [order[p] for p in range(4 * length)]
     assert sequence == np.concatenate([order.epoch(epoch) for epoch in range(4)]).tolist()
-    assert all(isinstance(field, int) for field in sequence)
+    assert all(isinstance(image, int) for image in sequence)
     shuffled = np.random.default_rng(0).permutation(4 * length)
     again = Order(drawn_factors(), seed=5)  # one that has seen nothing yet
     for p in shuffled[:500].tolist():
@@ -149,19 +147,20 @@ def test_seeds_and_epochs_differ():
     assert len(epochs) == 100
 
 
-@pytest.mark.parametrize("fields", [7, 8, 9])
-def test_every_field_comes_to_every_place_equally_often(fields):
-    order, epochs = Order(np.ones(fields), seed=4), 3000
-    at = np.zeros((fields, fields))
+@pytest.mark.parametrize("count", [7, 8, 9])
+def test_every_image_comes_to_every_place_equally_often(count):
+    order = Order(np.ones(count), seed=4)
+    epochs = 3000
+    at = np.zeros((count, count))
     for epoch in range(epochs):
-        at[order.epoch(epoch), np.arange(fields)] += 1
-    chi_squared = ((at - epochs / fields) ** 2 / (epochs / fields)).sum()
-    freedom = (fields - 1) ** 2
+        at[order.epoch(epoch), np.arange(count)] += 1
+    chi_squared = ((at - epochs / count) ** 2 / (epochs / count)).sum()
+    freedom = (count - 1) ** 2
     assert abs(chi_squared - freedom) < 5 * np.sqrt(2 * freedom)
 
 
 def test_the_order_is_the_same_on_every_machine():
-    """Written down once: a run that is to go on elsewhere, or with another NumPy, must find the same sequence."""
+    """Written down once: a run resumes with the same sequence elsewhere, or with another NumPy."""
     order = Order(np.array([1.0, 2.5, 0.25, 3.2, 1.0, 0.55]), seed=42)
     assert order.epoch_length == 9
     assert order.epoch(0).tolist() == EPOCH_0
@@ -172,7 +171,7 @@ EPOCH_0 = [4, 3, 1, 0, 1, 3, 3, 5, 3]
 EPOCH_7 = [1, 3, 5, 4, 0, 1, 3, 1, 3]
 
 
-def test_a_pickled_order_goes_on():
+def test_a_pickled_order_continues():
     order = Order(drawn_factors(), seed=9)
     first = order.epoch(2)
     data = pickle.dumps(order)
@@ -194,7 +193,8 @@ def test_only_two_epochs_are_kept():
 
 
 def test_threads_see_one_sequence():
-    order, plain = Order(drawn_factors(), seed=2), Order(drawn_factors(), seed=2)
+    order = Order(drawn_factors(), seed=2)
+    plain = Order(drawn_factors(), seed=2)
     wanted = [plain[p] for p in range(3000)]
     found = [None] * 3000
     start = threading.Barrier(8)
@@ -216,7 +216,7 @@ def test_threads_see_one_sequence():
     "bad", [[], [[1.0]], [1.0, 0.0], [1.0, -1.0], [1.0, np.nan], [np.inf], [1e7], [1e-9]]
 )
 def test_factors_that_make_no_order_are_refused(bad):
-    with pytest.raises(InputError, match="no field to draw from|are to be shown"):
+    with pytest.raises(InputError, match="no image to draw from|are to be shown"):
         Order(np.array(bad), seed=0)
 
 

@@ -1,4 +1,4 @@
-"""Runs as an ensemble: folds pooled out of fold, models weighted there, and the kept weights on another part."""
+"""Runs as an ensemble: folds put together, models weighted on held-out images, weights kept."""
 
 import json
 import shutil
@@ -52,10 +52,10 @@ def scores_of(runs, split):
     return {name: score_table.load(runs / name / "scores" / f"{split}.npz") for name in RUNS}
 
 
-def test_each_field_is_scored_by_runs_that_held_it_out(runs, fitted):
+def test_each_image_is_scored_by_runs_that_held_it_out(runs, fitted):
     own = scores_of(runs, "validation")
     config = read_config(runs / "a1")
-    held_out = open_split(config, "validation")
+    held_out = open_split(config.data, "validation")
     assert config.data.fold == 1 and own["a1"].ids == held_out.ids() and set(own["a1"].folds) == {1}
     assert not set(own["a0"].ids) & set(own["a1"].ids)
 
@@ -74,23 +74,23 @@ def test_each_field_is_scored_by_runs_that_held_it_out(runs, fitted):
 
     table = score_table.load(fitted / "scores" / "validation.npz")
     assert table.ids == own["a0"].ids + own["a1"].ids
-    mixed, by_fold = stacking.crossfit_mix(np.stack([a, b]), targets, groups=table.groups)
-    np.testing.assert_allclose(table.scores, mixed, atol=1e-6)
+    averaged, by_fold = stacking.crossfit_mean(np.stack([a, b]), targets, groups=table.groups)
+    np.testing.assert_allclose(table.scores, averaged, atol=1e-6)
     np.testing.assert_allclose(kept["weights_by_fold"], by_fold, atol=1e-6)
     report = json.loads((fitted / "evaluation.json").read_text())
     assert (
-        report["fields"] == len(a)
+        report["images"] == len(a)
         and report["models"] == kept["models"]
         and "checkpoint" not in report
     )
-    assert "stored_thresholds_fitted_on" not in report  # they were fitted on these very fields
+    assert "stored_thresholds_fitted_on" not in report  # they were fitted on these very images
 
 
-def test_the_kept_weights_and_thresholds_are_used_on_another_part(runs, fitted):
+def test_the_kept_weights_and_thresholds_are_used_on_another_split(runs, fitted):
     on_test = ("--config.data.eval_split=test", "--config.evaluate.replicates=0")
     before = (fitted / "ensemble.json").read_bytes()
-    turned = tuple(RUNS)[::-1]  # the order in which the runs are named is of no matter
-    assert command.main(flags(runs, fitted, *on_test, names=turned)) == 0
+    reversed_names = tuple(RUNS)[::-1]  # the order in which the runs are named is of no matter
+    assert command.main(flags(runs, fitted, *on_test, names=reversed_names)) == 0
     assert (fitted / "ensemble.json").read_bytes() == before
     own, kept = scores_of(runs, "test"), json.loads(before)
     a = (own["a0"].scores + own["a1"].scores) / 2
@@ -123,7 +123,7 @@ def test_what_does_not_go_together_is_refused(capsys, runs, fitted, tmp_path, sm
     on_test = "--config.data.eval_split=test"
     assert "ensemble.json: no such file" in refused(capsys, *flags(runs, tmp_path / "new", on_test))
     assert "is of other runs" in refused(capsys, *flags(runs, fitted, on_test, names=("a0", "a1")))
-    assert "is of other views" in refused(
+    assert "is of another test-time augmentation" in refused(
         capsys, *flags(runs, fitted, on_test, "--config.evaluate.tta=symmetries")
     )
     assert "holds no run" in refused(
@@ -140,8 +140,10 @@ def test_what_does_not_go_together_is_refused(capsys, runs, fitted, tmp_path, sm
         capsys, *flags(runs, tmp_path / "new", names=("a0", "nine"))
     )
     made_run(runs / "all", small_data, data__train_split="all")
-    assert "learnt from" in refused(capsys, *flags(runs, tmp_path / "new", names=("a0", "all")))
-    assert "no field in common" in refused(
+    assert "was trained on; leave" in refused(
+        capsys, *flags(runs, tmp_path / "new", names=("a0", "all"))
+    )
+    assert "no image in common" in refused(
         capsys, *flags(runs, tmp_path / "new", names=("a0", "b1"))
     )
 
@@ -167,4 +169,4 @@ def test_one_model_of_two_folds_weighs_one(capsys, runs, tmp_path):
         )
         == 0
     )
-    assert "fields that every model has scored" in capsys.readouterr().out
+    assert "images that every model has scored" in capsys.readouterr().out

@@ -4,15 +4,15 @@ import json
 
 import numpy as np
 import pytest
-from metrics.test_stacking import case
+from support.score_cases import several_models
 
 from hpa_jax import main as command
-from hpa_jax.metrics import stacking, thresholds
+from hpa_jax.metrics import crossfit, stacking
 
 
 @pytest.fixture
 def arrays(tmp_path):
-    scores, targets = case(3, 120, 4, seed=1)
+    scores, targets = several_models(3, 120, 4, seed=1)
     for number, array in enumerate(scores):
         np.save(tmp_path / f"scores{number}.npy", array)
     np.save(tmp_path / "targets.npy", targets)
@@ -38,12 +38,12 @@ def several(folder):
     return "--config.evaluate.scores=" + ",".join(str(folder / f"scores{n}.npy") for n in range(3))
 
 
-def test_several_arrays_are_an_ensemble_mixed_out_of_fold(arrays, capsys):
+def test_several_arrays_are_an_ensemble(arrays, capsys):
     folder, scores, targets = arrays
     found = evaluated(folder, several(folder), f"--config.evaluate.groups={folder / 'groups.npy'}")
     groups = np.arange(120) // 4
-    mixed, _ = stacking.crossfit_mix(scores, targets, folds=5, seed=0, groups=groups)
-    expected = thresholds.crossfit(mixed, targets, folds=5, seed=0, groups=groups, few_positives=5)[
+    averaged, _ = stacking.crossfit_mean(scores, targets, folds=5, seed=0, groups=groups)
+    expected = crossfit(averaged, targets, folds=5, seed=0, groups=groups, few_positives=5)[
         "crossfit"
     ]
     assert found["macro_f1_crossfit"] == pytest.approx(expected["macro_f1"], abs=1e-12)
@@ -53,7 +53,7 @@ def test_several_arrays_are_an_ensemble_mixed_out_of_fold(arrays, capsys):
     assert capsys.readouterr().out.count("alone macro F1") == 3
 
 
-def test_groups_are_drawn_whole(arrays):
+def test_groups_are_drawn_together(arrays):
     folder, *_ = arrays
     one = f"--config.evaluate.scores={folder / 'scores0.npy'}"
     alone, grouped = (
@@ -73,14 +73,14 @@ def test_a_comma_in_a_files_name_is_no_list(arrays):
 
 
 @pytest.mark.parametrize(
-    "wrong, said",
+    "wrong, message",
     [
         (np.zeros(119, int), "(119,)"),
         (np.zeros((120, 1), int), "(120, 1)"),
         (np.zeros(120), "float64"),
     ],
 )
-def test_groups_that_are_none_are_refused(arrays, capsys, wrong, said):
+def test_wrong_groups_are_refused(arrays, capsys, wrong, message):
     folder, *_ = arrays
     np.save(folder / "groups.npy", wrong)
     flags = [several(folder), f"--config.evaluate.targets={folder}/targets.npy"]
@@ -92,11 +92,14 @@ def test_groups_that_are_none_are_refused(arrays, capsys, wrong, said):
     assert command.main(flags) == 2
     error = capsys.readouterr().err
     assert (
-        "groups.npy" in error and said in error and "120 fields" in error and error.count("\n") == 1
+        "groups.npy" in error
+        and message in error
+        and "120 images" in error
+        and error.count("\n") == 1
     )
 
 
-def test_arrays_of_other_fields_are_refused(arrays, capsys):
+def test_arrays_of_other_images_are_refused(arrays, capsys):
     folder, scores, _ = arrays
     np.save(folder / "scores1.npy", scores[1, :100])
     flags = [several(folder), f"--config.evaluate.targets={folder}/targets.npy"]

@@ -1,4 +1,4 @@
-"""Tables of scores in files and put together: nothing is lost, damage is refused, fields are matched by name."""
+"""Tables of scores: nothing is lost, damage is refused, images are matched by name."""
 
 import dataclasses
 import os
@@ -8,8 +8,7 @@ import pytest
 
 from hpa_jax.errors import InputError
 from hpa_jax.evaluation import score_table
-from hpa_jax.evaluation.score_pools import averaged, shared
-from hpa_jax.evaluation.score_table import ScoreTable
+from hpa_jax.evaluation.score_table import ScoreTable, average_tables, match_images
 
 LABELS = 4
 
@@ -28,7 +27,7 @@ def made_up(ids, *, seed=0, source=None, names=("kaggle",), **changed):
         label_ids=(0, 5, 7, 27),
         split="validation",
         checkpoint=30,
-        views="whole field",
+        tta="whole image",
         thresholds=rng.random(LABELS),
         thresholds_split="validation",
         key="k",
@@ -36,9 +35,9 @@ def made_up(ids, *, seed=0, source=None, names=("kaggle",), **changed):
     return dataclasses.replace(table, **changed)
 
 
-def hash_bit(field_id, label):
-    """Labels that follow from the Id, so that a field bears the same in every table."""
-    return sum(map(ord, field_id)) >> label & 1
+def hash_bit(image_id, label):
+    """Labels that follow from the Id, so that an image has the same in every table."""
+    return sum(map(ord, image_id)) >> label & 1
 
 
 def same(a, b):
@@ -65,8 +64,28 @@ def test_a_table_comes_back_as_it_was(tmp_path):
         np.testing.assert_array_equal(archive["scores"], table.scores)
 
 
+def test_a_table_of_version_0_1_is_read(tmp_path):
+    table = made_up(["a", "b"])
+    score_table.save(tmp_path / "new.npz", table)
+    with np.load(tmp_path / "new.npz") as archive:
+        arrays = dict(archive)
+    assert arrays.pop("tta") == "whole image"
+    np.savez(tmp_path / "old.npz", views=np.array("whole field, 8 symmetries"), **arrays)
+    expected = dataclasses.replace(table, tta="whole image, 8 symmetries")
+    assert same(score_table.load(tmp_path / "old.npz"), expected)
+
+
+def test_images_are_taken_in_any_order():
+    table = made_up(["a", "b", "c"], source=[0, 1, 1], names=("kaggle", "hpav18"))
+    taken = table.take(np.array([2, 0]))
+    assert taken.names() == [("hpav18", "c"), ("kaggle", "a")]
+    for name in ("scores", "targets", "groups", "folds"):
+        np.testing.assert_array_equal(getattr(taken, name), getattr(table, name)[[2, 0]])
+    assert taken.label_ids == table.label_ids and taken.key == table.key
+
+
 def test_damage_is_refused_or_changes_nothing(tmp_path):
-    table, path = made_up([f"field {i}" for i in range(6)]), tmp_path / "t.npz"
+    table, path = made_up([f"image {i}" for i in range(6)]), tmp_path / "t.npz"
     score_table.save(path, table)
     data, refused = path.read_bytes(), 0
     rng = np.random.default_rng(0)
@@ -106,46 +125,46 @@ def test_other_archives_are_refused(tmp_path):
             f.name: np.asarray(getattr(table, f.name)) for f in dataclasses.fields(ScoreTable)
         } | {name: value}
         np.savez(path, **arrays)
-        with pytest.raises(InputError, match="no whole table"):
+        with pytest.raises(InputError, match="not a complete table"):
             score_table.load(path)
     np.savez(path, **{f.name: np.array([object()]) for f in dataclasses.fields(ScoreTable)})
-    with pytest.raises(InputError, match="no whole table"):  # a pickle is not even opened
+    with pytest.raises(InputError, match="not a complete table"):  # a pickle is not even opened
         score_table.load(path)
 
 
 def test_folds_are_put_together_and_seeds_averaged():
     fold0, fold1 = made_up(["a", "b", "c"], seed=1), made_up(["d", "e"], seed=2)
     again = made_up(["c", "a", "b"], seed=3)
-    whole = averaged([fold0, fold1, again])
-    assert whole.ids == ["a", "b", "c", "d", "e"]
-    np.testing.assert_array_equal(whole.scores[3:], fold1.scores)
-    np.testing.assert_allclose(whole.scores[2], (fold0.scores[2] + again.scores[0]) / 2, rtol=1e-6)
-    np.testing.assert_array_equal(whole.targets[:3], fold0.targets)
-    np.testing.assert_array_equal(whole.groups[3:], fold1.groups)
+    table = average_tables([fold0, fold1, again])
+    assert table.ids == ["a", "b", "c", "d", "e"]
+    np.testing.assert_array_equal(table.scores[3:], fold1.scores)
+    np.testing.assert_allclose(table.scores[2], (fold0.scores[2] + again.scores[0]) / 2, rtol=1e-6)
+    np.testing.assert_array_equal(table.targets[:3], fold0.targets)
+    np.testing.assert_array_equal(table.groups[3:], fold1.groups)
 
 
-def test_the_same_id_in_two_datasets_is_two_fields():
+def test_the_same_id_in_two_datasets_is_two_images():
     both = ("kaggle", "hpav18")
     one = made_up(["a", "a"], seed=1, source=[0, 1], names=both)
     other = made_up(["a", "a"], seed=2, source=[0, 1], names=both[::-1])
-    whole = averaged([one, other])
-    assert whole.names() == [("kaggle", "a"), ("hpav18", "a")]
-    np.testing.assert_allclose(whole.scores[0], (one.scores[0] + other.scores[1]) / 2, rtol=1e-6)
+    table = average_tables([one, other])
+    assert table.names() == [("kaggle", "a"), ("hpav18", "a")]
+    np.testing.assert_allclose(table.scores[0], (one.scores[0] + other.scores[1]) / 2, rtol=1e-6)
 
 
-def test_shared_fields_are_matched_by_name():
+def test_common_images_are_matched_by_name():
     one, other = made_up(["a", "b", "c"], seed=1), made_up(["c", "x", "a"], seed=2)
-    left, right = shared([one, other])
+    left, right = match_images([one, other])
     assert left.ids == right.ids == ["a", "c"]
     np.testing.assert_array_equal(left.scores, one.scores[[0, 2]])
     np.testing.assert_array_equal(right.scores, other.scores[[2, 0]])
-    with pytest.raises(InputError, match="no field in common"):
-        shared([one, made_up(["x"])])
+    with pytest.raises(InputError, match="no image in common"):
+        match_images([one, made_up(["x"])])
 
 
 def test_labels_that_differ_are_refused():
     one = made_up(["a", "b"])
     other = dataclasses.replace(one, targets=1 - one.targets)
-    for put_together in (averaged, shared):
-        with pytest.raises(InputError, match="field 'a' bears other labels"):
+    for put_together in (average_tables, match_images):
+        with pytest.raises(InputError, match="image 'a' has other labels"):
             put_together([one, other])

@@ -1,4 +1,4 @@
-"""Test-time views: each symmetry once, windows where they should be, and the memory of one view."""
+"""Test-time augmentation: each symmetry once, windows where they should be, memory of one image."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hpa_jax.errors import InputError
-from hpa_jax.evaluation import tta as views
+from hpa_jax.evaluation import tta
 from hpa_jax.parallel.mesh import batch_sharding, make_mesh, put_batch
 
 SIZE, BATCH = 16, 8
@@ -33,12 +33,12 @@ def sigmoid(logits):
 
 def eight(images):
     """The symmetries of the square, made by NumPy."""
-    for turned in (np.rot90(images, k, axes=(1, 2)) for k in range(4)):
-        yield from (turned, turned[:, :, ::-1])
+    for rotated in (np.rot90(images, k, axes=(1, 2)) for k in range(4)):
+        yield from (rotated, rotated[:, :, ::-1])
 
 
 def score(images, weights, **settings):
-    return np.asarray(jax.jit(views.make_tta_score_step(linear, **settings))(weights, images))
+    return np.asarray(jax.jit(tta.make_tta_score_step(linear, **settings))(weights, images))
 
 
 def numpy_score(images, weights):
@@ -46,28 +46,30 @@ def numpy_score(images, weights):
 
 
 def test_symmetries_are_the_eight_each_once(images, weights):
-    expected = np.mean([numpy_score(view, weights) for view in eight(images)], axis=0)
+    expected = np.mean([numpy_score(image, weights) for image in eight(images)], axis=0)
     np.testing.assert_allclose(score(images, weights, tta="symmetries"), expected, atol=2e-6)
 
 
 def test_the_score_of_all_symmetries_does_not_change_with_one(images, weights):
-    turned = np.ascontiguousarray(np.rot90(images, axes=(1, 2)))
+    rotated = np.ascontiguousarray(np.rot90(images, axes=(1, 2)))
     settings = {"tta": "symmetries", "crops": 5, "crop_side": 0.75, "combine": "max"}
     np.testing.assert_allclose(
-        score(turned, weights, **settings), score(images, weights, **settings), atol=2e-5
+        score(rotated, weights, **settings), score(images, weights, **settings), atol=2e-5
     )
-    assert np.abs(score(turned, weights) - score(images, weights)).max() > 0.01
+    assert np.abs(score(rotated, weights) - score(images, weights)).max() > 0.01
 
 
 def test_images_that_are_not_square_have_four(weights):
     images = np.random.default_rng(2).integers(0, 256, (2, SIZE, 8, 4), np.uint8)
     expected = [images, images[:, ::-1], images[:, :, ::-1], images[:, ::-1, ::-1]]
-    expected = np.mean([numpy_score(view, weights[:, :8]) for view in expected], axis=0)
+    expected = np.mean([numpy_score(image, weights[:, :8]) for image in expected], axis=0)
     np.testing.assert_allclose(score(images, weights[:, :8], tta="symmetries"), expected, atol=2e-6)
 
 
 def windows_by_hand(images, side):
-    """Centre and corners with scipy: bilinear samples from one outermost pixel's middle to the other's."""
+    """Centre and corners with scipy: bilinear samples from one outermost pixel's middle to the
+    other's.
+    """
     from scipy.ndimage import map_coordinates
 
     free = (SIZE - 1) * (1 - side)
@@ -81,7 +83,7 @@ def windows_by_hand(images, side):
         yield np.moveaxis(np.array(planes), 1, -1)
 
 
-@pytest.mark.parametrize("combine", views.COMBINE)
+@pytest.mark.parametrize("combine", tta.COMBINE)
 def test_windows_are_the_centre_and_the_corners(images, weights, combine):
     each = [numpy_score(window, weights) for window in windows_by_hand(images, 0.75)]
     expected = getattr(np, combine)(each, axis=0)
@@ -91,7 +93,7 @@ def test_windows_are_the_centre_and_the_corners(images, weights, combine):
     np.testing.assert_allclose(central, each[0], atol=1e-4)
 
 
-def test_no_window_leaves_the_field(weights):
+def test_no_window_leaves_the_image(weights):
     white = np.full((1, SIZE, SIZE, 4), 255, np.uint8)
     for side in (0.875, 0.5, 0.3):
         np.testing.assert_allclose(
@@ -99,7 +101,7 @@ def test_no_window_leaves_the_field(weights):
         )
 
 
-def test_windows_of_the_whole_side_are_the_field_itself(images, weights):
+def test_windows_of_the_whole_side_are_the_image_itself(images, weights):
     np.testing.assert_allclose(
         score(images, weights, crops=5, crop_side=1.0), score(images, weights), atol=1e-6
     )
@@ -117,7 +119,7 @@ def test_symmetries_are_averaged_before_the_largest_window_counts(images, weight
 def test_a_sharded_batch_gives_the_same_and_stays_sharded(images, weights):
     mesh = make_mesh()
     settings = {"tta": "symmetries", "crops": 5, "combine": "max"}
-    fn = jax.jit(views.make_tta_score_step(linear, **settings), out_shardings=batch_sharding(mesh))
+    fn = jax.jit(tta.make_tta_score_step(linear, **settings), out_shardings=batch_sharding(mesh))
     batch = put_batch({"image": images}, mesh)["image"]
     np.testing.assert_allclose(
         np.asarray(fn(weights, batch)), score(images, weights, **settings), atol=1e-5
@@ -125,7 +127,7 @@ def test_a_sharded_batch_gives_the_same_and_stays_sharded(images, weights):
     assert "all-gather" not in fn.lower(weights, batch).compile().as_text()
 
 
-def test_forty_views_need_the_memory_of_one_window(images):
+def test_forty_augmented_images_need_the_memory_of_one_window(images):
     """The working memory that the compiler plans, for a net with a map worth counting."""
     kernel = jnp.ones((3, 3, 4, 32)) / 100
 
@@ -140,7 +142,7 @@ def test_forty_views_need_the_memory_of_one_window(images):
         return jnp.tanh(maps).mean((1, 2))
 
     def planned(**settings):
-        fn = jax.jit(views.make_tta_score_step(net, **settings))
+        fn = jax.jit(tta.make_tta_score_step(net, **settings))
         return fn.lower(kernel, images).compile().memory_analysis().temp_size_in_bytes
 
     assert planned(crops=5, tta="symmetries") < 2 * planned(crops=1)
@@ -152,16 +154,16 @@ def test_forty_views_need_the_memory_of_one_window(images):
 )
 def test_unknown_settings_are_refused_by_name(wrong):
     with pytest.raises(InputError, match=f"config.evaluate.{next(iter(wrong))}="):
-        views.make_tta_score_step(linear, **wrong)
+        tta.make_tta_score_step(linear, **wrong)
 
 
-def test_views_are_told_apart_in_words():
+def test_settings_are_told_apart_in_words():
     names = {
-        views.describe(tta=tta, crops=crops, crop_side=side, combine=combine)
-        for tta in views.TTA
-        for crops in views.CROPS
+        tta.describe(tta=name, crops=crops, crop_side=side, combine=combine)
+        for name in tta.TTA
+        for crops in tta.CROPS
         for side in (0.875, 0.5)
-        for combine in views.COMBINE
+        for combine in tta.COMBINE
     }
-    # combine says nothing of one window, crop_side and combine nothing of the whole field
-    assert len(names) == 2 * (1 + 2 + 4) and views.PLAIN in names
+    # combine says nothing of one window, crop_side and combine nothing of the whole image
+    assert len(names) == 2 * (1 + 2 + 4) and tta.PLAIN in names

@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from hpa_jax import main
-from hpa_jax.parallel.watchdog import AGAIN
+from hpa_jax.parallel.group_health import RESTART_HINT
 
 ROOT = Path(__file__).parents[2]
-NAMED = f"process 0: stopped: process 1 (b) gave no sign of life for 60 s, last at step 3{AGAIN}"
+NAMED = f"process 0: stopped: process 1 (b) gave no sign of life for 60 s, last at step 3{RESTART_HINT}"
 
 # Ends in turn as the lines of `plan` say: a status and what goes to stderr; `wait` waits for a signal and saves.
 SRUN = """#!/bin/bash

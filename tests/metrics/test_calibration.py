@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hpa_jax.metrics import calibration
+from hpa_jax.metrics import calibration_error, reliability
 
 
 def slow_error(scores, targets, bins=15):
@@ -23,28 +23,27 @@ def test_error_equals_the_slow_sum(dtype):
     scores[:30] = (np.arange(30) % 16 / 15).astype(dtype)[:, None]  # edges of bins, 0 and 1
     scores[30, 0] = np.finfo(dtype).smallest_subnormal
     targets = (rng.random(scores.shape) < scores**2).astype(np.uint8)
-    table = calibration.reliability(scores, targets)
+    table = reliability(scores, targets)
     expected = [slow_error(scores[:, i], targets[:, i]) for i in range(4)]
-    np.testing.assert_allclose(calibration.error(table), expected, atol=1e-12)
-    pooled = calibration.error(table.pooled())
+    np.testing.assert_allclose(calibration_error(table), expected, atol=1e-12)
+    pooled = calibration_error(table.pooled())
     assert pooled == pytest.approx(slow_error(scores.ravel(), targets.ravel()), abs=1e-12)
-    assert table.fields.sum() == 2000 and table.positives.sum() == targets.sum()
+    assert table.total.sum() == 2000 and table.positives.sum() == targets.sum()
 
 
 def test_known_errors():
     scores, targets = np.array([[0.8]] * 10), np.array([[1]] * 8 + [[0]] * 2)
-    assert calibration.error(calibration.reliability(scores, targets)) == pytest.approx(0)
-    assert calibration.error(calibration.reliability(scores, 1 - targets)) == pytest.approx(0.6)
-    assert calibration.error(calibration.reliability(np.ones((3, 1)), np.zeros((3, 1)))) == 1
-    assert calibration.error(calibration.reliability(np.zeros((3, 1)), np.zeros((3, 1)))) == 0
+    assert calibration_error(reliability(scores, targets)) == pytest.approx(0)
+    assert calibration_error(reliability(scores, 1 - targets)) == pytest.approx(0.6)
+    assert calibration_error(reliability(np.ones((3, 1)), np.zeros((3, 1)))) == 1
+    assert calibration_error(reliability(np.zeros((3, 1)), np.zeros((3, 1)))) == 0
 
 
-def test_calibrated_scores_have_a_small_error_and_bent_ones_a_large_one():
+def test_calibrated_scores_have_a_small_error_and_distorted_ones_a_large_one():
     rng = np.random.default_rng(1)
     scores = rng.beta(0.3, 1, (20000, 2))
     targets = rng.random(scores.shape) < scores
-    good, bent = (
-        calibration.error(calibration.reliability(s, targets).pooled())
-        for s in (scores, np.sqrt(scores))
+    good, distorted = (
+        calibration_error(reliability(s, targets).pooled()) for s in (scores, np.sqrt(scores))
     )
-    assert good < 0.01 < 0.1 < bent
+    assert good < 0.01 < 0.1 < distorted

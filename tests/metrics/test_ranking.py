@@ -1,4 +1,4 @@
-"""Ranking figures against scikit-learn: ties, subnormal scores, every float type, labels without positives."""
+"""Ranking metrics against scikit-learn: ties, subnormal scores, float types, absent labels."""
 
 import numpy as np
 import pytest
@@ -7,24 +7,24 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 from hpa_jax.metrics import ranking
 
 
-def case(fields, labels, seed, dtype=np.float32):
+def case(images, labels, seed, dtype=np.float32):
     """Scores in steps (ties), saturated ones, and a label whose scores are subnormal."""
     rng = np.random.default_rng(seed)
-    targets = (rng.random((fields, labels)) < np.linspace(0.03, 0.9, labels)).astype(np.uint8)
+    targets = (rng.random((images, labels)) < np.linspace(0.03, 0.9, labels)).astype(np.uint8)
     scores = np.clip(rng.normal(0.3, 0.3, targets.shape) + 0.2 * targets, 0, 1)
     scores[:, 0] = np.round(scores[:, 0] * 8) / 8
     scores = scores.astype(dtype)
-    scores[:, 1] = (rng.integers(0, 50, fields) + 5 * targets[:, 1]) * np.finfo(
+    scores[:, 1] = (rng.integers(0, 50, images) + 5 * targets[:, 1]) * np.finfo(
         dtype
     ).smallest_subnormal
     return scores, targets
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f4"])
-def test_figures_equal_scikit_learn(dtype):
+def test_metrics_equal_scikit_learn(dtype):
     scores, targets = case(700, 6, 1, np.dtype(dtype).newbyteorder("="))
     scores = scores.astype(dtype)
-    found = ranking.figures(scores, targets)
+    found = ranking.ranking_metrics(scores, targets)
     for name, of in (("average_precision", average_precision_score), ("auc", roc_auc_score)):
         native = scores.astype(
             np.float64
@@ -39,25 +39,27 @@ def test_figures_equal_scikit_learn(dtype):
 
 def test_curve_holds_the_points_of_scikit_learn():
     scores, targets = case(300, 3, 2)
-    levels, tp, fp = ranking.curve(scores[:, 0], targets[:, 0])
+    levels, tp, fp = ranking.ranking_curve(scores[:, 0], targets[:, 0])
     precision, recall, thresholds = precision_recall_curve(targets[:, 0], scores[:, 0])
     np.testing.assert_array_equal(levels[::-1], thresholds)
     np.testing.assert_allclose((tp / (tp + fp))[::-1], precision[:-1])
     np.testing.assert_allclose((tp / tp[-1])[::-1], recall[:-1])
 
 
-def test_undefined_figures_count_nowhere():
+def test_undefined_metrics_are_left_out():
     scores, targets = case(100, 4, 3)
-    targets[:, 1], targets[:, 2] = 0, 1  # never borne; always borne
-    found = ranking.figures(scores, targets)
+    targets[:, 1], targets[:, 2] = 0, 1  # no positives; only positives
+    found = ranking.ranking_metrics(scores, targets)
     np.testing.assert_array_equal(
         np.isnan(found["per_label"]["average_precision"]), [False, True, False, False]
     )
     np.testing.assert_array_equal(np.isnan(found["per_label"]["auc"]), [False, True, True, False])
     assert found["per_label"]["average_precision"][2] == 1
     assert found["macro_auc"] == np.mean(found["per_label"]["auc"][[0, 3]])
-    assert np.isnan(ranking.figures(scores, np.zeros_like(targets))["macro_average_precision"])
-    assert np.isnan(ranking.figures(scores[:1], targets[:1])["macro_auc"])
+    assert np.isnan(
+        ranking.ranking_metrics(scores, np.zeros_like(targets))["macro_average_precision"]
+    )
+    assert np.isnan(ranking.ranking_metrics(scores[:1], targets[:1])["macro_auc"])
 
 
 def test_all_scores_alike_rank_nothing():

@@ -8,7 +8,8 @@ from support.keras_parity import assert_equal, assert_same_variables, keras_net
 @pytest.mark.parametrize("channels, size", [(4, 107), pytest.param(3, 139, marks=pytest.mark.slow)])
 def test_equals_keras(channels, size):
     theirs = keras_net(keras.applications.InceptionResNetV2, channels, size, seed=2)
-    # Four images at 107 px are 16 places of the last map: few for a variance, and its error is passed on by 245 layers.
+    # Four images at 107 px are 16 positions of the last map: few for a variance, and 245 layers
+    # pass its error on.
     assert_equal("inception_resnet_v2", theirs, channels, size, training_batch=8)
 
 

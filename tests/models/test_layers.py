@@ -1,4 +1,7 @@
-"""Products, convolutions and pools against flax.linen's: the same parameters, results and gradients."""
+"""Matrix products, convolutions and pools against those of flax.linen.
+
+The same parameters, results and gradients.
+"""
 
 import flax.linen as nn
 import jax
@@ -11,7 +14,8 @@ from hpa_jax.models.pooling import max_pool
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
-# Side of the image, kernel, stride, padding: those of the nets, and strides that leave a last row or column out.
+# Side of the image, kernel, stride, padding: those of the nets, and strides that leave out the last
+# row or column.
 CONVOLUTIONS = [
     (12, (7, 7), 2, 3),
     (9, (3, 3), 1, 1),
@@ -25,43 +29,51 @@ def images(*shape, seed=0):
 
 
 def gradients(layer, variables, x):
-    """Of a scalar, by the variables and by the input, in float32 throughout."""
-    loss = lambda variables, x: jnp.sum(jnp.sin(layer.apply(variables, x).astype(jnp.float32)))  # noqa: E731
-    return jax.jit(jax.grad(loss, (0, 1)))(variables, x)
+    """Of a scalar, by the variables and by the input, as a list of arrays."""
+
+    def loss(variables, x):
+        y = layer.apply(variables, x)
+        return jnp.sum(jnp.sin(y.astype(jnp.float32)))
+
+    return jax.tree.leaves(jax.jit(jax.grad(loss, (0, 1)))(variables, x))
 
 
-def assert_alike(ours, theirs, x, dtype):
+def assert_same_layer(ours, theirs, x, dtype):
     variables = ours.init(jax.random.key(1), x)
     jax.tree.map(np.testing.assert_array_equal, variables, theirs.init(jax.random.key(1), x))
     variables = jax.tree.map(lambda a: a + 0.1, variables)
-    exact = theirs.clone(dtype=jnp.float32)
+    assert ours.apply(variables, x).dtype == dtype
     if dtype == jnp.float32:
         np.testing.assert_array_equal(ours.apply(variables, x), theirs.apply(variables, x))
-    assert ours.apply(variables, x).dtype == dtype
-    ours, theirs, exact = (
-        jax.tree.leaves(gradients(layer, variables, x)) for layer in (ours, theirs, exact)
-    )
-    for own, other, true in zip(ours, theirs, exact, strict=True):
+
+    exact = theirs.clone(dtype=jnp.float32)
+    of_ours = gradients(ours, variables, x)
+    of_theirs = gradients(theirs, variables, x)
+    of_exact = gradients(exact, variables, x)
+    for own, other, true in zip(of_ours, of_theirs, of_exact, strict=True):
         assert own.dtype == jnp.float32 and own.shape == other.shape
-        size = np.abs(true).max()
+        largest = np.abs(true).max()
         if dtype == jnp.float32:
-            np.testing.assert_allclose(own, other, atol=1e-6 * size)
-        else:  # the sums are no further from the truth for being float32
-            assert np.abs(own - true).mean() < 1.1 * np.abs(other - true).mean() < 0.1 * size
+            np.testing.assert_allclose(own, other, atol=1e-6 * largest)
+        else:
+            # Summed in float32, ours are no further from the truth.
+            own_error = np.abs(own - true).mean()
+            other_error = np.abs(other - true).mean()
+            assert own_error < 1.1 * other_error < 0.1 * largest
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize("side, kernel, stride, padding", CONVOLUTIONS)
-def test_a_convolution_is_flax_s(side, kernel, stride, padding, dtype):
+def test_a_convolution_is_that_of_flax(side, kernel, stride, padding, dtype):
     ours = Conv(6, kernel, stride, padding, dtype=dtype)
     theirs = nn.Conv(6, kernel, stride, padding=padding, dtype=dtype)
-    assert_alike(ours, theirs, images(2, side, side + 1, 5), dtype)
+    assert_same_layer(ours, theirs, images(2, side, side + 1, 5), dtype)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize("shape", [(7, 5), (2, 6, 4, 5)])
-def test_a_product_is_flax_s(shape, dtype):
-    assert_alike(Dense(6, dtype=dtype), nn.Dense(6, dtype=dtype), images(*shape), dtype)
+def test_a_dense_layer_is_that_of_flax(shape, dtype):
+    assert_same_layer(Dense(6, dtype=dtype), nn.Dense(6, dtype=dtype), images(*shape), dtype)
 
 
 def test_a_net_of_other_shapes_is_refused_by_name():
@@ -79,24 +91,25 @@ def test_a_net_of_other_shapes_is_refused_by_name():
     "height, width, padding", [(8, 8, 1), (9, 7, 1), (7, 10, 1), (9, 9, 0), (10, 12, 0), (11, 8, 0)]
 )
 def test_the_gradient_of_a_pool_goes_to_the_first_of_the_largest(height, width, padding):
-    theirs = lambda x: nn.max_pool(x, (3, 3), strides=(2, 2), padding=((padding, padding),) * 2)  # noqa: E731
+    around = (padding, padding)
+
+    def ours(x):
+        return max_pool(x, padding)
+
+    def theirs(x):
+        return nn.max_pool(x, (3, 3), strides=(2, 2), padding=(around, around))
+
     x = np.maximum(images(2, height, width, 3).round(1), 0)  # many are equal
-    out = theirs(x)
-    np.testing.assert_array_equal(max_pool(x, padding), out)
-    g = images(*out.shape, seed=1)
-    ours, theirs = (
-        jax.jit(lambda x, pool=pool: jax.vjp(pool, x)[1](g)[0])(x)
-        for pool in (ours_of(padding), theirs)
-    )
-    np.testing.assert_allclose(ours, theirs, atol=1e-6)
-    assert (
-        "select_and_scatter"
-        not in jax.jit(jax.grad(lambda x: max_pool(x, padding).sum())).lower(x).as_text()
-    )
+    expected = theirs(x)
+    np.testing.assert_array_equal(ours(x), expected)
+    g = images(*expected.shape, seed=1)
 
+    def gradient_of(pool):
+        return jax.jit(lambda x: jax.vjp(pool, x)[1](g)[0])(x)
 
-def ours_of(padding):
-    return lambda x: max_pool(x, padding)
+    np.testing.assert_allclose(gradient_of(ours), gradient_of(theirs), atol=1e-6)
+    program = jax.jit(jax.grad(lambda x: ours(x).sum())).lower(x).as_text()
+    assert "select_and_scatter" not in program
 
 
 def test_a_tpu_keeps_its_own_operation():

@@ -1,4 +1,4 @@
-"""Fields tile by tile: what each tile gives alone, gradients through all, attention as PyTorch has it, memory."""
+"""Images tile by tile: features, statistics and gradients as of single tiles; memory; attention."""
 
 import jax
 import jax.numpy as jnp
@@ -10,59 +10,69 @@ from flax.traverse_util import flatten_dict
 
 from hpa_jax.errors import InputError
 from hpa_jax.evaluation.grad_cam import make_grad_cam
-from hpa_jax.models import build_model, check_size, init_variables
+from hpa_jax.models import check_size, create_model, init_variables
 from hpa_jax.models.heads import HEADS
-from hpa_jax.models.tiling import pooled
+from hpa_jax.models.pooling import mean_and_max
 from hpa_jax.optim import losses
 from hpa_jax.training.state import new_state
 from hpa_jax.training.steps import make_score_step, make_train_step
-from hpa_jax.transforms.channel_mix import MIXES
+from hpa_jax.transforms.channel_mix import CHANNEL_MIXES
 
-TILE, LABELS, WIDTH = 32, 5, 23
+TILE = 32
+LABELS = 5
+FEATURES = 23
 IMAGES = np.random.default_rng(0).normal(size=(3, 64, 96, 4)).astype(np.float32)
-PREPARATION = {"mix": MIXES["rgby"], "mean": (0.1,) * 4, "std": (0.2,) * 4}
+PREPARATION = {"channel_mix": CHANNEL_MIXES["rgby"], "mean": (0.1,) * 4, "std": (0.2,) * 4}
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
-def models():
-    """The net over tiles, the same net on whole images, and variables that both take."""
-    tiled, whole = (
-        build_model("densenet_tiny", head="attention", labels=LABELS, tile=tile)
-        for tile in (TILE, 0)
+def tiny(tile, num_labels=LABELS):
+    return create_model(
+        "densenet_tiny", head="attention", num_labels=num_labels, tile=tile, dtype="float32"
     )
+
+
+def models():
+    """The net over tiles, the same net on complete images, and variables that both take."""
+    tiled = tiny(TILE)
+    complete = tiny(0)
     variables = init_variables(tiled, IMAGES.shape[1:], seed=0)
-    names = [
-        sorted(flatten_dict(v["params"]["backbone"]))
-        for v in (variables, init_variables(whole, (32, 32, 4), 0))
-    ]
-    assert names[0] == names[1]
-    return tiled, whole, variables
+    others = init_variables(complete, (TILE, TILE, 4), seed=0)
+    names = sorted(flatten_dict(variables["params"]["backbone"]))
+    assert names == sorted(flatten_dict(others["params"]["backbone"]))
+    return tiled, complete, variables
 
 
 def features_of(model, train):
-    return jax.jit(
-        lambda v, x: model.apply(v, x, train=train, method="features", mutable=["batch_stats"])
-    )
+    def features(variables, images):
+        return model.apply(
+            variables, images, train=train, method="features", mutable=["batch_stats"]
+        )
+
+    return jax.jit(features)
 
 
-def tiles(images):
-    return {
-        (y, x): images[:, TILE * y : TILE * (y + 1), TILE * x : TILE * (x + 1)]
-        for y in (0, 1)
-        for x in (0, 1, 2)
-    }
+def tiles():
+    """The tiles of IMAGES, by row and column."""
+    found = {}
+    for row in (0, 1):
+        for column in (0, 1, 2):
+            top, left = TILE * row, TILE * column
+            found[row, column] = IMAGES[:, top : top + TILE, left : left + TILE]
+    return found
 
 
 @pytest.mark.parametrize("train", [False, True])
-def test_a_place_of_the_map_is_what_its_tile_gives_alone_and_statistics_are_the_mean(train):
-    tiled, whole, variables = models()
+def test_each_position_is_its_tile_alone_and_statistics_are_the_mean(train):
+    tiled, complete, variables = models()
     found, updates = features_of(tiled, train)(variables, IMAGES)
-    assert found.shape == (3, 2, 3, 2 * WIDTH) and found.dtype == jnp.float32
-    statistics, of_one = [], features_of(whole, train)
-    for (y, x), piece in tiles(IMAGES).items():
-        alone, moved = of_one(variables, piece)
-        np.testing.assert_allclose(found[:, y, x], pooled(alone), atol=1e-4)
+    assert found.shape == (3, 2, 3, 2 * FEATURES) and found.dtype == jnp.float32
+    statistics = []
+    features_of_one = features_of(complete, train)
+    for (row, column), tile in tiles().items():
+        maps, moved = features_of_one(variables, tile)
+        np.testing.assert_allclose(found[:, row, column], mean_and_max(maps), atol=1e-4)
         statistics.append(moved["batch_stats"]["backbone"])
     means = jax.tree.map(lambda *leaves: np.mean(leaves, axis=0), *statistics)
     jax.tree.map(
@@ -75,86 +85,89 @@ def test_a_place_of_the_map_is_what_its_tile_gives_alone_and_statistics_are_the_
 
 
 def test_gradients_go_through_every_tile():
-    tiled, whole, variables = models()
-    weights = np.random.default_rng(1).normal(size=(3, 2, 3, 2 * WIDTH)).astype(np.float32)
+    tiled, complete, variables = models()
+    weights = np.random.default_rng(1).normal(size=(3, 2, 3, 2 * FEATURES)).astype(np.float32)
 
     @jax.jit
     @jax.grad
-    def by_tiles(params):
-        return jnp.vdot(
-            features_of(tiled, True)(variables | {"params": params}, IMAGES)[0], weights
-        )
+    def gradients_over_tiles(params):
+        features, _ = features_of(tiled, True)(variables | {"params": params}, IMAGES)
+        return jnp.vdot(features, weights)
 
     @jax.jit
     @jax.grad
-    def by_one(params, piece, weights):
-        return jnp.vdot(
-            pooled(features_of(whole, True)(variables | {"params": params}, piece)[0]), weights
-        )
+    def gradients_of_one(params, tile, weights):
+        maps, _ = features_of(complete, True)(variables | {"params": params}, tile)
+        return jnp.vdot(mean_and_max(maps), weights)
 
-    pieces = [by_one(variables["params"], t, weights[:, *at]) for at, t in tiles(IMAGES).items()]
-    found, expected = (
-        by_tiles(variables["params"]),
-        jax.tree.map(lambda *leaves: sum(leaves), *pieces),
-    )
+    params = variables["params"]
+    of_tiles = []
+    for (row, column), tile in tiles().items():
+        of_tiles.append(gradients_of_one(params, tile, weights[:, row, column]))
+    expected = jax.tree.map(lambda *leaves: sum(leaves), *of_tiles)["backbone"]
+    found = gradients_over_tiles(params)["backbone"]
     largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected))
-    for a, b in zip(
-        jax.tree.leaves(found["backbone"]), jax.tree.leaves(expected["backbone"]), strict=True
-    ):
-        np.testing.assert_allclose(a, b, atol=1e-5 * largest)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5 * largest), found, expected
+    )
 
 
-def test_attention_is_pytorchs():
+def test_attention_equals_pytorch():
     rng = np.random.default_rng(2)
-    x = rng.normal(size=(4, 2, 3, 20)).astype(np.float32)
+    features = 20
+    x = rng.normal(size=(4, 2, 3, features)).astype(np.float32)
     head = HEADS["attention"](LABELS, 0.5, 0.9, jnp.float32)
     shapes = jax.eval_shape(lambda: head.init(jax.random.key(0), x, train=False))
-    p = jax.tree.map(
+    params = jax.tree.map(
         lambda leaf: rng.normal(size=leaf.shape).astype(np.float32) * 0.5, shapes["params"]
     )
-    mean, var = rng.normal(size=20).astype(np.float32), rng.uniform(0.5, 2, 20).astype(np.float32)
+    mean = rng.normal(size=features).astype(np.float32)
+    var = rng.uniform(0.5, 2, features).astype(np.float32)
     statistics = {"pool_norm": {"mean": mean, "var": var}}
-    found = head.apply({"params": p, "batch_stats": statistics}, x, train=False)
+    found = head.apply({"params": params, "batch_stats": statistics}, x, train=False)
 
     def linear(name, inputs):
-        layer = {part: torch.tensor(p[name][part]) for part in p[name]}
-        return torch.nn.functional.linear(inputs, layer["kernel"].T, layer.get("bias"))
+        kernel = torch.tensor(params[name]["kernel"])
+        bias = None
+        if "bias" in params[name]:
+            bias = torch.tensor(params[name]["bias"])
+        return torch.nn.functional.linear(inputs, kernel.T, bias)
 
-    def torch_logits(field):  # one bag of places at a time, in the words of the paper's algorithm
-        norm = torch.nn.BatchNorm1d(20, eps=1.001e-5).eval()
-        norm.load_state_dict(
-            {
-                "weight": torch.tensor(p["pool_norm"]["scale"]),
-                "bias": torch.tensor(p["pool_norm"]["bias"]),
-                "running_mean": torch.tensor(mean),
-                "running_var": torch.tensor(var),
-                "num_batches_tracked": torch.tensor(1),
-            }
-        )
-        h = torch.relu(linear("dense", norm(torch.tensor(field.reshape(-1, 20)))))
-        scores = linear(
-            "attention",
-            torch.tanh(linear("attention_tanh", h)) * torch.sigmoid(linear("attention_gate", h)),
-        )
-        bags = torch.softmax(scores, dim=0).T @ h  # a representation of the field for each label
-        kernel, bias = torch.tensor(p["logits"]["kernel"]), torch.tensor(p["logits"]["bias"])
-        return torch.stack(
-            [bags[label] @ kernel[:, label] + bias[label] for label in range(LABELS)]
-        )
+    norm = torch.nn.BatchNorm1d(features, eps=1.001e-5).eval()
+    norm.load_state_dict(
+        {
+            "weight": torch.tensor(params["pool_norm"]["scale"]),
+            "bias": torch.tensor(params["pool_norm"]["bias"]),
+            "running_mean": torch.tensor(mean),
+            "running_var": torch.tensor(var),
+            "num_batches_tracked": torch.tensor(1),
+        }
+    )
+
+    def torch_logits(image):
+        """One bag of positions, in the words of the paper's algorithm."""
+        bag = torch.tensor(image.reshape(-1, features))
+        h = torch.relu(linear("dense", norm(bag)))
+        gate = torch.sigmoid(linear("attention_gate", h))
+        scores = linear("attention", torch.tanh(linear("attention_tanh", h)) * gate)
+        bags = torch.softmax(scores, dim=0).T @ h  # a representation of the image for each label
+        kernel = torch.tensor(params["logits"]["kernel"])
+        bias = torch.tensor(params["logits"]["bias"])
+        return (bags * kernel.T).sum(dim=1) + bias
 
     with torch.no_grad():
-        expected = torch.stack([torch_logits(field) for field in x]).numpy()
+        expected = torch.stack([torch_logits(image) for image in x]).numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def temporaries(side, tile):
-    """MiB that a training step needs beside its arguments, of one image of `side` px."""
-    model = build_model("densenet_tiny", head="attention", labels=LABELS, tile=tile)
-    rate = optax.sgd(1.0)
-    state = new_state(init_variables(model, (side, side, 4), seed=0), rate)
+def memory_of_step(side, tile):
+    """MiB that a training step needs beside its arguments, and MiB of its image of `side` px."""
+    model = tiny(tile)
+    optimizer = optax.sgd(1.0)
+    state = new_state(init_variables(model, (side, side, 4), seed=0), optimizer)
     step = make_train_step(
         model,
-        rate,
+        optimizer,
         losses.bce,
         seed=0,
         augmentation={"flips": False},
@@ -166,60 +179,56 @@ def temporaries(side, tile):
         "targets": np.zeros((1, LABELS), np.uint8),
     }
     memory = jax.jit(step).lower(state, batch).compile().memory_analysis()
-    images = side * side * 4 * 4 / 2**20
-    return memory.temp_size_in_bytes / 2**20, images
+    image_bytes = side * side * 4 * 4
+    return memory.temp_size_in_bytes / 2**20, image_bytes / 2**20
 
 
 @pytest.mark.slow
 def test_memory_is_that_of_one_tile():
-    (small, a), (large, b), (whole, _) = (
-        temporaries(128, 128),
-        temporaries(512, 128),
-        temporaries(512, 0),
-    )
-    assert large - small < 3 * (b - a)  # what grows is the image itself, not the maps
-    assert large < whole / 4
+    small, small_image = memory_of_step(128, 128)
+    large, large_image = memory_of_step(512, 128)
+    complete, _ = memory_of_step(512, 0)
+    # What grows is the image itself, not the feature maps.
+    assert large - small < 3 * (large_image - small_image)
+    assert large < complete / 4
 
 
-def test_class_activation_maps_have_a_place_for_each_tile():
+def test_grad_cam_has_a_position_for_each_tile():
     tiled, _, variables = models()
-    look = make_grad_cam(tiled, preparation=PREPARATION)
-    fields = (IMAGES * 20 + 100).astype(np.uint8)
-    found = [look(variables, fields, np.full(3, label)) for label in range(LABELS)]
-    assert {maps.shape for maps, _ in found} == {(3, 2, 3)} and max(
-        float(maps.max()) for maps, _ in found
-    ) > 0
-    scores = jax.jit(make_score_step(tiled, preparation=PREPARATION))(variables, fields)
+    grad_cam = make_grad_cam(tiled, preparation=PREPARATION)
+    images = (IMAGES * 20 + 100).astype(np.uint8)
+    found = [grad_cam(variables, images, np.full(3, label)) for label in range(LABELS)]
+    assert {maps.shape for maps, _ in found} == {(3, 2, 3)}
+    assert max(float(maps.max()) for maps, _ in found) > 0
+    scores = jax.jit(make_score_step(tiled, preparation=PREPARATION))(variables, images)
     np.testing.assert_allclose(np.stack([logits for _, logits in found], axis=1), scores, atol=1e-4)
 
 
 def test_what_tiles_cannot_do_is_refused_by_name():
-    with pytest.raises(
-        InputError,
-        match="config.model.tile=32 goes with config.model.head='attention', not 'pooled'",
-    ):
-        build_model("densenet_tiny", head="pooled", labels=2, tile=32)
-    for tile, near in ((48, 96), (16, 96), (200, 200)):
-        with pytest.raises(
-            InputError, match=f"tile={tile} does not cut images of 100 x 100 px .*image_size={near}"
-        ):
-            check_size(
-                build_model("densenet_tiny", head="attention", labels=2, tile=tile), (100, 100, 4)
-            )
+    message = "config.model.tile=32 goes with config.model.head='attention', not 'pooled'"
+    with pytest.raises(InputError, match=message):
+        create_model("densenet_tiny", head="pooled", num_labels=2, tile=32)
+    for tile, nearest in ((48, 96), (16, 96), (200, 200)):
+        message = f"tile={tile} does not divide images of 100 x 100 px .*image_size={nearest}"
+        with pytest.raises(InputError, match=message):
+            check_size(tiny(tile), (100, 100, 4))
 
 
 @pytest.mark.slow
 def test_a_run_over_tiles_is_trained_predicted_with_and_exported(run, small_run, tmp_path):
-    trained = (f"--workdir={tmp_path}", "--config.data.image_size=64")
+    workdir = f"--workdir={tmp_path}"
     done = run(
         *small_run,
-        *trained,
+        workdir,
+        "--config.data.image_size=64",
         "--config.model.head=attention",
         "--config.model.tile=32",
         "--config.train.steps=2",
     )
     assert done.returncode == 0, done.stderr
-    done = run(f"--workdir={tmp_path}", "--mode=export")
-    assert done.returncode == 0 and "reproduced the golden output" in done.stdout, done.stderr
-    refused = run(f"--workdir={tmp_path}", "--mode=predict", "--config.model.tile=0")
-    assert refused.returncode == 2 and "config.model.tile=32, not 0" in refused.stderr
+    done = run(workdir, "--mode=export")
+    assert done.returncode == 0, done.stderr
+    assert "reproduced the golden output" in done.stdout
+    refused = run(workdir, "--mode=predict", "--config.model.tile=0")
+    assert refused.returncode == 2
+    assert "config.model.tile=32, not 0" in refused.stderr

@@ -1,4 +1,4 @@
-"""Schedules by Optax's names; every optimiser and option against PyTorch's, and what a frozen backbone keeps."""
+"""Schedules by Optax's names; optimizers and options against PyTorch's; a frozen backbone."""
 
 import jax
 import numpy as np
@@ -35,26 +35,24 @@ OPTIONS = {
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_every_schedule_is_made_and_positive_on_the_way(name):
     schedule = make_schedule(name, 0.01, 20, str(OPTIONS.get(name, {})))
-    rates = [float(schedule(step)) for step in range(20)]
-    assert np.isfinite(rates).all() and min(rates) >= 0 and max(rates) > 0
+    learning_rates = [float(schedule(step)) for step in range(20)]
+    assert np.isfinite(learning_rates).all()
+    assert min(learning_rates) >= 0 and max(learning_rates) > 0
 
 
 def test_a_schedule_is_optax_s():
-    ours, theirs = (
-        make_schedule("cosine_decay", 0.1, 50, "{'alpha': 0.2}"),
-        optax.cosine_decay_schedule(0.1, 50, 0.2),
-    )
+    ours = make_schedule("cosine_decay", 0.1, 50, "{'alpha': 0.2}")
+    theirs = optax.cosine_decay_schedule(0.1, 50, 0.2)
     assert [float(ours(s)) for s in range(50)] == [float(theirs(s)) for s in range(50)]
 
 
 def test_a_run_shorter_than_its_warm_up_is_all_warm_up():
-    short, long = (
-        make_schedule("warmup_cosine_decay", 0.1, n, "{'warmup_steps': 50}") for n in (3, 500)
-    )
+    short = make_schedule("warmup_cosine_decay", 0.1, 3, "{'warmup_steps': 50}")
+    long = make_schedule("warmup_cosine_decay", 0.1, 500, "{'warmup_steps': 50}")
     assert [float(short(s)) for s in range(3)] == [float(long(s)) for s in range(3)]
 
 
-def test_a_length_that_optax_refuses_is_told_in_one_line():
+def test_a_length_that_optax_refuses_is_an_error_of_one_line():
     with pytest.raises(InputError, match="decay_steps") as refusal:
         make_schedule("warmup_cosine_decay", 0.1, 10, "{'warmup_steps': 5, 'decay_steps': 2}")
     assert "\n" not in str(refusal.value)
@@ -75,13 +73,13 @@ def test_wrong_schedules_are_refused_in_one_line(name, options, wanted):
     assert "\n" not in str(refusal.value)
 
 
-def test_an_unknown_optimiser_is_refused():
+def test_an_unknown_optimizer_is_refused():
     with pytest.raises(InputError, match="adam"):
         make_optimizer("adamax", optax.constant_schedule(1.0), **ADAM)
 
 
 @pytest.mark.parametrize("name", ["adam", "sgd"])
-def test_a_decay_that_an_optimiser_has_not_is_refused(name):
+def test_a_weight_decay_that_an_optimizer_does_not_have_is_refused(name):
     with pytest.raises(
         InputError, match=f"weight_decay=0.1 with config.optim.name='{name}'.*adamw"
     ):
@@ -91,10 +89,12 @@ def test_a_decay_that_an_optimiser_has_not_is_refused(name):
 def some_params(seed=0):
     rng = np.random.default_rng(seed)
     shapes = {"kernel": (3, 4), "bias": (4,)}
-    return {
-        t: {n: rng.normal(size=shapes[n]).astype(np.float32) for n in shapes}
-        for t in ("backbone", "head")
-    }
+    params = {}
+    for part in ("backbone", "head"):
+        params[part] = {
+            name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()
+        }
+    return params
 
 
 def some_gradients(count):
@@ -112,24 +112,25 @@ def trained(optimizer, gradients, params=None):
 
 
 def torch_trained(make, gradients, clip=0.0):
-    """The last parameters as PyTorch's optimiser `make({(group, name): parameter})` finds them, in float64."""
+    """The last parameters of PyTorch's optimizer `make({(part, name): parameter})`, in float64."""
     start = some_params()
-    theirs = {
-        (t, n): torch.nn.Parameter(torch.tensor(start[t][n], dtype=torch.float64)) for t, n in NAMES
-    }
+    theirs = {}
+    for part, name in NAMES:
+        value = torch.tensor(start[part][name], dtype=torch.float64)
+        theirs[part, name] = torch.nn.Parameter(value)
     optimizer, schedule = make(theirs)
     for gradient in gradients:
-        for (t, n), parameter in theirs.items():
-            parameter.grad = torch.tensor(gradient[t][n], dtype=torch.float64)
+        for (part, name), parameter in theirs.items():
+            parameter.grad = torch.tensor(gradient[part][name], dtype=torch.float64)
         if clip:
             torch.nn.utils.clip_grad_norm_(theirs.values(), clip)
         optimizer.step()
         if schedule is not None:
             schedule.step()
-    return {
-        t: {n: theirs[t, n].detach().numpy() for n in ("kernel", "bias")}
-        for t in ("backbone", "head")
-    }
+    found = {"backbone": {}, "head": {}}
+    for (part, name), parameter in theirs.items():
+        found[part][name] = parameter.detach().numpy()
+    return found
 
 
 def assert_close(ours, theirs, rtol=2e-5):
@@ -145,17 +146,17 @@ def test_adam_equals_pytorch_s():
     assert_close(ours[-1], theirs)
 
 
-def test_adamw_with_its_own_backbone_rate_and_clipping_equals_pytorch_s():
+def test_adamw_with_a_backbone_learning_rate_and_clipping_equals_pytorch_s():
     gradients = some_gradients(25)
 
     def make(parameters):
         groups = [
             {
                 "params": [p],
-                "lr": 0.01 * (0.1 if t == "backbone" else 1),
-                "weight_decay": 0.3 if n == "kernel" else 0.0,
+                "lr": 0.01 * (0.1 if part == "backbone" else 1),
+                "weight_decay": 0.3 if name == "kernel" else 0.0,
             }
-            for (t, n), p in parameters.items()
+            for (part, name), p in parameters.items()
         ]
         return torch.optim.AdamW(groups, eps=1e-7), None
 
@@ -179,52 +180,48 @@ def test_sgd_with_a_schedule_equals_pytorch_s():
 
 
 def test_defaults_are_optax_s_adam_state_and_all():
-    ours, theirs = (
-        make_optimizer("adam", optax.constant_schedule(0.01), **ADAM),
-        optax.adam(lambda _: 0.01, **ADAM),
-    )
-    assert jax.tree.structure(ours.init(some_params())) == jax.tree.structure(
-        theirs.init(some_params())
-    )
+    ours = make_optimizer("adam", optax.constant_schedule(0.01), **ADAM).init(some_params())
+    theirs = optax.adam(lambda _: 0.01, **ADAM).init(some_params())
+    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
 
 
 @pytest.mark.parametrize("freeze", [0, 4])
-def test_gathered_gradients_make_one_update_of_their_mean(freeze):
+def test_accumulated_gradients_make_one_update_of_their_mean(freeze):
     gradients, schedule = some_gradients(9), make_schedule("cosine_decay", 0.01, 3)
     settings = ADAM | {"clip": 1.0, "weight_decay": 0.1}
-    gathering = make_optimizer("adamw", schedule, **settings, accumulate=3, freeze_backbone=freeze)
-    path, state = trained(gathering, gradients)
+    accumulating = make_optimizer(
+        "adamw", schedule, **settings, accumulate=3, freeze_backbone=freeze
+    )
+    path, state = trained(accumulating, gradients)
     means = [jax.tree.map(lambda *g: np.mean(g, axis=0), *gradients[i : i + 3]) for i in (0, 3, 6)]
     wanted, _ = trained(
         make_optimizer("adamw", schedule, **settings, freeze_backbone=-(-freeze // 3)), means
     )
     for step, params in enumerate(path):
         assert_close(params, wanted[step // 3], rtol=1e-6)
-    assert bool(completes_update(state)) and not completes_update(
-        trained(gathering, gradients[:8])[1]
-    )
+    _, within = trained(accumulating, gradients[:8])
+    assert bool(completes_update(state)) and not completes_update(within)
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
-def test_a_frozen_backbone_stays_and_begins_as_if_it_were_new(name):
+def test_a_frozen_backbone_stays_and_starts_as_if_it_were_new(name):
     gradients, decay = some_gradients(8), {"weight_decay": 0.2} if name == "adamw" else {}
-    rate = optax.constant_schedule(0.01)
-    path, _ = trained(make_optimizer(name, rate, **ADAM, **decay, freeze_backbone=5), gradients)
-    plain = make_optimizer(name, rate, **ADAM, **decay)
+    schedule = optax.constant_schedule(0.01)
+    path, _ = trained(make_optimizer(name, schedule, **ADAM, **decay, freeze_backbone=5), gradients)
+    plain = make_optimizer(name, schedule, **ADAM, **decay)
     for params in path[1:6]:
         jax.tree.map(np.testing.assert_array_equal, params["backbone"], path[0]["backbone"])
     assert_close(
         {"head": path[-1]["head"]}, {"head": trained(plain, gradients)[0][-1]["head"]}, rtol=1e-6
     )
-    from_five, _ = trained(
-        plain, gradients[5:]
-    )  # the frozen steps have left no moments and no count
+    # The frozen steps have left no moments and no count.
+    from_five, _ = trained(plain, gradients[5:])
     assert_close(
         {"backbone": path[-1]["backbone"]}, {"backbone": from_five[-1]["backbone"]}, rtol=1e-6
     )
 
 
-def test_the_rate_goes_on_while_the_backbone_is_frozen():
+def test_the_schedule_advances_while_the_backbone_is_frozen():
     gradients = [jax.tree.map(np.ones_like, some_params())] * 4
     schedule = make_schedule("piecewise_constant", 1.0, 4, "{'boundaries_and_scales': {3: 0.125}}")
     path, _ = trained(

@@ -1,4 +1,6 @@
-"""Parameters in fewer arrays: there and back, the same updates as Optax's on the tree, and few operations."""
+"""Stacked parameters: there and back, the updates of the plain tree, and fewer operations."""
+
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -36,7 +38,10 @@ SETTINGS = [
 
 def a_tree(seed):
     rng = np.random.default_rng(seed)
-    draw = lambda shape: rng.normal(size=shape).astype(np.float32)  # noqa: E731
+
+    def draw(shape):
+        return rng.normal(size=shape).astype(np.float32)
+
     return jax.tree.map(draw, SHAPES, is_leaf=lambda node: isinstance(node, tuple))
 
 
@@ -79,15 +84,17 @@ def test_updates_of_what_is_packed_are_those_of_the_tree(settings):
         settings.pop("name"), optax.cosine_decay_schedule(0.1, 8), **settings
     )
     update = jax.jit(optimizer.update)
-    tree, packed = a_tree(2), pack(a_tree(2))
-    tree_state, packed_state = optimizer.init(tree), optimizer.init(packed)
+    tree = a_tree(2)
+    packed = pack(tree)
+    tree_state = optimizer.init(tree)
+    packed_state = optimizer.init(packed)
     for step in range(6):
         gradients = a_tree(10 + step)
         updates, tree_state = update(gradients, tree_state, tree)
         tree = optax.apply_updates(tree, updates)
         updates, packed_state = update(pack(gradients), packed_state, packed)
         packed = optax.apply_updates(packed, updates)
-        close = lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-6, atol=1e-7)  # noqa: E731
+        close = partial(np.testing.assert_allclose, rtol=2e-6, atol=1e-7)
         jax.tree.map(close, unpack(packed, tree), tree)
 
 
@@ -111,21 +118,18 @@ class Net(nn.Module):
         )
 
 
-def test_a_deeper_net_asks_for_no_more_operations_of_the_optimiser():
+def test_a_deeper_net_adds_no_operations_to_the_optimizer():
     preparation = {"mix": MIXES["rgby"], "mean": (0.3,) * 4, "std": (0.2,) * 4}
     settings = {"seed": 0, "augmentation": {"flips": False}, "preparation": preparation}
     batch = {"image": np.zeros((2, 4, 4, 4), np.uint8), "targets": np.zeros((2, 3), np.uint8)}
 
     def roots(net):
-        """How many a step takes: of second moments, an array at a time, and of the gradient's norm."""
+        """Square roots in a step: of second moments, one per array, and of the gradient's norm."""
         optimizer = make_optimizer("adam", optax.constant_schedule(0.1), b1=0.9, b2=0.99, eps=1e-8)
         variables = net.init(jax.random.key(0), np.zeros((1, 4, 4, 4), np.float32), train=False)
         step = make_train_step(net, optimizer, losses.bce, **settings)
         program = jax.make_jaxpr(step)(new_state(variables, optimizer), batch)
         return sum(equation.primitive.name == "sqrt" for equation in program.eqns)
 
-    assert (
-        roots(Net(2))
-        == roots(Net(6))
-        == 1 + len({"backbone/kernel", "backbone/rest", "head/kernel", "head/rest"})
-    )
+    joined = ("backbone/kernel", "backbone/rest", "head/kernel", "head/rest")
+    assert roots(Net(2)) == roots(Net(6)) == 1 + len(joined)

@@ -1,4 +1,4 @@
-"""What options of training make of a step: gathered gradients, averaged weights, a scaled rate, a frozen backbone.
+"""Options of a training step: accumulation, averaged weights, a scaled rate, a frozen backbone.
 
 On a net of a few hundred weights, so that every step can be followed in NumPy.
 """
@@ -23,9 +23,9 @@ from hpa_jax.parallel.mesh import batch_sharding, make_mesh, replicated
 from hpa_jax.training.checkpoint import Checkpoints
 from hpa_jax.training.state import HEALTHY, eval_variables, new_state
 from hpa_jax.training.steps import make_statistics_step, make_train_step
-from hpa_jax.transforms.channel_mix import MIXES
+from hpa_jax.transforms.channel_mix import CHANNEL_MIXES
 
-PREPARATION = {"mix": MIXES["rgby"], "mean": (0.3,) * 4, "std": (0.2,) * 4}
+PREPARATION = {"channel_mix": CHANNEL_MIXES["rgby"], "mean": (0.3,) * 4, "std": (0.2,) * 4}
 ADAM = {"b1": 0.9, "b2": 0.999, "eps": 1e-7}
 DECAY = 0.8
 
@@ -100,32 +100,24 @@ def close(a, b, rtol=1e-5):
 
 def test_without_options_the_state_holds_what_it_always_held(variables):
     state, _ = stepper(variables)
-    before = (
-        state.step,
-        variables["params"],
-        variables["batch_stats"],
-        optax.adam(lambda _: 0.05, **ADAM),
-    )
-    leaves = jax.tree.leaves(
-        (*before[:3], before[3].init(pack(variables["params"])), state.failed_at)
-    )
+    opt_state = optax.adam(lambda _: 0.05, **ADAM).init(pack(variables["params"]))
+    leaves = jax.tree.leaves((state.step, variables, opt_state, state.failed_at))
     assert len(jax.tree.leaves(state)) == len(leaves)
     assert eval_variables(state) == {"params": state.params, "batch_stats": state.batch_stats}
 
 
-def test_gathered_gradients_are_the_mean_and_each_step_is_a_batch_of_its_own_to_batch_norm(
-    variables,
-):
+def test_accumulated_gradients_are_averaged_and_batch_norm_sees_each_step_alone(variables):
     given = batches(4)
     state, step = stepper(variables, name="sgd", accumulate=2)
     path = followed(state, step, given)
     assert same(path[1].params, path[0].params) and not same(path[2].params, path[1].params)
-    # Running statistics move at every step, each time towards the moments of that step's batch alone.
+    # Running statistics move at every step, towards the moments of that step's batch alone.
     first, plain = stepper(variables, name="sgd")
     for before, after, batch in zip(path, path[1:], given, strict=False):
         alone, _ = plain(first.replace(params=before.params, batch_stats=before.batch_stats), batch)
         close(after.batch_stats, alone.batch_stats)
-    # The update is that of the mean gradient; two batches of 8 normalised each by itself are not one of 16.
+    # The update is that of the mean gradient; two batches of 8, each normalized by itself, are not
+    # one of 16.
     one_each = [jax.tree.map(np.asarray, plain(first, batch)[0].params) for batch in given[:2]]
     close(path[2].params, jax.tree.map(lambda a, b: (a + b) / 2, *one_each))
     together = jax.tree.map(lambda *parts: np.concatenate(parts), *given[:2])
@@ -140,38 +132,40 @@ def test_the_average_is_the_weighted_mean_of_the_weights_that_updates_left(varia
     path = followed(*stepper(variables, average=True, accumulate=accumulate), batches(6))
     updated = [state for number, state in enumerate(path) if number and number % accumulate == 0]
     weights = DECAY ** np.arange(len(updated))[::-1]
-    mean = lambda *values: np.average(np.array(values, np.float64), axis=0, weights=weights)  # noqa: E731
+
+    def mean(*values):
+        return np.average(np.array(values, np.float64), axis=0, weights=weights)
+
     average = path[-1].average
     assert int(average.updates) == len(updated)
     close(average.params, jax.tree.map(mean, *(state.params for state in updated)))
     close(average.batch_stats, jax.tree.map(mean, *(state.batch_stats for state in updated)))
     assert same(eval_variables(path[-1])["params"], average.params)
-    assert same(
-        path[accumulate].average.params, path[accumulate].params
-    )  # the first update's weights, whole
-    assert same(
-        eval_variables(path[0])["params"], variables["params"]
-    )  # before any: those that training begins with
+    # The first average is the first update's weights; before it, the initial weights.
+    assert same(path[accumulate].average.params, path[accumulate].params)
+    assert same(eval_variables(path[0])["params"], variables["params"])
     plain = followed(*stepper(variables, accumulate=accumulate), batches(6))
     close(path[-1].params, plain[-1].params, rtol=1e-6)  # averaging does not touch training
 
 
 def test_a_slow_average_loses_no_digits():
-    average, rng = (
-        init_ema({"params": {"w": np.zeros(4, np.float32)}, "batch_stats": {}}),
-        np.random.default_rng(0),
-    )
-    decay, total, weight = 0.9999, np.zeros(4), 0.0
+    average = init_ema({"params": {"w": np.zeros(4, np.float32)}, "batch_stats": {}})
+    rng = np.random.default_rng(0)
+    decay = 0.9999
+    total = np.zeros(4)
+    weight = 0.0
     update = jax.jit(partial(update_ema, decay=decay))
     for _ in range(300):
         params = {"w": rng.normal(1.0, 1e-3, 4).astype(np.float32)}
         average = update(average, params, {})
-        total, weight = decay * total + params["w"], decay * weight + 1
+        total = decay * total + params["w"]
+        weight = decay * weight + 1
     np.testing.assert_allclose(average.params["w"], total / weight, rtol=2e-6)
 
 
 def test_statistics_of_averaged_weights_are_the_mean_of_the_batches_own(variables):
-    given, step = batches(3), make_statistics_step(Net(momentum=0.0), preparation=PREPARATION)
+    given = batches(3)
+    step = make_statistics_step(Net(momentum=0.0), preparation=PREPARATION)
     average = with_estimated_statistics(init_ema(variables), jax.jit(step), given)
     dense = variables["params"]["backbone"]["dense"]
     found = []
@@ -186,15 +180,17 @@ def test_statistics_of_averaged_weights_are_the_mean_of_the_batches_own(variable
     assert same(average.params, variables["params"])
 
 
-def test_the_rate_s_factor_is_on_every_update(variables):
+def test_the_learning_rate_s_factor_scales_every_update(variables):
     given = batches(1)
     state, step = stepper(variables, name="adamw", weight_decay=0.5, progress=True)
-    whole, _ = step(state, given[0])
-    half, _ = step(
-        state.replace(progress=state.progress.replace(rate_scale=np.float32(0.5))), given[0]
-    )
-    moved = lambda after: jax.tree.map(np.subtract, after.params, state.params)  # noqa: E731
-    close(jax.tree.map(lambda m: m / 2, moved(whole)), moved(half), rtol=1e-3)
+    full, _ = step(state, given[0])
+    halved = state.progress.replace(rate_scale=np.float32(0.5))
+    half, _ = step(state.replace(progress=halved), given[0])
+
+    def moved(after):
+        return jax.tree.map(np.subtract, after.params, state.params)
+
+    close(jax.tree.map(lambda m: m / 2, moved(full)), moved(half), rtol=1e-3)
     assert half.progress.rate_scale == 0.5
 
 
@@ -209,9 +205,8 @@ def test_a_frozen_backbone_does_not_move_but_its_running_statistics_do(variables
     assert not same(path[3].params["backbone"], path[2].params["backbone"])
 
 
-@pytest.mark.parametrize(
-    "healthy_steps", [1, 2]
-)  # within a group of gathered steps, and at its end
+# Within a group of accumulated steps, and at its end.
+@pytest.mark.parametrize("healthy_steps", [1, 2])
 def test_a_step_that_is_not_finite_changes_nothing_with_every_option_on(variables, healthy_steps):
     settings = {
         "name": "adamw",
@@ -267,9 +262,8 @@ def test_a_checkpoint_of_a_state_that_knew_no_options_restores(variables, tmp_pa
         checkpointer.save_checkpointables(
             2, {"state": on_one_device(older)}, force=True, metrics={"macro_f1": 0.5}
         )
-    checkpoints = Checkpoints(
-        tmp_path, metric="macro_average_precision"
-    )  # which it has no figure of
+    # A metric that it was not saved with.
+    checkpoints = Checkpoints(tmp_path, metric="macro_average_precision")
     assert checkpoints.best() == 2 and checkpoints.position(2) is None
     restored = checkpoints.restore(2, on_one_device(stepper(variables)[0]))
     checkpoints.close()
@@ -277,14 +271,14 @@ def test_a_checkpoint_of_a_state_that_knew_no_options_restores(variables, tmp_pa
 
 
 def saved(folder, state):
-    """Its checkpoints, with `state` as step 2."""
+    """Checkpoints in `folder`, with `state` as step 2."""
     checkpoints = Checkpoints(folder, metric="macro_f1", keep=1)
     checkpoints.save(2, on_one_device(state), 16)
     checkpoints.wait()
     return checkpoints
 
 
-def test_an_evaluation_reads_a_checkpoint_whatever_optimiser_wrote_it(variables, tmp_path):
+def test_an_evaluation_reads_a_checkpoint_whatever_optimizer_wrote_it(variables, tmp_path):
     state, step = stepper(variables, name="sgd", accumulate=2)
     state = followed(state, step, batches(2))[-1]
     checkpoints = saved(tmp_path, state)
@@ -294,7 +288,7 @@ def test_an_evaluation_reads_a_checkpoint_whatever_optimiser_wrote_it(variables,
     assert same(eval_variables(restored), eval_variables(state))
 
 
-def test_a_run_does_not_go_on_from_another_optimiser_s_checkpoint(variables, tmp_path):
+def test_a_run_does_not_resume_from_another_optimizer_s_checkpoint(variables, tmp_path):
     checkpoints = saved(tmp_path, stepper(variables, name="sgd")[0])
     with pytest.raises(InputError) as refused:
         checkpoints.restore(2, on_one_device(stepper(variables)[0]))

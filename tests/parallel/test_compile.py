@@ -1,4 +1,4 @@
-"""Processors as devices, and the garbage collector while a step is traced."""
+"""CPU cores as devices, and the garbage collector while a step is traced."""
 
 import gc
 import json
@@ -24,11 +24,11 @@ from hpa_jax.parallel.compile import MOST_CPU_DEVICES, compile_for, cores, devic
         (64, 128, 0, MOST_CPU_DEVICES),
         (4, 2, 2, 4),  # two groups of two
         (4, 1, 2, 2),
-        (2, 8, 4, 1),  # that many there are not: the mesh says so
+        (2, 8, 4, 1),  # there are not that many: the mesh says so
         (4, 8, 1, 4),
     ],
 )
-def test_as_many_devices_as_cores_that_can_share_a_batch(cores, batch_size, space, devices):
+def test_as_many_devices_as_cores_that_divide_a_batch(cores, batch_size, space, devices):
     assert devices_for(cores, batch_size, space) == devices
 
 
@@ -41,18 +41,25 @@ def test_as_many_devices_as_cores_that_can_share_a_batch(cores, batch_size, spac
         ({}, "jax.devices()", 1),  # too late, and no error
     ],
 )
-def test_what_jax_was_told_holds(environment, before, expected):
-    code = f"import jax; {before}\nfrom hpa_jax.parallel.compile import use_cpu_cores; use_cpu_cores(48); print(jax.device_count())"
-    clean = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS")
-    }
-    told = clean | {"JAX_PLATFORMS": "cpu"} | environment
-    found = subprocess.run(
-        [sys.executable, "-c", code], env=told, capture_output=True, text=True, check=True
+def test_a_number_of_devices_that_was_set_is_kept(environment, before, expected):
+    code = f"""
+import jax
+{before}
+from hpa_jax.parallel.compile import use_cpu_cores
+use_cpu_cores(48)
+print(jax.device_count())
+"""
+    clean = dict(os.environ)
+    for name in ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS"):
+        clean.pop(name, None)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=clean | {"JAX_PLATFORMS": "cpu"} | environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    assert int(found.stdout) == expected
+    assert int(done.stdout) == expected
 
 
 def test_garbage_is_collected_again_after_tracing_also_if_it_fails():
@@ -74,7 +81,7 @@ def test_garbage_is_collected_again_after_tracing_also_if_it_fails():
 @pytest.mark.skipif(cores() < 2, reason="one core is one device in any case")
 def test_training_on_each_core_is_training_on_one_device(small_run, run, tmp_path, monkeypatch):
     lines = []
-    for devices in "1", "-1":  # -1: JAX was told nothing
+    for devices in "1", "-1":  # -1: not set
         monkeypatch.setenv("JAX_NUM_CPU_DEVICES", devices)
         flags = [
             *small_run,

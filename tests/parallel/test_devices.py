@@ -1,4 +1,4 @@
-"""One device against eight: the same images, losses and gradients, whatever the batch is cut into."""
+"""One device against eight: the same images, losses and gradients, however batches are sharded."""
 
 import jax
 import jax.numpy as jnp
@@ -7,16 +7,16 @@ import optax
 import pytest
 
 from hpa_jax import labels
-from hpa_jax.models import build_model, init_variables, norm
+from hpa_jax.models import create_model, init_variables, norm
 from hpa_jax.optim import losses
 from hpa_jax.parallel.mesh import batch_sharding, make_mesh, put_batch, replicated
 from hpa_jax.training.state import new_state
 from hpa_jax.training.steps import make_train_step
 from hpa_jax.transforms.augment import augment
-from hpa_jax.transforms.channel_mix import MIXES
+from hpa_jax.transforms.channel_mix import CHANNEL_MIXES
 
 AUGMENTATION = {"flips": True, "rotate_degrees": 30.0, "scale": (0.7, 1.2), "shift": 0.1}
-PREPARATION = {"mix": MIXES["rgby"], "mean": (0.1,) * 4, "std": (0.2,) * 4}
+PREPARATION = {"channel_mix": CHANNEL_MIXES["rgby"], "mean": (0.1,) * 4, "std": (0.2,) * 4}
 BATCH = 16
 
 
@@ -28,37 +28,44 @@ def batch_of(seed):
     }
 
 
-def figures_of(devices, steps=10):
-    """Loss and gradient norm of each of so many steps on a mesh of `devices`, and the compiled program."""
+def metrics_of(devices, steps=10):
+    """Loss and gradient norm of each step on a mesh of `devices`, and the compiled program."""
     mesh = make_mesh(devices)
-    model = build_model("densenet_tiny", head="seed", labels=len(labels.LABELS), dropout=0.5)
+    model = create_model(
+        "densenet_tiny",
+        head="hpa_densenet",
+        num_labels=len(labels.LABELS),
+        dropout=0.5,
+        dtype="float32",
+    )
     optimizer = optax.adam(1e-4)
-    state = jax.device_put(
-        new_state(init_variables(model, (64, 64, 4), seed=0), optimizer), replicated(mesh)
+    state = new_state(init_variables(model, (64, 64, 4), seed=0), optimizer)
+    state = jax.device_put(state, replicated(mesh))
+    step = make_train_step(
+        model,
+        optimizer,
+        losses.bce,
+        seed=0,
+        augmentation=AUGMENTATION,
+        preparation=PREPARATION,
     )
-    step = jax.jit(
-        make_train_step(
-            model, optimizer, losses.bce, seed=0, augmentation=AUGMENTATION, preparation=PREPARATION
-        ),
-        donate_argnums=0,
-        out_shardings=(replicated(mesh), replicated(mesh)),
-    )
+    step = jax.jit(step, donate_argnums=0, out_shardings=(replicated(mesh), replicated(mesh)))
     program = step.lower(state, put_batch(batch_of(0), mesh)).compile()
-    figures = []
+    found = []
     for number in range(steps):
-        state, figure = program(state, put_batch(batch_of(number), mesh))
-        figures.append((float(figure["loss"]), float(figure["grad_norm"])))
-    return np.array(figures), program
+        state, metrics = program(state, put_batch(batch_of(number), mesh))
+        found.append((float(metrics["loss"]), float(metrics["grad_norm"])))
+    return np.array(found), program
 
 
 @pytest.fixture(scope="module")
 def on_one():
-    return figures_of(jax.devices()[:1])[0]
+    return metrics_of(jax.devices()[:1])[0]
 
 
 @pytest.fixture(scope="module")
 def on_eight():
-    return figures_of(jax.devices())
+    return metrics_of(jax.devices())
 
 
 def test_the_first_step_agrees(on_one, on_eight):
@@ -76,20 +83,19 @@ def test_the_step_gathers_nothing_and_donates_its_state(on_eight):
     assert memory.alias_size_in_bytes >= 0.95 * (memory.output_size_in_bytes - 64)
 
 
-def test_a_batch_norm_for_each_device_is_noticed(on_one, monkeypatch):
-    whole = norm.batch_moments
+def test_batch_norm_on_each_device_alone_would_be_noticed(on_one, monkeypatch):
+    batch_moments = norm.batch_moments
 
-    def for_each_device(x):
+    def per_device(x):
         parts = x.reshape(8, -1, *x.shape[1:])
-        means, variances = jax.vmap(whole)(parts)
-        return means.mean(0), variances.mean(
-            0
-        )  # what eight replicas that never talk would use, on average
+        means, variances = jax.vmap(batch_moments)(parts)
+        # What eight replicas that never communicate would use, on average.
+        return means.mean(0), variances.mean(0)
 
-    monkeypatch.setattr("hpa_jax.models.norm.batch_moments", for_each_device)
-    monkeypatch.setattr("hpa_jax.models.densenet.batch_moments", for_each_device)
-    figures, _ = figures_of(jax.devices(), steps=1)
-    assert np.abs(figures[0] / on_one[0] - 1).max() > 1e-3
+    monkeypatch.setattr("hpa_jax.models.norm.batch_moments", per_device)
+    monkeypatch.setattr("hpa_jax.models.densenet.batch_moments", per_device)
+    metrics, _ = metrics_of(jax.devices(), steps=1)
+    assert np.abs(metrics[0] / on_one[0] - 1).max() > 1e-3
 
 
 @pytest.mark.parametrize("rotate", [0.0, 30.0])
@@ -99,7 +105,7 @@ def test_augmented_images_are_equal(rotate):
     images = batch_of(5)["image"]
     one = np.asarray(function(images))
     mesh = make_mesh()
-    cut = function(jax.device_put(images, batch_sharding(mesh)))
-    np.testing.assert_array_equal(np.asarray(cut), one)
-    assert not np.array_equal(one, images)
-    assert len({s.device for s in cut.addressable_shards}) == 8 and jnp.isfinite(cut).all()
+    sharded = function(jax.device_put(images, batch_sharding(mesh)))
+    np.testing.assert_array_equal(np.asarray(sharded), one)
+    assert not np.array_equal(one, images) and jnp.isfinite(sharded).all()
+    assert len({shard.device for shard in sharded.addressable_shards}) == 8

@@ -1,4 +1,7 @@
-"""Gradients cross devices in float32 though the arithmetic is bfloat16: read off programs compiled for a TPU slice."""
+"""Gradients cross devices in float32 though the arithmetic is bfloat16.
+
+Read off programs compiled for a TPU slice.
+"""
 
 import json
 import platform
@@ -15,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.skipif(
     (platform.system(), platform.machine()) != ("Linux", "x86_64"),
-    reason="libtpu is made for x86-64 Linux alone",
+    reason="libtpu exists for x86-64 Linux only",
 )
 
 COMPILE = """
@@ -33,22 +36,33 @@ config.data.mean, config.data.std = (0.1,) * 4, (0.2,) * 4
 mesh = mesh_of(config, devices_of("v5e:2x4"))
 
 def text(function, *arguments):
-    return function.trace(*arguments).lower(lowering_platforms=("tpu",)).compile(compiler_options=QUICK).as_text()
+    lowered = function.trace(*arguments).lower(lowering_platforms=("tpu",))
+    return lowered.compile(compiler_options=QUICK).as_text()
 
 def alone(layer, shape, kernel):
-    bf16, f32, whole = jnp.bfloat16, jnp.float32, NamedSharding(mesh, P())
-    x = jax.ShapeDtypeStruct(shape, bf16, sharding=NamedSharding(mesh, P("data")))
-    kernel = jax.ShapeDtypeStruct(kernel, f32, sharding=whole)
-    gradient = jax.grad(lambda kernel, x: jnp.sum(jnp.sin(layer(x, kernel).astype(f32))))
-    return text(jax.jit(gradient, out_shardings=whole), kernel, x)
+    replicated = NamedSharding(mesh, P())
+    x = jax.ShapeDtypeStruct(shape, jnp.bfloat16, sharding=NamedSharding(mesh, P("data")))
+    kernel = jax.ShapeDtypeStruct(kernel, jnp.float32, sharding=replicated)
+
+    def value(kernel, x):
+        return jnp.sum(jnp.sin(layer(x, kernel).astype(jnp.float32)))
+
+    return text(jax.jit(jax.grad(value), out_shardings=replicated), kernel, x)
+
+def cast(x, kernel):
+    return x @ kernel.astype(x.dtype)
+
+def strided(x, kernel):
+    return convolution(x, kernel, 2, ((1, 1), (1, 1)))
 
 step = training_step(config, mesh)
+maps = (64, 8, 8, 128)
 programs = {
     "step": text(step.function, *step.arguments),
-    "cast": alone(lambda x, kernel: x @ kernel.astype(x.dtype), (64, 8, 8, 128), (128, 128)),
-    "product": alone(product, (64, 8, 8, 128), (128, 128)),
-    "convolution": alone(lambda x, k: convolution(x, k, 2, ((1, 1), (1, 1))), (64, 8, 8, 128), (3, 3, 128, 128)),
-    "bias": alone(add_bias, (64, 8, 8, 128), (128,)),
+    "cast": alone(cast, maps, (128, 128)),
+    "product": alone(product, maps, (128, 128)),
+    "convolution": alone(strided, maps, (3, 3, 128, 128)),
+    "bias": alone(add_bias, maps, (128,)),
 }
 state = step.arguments[0]
 parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
@@ -57,7 +71,7 @@ print(json.dumps({"programs": programs, "parameters": parameters}))
 
 
 def reduced(text):
-    """Numbers that a program sums over devices, by their type."""
+    """How many numbers a program sums over devices, by dtype."""
     counts = {}
     for line in text.splitlines():
         if match := re.search(r" = (.*?) all-reduce(?:-start)?\(", line):
@@ -96,7 +110,7 @@ def compiled():
 
 
 def test_a_cast_kernel_s_gradient_would_cross_in_bfloat16(compiled):
-    """What the layers are written against; without it, the other tests would prove nothing."""
+    """What the layers avoid; without it, the other tests would prove nothing."""
     assert reduced(compiled["programs"]["cast"]) == {"bf16": 128 * 128}
 
 

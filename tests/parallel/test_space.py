@@ -1,4 +1,6 @@
-"""Fields whose height is cut over devices: the same losses and gradients as whole ones, on every mesh of eight."""
+"""Images sharded by rows: the losses and gradients of complete ones, on every mesh of eight."""
+
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -6,11 +8,12 @@ import optax
 import pytest
 
 from hpa_jax.errors import InputError
-from hpa_jax.models import BACKBONES, build_model, init_variables, split_multiple
+from hpa_jax.models import BACKBONES, create_model, init_variables, split_multiple
 from hpa_jax.models.densenet import BLOCKS
 from hpa_jax.models.resnet import ResNet
 from hpa_jax.optim import losses
 from hpa_jax.parallel.mesh import (
+    _place,
     batch_sharding,
     image_replicator,
     make_mesh,
@@ -39,18 +42,29 @@ def batch_of(shape):
     return {"image": rng.integers(0, 256, (*shape, 4), np.uint8), "targets": targets}
 
 
+class Outcome(NamedTuple):
+    loss: float
+    gradients: dict
+    batch_stats: dict
+    text: str
+
+
 def mesh_of(shape):
     return make_mesh(jax.devices()[: shape[0] * shape[1]], shape[1])
 
 
 def outcome(net, shape, mesh_shape, head="pooled", augmentation=AUGMENTATION, block="plain"):
-    """Loss, gradients (what plain descent of rate 1 takes off) and batch statistics of one step; the program's text."""
-    mesh, rate = mesh_of(mesh_shape), optax.sgd(1.0)
-    model = build_model(net, head=head, labels=LABELS, dropout=0.5, block=block, mesh=mesh)
-    state = new_state(init_variables(model, (*shape[1:], 4), seed=0), rate)
+    """Loss, gradients and batch statistics of one step, and the program's text.
+
+    The gradients are what plain descent with a learning rate of 1 subtracts.
+    """
+    mesh = mesh_of(mesh_shape)
+    descent = optax.sgd(1.0)
+    model = create_model(net, head=head, num_labels=LABELS, dropout=0.5, block=block, mesh=mesh)
+    state = new_state(init_variables(model, (*shape[1:], 4), seed=0), descent)
     step = make_train_step(
         model,
-        rate,
+        descent,
         losses.bce,
         seed=0,
         augmentation=augmentation,
@@ -58,132 +72,128 @@ def outcome(net, shape, mesh_shape, head="pooled", augmentation=AUGMENTATION, bl
         mesh=mesh,
     )
     step = jax.jit(step, out_shardings=(replicated(mesh), replicated(mesh)))
-    program = step.lower(
-        jax.device_put(state, replicated(mesh)), put_batch(batch_of(shape), mesh)
-    ).compile()
-    after, figures = program(
-        jax.device_put(state, replicated(mesh)), put_batch(batch_of(shape), mesh)
-    )
-    gradients = jax.tree.map(lambda a, b: a - np.asarray(b), state.params, after.params)
-    return (
-        float(figures["loss"]),
-        gradients,
-        jax.tree.map(np.asarray, after.batch_stats),
-        program.as_text(),
+    arguments = jax.device_put(state, replicated(mesh)), put_batch(batch_of(shape), mesh)
+    program = step.lower(*arguments).compile()
+    after, metrics = program(*arguments)
+    return Outcome(
+        loss=float(metrics["loss"]),
+        gradients=jax.tree.map(lambda a, b: a - np.asarray(b), state.params, after.params),
+        batch_stats=jax.tree.map(np.asarray, after.batch_stats),
+        text=program.as_text(),
     )
 
 
-def check_equal(split, whole):
-    assert split[0] == pytest.approx(whole[0], rel=1e-5)
-    for part in (1, 2):
-        largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(whole[part]))
-        leaves = zip(
-            jax.tree.leaves_with_path(split[part]), jax.tree.leaves(whole[part]), strict=True
-        )
-        for (path, found), expected in leaves:
-            # 1e-6 of the largest: gradients that are 0 but for rounding, as of the scale of a map that a norm follows.
-            scale = 2e-4 * np.abs(expected).max() + 1e-6 * largest
-            np.testing.assert_allclose(
-                found, expected, atol=scale, rtol=0, err_msg=jax.tree_util.keystr(path)
-            )
+def check_equal(sharded, complete):
+    assert sharded.loss == pytest.approx(complete.loss, rel=1e-5)
+    check_close(sharded.gradients, complete.gradients)
+    check_close(sharded.batch_stats, complete.batch_stats)
+
+
+def check_close(found, expected):
+    leaves = jax.tree.leaves(expected)
+    largest = max(np.abs(leaf).max() for leaf in leaves)
+    for (path, leaf), wanted in zip(jax.tree.leaves_with_path(found), leaves, strict=True):
+        # 1e-6 of the largest: some gradients are 0 but for rounding, such as those of the scale of
+        # a map that a norm follows.
+        tolerance = 2e-4 * np.abs(wanted).max() + 1e-6 * largest
+        name = jax.tree_util.keystr(path)
+        np.testing.assert_allclose(leaf, wanted, atol=tolerance, rtol=0, err_msg=name)
 
 
 @pytest.fixture(scope="module")
-def whole():
+def complete():
     return outcome("densenet_tiny", (8, 256, 32), (1, 1))
 
 
 @pytest.mark.parametrize("mesh_shape", MESHES, ids=str)
-def test_losses_gradients_and_statistics_are_those_of_whole_fields(whole, mesh_shape):
-    split = outcome("densenet_tiny", (8, 256, 32), mesh_shape)
-    check_equal(split, whole)
-    rows = f"f32[{8 // mesh_shape[0]},{64 // mesh_shape[1]},8,"  # the first block's maps, a quarter of the image's side
-    assert rows in split[3]
-    assert "all-gather" not in split[3]
+def test_losses_gradients_and_statistics_are_those_of_complete_images(complete, mesh_shape):
+    sharded = outcome("densenet_tiny", (8, 256, 32), mesh_shape)
+    check_equal(sharded, complete)
+    # The first block's maps, a quarter of the image's side.
+    maps = f"f32[{8 // mesh_shape[0]},{64 // mesh_shape[1]},8,"
+    assert maps in sharded.text
+    assert "all-gather" not in sharded.text
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block != "plain"])
-def test_a_block_computed_otherwise_is_cut_alike(whole, block):
-    check_equal(outcome("densenet_tiny", (8, 256, 32), (2, 4), block=block), whole)
+def test_other_implementations_of_a_block_are_sharded_alike(complete, block):
+    check_equal(outcome("densenet_tiny", (8, 256, 32), (2, 4), block=block), complete)
 
 
 @pytest.mark.slow
 def test_the_flatten_head_too():
-    shape = (4, 128, 32)
-    check_equal(*(outcome("densenet_tiny", shape, mesh, head="seed") for mesh in ((2, 4), (1, 1))))
+    sharded = outcome("densenet_tiny", (4, 128, 32), (2, 4), head="seed")
+    check_equal(sharded, outcome("densenet_tiny", (4, 128, 32), (1, 1), head="seed"))
 
 
 @pytest.mark.slow
 def test_resnet_too(monkeypatch):
     monkeypatch.setitem(BACKBONES, "resnet50", lambda **options: ResNet((1, 1, 1, 1), **options))
-    shape = (4, 128, 32)
-    check_equal(
-        *(
-            outcome("resnet50", shape, mesh, head="linear", augmentation={"flips": True})
-            for mesh in ((2, 2), (1, 1))
-        )
-    )
+    settings = {"head": "linear", "augmentation": {"flips": True}}
+    sharded = outcome("resnet50", (4, 128, 32), (2, 2), **settings)
+    check_equal(sharded, outcome("resnet50", (4, 128, 32), (1, 1), **settings))
 
 
 @pytest.mark.parametrize(
     "settings", [{"flips": True}, AUGMENTATION, AUGMENTATION | {"rotate_degrees": 0.0}]
 )
 def test_augmented_images_are_equal_and_cost_no_exchange(settings):
-    images, key = batch_of((2, 64, 64))["image"], jax.random.key(3)
+    images = batch_of((2, 64, 64))["image"]
+    key = jax.random.key(3)
     one = jax.jit(lambda images: augment(images, key, **settings))(images)
     mesh = mesh_of((2, 4))
-    cut, whole = row_sharder(mesh), image_replicator(mesh)
-    function = jax.jit(lambda images: augment(images, key, cut=cut, whole=whole, **settings))
+    layout = {"cut": row_sharder(mesh), "whole": image_replicator(mesh)}
+    function = jax.jit(lambda images: augment(images, key, **layout, **settings))
     program = function.lower(jax.device_put(images, batch_sharding(mesh))).compile()
     augmented = program(jax.device_put(images, batch_sharding(mesh)))
     np.testing.assert_allclose(augmented, one, atol=1e-4)
     assert {shard.data.shape for shard in augmented.addressable_shards} == {(1, 16, 64, 4)}
-    assert not any(
-        kind in program.as_text() for kind in ("all-gather", "all-to-all", "all-reduce", "permute(")
-    )
+    for exchange in ("all-gather", "all-to-all", "all-reduce", "permute("):
+        assert exchange not in program.as_text()
 
 
 def test_scores_are_equal():
-    model = build_model("densenet_tiny", head="pooled", labels=LABELS)
+    model = create_model("densenet_tiny", head="pooled", num_labels=LABELS)
     variables = init_variables(model, (256, 32, 4), seed=0)
     images = batch_of((2, 256, 32))["image"]
-    one, eight = (
-        jax.jit(make_score_step(model, preparation=PREPARATION, mesh=mesh_of(shape)))(
-            jax.device_put(variables, replicated(mesh_of(shape))),
-            jax.device_put(images, batch_sharding(mesh_of(shape))),
+
+    def scores_on(mesh):
+        score = jax.jit(make_score_step(model, preparation=PREPARATION, mesh=mesh))
+        return score(
+            jax.device_put(variables, replicated(mesh)),
+            jax.device_put(images, batch_sharding(mesh)),
         )
-        for shape in ((1, 1), (1, 8))
-    )
-    np.testing.assert_allclose(eight, one, rtol=1e-4, atol=1e-5)
+
+    one = scores_on(mesh_of((1, 1)))
+    np.testing.assert_allclose(scores_on(mesh_of((1, 8))), one, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
     "batch_size, space, expected",
     [(16, 0, 1), (8, 0, 1), (4, 0, 2), (12, 0, 2), (2, 0, 4), (1, 0, 8), (16, 4, 4)],
 )
-def test_no_more_devices_share_a_field_than_must(batch_size, space, expected):
-    assert (
-        space_for(batch_size, 512, split_multiple("densenet121"), jax.devices(), space) == expected
-    )
+def test_no_more_devices_share_an_image_than_must(batch_size, space, expected):
+    multiple = split_multiple("densenet121")
+    assert space_for(batch_size, 512, multiple, jax.devices(), space) == expected
 
 
 @pytest.mark.parametrize(
-    "net, batch_size, height, space, said",
+    "net, batch_size, height, space, message",
     [
         (
             "densenet121",
             3,
             512,
             1,
-            "batch_size=3 cannot be cut over 8 devices; choose a multiple of 8",
+            "batch_size=3 cannot be sharded over 8 devices; choose a multiple of 8",
         ),
         (
             "densenet121",
             3,
             512,
             2,
-            "batch_size=3 cannot be cut over 4 groups of 2 devices; choose a multiple of 4",
+            "batch_size=3 cannot be sharded over 4 groups of 2 devices; choose a multiple of 4",
         ),
         (
             "densenet121",
@@ -197,21 +207,21 @@ def test_no_more_devices_share_a_field_than_must(batch_size, space, expected):
             1,
             1728,
             0,
-            "1728 px cannot be cut over .*space=8 .* multiple of 256 px, .*image_size=1792",
+            "1728 px cannot be sharded over .*space=8 .* multiple of 256 px, .*image_size=1792",
         ),
         (
             "densenet121",
             8,
             96,
             2,
-            "96 px cannot be cut over .*space=2 .* multiple of 64 px, .*image_size=128",
+            "96 px cannot be sharded over .*space=2 .* multiple of 64 px, .*image_size=128",
         ),
         (
             "resnet50",
             8,
             64,
             2,
-            "64 px cannot be cut over .*space=2 .* multiple of 64 px, 128 at least; .*image_size=128",
+            "64 px cannot be sharded over .*space=2 .* of 64 px, 128 at least; .*image_size=128",
         ),
         (
             "all_cnn",
@@ -223,30 +233,29 @@ def test_no_more_devices_share_a_field_than_must(batch_size, space, expected):
         ("inception_resnet_v2", 8, 512, 2, "space=2: .*model.name"),
     ],
 )
-def test_what_cannot_be_cut_evenly_is_refused_by_name(net, batch_size, height, space, said):
-    """Two rows of a last map are no question of speed: XLA then gives wrong gradients."""
-    with pytest.raises(InputError, match=said):
+def test_uneven_shards_are_refused_by_name(net, batch_size, height, space, message):
+    """Two rows of a last map are not a matter of speed: XLA's gradients are wrong then."""
+    with pytest.raises(InputError, match=message):
         space_for(batch_size, height, split_multiple(net), jax.devices(), space)
 
 
 @pytest.mark.parametrize("net", [net for net in BACKBONES if split_multiple(net)])
-def test_a_height_that_can_be_cut_is_shrunk_without_remainder(net):
-    backbone, multiple = BACKBONES[net](), split_multiple(net)
+def test_a_height_that_can_be_sharded_is_shrunk_without_remainder(net):
+    backbone = BACKBONES[net]()
+    multiple = split_multiple(net)
     assert [backbone.map_side(multiple * n) for n in (1, 3, 8)] == [1, 3, 8]
 
 
 def test_neighbours_in_a_group_are_neighbours_in_the_torus():
     class Chip:
         def __init__(self, number, process, coords):
-            self.id, self.process_index, self.coords = number, process, coords
+            self.id = number
+            self.process_index = process
+            self.coords = coords
 
     places = [(x, y, 0) for y in range(4) for x in range(2)]
     chips = [Chip(n, n // 4, place) for n, place in enumerate(places)]
-    from hpa_jax.parallel.mesh import _place
-
     path = [chip.coords for chip in sorted(reversed(chips), key=_place)]
-    steps = [
-        sum(abs(a - b) for a, b in zip(one, other, strict=True))
-        for one, other in zip(path, path[1:], strict=False)
-    ]
-    assert sorted(path) == sorted(places) and set(steps) == {1}
+    assert sorted(path) == sorted(places)
+    distances = np.abs(np.diff(path, axis=0)).sum(axis=1)
+    assert set(distances) == {1}

@@ -1,4 +1,7 @@
-"""Fields cut over the chips of a TPU v5e slice, read off programs compiled for it: what crosses, and what is held."""
+"""Images sharded by rows over a TPU v5e slice: what crosses between chips, and what each holds.
+
+Read off programs compiled for it.
+"""
 
 import json
 import platform
@@ -14,10 +17,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.skipif(
     (platform.system(), platform.machine()) != ("Linux", "x86_64"),
-    reason="libtpu is made for x86-64 Linux alone",
+    reason="libtpu exists for x86-64 Linux only",
 )
 
-# One global batch of one field; as many chips as asked for share its height.
+# A global batch of one image; as many chips as asked for share its height.
 COMPILE = """
 import json, re, sys
 from hpa_jax.main import load_recipe, override
@@ -64,23 +67,25 @@ def compiled(chips, *flags):
     return program
 
 
-def check_split(program, chips):
+def check_sharded(program, chips):
     assert program["space"] == chips
     counts = program["collectives"]
     assert counts.pop("all-reduce") > 0 and counts.pop("collective-permute") > 0
-    assert not any(counts.values()), (
-        counts
-    )  # not even of the image, whose rows come from anywhere when it is turned
+    # Nothing else, not even of the image, whose rows come from anywhere when it is rotated.
+    assert not any(counts.values()), counts
 
 
-def test_rows_at_the_cuts_and_sums_are_all_that_crosses():
-    check_split(compiled(8, "--config.model.name=densenet_tiny", "--config.data.image_size=512"), 8)
+def test_rows_at_the_borders_and_sums_are_all_that_crosses():
+    check_sharded(
+        compiled(8, "--config.model.name=densenet_tiny", "--config.data.image_size=512"), 8
+    )
 
 
 @pytest.mark.slow
-def test_a_native_field_over_eight_chips_needs_a_quarter_of_the_memory_and_an_eighth_of_the_work():
+def test_a_native_image_over_eight_chips_needs_a_quarter_of_the_memory_and_an_eighth_of_work():
     flags = ("--config.data.image_size=3072", "--config.augment.rotate_degrees=0")
-    split, whole = (compiled(chips, *flags) for chips in (8, 1))
-    check_split(split, 8)
-    assert split["peak_gib"] <= whole["peak_gib"] / 4
-    assert split["flops"] == pytest.approx(whole["flops"] / 8, rel=0.15)
+    sharded = compiled(8, *flags)
+    complete = compiled(1, *flags)
+    check_sharded(sharded, 8)
+    assert sharded["peak_gib"] <= complete["peak_gib"] / 4
+    assert sharded["flops"] == pytest.approx(complete["flops"] / 8, rel=0.15)

@@ -1,4 +1,4 @@
-"""Published weights brought into the cache, against a web server that misbehaves: the right file, or a line why not."""
+"""Published weights in the cache, against a web server that misbehaves: the file, or why not."""
 
 import hashlib
 import re
@@ -9,51 +9,27 @@ import threading
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 from safetensors.numpy import save
-from support import misbehaving_server
+from support.misbehaving_server import Server
 
 from hpa_jax import pretrained
 from hpa_jax.errors import InputError
-from hpa_jax.models import build_model, init_variables
-from hpa_jax.pretrained.fetch import Policy, default_cache, fetch
+from hpa_jax.models import create_model, init_variables
+from hpa_jax.pretrained.fetch import POLICY, default_cache, fetch
 from hpa_jax.pretrained.sources import IMAGENET, SOURCES, Source
 
 BODY = np.random.default_rng(0).bytes(300_000)
 SHA256 = hashlib.sha256(BODY).hexdigest()
-QUICK = Policy(retries=2, backoff=0.01, timeout=1.0, window=0.3)
-
-
-class Ranged(misbehaving_server._Answer):
-    """Knows `Range: bytes=N-`, as the publishers' hosts do."""
-
-    def good(self):
-        begin = int(self.headers.get("Range", "bytes=0-")[6:-1])
-        if not begin:
-            return self.answer(200, self.image)
-        if begin >= len(self.image):
-            return self.answer(416, b"")
-        return self.answer(
-            206,
-            self.image[begin:],
-            Content_Range=f"bytes {begin}-{len(self.image) - 1}/{len(self.image)}",
-        )
-
-    def without_range(self):
-        self.answer(200, self.image)
-
-    def another_range(self):
-        self.answer(
-            206, self.image[5:], Content_Range=f"bytes 5-{len(self.image) - 1}/{len(self.image)}"
-        )
+QUICK = POLICY._replace(retries=2, backoff=0.01, timeout=1.0)
 
 
 @pytest.fixture
 def server():
-    with misbehaving_server.Server() as server:
-        server.RequestHandlerClass = Ranged
+    with Server() as server:
         server.bodies["/w-0123.pth"] = BODY
         yield server
 
@@ -121,11 +97,11 @@ def test_a_file_put_there_by_hand_is_checked_and_recorded(server, tmp_path):
             "nonsense",
         ),
         *(
-            "cut_with_length",
-            "cut_without_length",
+            "truncated_with_length",
+            "truncated_without_length",
             "dropped",
             "dropped_at_once",
-            "chunked_cut",
+            "chunked_truncated",
             "chunked_half",
         ),
         *(
@@ -146,7 +122,7 @@ def test_a_try_that_fails_is_made_good(server, tmp_path, behaviour):
     assert fetch(source(server), tmp_path, policy) == (tmp_path / "w-0123.pth", SHA256)
     assert (tmp_path / "w-0123.pth").read_bytes() == BODY
     assert names(tmp_path) == ["w-0123.pth", "w-0123.pth.sha256"]
-    tries = {"chunked": 1, "slowly 0.1": 1, "drip 600": 3}.get(
+    tries = {"chunked": 1, "slowly 0.1": 1, "zipped": 1, "drip 600": 3}.get(
         behaviour, 2
     )  # drip: what it left is of no use
     assert len(server.log) == tries
@@ -154,7 +130,7 @@ def test_a_try_that_fails_is_made_good(server, tmp_path, behaviour):
 
 @pytest.mark.parametrize("then", ["good", "without_range", "another_range"])
 def test_a_download_that_was_cut_goes_on_where_it_stopped(server, tmp_path, then):
-    server.plan["/w-0123.pth"] = ["cut_with_length", then]
+    server.plan["/w-0123.pth"] = ["truncated_with_length", then]
     assert fetch(source(server), tmp_path, QUICK)[1] == SHA256
     assert server.log[1][2]["Range"] == f"bytes={len(BODY) // 2}-"
     assert len(server.log) == (3 if then == "another_range" else 2)
@@ -191,7 +167,7 @@ def test_a_refusal_is_not_asked_again(server, tmp_path, status):
 def test_a_host_that_is_away_is_named_after_the_last_try(server, tmp_path, capsys):
     away = Source("densenet_tiny", "http://127.0.0.1:9/w.pth", "sha256:0", "", *IMAGENET)
     with pytest.raises(
-        InputError, match=r"127.0.0.1:9/w.pth cannot be had \(Connection refused\) \(tries: 3\)"
+        InputError, match=r"127.0.0.1:9/w.pth cannot be fetched \(Connection refused\) \(tries: 3\)"
     ):
         fetch(away, tmp_path, QUICK)
     assert capsys.readouterr().out.count("trying again in") == 2
@@ -201,7 +177,7 @@ def test_a_second_process_waits_for_the_first(server, tmp_path, capsys):
     server.always = "slowly 1"
     found = []
     threads = [
-        threading.Thread(target=lambda: found.append(fetch(source(server), tmp_path, Policy())))
+        threading.Thread(target=lambda: found.append(fetch(source(server), tmp_path, POLICY)))
         for _ in range(3)
     ]
     for thread in threads:
@@ -209,7 +185,7 @@ def test_a_second_process_waits_for_the_first(server, tmp_path, capsys):
     for thread in threads:
         thread.join(30)
     assert found == [(tmp_path / "w-0123.pth", SHA256)] * 3 and len(server.log) == 1
-    assert "another process downloads w-0123.pth" in capsys.readouterr().out
+    assert "w-0123.pth is being downloaded by process" in capsys.readouterr().out
 
 
 def test_a_download_goes_on_after_kill_9(server, tmp_path):
@@ -251,10 +227,10 @@ def test_where_the_cache_is(server, tmp_path, monkeypatch):
 
 def test_a_named_source_is_fetched_and_loaded(server, tmp_path, monkeypatch):
     drawn = init_variables(
-        build_model("densenet_tiny", head="linear", labels=5), (64, 64, 3), seed=0
+        create_model("densenet_tiny", head="linear", num_labels=5), (64, 64, 3), seed=0
     )
     trained = init_variables(
-        build_model("densenet_tiny", head="linear", labels=5), (64, 64, 3), seed=1
+        create_model("densenet_tiny", head="linear", num_labels=5), (64, 64, 3), seed=1
     )
     body = save(flatten_dict(trained, sep="/"))
     server.bodies["/w-0123.pth"] = body
@@ -270,12 +246,44 @@ def test_a_named_source_is_fetched_and_loaded(server, tmp_path, monkeypatch):
         and what.source == "mine"
         and what.mean == IMAGENET[0]
     )
-    assert "mean 0.485 0.456 0.406 and deviation 0.229 0.224 0.225" in str(what)
+    assert "mean 0.485 0.456 0.406 and std 0.229 0.224 0.225" in str(what)
     with pytest.raises(
         InputError,
         match="'mine' is of densenet_tiny, config.model.name='resnet50' is not; for this",
     ):
-        pretrained.load("mine", **arguments | {"net": "resnet50"})
+        pretrained.load_described("mine", **arguments | {"net": "resnet50"})
+
+
+def test_load_pretrained_takes_a_model(tmp_path):
+    trained = init_variables(
+        create_model("densenet_tiny", head="linear", num_labels=5), (64, 64, 3), seed=1
+    )
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(save(flatten_dict(trained, sep="/")))
+    model = create_model("densenet_tiny", head="pooled", num_labels=7)
+    variables = pretrained.load_pretrained(model, str(path), channels=4, image_size=64, seed=2)
+    drawn = init_variables(model, (64, 64, 4), seed=2)
+    assert jax.tree.structure(variables) == jax.tree.structure(drawn)
+    images = np.zeros((2, 64, 64, 4), np.float32)
+    assert model.apply(variables, images, train=False).shape == (2, 7)
+
+    stem = trained["params"]["backbone"]["stem_conv"]["kernel"]
+    wide = variables["params"]["backbone"]["stem_conv"].pop("kernel")
+    np.testing.assert_array_equal(wide, stem[:, :, [0, 1, 2, 0]])
+    del trained["params"]["backbone"]["stem_conv"]["kernel"]
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        (variables["params"]["backbone"], variables["batch_stats"]["backbone"]),
+        (trained["params"]["backbone"], trained["batch_stats"]["backbone"]),
+    )
+    jax.tree.map(
+        np.testing.assert_array_equal, variables["params"]["head"], drawn["params"]["head"]
+    )
+
+    with pytest.raises(InputError, match="takes images of at least"):
+        pretrained.load_pretrained(model, str(path), image_size=8)
+    with pytest.raises(InputError, match="choose one of copy_red"):
+        pretrained.load_pretrained(model, str(path), image_size=64, stem="new")
 
 
 def test_digests_of_torchvision_are_those_in_its_names():

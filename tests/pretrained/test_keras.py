@@ -1,4 +1,4 @@
-"""Weights in Keras's layouts, written by Keras: the legacy `.h5` and the `.weights.h5` of Keras 3."""
+"""Weights in Keras's layouts, written by Keras: the legacy `.h5`, the `.weights.h5` of Keras 3."""
 
 import functools
 import inspect
@@ -19,7 +19,7 @@ from support.keras_parity import QUICK, randomise
 
 from hpa_jax import pretrained
 from hpa_jax.errors import InputError
-from hpa_jax.models import build_model, init_variables
+from hpa_jax.models import create_model, init_variables
 from hpa_jax.pretrained import keras_names
 
 CLASSES = 10
@@ -54,7 +54,9 @@ def write_legacy(net, path):
 def drawn(name, channels=3, labels=CLASSES):
     size = SIZE.get(name, 64)
     return init_variables(
-        build_model(name, head="linear", labels=labels), (size, size, channels), seed=1
+        create_model(name, head="linear", num_labels=labels, dtype="float32"),
+        (size, size, channels),
+        seed=1,
     )
 
 
@@ -70,7 +72,10 @@ def assert_equal(a, b):
 
 
 def rewrite_legacy(source, target, rename=lambda layer, number: layer, without=()):
-    """A legacy file once more, its layers renamed, some left out; each array as Keras 2 wrote it, `layer/leaf:0`."""
+    """Copies a legacy file with its layers renamed, and without some.
+
+    Each array as Keras 2 wrote it, `layer/leaf:0`.
+    """
     with h5py.File(source) as old, h5py.File(target, "w") as new:
         names = []
         for number, layer in enumerate(
@@ -96,10 +101,9 @@ def written(tmp_path_factory):
     def written(name):
         folder = tmp_path_factory.mktemp(name)
         keras.backend.clear_session()
-        (
-            keras.layers.Conv2D(1, 1),
-            keras.layers.BatchNormalization(),
-        )  # so that Keras's numbers do not begin at 0
+        # So that Keras's numbers do not start at 0.
+        keras.layers.Conv2D(1, 1)
+        keras.layers.BatchNormalization()
         net = keras_net(name, SIZE[name])
         write_legacy(net, folder / "w.h5")
         net.save_weights(folder / "w.weights.h5")
@@ -132,7 +136,7 @@ def test_both_layouts_give_the_logits_of_the_net_that_wrote_them(
     assert_equal(again, variables)
 
     images = np.random.default_rng(2).normal(size=(2, size, size, 3)).astype(np.float32)
-    model = build_model(name, head="linear", labels=CLASSES)
+    model = create_model(name, head="linear", num_labels=CLASSES, dtype="float32")
     call = jax.jit(lambda variables, images: model.apply(variables, images, train=False))
     logits = call.lower(variables, images).compile(compiler_options=QUICK)(variables, images)
     expected = np.asarray(theirs(images, training=False))
@@ -159,7 +163,7 @@ def test_both_layouts_give_the_logits_of_the_net_that_wrote_them(
 
 @pytest.mark.parametrize("name", ["densenet169", "densenet201"])
 def test_the_layers_are_listed_in_the_order_of_keras(name):
-    """Of the deeper ones no file is written: the order of Keras's layers, and what they are called."""
+    """Of the deeper ones no file is written: only the order and names of Keras's layers."""
     net = MAKERS[name](weights=None, include_top=False, input_shape=(96, 96, 3))
     theirs = [layer for layer in net.layers if layer.weights]
     listed = keras_names.layers(name)
@@ -234,18 +238,18 @@ def test_missing_and_extra_arrays_of_keras_3_are_refused_by_name(densenet, tmp_p
         assert said in refused(path)
     whole = (densenet / "w.weights.h5").read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    assert "is no whole HDF5 file" in refused(path)
+    assert "is no complete HDF5 file" in refused(path)
 
 
 def test_the_number_of_a_missing_layer_is_found_where_keras_gives_no_names():
     found = [f"conv2d_{n}/kernel" for n in range(5, 208) if n != 57] + ["conv_7b/kernel"]
-    assert keras_names.in_words("conv2d #202/kernel", found) == "conv2d_57/kernel"
-    assert keras_names.in_words("conv2d #202/kernel", found[:-2]) == "conv2d_57/kernel"
+    assert keras_names.describe_missing("conv2d #202/kernel", found) == "conv2d_57/kernel"
+    assert keras_names.describe_missing("conv2d #202/kernel", found[:-2]) == "conv2d_57/kernel"
     assert (
-        keras_names.in_words("conv2d #1/kernel", ["conv2d/kernel"])
+        keras_names.describe_missing("conv2d #1/kernel", ["conv2d/kernel"])
         == "kernel of one more conv2d layer"
     )
-    assert keras_names.in_words("conv_7b/kernel", found) == "conv_7b/kernel"
+    assert keras_names.describe_missing("conv_7b/kernel", found) == "conv_7b/kernel"
 
 
 def test_nets_that_keras_does_not_have_are_refused(densenet):

@@ -1,4 +1,4 @@
-"""Weights in PyTorch's layouts, written by PyTorch: MONAI's DenseNet has torchvision's layers and is all PyTorch.
+"""Weights in PyTorch's layouts, written by PyTorch: MONAI's DenseNet has torchvision's layers.
 
 Most of it on a DenseNet of the same parts with six dense layers in place of 58.
 """
@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from hpa_jax import pretrained
 from hpa_jax.errors import InputError
-from hpa_jax.models import build_model, init_variables
+from hpa_jax.models import create_model, init_variables
 from hpa_jax.models.densenet import DEPTHS
 
 CLASSES, SIZE = 10, 64
@@ -57,18 +57,20 @@ def torchvision_keys(net, older=False):
 @functools.cache
 def drawn(name, channels=3, head="linear", labels=CLASSES):
     return init_variables(
-        build_model(name, head=head, labels=labels), (SIZE, SIZE, channels), seed=1
+        create_model(name, head=head, num_labels=labels, dtype="float32"),
+        (SIZE, SIZE, channels),
+        seed=1,
     )
 
 
 def load(path, name="densenet_tiny", stem="copy_red", channels=3, **others):
-    return pretrained.load(
-        str(path), net=name, variables=drawn(name, channels, **others), stem=stem
-    )
+    variables = drawn(name, channels, **others)
+    loaded, _ = pretrained.load_described(str(path), net=name, variables=variables, stem=stem)
+    return loaded
 
 
 def logits(name, variables, images):
-    model = build_model(name, head="linear", labels=CLASSES)
+    model = create_model(name, head="linear", num_labels=CLASSES, dtype="float32")
     call = jax.jit(lambda variables, images: model.apply(variables, images, train=False))
     return call.lower(variables, images).compile(compiler_options=QUICK)(variables, images)
 
@@ -324,7 +326,8 @@ def test_an_export_starts_another_run(tmp_path, name, head):
     )
     again, what = load(like())
     assert_equal(again, trained)
-    assert_equal(pretrained.load(str(tmp_path), net=name, variables=like(), stem="mean"), trained)
+    of_folder, _ = pretrained.load_described(str(tmp_path), net=name, variables=like(), stem="mean")
+    assert_equal(of_folder, trained)
     assert what.head == "taken" and what.arrays == len(flat)
     fewer, what = load(like(labels=9))
     assert what.head == "left"

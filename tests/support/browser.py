@@ -1,7 +1,7 @@
-"""A real browser for tests: headless Chromium, spoken to through a pair of pipes (the DevTools protocol).
+"""A real browser for tests: headless Chromium, driven by the DevTools protocol through two pipes.
 
-No package is needed, and no port: a message is a JSON object that ends in a zero byte, to the browser's file 3, from
-its file 4.
+No package is needed, and no port: a message is a JSON object that ends in a zero byte, to the
+browser's file 3, from its file 4.
 """
 
 import contextlib
@@ -18,40 +18,49 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
 def find_browser() -> str | None:
-    """The path of a browser: what HPA_BROWSER names, else the first of NAMES that is there."""
-    named = os.environ.get("HPA_BROWSER")
-    return named or next((path for name in NAMES if (path := shutil.which(name))), None)
+    """Returns the path of a browser: what HPA_BROWSER names, else the first of NAMES on PATH."""
+    if named := os.environ.get("HPA_BROWSER"):
+        return named
+    for name in NAMES:
+        if path := shutil.which(name):
+            return path
+    return None
 
 
 class Tab:
     """A page in the browser.
 
     Attributes:
-      requests: URLs of everything that it asked for.
+      requests: URLs of everything that it requested.
       complaints: errors and warnings that the browser logged about it.
     """
 
     def __init__(self, write: int, read: int):
-        self._write, self._read, self._left, self._number = write, read, b"", 0
+        self.requests = []
+        self.complaints = []
+        self._write = write
+        self._read = read
+        self._unread = b""
+        self._number = 0
         self._session = None
-        self.requests, self.complaints, self._loaded = [], [], False
+        self._loaded = False
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)[
-            "sessionId"
-        ]
+        attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
+        self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **params):
-        """One call of the protocol; its result."""
+        """Makes one call of the protocol and returns its result."""
         self._number += 1
         message = {"id": self._number, "method": method, "params": params}
-        message |= {"sessionId": self._session} if self._session else {}
+        if self._session:
+            message["sessionId"] = self._session
         os.write(self._write, json.dumps(message).encode() + b"\0")
         return self._until(lambda event: event.get("id") == self._number)["result"]
 
     def open(self, path: Path, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
-        """Shows a file and waits until it is there with its pictures."""
+        """Opens a file and waits until it is loaded with its pictures."""
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.call("Emulation.setEmulatedMedia", features=scheme)
         self.call(
@@ -67,7 +76,7 @@ class Tab:
             self._until(lambda event: self._loaded)
 
     def value(self, script: str):
-        """What an expression of JavaScript gives, as JSON can tell it."""
+        """Returns the value of an expression of JavaScript, as far as JSON has it."""
         result = self.call("Runtime.evaluate", expression=script, returnByValue=True)
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
@@ -75,13 +84,13 @@ class Tab:
     def _until(self, wanted) -> dict:
         end = time.monotonic() + 60
         while True:
-            while b"\0" not in self._left:
+            while b"\0" not in self._unread:
                 ready, _, _ = select.select([self._read], [], [], max(0, end - time.monotonic()))
                 assert ready, "the browser does not answer"
                 more = os.read(self._read, 1 << 20)
-                assert more, "the browser has ended"
-                self._left += more
-            head, _, self._left = self._left.partition(b"\0")
+                assert more, "the browser has stopped"
+                self._unread += more
+            head, _, self._unread = self._unread.partition(b"\0")
             event = json.loads(head)
             assert "error" not in event, event
             self._note(event.get("method"), event.get("params", {}))
@@ -101,7 +110,7 @@ class Tab:
 
 @contextlib.contextmanager
 def tab(browser: str, profile: Path) -> Iterator[Tab]:
-    """Starts the browser with a new profile in the folder `profile`, and ends it."""
+    """Starts the browser with a new profile in the folder `profile`, and stops it afterwards."""
     to_browser, write = os.pipe()
     read, from_browser = os.pipe()
     flags = (
@@ -117,7 +126,7 @@ def tab(browser: str, profile: Path) -> Iterator[Tab]:
         "--host-resolver-rules=MAP * ~NOTFOUND",
         f"--user-data-dir={profile}",
     )
-    # The shell moves the two pipes to where the browser looks for them.
+    # The shell moves the two pipes to where the browser expects them.
     script = f'exec "$0" "$@" 3<&{to_browser} 4>&{from_browser}'
     process = subprocess.Popen(
         ["bash", "-c", script, browser, *flags],

@@ -1,7 +1,10 @@
 """What keras.applications calls its variables, and what we call them: facts that tests share.
 
-A Keras path is `LAYER/LEAF`. Inception-ResNet-v2 leaves most of its layers unnamed, so Keras numbers them in the order
-in which they are made: `conv2d`, `conv2d_1`, ..., and `batch_normalization_...` likewise.
+A Keras path is `LAYER/LEAF`. Inception-ResNet-v2 leaves most of its layers unnamed, so Keras
+numbers them in the order in which they are made: `conv2d`, `conv2d_1`, ..., and
+`batch_normalization_...` likewise.
+
+Written apart from hpa_jax/pretrained/keras_names.py, which it checks.
 """
 
 import re
@@ -25,7 +28,11 @@ def our_name(net, path):
 
 
 def densenet(layer):
-    """`conv3_block2_1_bn` is the second norm of the second layer of the second block; `pool3_bn` of a transition."""
+    """Our place of a DenseNet's layer.
+
+    `conv3_block2_1_bn` is the second norm of the second layer of the second block; `pool3_bn` is
+    of a transition.
+    """
     fixed = {"conv1_conv": "stem_conv", "conv1_bn": "stem_norm", "bn": "final_norm"}
     if layer in fixed:
         return fixed[layer]
@@ -38,7 +45,11 @@ def densenet(layer):
 
 
 def resnet(layer):
-    """`conv3_block2_1_conv` is the first convolution of the second stage's second block; number 0 is the shortcut."""
+    """Our place of a ResNet's layer.
+
+    `conv3_block2_1_conv` is the first convolution of the second stage's second block; number 0 is
+    the shortcut.
+    """
     kind = {"conv": "conv", "bn": "norm"}
     if layer in ("conv1_conv", "conv1_bn"):
         return f"stem_{kind[layer.removeprefix('conv1_')]}"
@@ -48,7 +59,11 @@ def resnet(layer):
 
 
 def inception(layer):
-    """Numbered layers by the order of their making; `block17_3_conv` is the residual's last convolution."""
+    """Our place of an Inception-ResNet's layer.
+
+    The numbered ones go by the order in which they are made; `block17_3_conv` is the last
+    convolution of a residual.
+    """
     if layer in ("conv_7b", "conv_7b_bn"):
         return "conv_7b/norm" if layer.endswith("bn") else "conv_7b/conv"
     if named := re.fullmatch(r"(block\d+_\d+)_conv", layer):
@@ -58,7 +73,7 @@ def inception(layer):
 
 
 def inception_order():
-    """Our names of the unnamed convolutions with their norms, in the order in which Keras makes them."""
+    """Our places of the unnamed convolutions with their norms, in the order of Keras."""
 
     def chains(name, *lengths):
         return [

@@ -1,7 +1,7 @@
-"""The losses once more, as a test wants them: plain NumPy from the formulas of the papers, and PyTorch.
+"""Reference implementations of the losses: plain NumPy from the papers' formulas, and PyTorch.
 
-NumPy in float64 goes pair by pair or label by label, and the Lovasz extension by brute force over all orders of a few
-fields; PyTorch takes whole batches and gives gradients.
+NumPy works in float64, pair by pair or label by label, with the Lovasz extension by brute force
+over all orders of a few images; PyTorch takes complete batches and returns gradients too.
 """
 
 import itertools
@@ -21,56 +21,54 @@ def logistic(z):
 
 def mean_of_pairs(of_positive, of_negative):
     def loss(logits, targets):
-        pairs = [
-            of_positive(logistic(z), i) if t else of_negative(logistic(z), i)
-            for z, t, i in each(logits, targets)
-        ]
+        pairs = []
+        for row, label in np.ndindex(logits.shape):
+            term = of_positive if targets[row, label] else of_negative
+            pairs.append(term(logistic(logits[row, label]), label))
         return np.mean(pairs)
-
-    def each(logits, targets):
-        return ((logits[b, i], targets[b, i], i) for b, i in np.ndindex(logits.shape))
 
     return loss
 
 
 def mean_of_labels(of_column):
-    return lambda logits, targets: np.mean(
-        [of_column(z, t) for z, t in zip(logits.T, targets.T, strict=True)]
-    )
+    def loss(logits, targets):
+        columns = zip(logits.T, targets.T, strict=True)
+        return np.mean([of_column(z, t) for z, t in columns])
+
+    return loss
 
 
 def jaccard_loss(wrong, positives):
-    """Of the prediction that errs in the set `wrong`."""
+    """Jaccard loss of the prediction that is wrong for the set `wrong`."""
     predicted = positives ^ wrong
     union = positives | predicted
     return 1 - len(positives & predicted) / len(union) if union else 0.0
 
 
 @cache
-def increments(fields, positives):
-    """By how much the loss grows with each further field that is wrong, for every order of the fields."""
-    orders = list(itertools.permutations(range(fields)))
-    levels = [
-        [jaccard_loss(frozenset(order[:k]), positives) for k in range(fields + 1)]
-        for order in orders
-    ]
+def increments(images, positives):
+    """How much the loss grows with each further wrong image, for every order of the images."""
+    orders = list(itertools.permutations(range(images)))
+    levels = []
+    for order in orders:
+        prefixes = [frozenset(order[:k]) for k in range(images + 1)]
+        levels.append([jaccard_loss(prefix, positives) for prefix in prefixes])
     return np.array(orders), np.diff(levels)
 
 
 def lovasz_extension(errors, positives):
-    """At errors of 0 or more: the largest value that any order of the fields gives (Edmonds 1970)."""
+    """At errors of 0 or more: the largest value over all orders of the images (Edmonds 1970)."""
     orders, growth = increments(len(errors), positives)
     return np.max(np.sum(errors[orders] * growth, axis=1))
 
 
 def lovasz_of_label(logits, targets):
     errors = np.maximum(1 - (2.0 * targets - 1) * logits, 0)
-    return np.mean(
-        [
-            lovasz_extension(errors, frozenset(np.flatnonzero(targets == side).tolist()))
-            for side in (1, 0)
-        ]
-    )
+    halves = []
+    for side in (1, 0):
+        positives = frozenset(np.flatnonzero(targets == side).tolist())
+        halves.append(lovasz_extension(errors, positives))
+    return np.mean(halves)
 
 
 def soft_f1_of_label(logits, targets):
@@ -101,20 +99,21 @@ NUMPY = {
         mean_of_pairs(lambda p, i: -WEIGHTS[i] * np.log(p), lambda p, _: -np.log(1 - p)),
     ),
     "focal": ({}, focal_of(2, 1, 1)),
-    "focal with alpha": ({"focal_gamma": 1.5, "focal_alpha": 0.25}, focal_of(1.5, 0.25, 0.75)),
+    "focal with alpha": ({"gamma": 1.5, "alpha": 0.25}, focal_of(1.5, 0.25, 0.75)),
     "asymmetric": ({}, asymmetric_of(0, 4, 0.05)),
     "asymmetric not clipped": (
-        {"asymmetric_gamma_positive": 1, "asymmetric_gamma_negative": 3, "asymmetric_clip": 0},
+        {"gamma_positive": 1, "gamma_negative": 3, "clip": 0},
         asymmetric_of(1, 3, 0),
     ),
     "asymmetric with a root": (
-        {"asymmetric_gamma_negative": 0.5, "asymmetric_clip": 0.2},
+        {"gamma_negative": 0.5, "clip": 0.2},
         asymmetric_of(0, 0.5, 0.2),
     ),
     "lovasz": ({}, mean_of_labels(lovasz_of_label)),
     "soft_f1": ({}, mean_of_labels(soft_f1_of_label)),
 }
-"""Name (of the loss, and what is special): the settings that are not the defaults, and logits, targets to a value."""
+"""By name (of the loss, and what is special): options that differ from the defaults, and a function
+of logits and targets to the value."""
 
 
 def _bce(z, t):
@@ -139,7 +138,7 @@ def _asymmetric(z, t):
 
 
 def _lovasz(z, t):
-    """Both halves by a sort of their own, as published code does: with logits and targets turned round."""
+    """Sorts for each half, as published code does, with logits and targets reversed."""
 
     def half(z, t):
         errors, order = torch.sort(1 - (2 * t - 1) * z, descending=True)
@@ -147,9 +146,9 @@ def _lovasz(z, t):
         jaccard = 1 - (t.sum() - t.cumsum(0)) / (t.sum() + (1 - t).cumsum(0))
         return torch.relu(errors) @ torch.diff(jaccard, prepend=torch.zeros(1, dtype=torch.float64))
 
-    return sum(half(z[:, i], t[:, i]) + half(-z[:, i], 1 - t[:, i]) for i in range(z.shape[1])) / (
-        2 * z.shape[1]
-    )
+    labels = z.shape[1]
+    total = sum(half(z[:, i], t[:, i]) + half(-z[:, i], 1 - t[:, i]) for i in range(labels))
+    return total / (2 * labels)
 
 
 def _soft_f1(z, t):
@@ -168,7 +167,7 @@ TORCH = {
 
 
 def torch_value_and_gradient(name, logits, targets):
-    """In float64: a float and an array like `logits`."""
+    """Value (a float) and gradient (an array like `logits`), in float64."""
     logits = torch.tensor(np.float64(logits), requires_grad=True)
     value = TORCH[name](logits, torch.tensor(np.float64(targets)))
     value.backward()
@@ -178,8 +177,10 @@ def torch_value_and_gradient(name, logits, targets):
 def differences(function, logits, targets, step=1e-6):
     """The gradient by central differences."""
     gradient = np.zeros_like(logits)
-    for at in np.ndindex(logits.shape):
-        up, down = logits.copy(), logits.copy()
-        up[at], down[at] = up[at] + step, down[at] - step
-        gradient[at] = (function(up, targets) - function(down, targets)) / (2 * step)
+    for place in np.ndindex(logits.shape):
+        up = logits.copy()
+        up[place] += step
+        down = logits.copy()
+        down[place] -= step
+        gradient[place] = (function(up, targets) - function(down, targets)) / (2 * step)
     return gradient

@@ -12,7 +12,7 @@ from hpa_jax.training import experiment
 from hpa_jax.training.checkpoint import Checkpoints
 from hpa_jax.workdir import claim
 
-RECIPE = Path(__file__).resolve().parents[1] / "configs" / "quickstart.py"
+RECIPE = Path(__file__).resolve().parents[2] / "configs" / "quickstart.py"
 STEP = 1
 
 
@@ -31,8 +31,7 @@ def made_run(workdir: Path, data_dir: Path, *, changed=lambda state: state, **fi
     for name, value in fields.items():
         section, _, field = name.partition("__")
         setattr(getattr(config, section), field, value)
-    sources = pipeline.open_sources(config)
-    pipeline.resolve(config, pipeline.image_size_of(config, sources))
+    config.data = pipeline.resolve_data(config.data)
     state, _ = experiment.initial_state(config, make_mesh(), steps=1)
     workdir.mkdir(parents=True, exist_ok=True)
     claim(workdir, config)

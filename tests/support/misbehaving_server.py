@@ -1,7 +1,8 @@
-"""A real web server on this machine that serves one small JPG a path, and misbehaves as it is told to.
+"""A real web server on this machine with one small JPG at every path, that misbehaves as planned.
 
-`server.plan[path]` lists what becomes of the requests for a path, one after the other; a plan of its own in
-`server.always` is for all of them. After its list a path is served well. Each behaviour is a method of `_Answer` below.
+`server.plan[path]` lists the behaviours for the requests of a path, one after the other, after
+which it is served well; `server.always` is the behaviour for all requests. Each is a method of
+`_Answer` below, with its argument after a space: "status 500".
 """
 
 import functools
@@ -22,10 +23,9 @@ from PIL import Image
 
 @functools.cache
 def jpg(path: str) -> bytes:
-    """The image at a path: 48 x 48 pixels, other ones at every path."""
-    pixels = np.random.default_rng(zlib.crc32(path.encode())).integers(
-        0, 255, (48, 48, 3), np.uint8
-    )
+    """The image at a path: 48 x 48 pixels, drawn from the path."""
+    rng = np.random.default_rng(zlib.crc32(path.encode()))
+    pixels = rng.integers(0, 255, (48, 48, 3), np.uint8)
     data = io.BytesIO()
     Image.fromarray(pixels).save(data, "JPEG")
     return data.getvalue()
@@ -40,7 +40,15 @@ def claims(width: int, height: int) -> bytes:
 
 
 class Server(ThreadingHTTPServer):
-    """Listens from the start of its `with` block to its end; `log` holds (seconds, path, header lines) of requests."""
+    """Listens within its `with` block.
+
+    Attributes:
+      plan, always: see above.
+      bodies: what is served at a path instead of an image.
+      delay: seconds before each answer.
+      log: (seconds, path, headers) of each request.
+      connections: how many were opened.
+    """
 
     daemon_threads = True
     block_on_close = False
@@ -94,7 +102,8 @@ class _Answer(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self):
-        name, _, value = self.server.next_behaviour(self.path, dict(self.headers)).partition(" ")
+        behaviour = self.server.next_behaviour(self.path, dict(self.headers))
+        name, _, value = behaviour.partition(" ")
         path = self.path.removeprefix("/elsewhere")
         self.image = self.server.bodies.get(path) or jpg(path)
         time.sleep(self.server.delay)
@@ -110,16 +119,33 @@ class _Answer(BaseHTTPRequestHandler):
 
     def hang_up(self, rudely=False):
         self.close_connection = True
-        if rudely:  # a reset, not an end
+        if rudely:
+            # A reset, not an end.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             socket.close(self.connection.detach())
         else:
             self.connection.shutdown(socket.SHUT_WR)
 
-    # What may become of a request.
+    # The behaviours.
 
     def good(self):
+        start = int(self.headers.get("Range", "bytes=0-")[6:-1])
+        if not start:
+            self.answer(200, self.image)
+        elif start >= len(self.image):
+            self.answer(416, b"")
+        else:
+            self.answer_range(start)
+
+    def answer_range(self, start):
+        range_ = f"bytes {start}-{len(self.image) - 1}/{len(self.image)}"
+        self.answer(206, self.image[start:], Content_Range=range_)
+
+    def without_range(self):
         self.answer(200, self.image)
+
+    def another_range(self):
+        self.answer_range(5)
 
     def status(self, status):
         self.answer(int(status), b"<html>no</html>")
@@ -127,7 +153,7 @@ class _Answer(BaseHTTPRequestHandler):
     def zipped(self):
         self.answer(200, gzip.compress(self.image), Content_Encoding="gzip")
 
-    def painted(self):
+    def escape_codes(self):
         self.wfile.write(b"HTTP/1.1 404 Not\x1b[31m \xff Found\r\nContent-Length: 0\r\n\r\n")
 
     def slow_down(self, seconds):
@@ -137,7 +163,8 @@ class _Answer(BaseHTTPRequestHandler):
         self.answer(503, b"", Retry_After=seconds)
 
     def back_at(self, seconds):
-        self.answer(503, b"", Retry_After=formatdate(time.time() + float(seconds), usegmt=True))
+        date = formatdate(time.time() + float(seconds), usegmt=True)
+        self.answer(503, b"", Retry_After=date)
 
     def web_page(self):
         self.answer(200, b"<!DOCTYPE html><html>Please sign in</html>", Content_Type="text/html")
@@ -149,18 +176,19 @@ class _Answer(BaseHTTPRequestHandler):
         self.answer(200, b"", Content_Length=None, Connection="close")
         self.hang_up()
 
-    def cut_with_length(self):
-        self.answer(200, self.image[: len(self.image) // 2], Content_Length=len(self.image))
+    def half(self):
+        return self.image[: len(self.image) // 2]
+
+    def truncated_with_length(self):
+        self.answer(200, self.half(), Content_Length=len(self.image))
         self.hang_up()
 
-    def cut_without_length(self):
-        self.answer(
-            200, self.image[: len(self.image) // 2], Content_Length=None, Connection="close"
-        )
+    def truncated_without_length(self):
+        self.answer(200, self.half(), Content_Length=None, Connection="close")
         self.hang_up()
 
     def wrong_length(self):
-        self.answer(200, self.image[: len(self.image) // 2])
+        self.answer(200, self.half())
 
     def chunked(self, body=None, ended=True):
         self.answer(200, b"", Content_Length=None, Transfer_Encoding="chunked")
@@ -173,14 +201,14 @@ class _Answer(BaseHTTPRequestHandler):
         else:
             self.hang_up()
 
-    def chunked_cut(self):
-        self.chunked(self.image[: len(self.image) // 2], ended=False)
+    def chunked_truncated(self):
+        self.chunked(self.half(), ended=False)
 
     def chunked_half(self):
-        self.chunked(self.image[: len(self.image) // 2])
+        self.chunked(self.half())
 
     def dropped(self):
-        self.answer(200, self.image[: len(self.image) // 2], Content_Length=len(self.image))
+        self.answer(200, self.half(), Content_Length=len(self.image))
         self.hang_up(rudely=True)
 
     def dropped_at_once(self):
@@ -206,9 +234,9 @@ class _Answer(BaseHTTPRequestHandler):
     def drip(self, seconds="600", body=b"\xff", pieces=10**4):
         self.answer(200, b"", Content_Length=max(len(body), pieces))
         for piece in range(pieces):
-            self.wfile.write(
-                body[len(body) * piece // pieces : len(body) * (piece + 1) // pieces] or b"\xff"
-            )
+            start = len(body) * piece // pieces
+            stop = len(body) * (piece + 1) // pieces
+            self.wfile.write(body[start:stop] or b"\xff")
             time.sleep(float(seconds) / pieces)
 
     def drip_headers(self):

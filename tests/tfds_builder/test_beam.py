@@ -1,6 +1,7 @@
-"""Building under Apache Beam: the same bytes as the ordinary build's, though from another environment's protobuf.
+"""Building under Apache Beam: the same bytes as the ordinary build, with another protobuf.
 
-Beam's local runner and the real entry, in the environment that `launch/local.sh test --all` makes of beam.lock.
+Beam's local runner and the real entry, in the environment that `launch/local.sh test --all` makes
+of beam.lock.
 """
 
 import hashlib
@@ -23,7 +24,8 @@ BEAM = Path(sys.prefix) / "beam"
 KAGGLE = ("--config=kaggle_512", f"--manual_dir={DUMMY}")
 TWO = "--direct_num_workers=2 --direct_running_mode=multi_processing"
 
-# The command line after a change in the process: shards of 10 KB, or a file damaged between its survey and its writing.
+# The command line after a change in the process: shards of 10 KB, or a file that is damaged after
+# it was measured and before it is written.
 SMALL_SHARDS = """
 from tensorflow_datasets.core.utils import shard_utils
 shard_utils.ShardConfig.min_shard_size = 10_000
@@ -31,11 +33,11 @@ shard_utils.ShardConfig.min_shard_size = 10_000
 DAMAGED_LATE = """
 from pathlib import Path
 from tfds_builder.hpa import prepare
-write = prepare._run_tfds
+write = prepare.run_tfds
 def damage_and_write(*args):
     Path({path!r}).write_bytes(b"")
     write(*args)
-prepare._run_tfds = damage_and_write
+prepare.run_tfds = damage_and_write
 """
 THEN = "import sys; from tfds_builder.hpa.__main__ import main; sys.exit(main(sys.argv[1:]))"
 
@@ -101,14 +103,14 @@ def plain(tmp_path_factory):
 def test_same_bytes_of_two_processes(tmp_path, plain):
     done = build(tmp_path / "beam", *KAGGLE, beam=TWO)
     assert done.returncode == 0, done.stderr
-    assert "10 fields (train" in done.stdout
+    assert "10 images (train" in done.stdout
     assert digests(tmp_path / "beam") == digests(plain)
     assert [path.name for path in (tmp_path / "beam").iterdir()] == ["hpa"]
 
 
 @pytest.mark.slow
 def test_same_bytes_in_many_shards(tmp_path):
-    flags = ("--config=synthetic_32", "--fields=60", "--seed=3", "--codec=zstd")
+    flags = ("--config=synthetic_32", "--images=60", "--seed=3", "--codec=zstd")
     build_plainly(tmp_path / "plain", *flags, before=SMALL_SHARDS)
     assert build(tmp_path / "beam", *flags, before=SMALL_SHARDS).returncode == 0
     assert len(list((tmp_path / "beam").rglob("hpa-train.tfrecord-*-of-00008"))) == 8
@@ -191,7 +193,7 @@ def test_beam_is_missing(tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "data").exists()
 
 
-def test_keys_cut_as_the_ordinary_writer_cuts():
+def test_keys_make_the_shards_of_the_ordinary_writer():
     rng = np.random.default_rng(0)
     for examples in (*range(1, 40), 1023, 1025, 6001):
         names = rng.permutation(examples)

@@ -1,4 +1,4 @@
-"""The dataset builder, from image files to shards that any TensorFlow program reads; run as its command line is."""
+"""The builder's command line, from image files to shards that any TensorFlow program reads."""
 
 import contextlib
 import csv
@@ -25,8 +25,8 @@ from tfds_builder.hpa.__main__ import main
 
 ROOT = Path(__file__).parents[2]
 DUMMY = ROOT / "tfds_builder/hpa/dummy_data"
-PARTS = ("train", "validation", "test")
-SMALL = ("--config=synthetic_32", "--fields=40", "--seed=3")
+SPLITS = ("train", "validation", "test")
+SMALL = ("--config=synthetic_32", "--images=40", "--seed=3")
 
 
 def build(data_dir, *flags, manual_dir=DUMMY, workers=1):
@@ -34,22 +34,24 @@ def build(data_dir, *flags, manual_dir=DUMMY, workers=1):
     return main([*flags, f"--data_dir={data_dir}", f"--workers={workers}"])
 
 
-def read(version, part="*"):
+def read(version, split="*"):
     """{id: (image, labels)} by plain tf.data: no TFDS, no code of this project."""
     spec = {
         "id": tf.io.FixedLenFeature([], tf.string),
         "image": tf.io.FixedLenFeature([], tf.string),
         "labels": tf.io.VarLenFeature(tf.int64),
     }
-    fields = {}
-    for record in tf.data.TFRecordDataset(sorted(map(str, version.glob(f"hpa-{part}.tfrecord-*")))):
+    images = {}
+    for record in tf.data.TFRecordDataset(
+        sorted(map(str, version.glob(f"hpa-{split}.tfrecord-*")))
+    ):
         example = tf.io.parse_single_example(record, spec)
         image = tf.io.decode_png(example["image"], channels=4).numpy()
-        fields[example["id"].numpy().decode()] = (
+        images[example["id"].numpy().decode()] = (
             image,
             tf.sparse.to_dense(example["labels"]).numpy().tolist(),
         )
-    return fields
+    return images
 
 
 def digests(folder):
@@ -66,13 +68,13 @@ def rows(manual_dir):
 
 
 def assert_holds(version, manual_dir, ids):
-    """The shards hold the folder's fields; those of `ids` are compared with PIL pixel by pixel, channel by channel."""
-    fields, wanted = read(version), rows(manual_dir)
-    assert {id: labels for id, (_, labels) in fields.items()} == wanted
+    """The shards hold the folder's images; those of `ids` are compared with Pillow's pixels."""
+    images, wanted = read(version), rows(manual_dir)
+    assert {id: labels for id, (_, labels) in images.items()} == wanted
     for id in ids or wanted:
         for number, channel in enumerate(CHANNELS):
             source = np.asarray(Image.open(manual_dir / "train" / f"{id}_{channel}.png"))
-            np.testing.assert_array_equal(fields[id][0][..., number], source)
+            np.testing.assert_array_equal(images[id][0][..., number], source)
 
 
 def test_every_pixel_and_label_is_found_by_plain_tf_data(tmp_path):
@@ -81,18 +83,18 @@ def test_every_pixel_and_label_is_found_by_plain_tf_data(tmp_path):
 
 
 @pytest.mark.skipif("HPA_SAMPLE_DIR" not in os.environ, reason="HPA_SAMPLE_DIR is not set")
-def test_real_fields(tmp_path):
+def test_real_images(tmp_path):
     sample = Path(os.environ["HPA_SAMPLE_DIR"]) / "kaggle_512"
     assert build(tmp_path, manual_dir=sample, workers=2) == 0
     version = tmp_path / "hpa/kaggle_512/2.0.0"
     assert_holds(version, sample, sorted(rows(sample))[::19])
-    assert [len(read(version, part)) for part in PARTS] == [55, 14, 8]
+    assert [len(read(version, split)) for split in SPLITS] == [55, 14, 8]
 
 
 def test_tfds_reads_it_without_the_builder(tmp_path):
     assert build(tmp_path) == 0
     builder = tfds.builder_from_directory(tmp_path / "hpa/kaggle_512/2.0.0")
-    assert {name: part.num_examples for name, part in builder.info.splits.items()} == {
+    assert {name: split.num_examples for name, split in builder.info.splits.items()} == {
         "train": 7,
         "validation": 2,
         "test": 1,
@@ -132,7 +134,7 @@ def test_same_bytes_on_one_and_two_workers_and_in_any_row_order(tmp_path):
 
 
 def test_synthetic_is_the_same_in_another_process(tmp_path):
-    """In another process and on other workers: protobuf orders the features of an example anew in each process."""
+    """On other workers too: protobuf orders the features of an example anew in each process."""
     assert build(tmp_path / "here", *SMALL) == 0
     command = [
         sys.executable,
@@ -144,17 +146,17 @@ def test_synthetic_is_the_same_in_another_process(tmp_path):
     ]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     assert digests(tmp_path / "here") == digests(tmp_path / "there")
-    fields = read(tmp_path / "here/hpa/synthetic_32/2.0.0")
-    assert len(fields) == 40
-    assert {image.shape for image, _ in fields.values()} == {(32, 32, 4)}
+    images = read(tmp_path / "here/hpa/synthetic_32/2.0.0")
+    assert len(images) == 40
+    assert {image.shape for image, _ in images.values()} == {(32, 32, 4)}
     assert (
-        build(tmp_path / "seed", "--config=synthetic", "--size=32", "--fields=40", "--seed=4") == 0
+        build(tmp_path / "seed", "--config=synthetic", "--size=32", "--images=40", "--seed=4") == 0
     )
     here, other = digests(tmp_path / "here"), digests(tmp_path / "seed")
     assert {name for name in here if here[name] != other[name]} == {
         f"hpa/synthetic_32/2.0.0/{name}"
-        for part in PARTS
-        for name in (f"hpa-{part}.tfrecord-00000-of-00001", f"hpa-{part}.index-00000-of-00001")
+        for split in SPLITS
+        for name in (f"hpa-{split}.tfrecord-00000-of-00001", f"hpa-{split}.index-00000-of-00001")
     } | {
         f"hpa/synthetic_32/2.0.0/{name}"
         for name in ("metadata.json", "dataset_info.json", "fields.csv")
@@ -163,7 +165,8 @@ def test_synthetic_is_the_same_in_another_process(tmp_path):
 
 def test_what_workers_import_is_without_tensorflow():
     """It would cost each of them seconds and hundreds of megabytes."""
-    code = "import sys, tfds_builder.hpa.configs, tfds_builder.hpa.pool; sys.exit('tensorflow' in sys.modules)"
+    modules = "tfds_builder.hpa.configs, tfds_builder.hpa.pool"
+    code = f"import sys, {modules}; sys.exit('tensorflow' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
@@ -171,15 +174,15 @@ def test_starting_again(tmp_path, capsys):
     assert build(tmp_path, *SMALL) == 0
     before = digests(tmp_path)
     said = capsys.readouterr().out
-    assert "40 fields (train 27, validation 4, test 9)" in said
+    assert "40 images (train 27, validation 4, test 9)" in said
     assert f"--config.data.data_dir={tmp_path} --config.data.name=synthetic_32" in said
     assert build(tmp_path, *SMALL) == 0
     assert "is there already" in capsys.readouterr().out
-    assert build(tmp_path, *SMALL, "--fields=41", "--frequencies=real") == 2
+    assert build(tmp_path, *SMALL, "--images=41", "--frequencies=real") == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ") and said.count("\n") == 1
     assert (
-        "fields 40, not 41" in said
+        "images 40, not 41" in said
         and "frequencies tempered, not real" in said
         and "remove it" in said
     )
@@ -187,14 +190,14 @@ def test_starting_again(tmp_path, capsys):
 
 
 @contextlib.contextmanager
-def building(data_dir, fields):
-    """The real command on a terminal, with two workers, from the moment at which it has written some fields."""
+def building(data_dir, images):
+    """The real command on a terminal, with two workers, once it has written some images."""
     command = [
         sys.executable,
         "-m",
         "tfds_builder.hpa",
         "--config=synthetic_72",
-        f"--fields={fields}",
+        f"--images={images}",
     ]
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 100))
@@ -206,30 +209,30 @@ def building(data_dir, fields):
     ) as process:
         os.close(theirs)
         seen = b""
-        while not re.search(rb"writing: .* [1-9]\d*/%d " % fields, seen):
+        while not re.search(rb"writing: .* [1-9]\d*/%d " % images, seen):
             seen += os.read(ours, 4096)  # an OSError once the command has ended
         yield process
     os.close(ours)
 
 
 def test_a_second_build_at_once_then_a_kill_then_a_new_start(tmp_path, capsys):
-    flags = ("--config=synthetic_72", "--fields=120")
+    flags = ("--config=synthetic_72", "--images=120")
     assert build(tmp_path / "clean", *flags) == 0
     data_dir = tmp_path / "killed"
-    with building(data_dir, fields=120) as process:
+    with building(data_dir, images=120) as process:
         process.send_signal(signal.SIGSTOP)
         assert build(data_dir, *flags) == 2
         assert "is being built" in capsys.readouterr().err
-        family = subprocess.run(
+        processes = subprocess.run(
             ["pgrep", "-g", str(process.pid)], capture_output=True, text=True
         ).stdout.split()
-        assert len(family) >= 3
+        assert len(processes) >= 3
         process.send_signal(signal.SIGKILL)
     assert list(data_dir.glob(".hpa_synthetic_72.incomplete"))  # it was in the middle,
     assert not (data_dir / "hpa").exists()  # and nothing looks finished
     end = time.monotonic() + 10
     while (
-        left := [pid for pid in family if Path(f"/proc/{pid}").exists()]
+        left := [pid for pid in processes if Path(f"/proc/{pid}").exists()]
     ) and time.monotonic() < end:
         time.sleep(0.1)
     assert not left, "worker processes outlived a killed build"
@@ -239,7 +242,7 @@ def test_a_second_build_at_once_then_a_kill_then_a_new_start(tmp_path, capsys):
 
 
 def test_sigterm_takes_its_files_away(tmp_path):
-    with building(tmp_path / "data", fields=2000) as process:
+    with building(tmp_path / "data", images=2000) as process:
         process.terminate()
     assert process.returncode == 128 + signal.SIGTERM
     assert not (tmp_path / "data").exists()

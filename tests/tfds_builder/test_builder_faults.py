@@ -1,4 +1,4 @@
-"""Whatever is wrong with a folder or a call: one line that names it and the remedy, status 2, nothing left behind."""
+"""Whatever is wrong with a folder or a call: one line with the remedy, status 2, nothing left."""
 
 import csv
 import resource
@@ -88,7 +88,7 @@ IMAGES = {
     "flipped pixel data": (lambda path: flip(path, 60), "is damaged: wrong checksum"),
     "flipped size": (
         lambda path: flip(path, 19),
-        "pixels, the field's other channels have 16 x 16 pixels",
+        "pixels, the image's other channels have 16 x 16 pixels",
     ),
     "half of the rows": (
         lambda path: path.write_bytes(gray_png(16, 16, bytes(17 * 8))),
@@ -96,7 +96,7 @@ IMAGES = {
     ),
     "another size": (
         lambda path: save(path, "L", (16, 8)),
-        "has 16 x 8 pixels, the field's other channels have 16 x 16 pixels",
+        "has 16 x 8 pixels, the image's other channels have 16 x 16 pixels",
     ),
     "16 bits": (
         lambda path: cv2.imwrite(str(path), np.full((16, 16), 254, np.uint16)),
@@ -134,7 +134,7 @@ def test_image(fault, folder, capfd):
 
 
 def test_skip_writes_the_good_and_lists_every_fault(folder, tmp_path, capfd):
-    """All these faults at once: rows in = fields + rejects, and each reject has its own reason."""
+    """All these faults at once: rows in = images + rejects, and each reject has its own reason."""
     rows = (folder / "train.csv").read_text().splitlines()
     bad = {f"bad-{number:02d}": fault for number, fault in enumerate(IMAGES)}
     for id, fault in bad.items():
@@ -159,10 +159,10 @@ def test_skip_writes_the_good_and_lists_every_fault(folder, tmp_path, capfd):
     ]
     assert main([*flags, "--workers=1"]) == 0
     capfd.readouterr()
-    built = prepare.folder(tmp_path / "data", "kaggle_512")
+    built = prepare.version_dir(tmp_path / "data", "kaggle_512")
     with open(built / "rejects.csv", newline="") as file:
         rejects = {row["id"]: row for row in csv.DictReader(file)}
-    assert sum(prepare.counts(built).values()) == len(rows) - 1 == 10
+    assert sum(prepare.split_sizes(built).values()) == len(rows) - 1 == 10
     assert rejects.keys() == bad.keys() | lines.keys()
     for id, fault in bad.items():
         assert (
@@ -182,7 +182,7 @@ def test_the_first_fault_is_named_and_all_are_counted(folder, capsys):
     )
 
 
-CSVS = {  # tests/test_table.py has the others
+CSVS = {  # test_csv_table.py has the others
     "unknown label": (
         f"Id,Target\n{ID},28\n",
         f"Id {ID}: {{csv}}, line 2 has the unknown label '28'; labels are 0 to 27",
@@ -241,12 +241,12 @@ VALUES = ["--data_dir=/nowhere/at/all", "--workers=1"]
             "unknown --config=kagle; there are kaggle_512, kaggle_full, hpav18, folder, synthetic",
         ),
         ([], "the following arguments are required: --config"),
-        (["--config=synthetic", "--feilds=3"], "unrecognized arguments: --feilds=3"),
-        (["--config=synthetic", "--field=3"], "unrecognized arguments: --field=3"),
-        (["--config=synthetic", "--fields=many"], "argument --fields: invalid int value: 'many'"),
+        (["--config=synthetic", "--imagse=3"], "unrecognized arguments: --imagse=3"),
+        (["--config=synthetic", "--image=3"], "unrecognized arguments: --image=3"),
+        (["--config=synthetic", "--images=many"], "argument --images: invalid int value: 'many'"),
         (
-            ["--config=synthetic", "--fields=0"],
-            "--fields=0 --size=64 is out of range; ask for at least 1 field",
+            ["--config=synthetic", "--images=0"],
+            "--images=0 --size=64 is out of range; ask for at least 1 image",
         ),
         (["--config=synthetic", "--size=31"], "of 32 to 4096 pixels"),
         (["--config=synthetic", "--frequencies=even"], "invalid choice: 'even'"),
@@ -254,7 +254,7 @@ VALUES = ["--data_dir=/nowhere/at/all", "--workers=1"]
         (["--config=synthetic", "--workers=0"], "--workers=0 is too few"),
         (
             ["--config=synthetic_64", "--size=32"],
-            "--config=synthetic_64 and --size=32 say different things",
+            "--config=synthetic_64 and --size=32 contradict each other",
         ),
         (["--config=kaggle_512"], "--config=kaggle_512 needs --manual_dir"),
         (["--config=kaggle_512", "--size=64"], "--size is for --config=synthetic alone"),
@@ -269,7 +269,7 @@ def test_data_dir_that_cannot_be_written(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     flags = [
         "--config=synthetic_32",
-        "--fields=3",
+        "--images=3",
         f"--data_dir={tmp_path}/file/data",
         "--workers=1",
     ]
@@ -279,10 +279,10 @@ def test_data_dir_that_cannot_be_written(tmp_path, capsys):
 
 
 def test_disk_that_takes_no_more(tmp_path, capfd):
-    """A limit on the size of files stands for a full disk: the system refuses TensorFlow's write in the same way."""
+    """A limit on the size of files stands for a full disk, which TensorFlow meets the same way."""
     flags = [
         "--config=synthetic_32",
-        "--fields=60",
+        "--images=60",
         f"--data_dir={tmp_path / 'data'}",
         "--workers=1",
     ]
@@ -301,7 +301,7 @@ def test_without_tensorflow(tmp_path, capsys, monkeypatch):
     line = refused(
         capsys,
         "--config=synthetic_32",
-        "--fields=3",
+        "--images=3",
         f"--data_dir={tmp_path / 'data'}",
         "--workers=1",
     )
@@ -310,7 +310,7 @@ def test_without_tensorflow(tmp_path, capsys, monkeypatch):
 
 
 def test_folder_of_someone_else(tmp_path, capsys):
-    prepare.folder(tmp_path, "synthetic").mkdir(parents=True)
+    prepare.version_dir(tmp_path, "synthetic").mkdir(parents=True)
     assert "was not written by this program; move it away" in refused(
         capsys, "--config=synthetic", f"--data_dir={tmp_path}"
     )

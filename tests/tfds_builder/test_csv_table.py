@@ -1,4 +1,4 @@
-"""The csv of a source: what is read, what is a fault, and that nothing else ever comes out of it."""
+"""The csv of a source: what is read, what is a fault, and that there is no third outcome."""
 
 import csv
 import io
@@ -25,7 +25,9 @@ def read(content, *columns):
 
 DIALECTS = {
     "as Kaggle writes it": "Id,Target\nb,16 0\na,3\n",
-    "byte order mark, CRLF, further columns, empty lines": "\ufeffNote,Target,Id\r\n\r\nx, 16  0 ,b\r\n,3,a\r\n",
+    "byte order mark, CRLF, further columns, empty lines": (
+        "\ufeffNote,Target,Id\r\n\r\nx, 16  0 ,b\r\n,3,a\r\n"
+    ),
     "CR alone": "Id,Target\rb,16 0\ra,3",
     "LF, CRLF and CR": "Id,Target\nb,16 0\r\na,3\r",
     "semicolons": "Id;Target\nb;16 0\na;3\n",
@@ -36,7 +38,7 @@ DIALECTS = {
     "ids by , in quotes": 'Id,Target\nb,"16,0"\na,3\n',
     "every cell in quotes": '"Id","Target"\r\n"b","16 0"\r\n"a","3"\r\n',
     "a line end in another column's quotes": 'Id,Target,Note\nb,16 0,"x\ny"\na,3,"; "\n',
-    "another column's unusual line separators": "Id,Target,Note\nb,16 0,x\u2028y\x0bz\x1c\na,3,\x85\n",
+    "another column's line separators": "Id,Target,Note\nb,16 0,x\u2028y\x0bz\x1c\na,3,\x85\n",
     "names": "Id,Target\nb,Nucleoplasm|cytokinetic BRIDGE\na,Nucleoli fibrillar center\n",
     "names by ;": "Id,Target\nb,Cytokinetic bridge; Nucleoplasm\na, Nucleoli  fibrillar center \n",
     "names and ids": 'Id,Target\nb,"16, nucleoplasm"\na,03\n',
@@ -56,7 +58,7 @@ def test_every_name_is_read():
         assert read(f"Id,Target\na,{name.upper()}\n").rows == [Row("a", (label,), "")]
 
 
-def test_other_columns_and_a_family():
+def test_other_columns_and_a_group():
     content = "field;where;antibody\nb;16 0;\na;3; HPA 7 \n"
     assert read(content, "field", "where") == (TWO, [])
     assert read(content, "field", "where", "antibody").rows == [
@@ -123,7 +125,7 @@ def test_a_faulty_row_is_named_and_the_others_stay(fault):
 
 
 def test_an_id_twice():
-    """Two rows that agree are one row too many; of rows that differ none is believed, in whatever order they stand."""
+    """Two rows that agree are one too many; of rows that differ none is accepted, in any order."""
     rows, faults = read("Id,Target\na,1 2\nb,3\na,2 1\na,1 2\n")
     assert rows == [Row("a", (1, 2), ""), Row("b", (3,), "")]
     assert [str(fault) for fault in faults] == [
@@ -133,8 +135,8 @@ def test_an_id_twice():
     rows, faults = read("Id,Target\na,1\nb,3\na,2\na,99\n")
     assert rows == [Row("b", (3,), "")]
     assert [(fault.file[-6:], fault.reason[:39]) for fault in faults] == [
-        ("line 2", "says something else of it than line 4; "),
-        ("line 4", "says something else of it than line 2; "),
+        ("line 2", "contradicts line 4; take all rows but t"),
+        ("line 4", "contradicts line 2; take all rows but t"),
         ("line 5", "has the unknown label '99'; labels are "),
     ]
 
@@ -146,7 +148,7 @@ def test_one_id_in_every_row_takes_no_longer():
     assert (len(rows), len(faults)) == (0, 50_000)
 
 
-WHOLE = {
+UNREADABLE = {
     "nothing": (
         b"",
         "has no columns Id and Target in its first line; see tfds_builder/hpa/README.md",
@@ -178,9 +180,9 @@ WHOLE = {
 }
 
 
-@pytest.mark.parametrize("fault", WHOLE)
-def test_a_csv_whose_rows_cannot_be_told_is_refused(fault):
-    content, reason = WHOLE[fault]
+@pytest.mark.parametrize("fault", UNREADABLE)
+def test_a_csv_whose_rows_cannot_be_told_apart_is_refused(fault):
+    content, reason = UNREADABLE[fault]
     with pytest.raises(InputError) as error:
         read(content)
     assert not isinstance(error.value, Fault)
@@ -191,7 +193,8 @@ def test_a_csv_whose_rows_cannot_be_told_is_refused(fault):
 def test_random_damage_gives_rows_faults_or_one_line():
     """And every line that a plain csv reader finds is in one of them."""
     rng = random.Random(0)
-    seed = b'\xef\xbb\xbfId,Target,Note\r\na,3 4,"x;y"\nb,Golgi apparatus|0,\rc-1_2,27,"two\nlines"\n\nd,1,x\n'
+    seed = b'\xef\xbb\xbfId,Target,Note\r\na,3 4,"x;y"\nb,Golgi apparatus|0,\r'
+    seed += b'c-1_2,27,"two\nlines"\n\nd,1,x\n'
     alphabet = b'",;\t|\r\n\0 a1-\xc3\xa9\xff'
     outcomes = {"rows": 0, "faults": 0, "refused": 0}
     for _ in range(4000):

@@ -1,4 +1,4 @@
-"""Near-duplicates on real and synthetic fields: copies found, distinct ones kept apart; group numbers."""
+"""Near-duplicates of real and synthetic images: copies found, distinct ones kept apart; groups."""
 
 import os
 from pathlib import Path
@@ -56,7 +56,7 @@ def hashes_of(images):
     )
 
 
-def duplicates(images):
+def find_duplicates(images):
     thumbnails = [duplicates.thumbnail(image) for image in images]
     return duplicates.near_duplicates(
         hashes_of(images), lambda a, b: duplicates.same_pixels(thumbnails[a], thumbnails[b])
@@ -69,12 +69,12 @@ def distances(hashes, others):
 
 @pytest.fixture(scope="module")
 def real():
-    """77 fields of the challenge at 512 px, then 4 of HPA v18 at 1728 and 2048, two of them of one antibody."""
+    """77 images of the challenge at 512 px, then 4 of HPA v18 at 1728 and 2048."""
     folder = Path(os.environ["HPA_SAMPLE_DIR"])
     ids = sorted(
         {path.stem.rpartition("_")[0] for path in (folder / "kaggle_512" / "train").glob("*.png")}
     )
-    fields = [
+    images = [
         np.stack(
             [cv2.imread(folder / "kaggle_512" / "train" / f"{id}_{c}.png", 0) for c in CHANNELS], -1
         )
@@ -84,13 +84,13 @@ def real():
         {path.stem.rpartition("_")[0] for path in (folder / "hpav18_jpg" / "images").glob("*.jpg")}
     ):
         colours = [cv2.imread(folder / "hpav18_jpg" / "images" / f"{id}_{c}.jpg") for c in CHANNELS]
-        fields.append(np.stack([colour.max(-1) for colour in colours], -1))
-    assert len(fields) == 81
-    return fields
+        images.append(np.stack([colour.max(-1) for colour in colours], -1))
+    assert len(images) == 81
+    return images
 
 
 @SAMPLE
-def test_real_fields_are_not_duplicates(real):
+def test_real_images_are_not_duplicates(real):
     hashes = hashes_of(real)
     assert distances(hashes, hashes)[np.triu_indices(81, 1)].min() >= 80
     thumbnails = [duplicates.thumbnail(image) for image in real]
@@ -99,19 +99,20 @@ def test_real_fields_are_not_duplicates(real):
     rows /= np.sqrt((rows**2).sum(1, keepdims=True))
     alike = np.einsum("ipc,jpc->ijc", rows, rows)[np.triu_indices(81, 1)]
     print(
-        f"largest correlation of distinct fields: any channel {alike.max():.3f}, all {alike.min(1).max():.3f}"
+        f"largest correlation of distinct images: any channel {alike.max():.3f}, "
+        f"all {alike.min(1).max():.3f}"
     )
     assert alike.max() < 0.3
     assert not any(
         duplicates.same_pixels(thumbnails[a], thumbnails[b])
         for a, b in np.argwhere(np.eye(81, k=1))
     )
-    assert duplicates(real) == []
+    assert find_duplicates(real) == []
 
 
 @SAMPLE
 @pytest.mark.parametrize("copy", COPIES)
-def test_copies_of_real_fields_are_found(real, copy):
+def test_copies_of_real_images_are_found(real, copy):
     originals = real[:77:7] + real[77:79]
     copies = [COPIES[copy](image) for image in originals]
     away = np.diag(distances(hashes_of(originals), hashes_of(copies)))
@@ -121,13 +122,13 @@ def test_copies_of_real_fields_are_found(real, copy):
         duplicates.same_pixels(image, other) for image, other in zip(originals, copies, strict=True)
     )
     n = len(originals)
-    pairs = duplicates(originals + copies)
+    pairs = find_duplicates(originals + copies)
     assert [(pair.a, pair.b) for pair in pairs] == [(k, k + n) for k in range(n)]
     assert [pair.distance for pair in pairs] == away.tolist()
 
 
 @SAMPLE
-def test_turned_fields_and_fields_with_another_channel_are_others(real):
+def test_rotated_images_and_images_with_another_channel_are_others(real):
     image = real[0]
     assert not duplicates.same_pixels(image, image[::-1])
     assert not duplicates.same_pixels(image, np.rot90(image))
@@ -138,32 +139,32 @@ def test_turned_fields_and_fields_with_another_channel_are_others(real):
     assert not duplicates.same_pixels(image, other)
 
 
-def test_synthetic_fields():
+def test_synthetic_images():
     """Small ones as well: none is another's duplicate, and copies of some are found."""
     for size in (48, 160):
         labels = render.draw_labels(0, 40, "real")
-        fields = [render.render(0, index, labels[index], size) for index in range(40)]
-        copies = [jpg(scaled(image, 0.9), 90) for image in fields[:5]]
-        assert [(pair.a, pair.b) for pair in duplicates(fields + copies)] == [
+        images = [render.render(0, index, labels[index], size) for index in range(40)]
+        copies = [jpg(scaled(image, 0.9), 90) for image in images[:5]]
+        assert [(pair.a, pair.b) for pair in find_duplicates(images + copies)] == [
             (k, 40 + k) for k in range(5)
         ]
 
 
 def test_blank_channels():
-    """A blank channel makes no two fields alike, and fields that are blank altogether only if they are equal."""
+    """A blank channel makes no two images alike; entirely blank images are so only if equal."""
     labels = render.draw_labels(0, 4, "real")
-    fields = [render.render(0, index, labels[index], 96) for index in range(4)]
-    for image in fields:
+    images = [render.render(0, index, labels[index], 96) for index in range(4)]
+    for image in images:
         image[..., 1:3] = 0
-    fields.append(scaled(fields[2], 0.8))
-    assert [(pair.a, pair.b) for pair in duplicates(fields)] == [(2, 4)]
-    assert duplicates.perceptual_hash(fields[0])[8:24] == bytes(16)
+    images.append(scaled(images[2], 0.8))
+    assert [(pair.a, pair.b) for pair in find_duplicates(images)] == [(2, 4)]
+    assert duplicates.perceptual_hash(images[0])[8:24] == bytes(16)
 
     black = np.zeros((96, 96, 4), np.uint8)
     noise = np.random.default_rng(0).integers(0, 2, black.shape).astype(np.uint8)
-    dim, dark = black + np.uint8(9), fields[0] * np.array([1, 0, 0, 0], np.uint8)
+    dim, dark = black + np.uint8(9), images[0] * np.array([1, 0, 0, 0], np.uint8)
     assert duplicates.perceptual_hash(black) == duplicates.perceptual_hash(dim) == bytes(32)
-    found = duplicates([black, dim, noise, dark, black, dim])
+    found = find_duplicates([black, dim, noise, dark, black, dim])
     assert [(pair.a, pair.b) for pair in found] == [(0, 4), (1, 5)]
 
 
@@ -172,10 +173,10 @@ def test_every_hash_within_fifteen_bits_is_found():
     rng = np.random.default_rng(0)
     hashes = rng.integers(0, 256, (600, 32), dtype=np.uint8)
     hashes[:, 8:16] = 0
-    for field in range(200, 600):
-        hashes[field] = hashes[field % 200]
+    for image in range(200, 600):
+        hashes[image] = hashes[image % 200]
         for bit in rng.choice(256, rng.integers(0, 16), replace=False):
-            hashes[field, bit // 8] ^= np.uint8(1 << (bit % 8))
+            hashes[image, bit // 8] ^= np.uint8(1 << (bit % 8))
     calls = []
     pairs = duplicates.near_duplicates(
         hashes, lambda a, b: calls.append((a, b)) or a % 200 == b % 200, distance=30
@@ -192,8 +193,8 @@ def test_every_hash_within_fifteen_bits_is_found():
     assert duplicates.near_duplicates(hashes[:0], lambda a, b: True) == []
 
 
-def test_ten_thousand_equal_fields():
-    """As many comparisons as fields, not their square; and bounded ones where pixels differ though hashes agree."""
+def test_ten_thousand_equal_images():
+    """As many comparisons as images, not their square, even if pixels differ and hashes agree."""
     calls = []
 
     def same(a, b):
@@ -204,7 +205,7 @@ def test_ten_thousand_equal_fields():
         3_000, duplicates.near_duplicates(np.zeros((3_000, 32)), same), [""] * 3_000
     )
     assert len(calls) < 3_000 * 9
-    assert groups.max() < 10  # two looks; all but a few are found
+    assert groups.max() < 10  # two contents; all but a few are found
     assert all(
         len(set(np.flatnonzero(groups == group) % 2)) == 1 for group in range(groups.max() + 1)
     )
@@ -212,9 +213,9 @@ def test_ten_thousand_equal_fields():
     calls.clear()
     rng = np.random.default_rng(1)
     hashes = np.tile(rng.integers(0, 256, 32, dtype=np.uint8), (10_000, 1))
-    for field in range(10_000):  # a cloud of near ones
+    for image in range(10_000):  # a cloud of near ones
         for bit in rng.integers(0, 256, rng.integers(0, 4)):
-            hashes[field, bit // 8] ^= np.uint8(1 << (bit % 8))
+            hashes[image, bit // 8] ^= np.uint8(1 << (bit % 8))
     pairs = duplicates.near_duplicates(hashes, lambda a, b: calls.append((a, b)) or True)
     assert len(pairs) == 9_999
     assert len(calls) < 12_000
@@ -234,11 +235,11 @@ def test_confirmations_can_be_spread_over_processes():
 
 
 def test_group_numbers():
-    """Pairs and families join; what they join hangs together; numbers in order of first appearance."""
-    families = ["", "b", "a", "", "b", "", "a", ""]
+    """Pairs and equal keys connect images; groups are numbered by first appearance."""
+    keys = ["", "b", "a", "", "b", "", "a", ""]
     pairs = [duplicates.Pair(0, 5, 3), duplicates.Pair(5, 6, 0)]
     np.testing.assert_array_equal(
-        duplicates.group_numbers(8, pairs, families), [0, 1, 0, 2, 1, 0, 0, 3]
+        duplicates.group_numbers(8, pairs, keys), [0, 1, 0, 2, 1, 0, 0, 3]
     )
     np.testing.assert_array_equal(duplicates.group_numbers(3, [], ["", "", ""]), [0, 1, 2])
     assert duplicates.group_numbers(0, [], []).dtype == np.int64

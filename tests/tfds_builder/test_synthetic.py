@@ -1,4 +1,4 @@
-"""Synthetic fields: same seed, same bytes; labels in the real order; only the place of green tells the label."""
+"""Synthetic images: same seed, same bytes; labels in the real order; only green knows the label."""
 
 import importlib.util
 from pathlib import Path
@@ -27,45 +27,45 @@ def _baseline():
 
 def _targets(labels):
     targets = np.zeros((len(labels), len(LABELS)), np.uint8)
-    for row, field in zip(targets, labels, strict=True):
-        row[list(field)] = 1
+    for row, image in zip(targets, labels, strict=True):
+        row[list(image)] = 1
     return targets
 
 
 @pytest.mark.parametrize("size", [64, 96, 512])
 def test_shape_and_determinism(size):
-    field = render(3, 5, (7, 21), size)
-    assert field.shape == (size, size, 4) and field.dtype == np.uint8
+    image = render(3, 5, (7, 21), size)
+    assert image.shape == (size, size, 4) and image.dtype == np.uint8
     render(4, 6, (0,), 64)  # what is drawn in between must not matter
-    np.testing.assert_array_equal(field, render(3, 5, (7, 21), size))
-    np.testing.assert_array_equal(field, render(3, 5, (21, 7), size))
+    np.testing.assert_array_equal(image, render(3, 5, (7, 21), size))
+    np.testing.assert_array_equal(image, render(3, 5, (21, 7), size))
     for other in (render(3, 6, (7, 21), size), render(4, 5, (7, 21), size)):
-        assert all((field[..., c] != other[..., c]).mean() > 0.5 for c in range(4))
+        assert all((image[..., c] != other[..., c]).mean() > 0.5 for c in range(4))
 
 
 def test_only_green_knows_the_labels():
     for index in range(3):
-        fields = [render(1, index, labels, 96) for labels in ((16,), (17,), (0, 12, 21), (25,))]
-        for other in fields[1:]:
-            np.testing.assert_array_equal(fields[0][..., REFERENCES], other[..., REFERENCES])
-            assert (fields[0][..., GREEN] != other[..., GREEN]).mean() > 0.2
+        images = [render(1, index, labels, 96) for labels in ((16,), (17,), (0, 12, 21), (25,))]
+        for other in images[1:]:
+            np.testing.assert_array_equal(images[0][..., REFERENCES], other[..., REFERENCES])
+            assert (images[0][..., GREEN] != other[..., GREEN]).mean() > 0.2
 
 
-def test_every_field_divides():
+def test_every_image_has_dividing_cells():
     for index in range(20):
         cells = draw_cells(np.random.default_rng(index), 64)
         assert (cells.kind == MITOTIC).sum() == 1 and (cells.kind == DAUGHTER).sum() == 2
-        whole = (cells.kind == MITOTIC) | (cells.kind == DAUGHTER)
-        assert ((cells.centre[whole] > 0) & (cells.centre[whole] < 64)).all()
+        dividing = (cells.kind == MITOTIC) | (cells.kind == DAUGHTER)
+        assert ((cells.centre[dividing] > 0) & (cells.centre[dividing] < 64)).all()
         assert cells.spindle.max() > 0.9 and cells.bridge.max() > 0.9
 
 
 @pytest.mark.parametrize("frequencies", ["tempered", "real"])
 def test_labels_follow_the_real_order(frequencies):
-    fields = draw_labels(0, 2000, frequencies)
-    assert fields == draw_labels(0, 2000, frequencies) != draw_labels(1, 2000, frequencies)
-    assert all(tuple(sorted(set(field))) == field and 1 <= len(field) <= 4 for field in fields)
-    counts = _targets(fields).sum(axis=0)
+    images = draw_labels(0, 2000, frequencies)
+    assert images == draw_labels(0, 2000, frequencies) != draw_labels(1, 2000, frequencies)
+    assert all(tuple(sorted(set(image))) == image and 1 <= len(image) <= 4 for image in images)
+    counts = _targets(images).sum(axis=0)
     order = np.argsort(-np.array(TRAIN_COUNTS))
     assert (np.diff(counts[order].astype(int)) <= 0).all() and counts.min() >= 1
     assert 1.6 < counts.sum() / 2000 < 1.67
@@ -75,12 +75,12 @@ def test_labels_follow_the_real_order(frequencies):
         np.testing.assert_allclose(counts / 2000, np.array(TRAIN_COUNTS) / 31072, atol=0.002)
 
 
-@pytest.mark.parametrize("fields", [1, 2, 3, 5, 17, 40])
-def test_few_fields(fields):
+@pytest.mark.parametrize("images", [1, 2, 3, 5, 17, 40])
+def test_few_images(images):
     for seed in range(5):
-        labels = draw_labels(seed, fields, "real")
-        assert len(labels) == fields and all(
-            1 <= len(set(field)) == len(field) <= 4 for field in labels
+        labels = draw_labels(seed, images, "real")
+        assert len(labels) == images and all(
+            1 <= len(set(image)) == len(image) <= 4 for image in labels
         )
 
 
@@ -100,14 +100,14 @@ def test_patterns_cover_the_labels_and_differ():
     assert correlation.max() < 0.8, f"{LABELS[worst[0]]} and {LABELS[worst[1]]} look alike"
 
 
-def test_histograms_do_not_tell_the_labels():
+def test_histograms_do_not_reveal_the_labels():
     baseline = _baseline()
     labels = draw_labels(11, 1300, "tempered")
     targets = _targets(labels)
     features = np.concatenate(
         [
-            baseline.intensity_histograms(render(11, i, field, 64)[None])
-            for i, field in enumerate(labels)
+            baseline.intensity_histograms(render(11, i, image, 64)[None])
+            for i, image in enumerate(labels)
         ]
     )
     assert features.shape == (1300, 64) and np.allclose(features.reshape(-1, 4, 16).sum(axis=2), 1)
@@ -116,7 +116,7 @@ def test_histograms_do_not_tell_the_labels():
     assert baseline.fit_and_score(*fitted, class_weight="balanced") <= 0.25
 
 
-def test_baseline_finds_labels_where_histograms_do_tell():
+def test_baseline_finds_labels_where_histograms_do_reveal_them():
     """The baseline itself works: brightness that follows the label is found."""
     rng = np.random.default_rng(0)
     targets = rng.integers(0, 2, (200, 4)).astype(np.uint8)

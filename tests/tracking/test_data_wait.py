@@ -1,4 +1,4 @@
-"""The devices are fed in time: batches are put onto them early, few at once, and what is lost by waiting is told."""
+"""Batches reach the devices early, few at a time, and the time lost by waiting is measured."""
 
 import contextlib
 import io
@@ -17,7 +17,7 @@ from hpa_jax.data.loader import prefetched, train_batches
 from hpa_jax.main import main, parse
 from hpa_jax.parallel.chips import Chip
 from hpa_jax.parallel.mesh import put_batch
-from hpa_jax.tracking.data_wait import Feed, idle_in
+from hpa_jax.tracking.data_wait import DataWaitTimer, idle_seconds_of
 from hpa_jax.training import experiment
 from hpa_jax.training.loop import STEPS_AHEAD
 
@@ -25,28 +25,34 @@ CHIP = Chip("made up", 1e10, 2**30, 1e9, None, "for tests")
 
 
 def simulated(reading, computing, steps=1000):
-    """Share of the time lost, from the times at which a reader and a device of known speeds are done, and its waits.
+    """Fractions of the time that the devices were idle, and that the host waited.
 
-    The reader is ahead by what prefetch holds, the host by STEPS_AHEAD, as in the training loop.
+    From the times at which a reader and a device of known speeds are done. The reader is ahead by
+    what prefetching holds, the host by STEPS_AHEAD, as in the training loop.
     """
-    held = STEPS_AHEAD + 1
-    taken, done, waits, read, now = [], [], [], 0.0, 0.0
-    for k in range(steps):
-        read = max(read, taken[k - held] if k >= held else 0.0) + reading
-        begun, now = now, max(now, read)
+    prefetched_batches = STEPS_AHEAD + 1
+    taken, done, waits = [], [], []
+    read = now = 0.0
+    for step in range(steps):
+        if step >= prefetched_batches:
+            read = max(read, taken[step - prefetched_batches])
+        read += reading
+        start = now
+        now = max(now, read)
         taken.append(now)
-        waits.append((begun, now, done[-1] if done else begun))
+        waits.append((start, now, done[-1] if done else start))
         done.append(max(now, done[-1] if done else 0.0) + computing)
-        if k >= STEPS_AHEAD:
-            now = max(now, done[k - STEPS_AHEAD])
-    return idle_in(waits) / done[-1], sum(end - begun for begun, end, _ in waits) / done[-1]
+        if step >= STEPS_AHEAD:
+            now = max(now, done[step - STEPS_AHEAD])
+    host_waits = sum(end - start for start, end, _ in waits)
+    return idle_seconds_of(waits) / done[-1], host_waits / done[-1]
 
 
 @pytest.mark.parametrize("reading, computing", [(1, 3), (3, 3), (4, 3), (4, 1)])
-def test_the_share_lost_is_that_for_which_the_devices_had_nothing_to_do(reading, computing):
+def test_time_is_lost_while_the_devices_have_nothing_to_do(reading, computing):
     lost, host_waits = simulated(reading, computing)
     assert lost == pytest.approx(max(0.0, 1 - computing / reading), abs=0.01)
-    # What the host waits says less: nearly all of the time as soon as the reader is the slower one.
+    # The host's waits say less: nearly all of the time as soon as the reader is the slower one.
     assert host_waits < 0.01 if reading < computing else host_waits > 0.95 or reading == computing
 
 
@@ -54,7 +60,8 @@ class Device:
     """Takes `seconds` for each step that it is given, one after the other."""
 
     def __init__(self, seconds):
-        self._seconds, self._work = seconds, ThreadPoolExecutor(1)
+        self._seconds = seconds
+        self._work = ThreadPoolExecutor(1)
 
     def __call__(self):
         done = self._work.submit(time.sleep, self._seconds)
@@ -62,35 +69,38 @@ class Device:
 
 
 def lost(reading, computing):
-    """Of real threads that do nothing but sleep: the share of the time lost."""
+    """The fraction of the time lost, with real threads that only sleep."""
 
     def reader():
         while True:
             time.sleep(reading)
             yield None
 
-    feed, device, begun = Feed(reader()), Device(computing), time.monotonic()
+    batches = DataWaitTimer(reader())
+    device = Device(computing)
+    start = time.monotonic()
     for _ in range(6):
-        next(feed)
+        next(batches)
         outputs = device()
-        feed.under_way(outputs)
+        batches.step_dispatched(outputs)
     outputs.block_until_ready()
-    seconds = time.monotonic() - begun
-    share = feed.idle_seconds() / seconds
-    assert feed.idle_seconds() == 0.0  # told once
-    feed.close()
-    return share
+    seconds = time.monotonic() - start
+    fraction = batches.idle_seconds() / seconds
+    assert batches.idle_seconds() == 0.0  # counted once
+    batches.close()
+    return fraction
 
 
-def test_a_feed_notes_when_steps_end():
+def test_the_timer_notes_when_steps_end():
     assert lost(reading=0.2, computing=0.02) > 0.5 > 0.4 > lost(reading=0.02, computing=0.2)
 
 
-def test_batches_lie_on_the_devices_before_they_are_asked_for_and_never_more_than_three(small_run):
+def test_batches_are_on_the_devices_ahead_of_time_and_never_more_than_three(small_run):
     _, _, config = parse([*small_run, "--workdir=none"])
     fields = pipeline.open_sources(config)
     pipeline.resolve(config, pipeline.image_size_of(config, fields))
-    mesh, put, threads = experiment.make_mesh(config), [], set()
+    mesh = experiment.make_mesh(config)
+    put, threads = [], set()
 
     def put_and_count(batch):
         put.append(put_batch({"image": batch["image"]}, mesh))
@@ -113,22 +123,24 @@ def test_batches_lie_on_the_devices_before_they_are_asked_for_and_never_more_tha
 
 @pytest.fixture(scope="module")
 def slow_run(small_run, tmp_path_factory, compiled_once):
-    """Of a run whose reader is slow, on a chip whose peaks are known: its lines, what it printed, what was compiled."""
-    workdir, compiled, out = tmp_path_factory.mktemp("slow"), [], io.StringIO()
+    """A run whose reader is slow, on a chip whose peaks are known.
+
+    Its training metrics, what it printed, what was compiled, and the bytes of its state donated.
+    """
+    workdir = tmp_path_factory.mktemp("slow")
+    out = io.StringIO()
     flags = ("train.steps=12", "train.log_every=3", "train.eval_every=100", "data.threads=1")
-    read, made, donated = ImageDataset.__getitem__, experiment.make_utilisation, []
+    read = ImageDataset.__getitem__
+    made = experiment.make_utilisation
+    compiled, donated = [], []
 
     def slowly(self, i):
         time.sleep(0.05)  # 0.4 s a batch
         return read(self, i)
 
     def make_utilisation(config, mesh, program, state):
-        donated.append(
-            (
-                program.memory_analysis().alias_size_in_bytes,
-                sum(a.nbytes for a in jax.tree.leaves(state)),
-            )
-        )
+        aliased = program.memory_analysis().alias_size_in_bytes
+        donated.append((aliased, sum(leaf.nbytes for leaf in jax.tree.leaves(state))))
         return made(config, mesh, program, state)
 
     def note(event, duration, fun_name="", **_):
@@ -141,10 +153,8 @@ def slow_run(small_run, tmp_path_factory, compiled_once):
         patch.setattr(experiment, "chip_of", lambda kind: CHIP if kind == "cpu" else None)
         jax.monitoring.register_event_duration_secs_listener(note)
         try:
-            assert (
-                main([*small_run, *(f"--config.{flag}" for flag in flags), f"--workdir={workdir}"])
-                == 0
-            )
+            settings = [f"--config.{flag}" for flag in flags]
+            assert main([*small_run, *settings, f"--workdir={workdir}"]) == 0
         finally:
             jax.monitoring.unregister_event_duration_listener(note)
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
@@ -154,29 +164,23 @@ def slow_run(small_run, tmp_path_factory, compiled_once):
 def test_a_slow_reader_shows_in_the_log_lines(slow_run):
     lines, out, *_ = slow_run
     assert len(lines) == 4 and all(0 <= line["data_wait"] <= 1 for line in lines)
-    assert all(line["data_wait"] > 0.3 for line in lines[2:]), (
-        lines
-    )  # what was read while compiling is used up
+    # What was read while compiling is used up by then.
+    assert all(line["data_wait"] > 0.3 for line in lines[2:]), lines
     assert f"{lines[-1]['data_wait']:.0%} waiting for data" in out
 
 
-def test_a_run_says_what_it_gets_out_of_a_chip_that_is_known(slow_run):
+def test_a_run_logs_the_utilization_of_a_chip_that_is_known(slow_run):
     lines, out, *_ = slow_run
-    flops = {
-        line["mfu"] * jax.device_count() * CHIP.flops_bf16 / line["images_per_sec"]
-        for line in lines
-    }
-    assert (
-        max(flops) == pytest.approx(min(flops)) and 1e6 < min(flops) < 1e9
-    )  # of an image, the same at any speed
+    peak_flops = jax.device_count() * CHIP.flops_bf16
+    flops = [line["mfu"] * peak_flops / line["images_per_sec"] for line in lines]
+    # Of an image, the same at any speed.
+    assert max(flops) == pytest.approx(min(flops)) and 1e6 < min(flops) < 1e9
     for line in lines:
-        assert line["hbm_share"] == pytest.approx(
-            line["hbm_gb_per_sec"] * 1e9 / CHIP.hbm_bytes_per_s
-        )
+        bytes_per_sec = line["hbm_gb_per_sec"] * 1e9
+        assert line["hbm_fraction"] == pytest.approx(bytes_per_sec / CHIP.hbm_bytes_per_s)
         steps_per_sec = line["images_per_sec"] / 8
-        assert (
-            line["hbm_gb_per_sec"] * 1e9 / steps_per_sec > 1e5
-        )  # bytes of a step: more than the net's parameters
+        # A step moves more bytes than the net has parameters.
+        assert bytes_per_sec / steps_per_sec > 1e5
     assert f"MFU {lines[-1]['mfu']:.1%}" in out and "GB/s" in out
 
 

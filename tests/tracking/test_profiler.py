@@ -1,4 +1,4 @@
-"""Traces of some steps of a run: real runs traced, and the files that TensorBoard and Perfetto open read back."""
+"""Traces of some steps of real runs: the files that TensorBoard and Perfetto open, read back."""
 
 import gzip
 import json
@@ -10,7 +10,7 @@ import pytest
 
 from hpa_jax.config import profile_window
 from hpa_jax.main import main
-from hpa_jax.tracking.profiler import Trace
+from hpa_jax.tracking.profiler import StepProfiler
 
 
 def perfetto_steps(folder):
@@ -34,7 +34,7 @@ def tensorboard_steps(folder):
 
 
 def stopped(start, small_run, workdir, window):
-    """What a run printed that traces `window` and is asked to stop after some steps."""
+    """The output of a run that traces `window` and is asked to stop after some steps."""
     flags = (
         "--config.train.steps=100000",
         "--config.train.log_every=1",
@@ -59,22 +59,20 @@ def test_a_run_traces_the_steps_that_were_asked_for(start, small_run, tmp_path):
     assert f"tensorboard --logdir={tmp_path / 'profile'}" in out and "ui.perfetto.dev" in out
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert all(0 <= line["data_wait"] <= 1 for line in lines) and "waiting for data" in out
-    assert (
-        not {"mfu", "hbm_share"} & lines[0].keys()
-    )  # no peak is known of a CPU, and none is made up
+    # No peak is known of a CPU, and none is invented.
+    assert not {"mfu", "hbm_fraction"} & lines[0].keys()
 
 
 def test_a_signal_inside_the_window_closes_the_trace(start, small_run, tmp_path):
     out = stopped(start, small_run, tmp_path, "1:100000")
     steps, _ = perfetto_steps(tmp_path / "profile")
-    saved = max(
-        int(entry.name) for entry in (tmp_path / "checkpoints").iterdir() if entry.name.isdigit()
-    )
+    names = [entry.name for entry in (tmp_path / "checkpoints").iterdir()]
+    saved = max(int(name) for name in names if name.isdigit())
     assert steps == list(range(1, saved)) and f"steps 1 to {saved - 1} (from 0) are traced" in out
 
 
 @pytest.mark.parametrize("window", ["5", "5:", ":5", "a:b", "-1:3", "8:5", "5:5", "1:2:3", "1.5:3"])
-def test_what_is_no_window_is_refused_before_anything_is_built(capsys, small_run, tmp_path, window):
+def test_a_wrong_window_is_refused_before_anything_is_built(capsys, small_run, tmp_path, window):
     workdir = tmp_path / "run"
     assert main([*small_run, f"--workdir={workdir}", f"--config.train.profile={window}"]) == 2
     error = capsys.readouterr().err
@@ -87,15 +85,13 @@ def test_what_is_no_window_is_refused_before_anything_is_built(capsys, small_run
 
 
 @pytest.mark.parametrize(
-    "window, first_step, said",
+    "window, first_step, expected",
     [
         ("20:30", 0, ["config.train.profile=20:30: nothing is traced, the run ends with step 9"]),
         (
             "2:5",
             5,
-            [
-                "config.train.profile=2:5: nothing is traced, this start of the run goes on at step 5"
-            ],
+            ["config.train.profile=2:5: nothing is traced, the run resumes at step 5"],
         ),
         ("2:6", 4, ["config.train.profile=2:6: steps 4 to 5 are left of it to trace"]),
         ("8:20", 4, ["config.train.profile=8:20: steps 8 to 9 are left of it to trace"]),
@@ -103,28 +99,33 @@ def test_what_is_no_window_is_refused_before_anything_is_built(capsys, small_run
         ("", 4, []),
     ],
 )
-def test_what_of_a_window_lies_outside_is_said(tmp_path, window, first_step, said):
+def test_a_window_that_lies_partly_outside_is_reported(tmp_path, window, first_step, expected):
     lines = []
-    Trace(profile_window(window), tmp_path, first_step=first_step, total_steps=10, say=lines.append)
-    assert lines == said
+    StepProfiler(
+        profile_window(window),
+        tmp_path,
+        first_step=first_step,
+        total_steps=10,
+        log=lines.append,
+    )
+    assert lines == expected
 
 
-def test_the_borders_wait_for_the_devices_and_a_trace_that_cannot_be_written_ends_no_run(tmp_path):
+def test_a_trace_waits_at_its_borders_and_ends_no_run_if_it_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("no folder")
     lines = []
-    trace = Trace(
-        (1, 2), tmp_path / "file" / "profile", first_step=0, total_steps=3, say=lines.append
-    )
+    folder = tmp_path / "file" / "profile"
+    profiler = StepProfiler((1, 2), folder, first_step=0, total_steps=3, log=lines.append)
     slow = jax.jit(lambda x: jax.lax.fori_loop(0, 40, lambda _, y: y @ y / 512, x))
     value = slow(jax.numpy.ones((512, 512)))
-    trace.before(0, value)
+    profiler.before_step(0, value)
     assert not value.is_ready()  # outside the window nothing is waited for
-    trace.before(1, value)
+    profiler.before_step(1, value)
     assert value.is_ready()
     value = slow(value)
-    trace.after(1, value)
-    assert (
-        value.is_ready() and len(lines) == 1 and "the trace of steps 1 to 1 is not in" in lines[0]
-    )
-    trace.after(2, value), trace.close(3)
+    profiler.after_step(1, value)
+    assert value.is_ready()
+    assert len(lines) == 1 and "the trace of steps 1 to 1 is not in" in lines[0]
+    profiler.after_step(2, value)
+    profiler.close(3)
     assert len(lines) == 1

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from hpa_jax.data.catalog import open_dataset
+from hpa_jax.data.catalog import load_dataset
 from hpa_jax.data.sampler import Order, repeat_factors
 from hpa_jax.parallel.mesh import make_mesh
 from hpa_jax.training import experiment
@@ -103,7 +103,7 @@ def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(
 def test_fields_come_as_the_sampling_says(uninterrupted, small_data):
     """Repeat factors are drawn: some fields once an epoch, rare ones more often."""
     seen = [i for record in records(uninterrupted / "ids.jsonl") for i in record["ids"]]
-    fields = open_dataset(small_data, "synthetic_32", "train")
+    fields = load_dataset(small_data, "synthetic_32", split="train")
     order = Order(repeat_factors(fields.targets(), 0.3), seed=0)
     assert order.epoch_length > len(fields) * 1.2 and len(seen) == STEPS * 8 > order.epoch_length
     assert seen == [fields.ids()[order[position]] for position in range(len(seen))]

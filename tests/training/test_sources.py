@@ -6,8 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
-from hpa_jax.data.catalog import open_dataset, read_channel_statistics
-from hpa_jax.transforms.channel_mix import MIXES, mixed_statistics
+from hpa_jax.data.catalog import load_dataset, read_channel_statistics
+from hpa_jax.transforms.channel_mix import CHANNEL_MIXES, mixed_statistics
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def two(small_data, tmp_path_factory):
     shutil.copytree(small_data / "hpa", data_dir / "hpa")
     flags = (
         "--config=synthetic_32",
-        "--fields=40",
+        "--images=40",
         "--seed=9",
         "--name=other",
         "--codec=zstd",
@@ -36,7 +36,7 @@ def workdir(run, small_run, two, tmp_path_factory):
         *small_run,
         f"--config.data.data_dir={two}",
         "--config.data.sources=('synthetic_32','other:3')",
-        "--config.data.mix=seed_iii",
+        "--config.data.channel_mix=hpa_densenet_iii",
         "--config.data.fold=2",
         "--config.augment.channel_dropout=0.2",
         "--config.augment.only_rare=True",
@@ -54,7 +54,7 @@ def test_each_source_is_drawn_by_its_weight(workdir, two):
         for i in json.loads(line)["ids"]
     ]
     first, other = (
-        open_dataset(two, name, "train", fold=2).ids() for name in ("synthetic_32", "other")
+        load_dataset(two, name, split="train", fold=2).ids() for name in ("synthetic_32", "other")
     )
     epoch = seen[: len(first) + 3 * len(other)]
     assert len(epoch) == len(first) + 3 * len(other)
@@ -82,13 +82,13 @@ def test_an_export_is_for_one_of_them(run, workdir, two, tmp_path, name):
     assert done.returncode == 0, done.stderr
     description = json.loads((folder / "model.json").read_text())
     figures = read_channel_statistics(two, name)
-    mean, std = mixed_statistics(MIXES["seed_iii"], figures.mean, figures.std)
+    mean, std = mixed_statistics(CHANNEL_MIXES["hpa_densenet_iii"], figures.mean, figures.std)
     assert description["normalisation"]["figures_of"] == name
     np.testing.assert_allclose(description["normalisation"]["mean"], mean)
     np.testing.assert_allclose(description["normalisation"]["std"], std)
     assert description["mix"] == {
-        "name": "seed_iii",
-        "matrix": [list(row) for row in MIXES["seed_iii"]],
+        "name": "hpa_densenet_iii",
+        "matrix": [list(row) for row in CHANNEL_MIXES["hpa_densenet_iii"]],
     }
 
 
@@ -100,10 +100,11 @@ def test_evaluating_needs_no_word_of_mixes_and_refuses_another(run, workdir):
         "--config.data.eval_split=all",
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads((workdir / "evaluation.json").read_text())["fields"] == 40
-    done = run("--mode=evaluate", f"--workdir={workdir}", "--config.data.mix=rgb")
+    assert json.loads((workdir / "evaluation.json").read_text())["images"] == 40
+    done = run("--mode=evaluate", f"--workdir={workdir}", "--config.data.channel_mix=rgb")
     assert (
-        done.returncode == 2 and "trained with config.data.mix='seed_iii', not 'rgb'" in done.stderr
+        done.returncode == 2
+        and "trained with config.data.channel_mix='hpa_densenet_iii', not 'rgb'" in done.stderr
     )
 
 

@@ -7,19 +7,21 @@ import optax
 import pytest
 from flax.traverse_util import flatten_dict
 
-from hpa_jax.models import build_model, init_variables
+from hpa_jax.models import create_model, init_variables
 from hpa_jax.optim import losses
 from hpa_jax.training.state import HEALTHY, new_state
 from hpa_jax.training.steps import make_score_step, make_train_step
-from hpa_jax.transforms.channel_mix import MIXES
+from hpa_jax.transforms.channel_mix import CHANNEL_MIXES
 
-PREPARATION = {"mix": MIXES["rgby"], "mean": (0.0,) * 4, "std": (1.0,) * 4}
+PREPARATION = {"channel_mix": CHANNEL_MIXES["rgby"], "mean": (0.0,) * 4, "std": (1.0,) * 4}
 LABELS = 5
 
 
 @pytest.fixture(scope="module")
 def parts():
-    model = build_model("densenet_tiny", head="pooled", labels=LABELS, dropout=0.0)
+    model = create_model(
+        "densenet_tiny", head="pooled", num_labels=LABELS, dropout=0.0, dtype="float32"
+    )
     optimizer = optax.adam(1e-2)
     # The scale of the loss is an input, so that one compiled step can be given a loss that is not finite.
     step = make_train_step(
@@ -108,7 +110,9 @@ def test_scores_of_a_field_do_not_depend_on_its_batch(parts):
 def gradients_of(augmentation, images, **settings):
     """The first step's gradient norm, which tells what the net was shown."""
     model, optimizer = (
-        build_model("densenet_tiny", head="pooled", labels=LABELS, dropout=0.0),
+        create_model(
+            "densenet_tiny", head="pooled", num_labels=LABELS, dropout=0.0, dtype="float32"
+        ),
         optax.sgd(0.0),
     )
     settings = {"preparation": PREPARATION} | settings
@@ -125,7 +129,11 @@ def test_each_source_is_normalised_by_its_own_figures():
     images = batch()["image"] // 2
     brighter = images.copy()
     brighter[1::2] *= 2
-    one = {"mix": MIXES["rgby"], "mean": (0.2, 0.1, 0.2, 0.1), "std": (0.1, 0.2, 0.1, 0.2)}
+    one = {
+        "channel_mix": CHANNEL_MIXES["rgby"],
+        "mean": (0.2, 0.1, 0.2, 0.1),
+        "std": (0.1, 0.2, 0.1, 0.2),
+    }
     two = one | {"mean": (one["mean"], tuple(2 * m for m in one["mean"]))}
     two |= {"std": (one["std"], tuple(2 * s for s in one["std"]))}
     wanted = gradients_of({"flips": False}, images, preparation=one)

@@ -123,8 +123,11 @@ def test_a_run_with_every_option_that_is_killed_and_stopped_ends_as_one_that_was
 
 def assert_statistics_are_of_the_first_batches(config, average):
     """Found again from the fields themselves, as they are stored."""
-    fields = pipeline.open_sources(config)
-    order, size = pipeline.make_order(config, fields), config.data.batch_size
+    fields = pipeline.open_sources(config.data)
+    order, size = (
+        pipeline.make_order(config.data, fields, config.train.seed),
+        config.data.batch_size,
+    )
     given = [[fields[order[i]]["image"] for i in range(b * size, (b + 1) * size)] for b in range(3)]
     step = jax.jit(experiment.make_statistics(config))
     variables = {"params": average.params, "batch_stats": average.batch_stats}

@@ -9,7 +9,7 @@ import pytest
 
 from hpa_jax.parallel.mesh import batch_sharding, make_mesh
 from hpa_jax.transforms.augment import augment, prepare
-from hpa_jax.transforms.channel_mix import IMAGENET, MIXES, parse_mix
+from hpa_jax.transforms.channel_mix import CHANNEL_MIXES, IMAGENET, parse_channel_mix
 from hpa_jax.transforms.geometry import warp_upright
 
 MEAN, STD = (0.0746, 0.0506, 0.0509, 0.0763), (0.1228, 0.0857, 0.1299, 0.1194)
@@ -20,9 +20,9 @@ def images(batch=4, height=32, width=32, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (batch, height, width, 4), np.uint8)
 
 
-def reference(stored, mix, mean, std):
+def reference(stored, channel_mix, mean, std):
     """The same in NumPy, float64; `mean` and `std` `[4]` or `[B, 4]`."""
-    mix = np.array(mix)
+    mix = np.array(channel_mix)
     mean, std = np.array(mean), np.array(std)
     input_mean, input_std = mean @ mix.T, np.sqrt(std**2 @ (mix**2).T)
     if mean.ndim == 2:
@@ -30,64 +30,67 @@ def reference(stored, mix, mean, std):
     return (stored.astype(np.float64) / 255 @ mix.T - input_mean) / input_std
 
 
-@pytest.mark.parametrize("mix", [*MIXES, "blue,green", "[[0.3,-1.7,0.01,2],[0,0,3,0]]"])
-def test_prepare_mixes_and_normalises(mix):
-    shown = jax.jit(lambda stored: prepare(stored, parse_mix(mix), MEAN, STD))(images())
+@pytest.mark.parametrize(
+    "channel_mix", [*CHANNEL_MIXES, "blue,green", "[[0.3,-1.7,0.01,2],[0,0,3,0]]"]
+)
+def test_prepare_mixes_and_normalizes(channel_mix):
+    shown = jax.jit(lambda stored: prepare(stored, parse_channel_mix(channel_mix), MEAN, STD))(
+        images()
+    )
     np.testing.assert_allclose(
-        shown, reference(images(), parse_mix(mix), MEAN, STD), rtol=2e-6, atol=2e-6
+        shown, reference(images(), parse_channel_mix(channel_mix), MEAN, STD), rtol=2e-6, atol=2e-6
     )
     assert shown.dtype == jnp.float32
 
 
 @pytest.mark.parametrize("channels", [(0, 1, 2, 3), (0, 1, 2), (1,), (2, 1), (3, 3)])
 @pytest.mark.parametrize("compiled", [False, True])
-def test_a_selection_is_bit_for_bit_the_channels_divided_and_normalised(channels, compiled):
-    def plain(stored):  # without any mix: what models of version 0.1 were trained on
+def test_a_selection_is_bit_for_bit_the_channels_divided_and_normalized(channels, compiled):
+    def plain(stored):  # without any channel mix: as models of version 0.1 were trained
         picked = jnp.stack([stored[..., c] for c in channels], axis=-1).astype(jnp.float32)
         mean = jnp.array([MEAN[c] for c in channels], jnp.float32)
         std = jnp.array([STD[c] for c in channels], jnp.float32)
         return (picked / 255 - mean) / std
 
-    mix = parse_mix(",".join(("red", "green", "blue", "yellow")[c] for c in channels))
+    selection = parse_channel_mix(",".join(("red", "green", "blue", "yellow")[c] for c in channels))
     wrap = jax.jit if compiled else (lambda f: f)
     for stored in (images(), images().astype(np.float32) * np.float32(0.7)):
-        mixed = wrap(lambda stored: prepare(stored, mix, MEAN, STD))(stored)
+        mixed = wrap(lambda stored: prepare(stored, selection, MEAN, STD))(stored)
         np.testing.assert_array_equal(mixed, wrap(plain)(stored))
 
 
-@pytest.mark.parametrize("mix", ["rgby", "seed_i", "seed_iii"])
-def test_each_image_may_have_figures_of_its_own(mix):
+@pytest.mark.parametrize("name", ["rgby", "hpa_densenet_i", "hpa_densenet_iii"])
+def test_each_image_may_have_statistics_of_its_own(name):
+    channel_mix = parse_channel_mix(name)
     means, stds = np.random.default_rng(2).uniform(0.05, 0.2, (2, 4, 4)).astype(np.float32)
-    shown = jax.jit(lambda *arrays: prepare(arrays[0], parse_mix(mix), *arrays[1:]))(
-        images(), means, stds
-    )
-    np.testing.assert_allclose(
-        shown, reference(images(), parse_mix(mix), means, stds), rtol=3e-6, atol=3e-6
-    )
+    function = jax.jit(lambda stored, mean, std: prepare(stored, channel_mix, mean, std))
+    shown = function(images(), means, stds)
+    wanted = reference(images(), channel_mix, means, stds)
+    np.testing.assert_allclose(shown, wanted, rtol=3e-6, atol=3e-6)
     for i in range(4):
-        alone = prepare(
-            images()[i : i + 1], parse_mix(mix), tuple(means[i].tolist()), tuple(stds[i].tolist())
-        )
+        mean, std = tuple(means[i].tolist()), tuple(stds[i].tolist())
+        alone = prepare(images()[i : i + 1], channel_mix, mean, std)
         np.testing.assert_allclose(shown[i], alone[0], rtol=1e-6, atol=1e-6)
 
 
-def test_the_net_s_channels_may_have_figures_of_their_own():
-    shown = prepare(images(), MIXES["seed_ii"], MEAN, STD, shown=IMAGENET)
-    wanted = (images() / 255 @ np.array(MIXES["seed_ii"]).T - IMAGENET[0]) / IMAGENET[1]
+def test_the_net_s_channels_may_have_statistics_of_their_own():
+    channel_mix = CHANNEL_MIXES["hpa_densenet_ii"]
+    shown = prepare(images(), channel_mix, MEAN, STD, input_statistics=IMAGENET)
+    wanted = (images() / 255 @ np.array(channel_mix).T - IMAGENET[0]) / IMAGENET[1]
     np.testing.assert_allclose(shown, wanted, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("mix", ["rgby", "seed_i", "[[0.3,-1.7,0.01,2]]"])
-@pytest.mark.parametrize("own_figures", [False, True])
-def test_eight_devices_show_what_one_shows(mix, own_figures):
-    mean, std = MEAN, STD
-    if own_figures:
+@pytest.mark.parametrize("name", ["rgby", "hpa_densenet_i", "[[0.3,-1.7,0.01,2]]"])
+@pytest.mark.parametrize("own_statistics", [False, True])
+def test_eight_devices_show_what_one_shows(name, own_statistics):
+    channel_mix, mean, std = parse_channel_mix(name), MEAN, STD
+    if own_statistics:
         mean, std = np.random.default_rng(2).uniform(0.05, 0.2, (2, 16, 4)).astype(np.float32)
-    function = jax.jit(lambda stored: prepare(stored, parse_mix(mix), mean, std))
+    function = jax.jit(lambda stored: prepare(stored, channel_mix, mean, std))
     one = function(images(16))
-    cut = function(jax.device_put(images(16), batch_sharding(make_mesh())))
-    np.testing.assert_array_equal(cut, one)
-    assert len({shard.device for shard in cut.addressable_shards}) == 8
+    sharded = function(jax.device_put(images(16), batch_sharding(make_mesh())))
+    np.testing.assert_array_equal(sharded, one)
+    assert len({shard.device for shard in sharded.addressable_shards}) == 8
 
 
 def test_the_draws_are_those_of_version_0_1():
@@ -101,9 +104,9 @@ def test_the_draws_are_those_of_version_0_1():
         flipped[i] = one.swapaxes(0, 1) if which & 4 else one
     np.testing.assert_array_equal(augment(images(), key, flips=True), flipped)
     side = jnp.exp(jax.random.uniform(scale_key, (4,), minval=jnp.log(0.7), maxval=jnp.log(1.2)))
-    centre = jax.random.uniform(shift_key, (4, 2), minval=-0.1, maxval=0.1)
+    center = jax.random.uniform(shift_key, (4, 2), minval=-0.1, maxval=0.1)
     zoomed = augment(images(), key, flips=True, scale=(0.7, 1.2), shift=0.1)
-    np.testing.assert_allclose(zoomed, warp_upright(flipped, side, centre), atol=1e-3)
+    np.testing.assert_allclose(zoomed, warp_upright(flipped, side, center), atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -123,18 +126,18 @@ def test_images_outside_rows_keep_their_pixels_and_the_others_are_augmented_as_e
 def test_channel_dropout_blackens_reference_channels_and_leaves_every_other_draw(settings):
     stored = np.maximum(images(512, 8, 8), 1)
     key = jax.random.key(7)
-    whole = np.asarray(augment(stored, key, **settings))
+    complete = np.asarray(augment(stored, key, **settings))
     dropped = np.asarray(augment(stored, key, channel_dropout=0.3, **settings))
     black = (dropped == 0).all((1, 2))
-    np.testing.assert_array_equal(dropped, np.where(black[:, None, None], 0, whole))
+    np.testing.assert_array_equal(dropped, np.where(black[:, None, None], 0, complete))
     assert not black[:, 1].any()  # green is the protein
-    shares = black[:, [0, 2, 3]].mean(0)
-    assert (np.abs(shares - 0.3) < 0.07).all()
+    fractions = black[:, [0, 2, 3]].mean(0)
+    assert (np.abs(fractions - 0.3) < 0.07).all()
     together = black[:, [0, 2, 3]].all(1).mean()  # independent: all three go in 0.027 of the images
     assert 0.005 < together < 0.06
 
 
-def test_channel_dropout_does_not_ask_rows():
+def test_channel_dropout_ignores_rows():
     dropped = augment(
         images(), jax.random.key(0), flips=True, rows=np.zeros(4, bool), channel_dropout=1.0
     )
@@ -149,8 +152,8 @@ def test_eight_devices_augment_rows_and_drop_channels_as_one_does():
         )
     )
     one = function(images(16), rows)
-    cut = function(*jax.device_put((images(16), rows), batch_sharding(make_mesh())))
-    np.testing.assert_array_equal(cut, one)
+    sharded = function(*jax.device_put((images(16), rows), batch_sharding(make_mesh())))
+    np.testing.assert_array_equal(sharded, one)
 
 
 def test_without_settings_nothing_changes():
@@ -160,7 +163,7 @@ def test_without_settings_nothing_changes():
 def test_flips_are_the_eight_symmetries_evenly():
     one = np.repeat(images(1), 800, axis=0)
     flipped = np.asarray(augment(one, jax.random.key(0), flips=True))
-    symmetries = [np.rot90(side, turns) for side in (one[0], one[0][::-1]) for turns in range(4)]
+    symmetries = [np.rot90(side, k) for side in (one[0], one[0][::-1]) for k in range(4)]
     counts = [sum(np.array_equal(image, symmetry) for image in flipped) for symmetry in symmetries]
     assert sum(counts) == 800 and min(counts) > 60
 
@@ -172,7 +175,7 @@ def test_images_that_are_not_square_keep_their_shape():
 
 
 def test_nothing_is_gathered():
-    """A TPU gathers pixel by pixel: three quarters of the bytes of a training step at 1024 px went into that."""
+    """A TPU gathers pixel by pixel: that was three quarters of a step's bytes at 1024 px."""
     program = jax.make_jaxpr(lambda stored, key: augment(stored, key, **EVERYTHING))(
         images(), jax.random.key(0)
     )

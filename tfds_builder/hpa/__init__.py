@@ -1,1 +1,1 @@
-"""The `hpa` dataset: four-channel fields of the Human Protein Atlas with the labels of where the protein is."""
+"""The dataset `hpa`: four-channel images of the Human Protein Atlas and where the protein is."""

@@ -1,11 +1,12 @@
-"""Fields dealt out to the machines of an Apache Beam runner: `--beam=OPTIONS`.
+"""Distributes the images over the machines of an Apache Beam runner: `--beam=OPTIONS`.
 
-What is done with a field, and who writes its record, is the same as in the ordinary build, down to the bytes. Unusual:
+The same functions read and write an image as in the ordinary build, and the bytes are the same.
 
-- Beam is imported in functions alone. It wants another protobuf, and so has an environment of its own, of
-  requirements/beam.lock.
-- Items travel in files beside the dataset, on storage that every worker reaches: a list inside the pipeline would be
-  part of the job's description, whose size Dataflow limits.
+Notes:
+- Beam is imported inside functions. It requires another version of protobuf, and so has an
+  environment of its own, from requirements/beam.lock.
+- Items travel in files beside the dataset, on storage that every worker reaches: a list inside the
+  pipeline would be part of the job's description, whose size Dataflow limits.
 """
 
 import base64
@@ -25,45 +26,57 @@ from etils import epath
 
 from hpa_jax.errors import InputError
 
-# The runner that is called DirectRunner would first download and start a program named Prism.
+# The runner called DirectRunner would first download and start a program named Prism.
 _DEFAULT_RUNNER = "--runner=FnApiRunner"
 
 
 def options(text: str) -> Any:
-    """Beam's PipelineOptions of a command line in one string; InputError on one that Beam does not know."""
-    logging.disable(logging.WARNING)  # of Google's packages, which only some runners need
+    """Parses Beam's PipelineOptions.
+
+    Args:
+      text: a command line in one string.
+
+    Raises:
+      InputError: Beam is not installed, or does not know an option.
+    """
+    pipeline_options = _import_pipeline_options()
+    stderr = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(stderr):
+            parsed = pipeline_options([_DEFAULT_RUNNER, *shlex.split(text)])
+            given = parsed.get_all_options(retain_unknown_options=True)
+            known = pipeline_options([]).get_all_options()
+    except (ValueError, SystemExit) as error:
+        reason = stderr.getvalue().rpartition("error: ")[2].strip() or error
+        raise InputError(
+            f"--beam={text!r}: {reason}; give Beam's options as --name=value, in quotes"
+        ) from None
+    # Beam itself would ignore them.
+    for name in sorted(given.keys() - known):
+        raise InputError(
+            f"--beam={text!r}: Beam knows no option --{name}; correct it or leave it out"
+        )
+    return parsed
+
+
+def _import_pipeline_options() -> type:
+    # Warnings of Google's packages, which only some runners need.
+    logging.disable(logging.WARNING)
     try:
         from apache_beam.options.pipeline_options import PipelineOptions
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
+        package, _, _ = (error.name or "").partition(".")
         raise InputError(
             f"--beam needs the package {package}; pip install 'hpa_jax[build,beam]'"
         ) from None
     finally:
         logging.disable(logging.NOTSET)
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            given = PipelineOptions([_DEFAULT_RUNNER, *shlex.split(text)])
-            unknown = (
-                given.get_all_options(retain_unknown_options=True).keys()
-                - PipelineOptions([]).get_all_options()
-            )
-    except (ValueError, SystemExit) as error:
-        reason = said.getvalue().rpartition("error: ")[2].strip() or error
-        raise InputError(
-            f"--beam={text!r}: {reason}; give Beam's options as --name=value, in quotes"
-        ) from None
-    for name in sorted(unknown):  # Beam itself would go on without it
-        raise InputError(
-            f"--beam={text!r}: Beam knows no option --{name}; correct it or leave it out"
-        )
-    return given
+    return PipelineOptions
 
 
 @contextlib.contextmanager
-def one_line() -> Iterator[None]:
-    """Turns what a pipeline ends with, a worker's traceback in most cases, into its last line."""
+def one_line_errors() -> Iterator[None]:
+    """Reduces a pipeline's error, in most cases a worker's traceback, to its last line."""
     try:
         yield
     except InputError:
@@ -71,62 +84,68 @@ def one_line() -> Iterator[None]:
     except Exception as error:
         last = (str(error).strip() or repr(error)).splitlines()[-1]
         last = re.sub(r"^(RuntimeError: )*(.*?)(\s*\[while running .*)?$", r"\2", last)
-        raise InputError(f"the Beam pipeline failed: {last}; the runner's log says more") from error
+        raise InputError(f"the Beam pipeline failed: {last}; see the runner's log") from error
 
 
 @dataclass(frozen=True)
 class Beam:
-    """A runner, by its `options`, and a `folder` for items, which is made and left to its owner to remove."""
+    """A runner.
+
+    Attributes:
+      options: of `options`.
+      folder: for items; it is created here and left to the owner to remove.
+    """
 
     options: Any
     folder: epath.Path
 
     def map(self, function: Callable, items: Iterable) -> Iterator:
-        """function(item) for each item, in the items' order; a pipeline of its own."""
+        """Yields function(item) in the order of the items; runs a pipeline of its own."""
         import apache_beam as beam
 
-        with one_line(), beam.Pipeline(options=self.options) as pipeline:
-            lines = self.items("map", enumerate(items)) | beam.Map(
-                functools.partial(_called, function)
-            )
+        call = functools.partial(_call, function)
+        with one_line_errors(), beam.Pipeline(options=self.options) as pipeline:
+            lines = self.items("map", enumerate(items)) | beam.Map(call)
             pipeline | lines | beam.io.WriteToText(str(self.folder / "mapped"))
-        found = {}
+        results = {}
         for file in self.folder.glob("mapped-*"):
             for line in file.read_text().splitlines():
                 position, _, result = line.partition(" ")
-                found[int(position)] = result
-        yield from (_item(found[position]) for position in sorted(found))
+                results[int(position)] = result
+        for position in sorted(results):
+            yield _from_line(results[position])
 
     def items(self, name: str, items: Iterable) -> Any:
-        """A PTransform that gives the items, in no order, to all workers."""
+        """Makes a PTransform that passes the items, in no order, to all workers."""
         import apache_beam as beam
 
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{name}.items"
-        path.write_text("".join(f"{_line(item)}\n" for item in items))
-        return beam.io.ReadFromText(str(path)) | beam.Reshuffle() | beam.Map(_item)
+        path.write_text("".join(f"{_to_line(item)}\n" for item in items))
+        return beam.io.ReadFromText(str(path)) | beam.Reshuffle() | beam.Map(_from_line)
 
 
-def _called(function: Callable, item: tuple[int, Any]) -> str:
+def _call(function: Callable, item: tuple[int, Any]) -> str:
     position, argument = item
-    return f"{position} {_line(function(argument))}"
+    return f"{position} {_to_line(function(argument))}"
 
 
-def _line(item: Any) -> str:
+def _to_line(item: Any) -> str:
     return base64.b64encode(zlib.compress(pickle.dumps(item))).decode()
 
 
-def _item(line: str) -> Any:
+def _from_line(line: str) -> Any:
     return pickle.loads(zlib.decompress(base64.b64decode(line)))
 
 
 def shard_keys(order: Sequence) -> list[int]:
-    """Keys by which TFDS's Beam writer cuts examples into the shards that its ordinary writer would make of them.
+    """Keys for which TFDS's Beam writer makes the same shards as its ordinary writer.
 
-    Both sort by a hash of the example's name. The ordinary one then cuts N examples before round(N s / S), S being the
-    number of shards; the other cuts the range of the hashes evenly. Told to take keys as they are, it puts key k into
-    shard floor(k S / greatest key): so an example's key is the middle of its place in the order, less a trifle where
-    round() would round such a middle up, to the even number.
+    Both sort by a hash of the example's name. The ordinary writer splits N examples before
+    round(N s / S), S being the number of shards; the other splits the range of the hashes evenly.
+    When it uses keys as they are, it puts key k into shard floor(k S / greatest key). So an
+    example's key is the middle of its place in the order, minus a little where round() would round
+    such a middle up to the even number.
 
     Args:
       order: of each example, what the ordinary writer sorts by: distinct.
@@ -134,7 +153,12 @@ def shard_keys(order: Sequence) -> list[int]:
     Returns:
       of each example, its key.
     """
-    last, keys = len(order) - 1, [0] * len(order)
-    for place, i in enumerate(sorted(range(len(order)), key=order.__getitem__)):
-        keys[i] = ((2 * place + 1) << 20) - place % 2 if place < last else len(order) << 21
+    keys = [0] * len(order)
+    last = len(order) - 1
+    by_order = sorted(range(len(order)), key=order.__getitem__)
+    for place, i in enumerate(by_order):
+        if place == last:
+            keys[i] = len(order) << 21
+        else:
+            keys[i] = ((2 * place + 1) << 20) - place % 2
     return keys

@@ -1,6 +1,6 @@
-"""The builder's configurations by name: what each is, which flags it takes, which source and recipe go with it.
+"""The builder's configurations by name: description, flags, source and matching recipe of each.
 
-No TensorFlow here.
+No TensorFlow here: worker processes import this module.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from pathlib import Path
 from tfds_builder.hpa.files import layouts
 from tfds_builder.hpa.planning import Build
 from tfds_builder.hpa.sources import Source
-from tfds_builder.hpa.synthetic.source import DEFAULT_FIELDS, Synthetic
+from tfds_builder.hpa.synthetic.source import Synthetic
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,12 @@ class Config:
 
     Attributes:
       description: one line.
-      source: makes its source, of manual_dir (where there is one) and of the `flags` that were given.
-      recipe: to train with.
-      manual: what manual_dir holds; "": there is nothing to read.
-      flags: of the command line that this configuration takes, beside those that all take.
-      test, folds: of `Build`, by default.
+      source: makes its source from manual_dir (if it has one) and the `flags` that were given.
+      recipe: a config to train with.
+      manual: what manual_dir contains; empty if there is nothing to read.
+      flags: of the command line that this configuration takes besides the common ones.
+      test: default of `Build.test`.
+      folds: default of `Build.folds`.
     """
 
     description: str
@@ -34,10 +35,18 @@ class Config:
     test: float = 0.1
     folds: int = 5
 
-    def build(self, manual_dir: Path | None, given: dict | None = None, **settings) -> Build:
-        """The build of this configuration with the flags that were given (`given`: those of its source)."""
-        source = self.source(*([manual_dir] if self.manual else []), **(given or {}))
-        return Build(source, **{"test": self.test, "folds": self.folds} | settings)
+    def build(self, manual_dir: Path | None, source_flags: dict | None = None, **settings) -> Build:
+        """Makes the build of this configuration.
+
+        Args:
+          manual_dir: ignored by a configuration that reads nothing.
+          source_flags: values of those of `flags` that were given.
+          **settings: attributes of `Build`; the configuration's defaults otherwise.
+        """
+        positional = [manual_dir] if self.manual else []
+        source = self.source(*positional, **(source_flags or {}))
+        defaults = {"test": self.test, "folds": self.folds}
+        return Build(source, **(defaults | settings))
 
 
 CONFIGS = {
@@ -67,17 +76,26 @@ CONFIGS = {
         recipe="configs/lowres.py",
         manual="the csv and the images",
         flags=(
-            *("csv", "pattern", "channels", "white", "pixel_size", "rescale", "edge"),
-            *("id_column", "label_column", "family_column"),
+            "csv",
+            "pattern",
+            "channels",
+            "white",
+            "pixel_size",
+            "rescale",
+            "edge",
+            "id_column",
+            "label_column",
+            "group_column",
         ),
     ),
     "synthetic": Config(
         "Fields drawn from a seed; no download.",
-        lambda fields=DEFAULT_FIELDS, **given: Synthetic(fields, **given),
+        Synthetic,
         recipe="configs/quickstart.py",
         manual="",
-        flags=("fields", "size", "frequencies", "seed"),
+        flags=("images", "size", "frequencies", "seed"),
         test=0.2,
         folds=8,
     ),
 }
+"""Descriptions are stored in dataset_info.json: changing one changes bytes of a built dataset."""

@@ -1,8 +1,9 @@
-"""The TFDS builder `hpa`: `id`, `image` (red, green, blue, yellow), `labels`, `fold` and `group` of each field.
+"""The TFDS builder `hpa`: `id`, `image` (red, green, blue, yellow), `labels`, `fold` and `group`.
 
-Unusual: images arrive here encoded. The `read` that `prepare` passes maps over worker processes; without it (`tfds
-build`) the fields are read one by one in this process, or by an Apache Beam runner where TFDS was given options of one.
-The bytes written are the same.
+Notes: images arrive here encoded. The `read` that `prepare` passes maps over worker processes;
+  without
+it (`tfds build`) images are read one by one in this process, or by an Apache Beam runner if TFDS
+was given options of one. The bytes written are the same.
 """
 
 import functools
@@ -19,35 +20,29 @@ from tensorflow_datasets.proto import tf_example_pb2
 from hpa_jax.labels import LABELS
 from tfds_builder.hpa.beam import Beam, shard_keys
 from tfds_builder.hpa.configs import CONFIGS
-from tfds_builder.hpa.planning import Build, Map, Placed, Plan, encoded, plan
+from tfds_builder.hpa.planning import Build, Map, Placed, Plan, encode_image, plan
 from tfds_builder.hpa.sources import Fault
 
 
-class _SameBytes(tfds.core.ExampleWriter):
-    """Writes each example with its features in one order; protobuf's own order is another one in every process."""
+class _DeterministicWriter(tfds.core.ExampleWriter):
+    """Writes the features of an example in one order; protobuf's own differs by process."""
 
     def write(self, path, examples):
-        return super().write(
-            path,
-            (
-                (
-                    key,
-                    tf_example_pb2.Example.FromString(example).SerializeToString(
-                        deterministic=True
-                    ),
-                )
-                for key, example in examples
-            ),
-        )
+        return super().write(path, self._serialized_again(examples))
+
+    def _serialized_again(self, examples):
+        for key, serialized in examples:
+            example = tf_example_pb2.Example.FromString(serialized)
+            yield key, example.SerializeToString(deterministic=True)
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
     """Builds `hpa/<config>`; see README.md beside this file.
 
     Args:
-      build: what is built; by default what the configuration's name says, with its default settings.
-      plan: of that build, where it was made already.
-      read: over the fields.
+      build: what is built; by default the configuration of this name with its default settings.
+      plan: of that build, if it was made already.
+      read: maps over the images.
       **kwargs: data_dir, config, version of `tfds.core.DatasetBuilder`.
     """
 
@@ -62,7 +57,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         for name, config in CONFIGS.items()
     )
 
-    # TFDS 4.9.10 would find this out by way of importlib_resources, a package that it does not declare.
+    # TFDS 4.9.10 would find this out by importlib_resources, a package that it does not declare.
     code_path = epath.Path(__file__)
 
     def __init__(
@@ -73,40 +68,46 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         read: Map = map,
         **kwargs,
     ):
-        self._build, self._plan, self._read = build, plan, read
+        self._build = build
+        self._plan = plan
+        self._read = read
         self._beam: Beam | None = None
         super().__init__(**kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        png = tfds.features.Image(
-            shape=(None, None, 4), encoding_format="png", doc="Channels: red, green, blue, yellow."
-        )
-        other = tfds.features.Scalar(
+        # These descriptions are stored in features.json: they change with the dataset's version.
+        image = tfds.features.Scalar(
             np.object_, doc="Channels red, green, blue, yellow; see hpa_jax/data/codec.py."
         )
-        return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(
-                {
-                    "id": tfds.features.Text(doc="Name of the field; unique in the dataset."),
-                    "image": png if self._build is None or self._build.codec == "png" else other,
-                    "labels": tfds.features.Sequence(
-                        tfds.features.ClassLabel(names=LABELS),
-                        doc="Where the protein is; one label or more, ascending.",
-                    ),
-                    "fold": tfds.features.Scalar(
-                        np.int64, doc="0 in validation, above in train, -1 in test."
-                    ),
-                    "group": tfds.features.Scalar(
-                        np.int64, doc="Fields of one group are never in two parts."
-                    ),
-                }
+        if self._build is None or self._build.codec == "png":
+            image = tfds.features.Image(
+                shape=(None, None, 4),
+                encoding_format="png",
+                doc="Channels: red, green, blue, yellow.",
+            )
+        labels = tfds.features.Sequence(
+            tfds.features.ClassLabel(names=LABELS),
+            doc="Where the protein is; one label or more, ascending.",
+        )
+        features = {
+            "id": tfds.features.Text(doc="Name of the field; unique in the dataset."),
+            "image": image,
+            "labels": labels,
+            "fold": tfds.features.Scalar(
+                np.int64, doc="0 in validation, above in train, -1 in test."
             ),
+            "group": tfds.features.Scalar(
+                np.int64, doc="Fields of one group are never in two parts."
+            ),
+        }
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(features),
             homepage="https://www.kaggle.com/c/human-protein-atlas-image-classification",
             metadata=tfds.core.MetadataDict(),
         )
 
     def _example_writer(self) -> tfds.core.ExampleWriter:
-        return _SameBytes(self.info.file_format)
+        return _DeterministicWriter(self.info.file_format)
 
     def _generate_splits(
         self, dl_manager: tfds.download.DownloadManager, download_config: Any
@@ -114,7 +115,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         if download_config.beam_options is None:
             return super()._generate_splits(dl_manager, download_config)
         self._beam = Beam(download_config.beam_options, self.data_path / "beam")
-        self.info.as_proto.disable_shuffling = True  # shard_keys gives the order, the same as ever
+        # `shard_keys` determines the order, the same as without Beam.
+        self.info.as_proto.disable_shuffling = True
         try:
             return super()._generate_splits(dl_manager, download_config)
         finally:
@@ -126,46 +128,46 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         if build is None:
             config = CONFIGS[self.builder_config.name]
             build = config.build(Path(dl_manager.manual_dir) if config.manual else None)
-        planned = self._plan or plan(build, self._read, survey_map=self._beam and self._beam.map)
+        measure_map = self._beam and self._beam.map
+        planned = self._plan or plan(build, self._read, measure_map=measure_map)
         self.info.metadata.update(build=build.settings(), statistics=planned.statistics)
         generate = self._generate_by_beam if self._beam else self._generate_examples
-        return {part: generate(build, placed) for part, placed in planned.parts.items()}
+        return {split: generate(build, members) for split, members in planned.splits.items()}
 
-    def _generate_examples(self, build: Build, placed: list[Placed]) -> Iterator[tuple[str, dict]]:
-        images = self._read(
-            functools.partial(encoded, build.source, build.codec), [place.field for place in placed]
-        )
-        for place, image in zip(placed, images, strict=True):
-            yield place.field.id, _example(place, image)
+    def _generate_examples(self, build: Build, members: list[Placed]) -> Iterator[tuple[str, dict]]:
+        encode = functools.partial(encode_image, build.source, build.codec)
+        images = self._read(encode, [placed.example for placed in members])
+        for placed, image in zip(members, images, strict=True):
+            yield placed.example.id, _features(placed, image)
 
-    def _generate_by_beam(self, build: Build, placed: list[Placed]) -> Any:
-        """A PTransform, where the above is a generator."""
+    def _generate_by_beam(self, build: Build, members: list[Placed]) -> Any:
+        """A PTransform in place of the generator above."""
         import apache_beam as beam
 
-        part = placed[0].part
-        keys = shard_keys([Hasher(part).hash_key(place.field.id) for place in placed])
-        return self._beam.items(part, zip(keys, placed, strict=True)) | beam.Map(
-            functools.partial(_keyed, build)
-        )
+        split = members[0].split
+        hasher = Hasher(split)
+        keys = shard_keys([hasher.hash_key(placed.example.id) for placed in members])
+        items = self._beam.items(split, zip(keys, members, strict=True))
+        return items | beam.Map(functools.partial(_keyed_features, build))
 
 
-def _keyed(build: Build, item: tuple[int, Placed]) -> tuple[int, dict]:
-    key, place = item
+def _keyed_features(build: Build, item: tuple[int, Placed]) -> tuple[int, dict]:
+    key, placed = item
     try:
-        image = encoded(build.source, build.codec, place.field)
+        image = encode_image(build.source, build.codec, placed.example)
     except Fault as fault:
-        raise RuntimeError(
-            str(fault)
-        ) from None  # Beam writes into an error's first argument, and may lose the others
-    return key, _example(place, image)
+        # Beam writes into an error's first argument, and may lose the others.
+        raise RuntimeError(str(fault)) from None
+    return key, _features(placed, image)
 
 
-def _example(place: Placed, image: bytes) -> dict:
-    field = place.field
+def _features(placed: Placed, image: bytes) -> dict:
+    """An example as TFDS stores it."""
+    example = placed.example
     return {
-        "id": field.id,
+        "id": example.id,
         "image": image,
-        "labels": list(field.labels),
-        "fold": place.fold,
-        "group": place.group,
+        "labels": list(example.labels),
+        "fold": placed.fold,
+        "group": placed.group,
     }

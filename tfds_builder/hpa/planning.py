@@ -1,14 +1,12 @@
-"""What a build will write, found out before it writes anything: which fields, in which part, and what they are like.
+"""Everything a build finds out before it writes: its images, their groups, splits and statistics.
 
-Every field is decoded once for this (and once more when it is written): a fault that only decoding shows, and a field
-that is nearly the same as another one, must be known before fields are dealt out to the parts.
+Each image is decoded once here and once more when it is written. Faults that only decoding shows,
+and near-duplicates, must be known before images are assigned to splits.
 """
 
-import csv
 import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,38 +14,41 @@ import numpy as np
 from hpa_jax.data import codec
 from hpa_jax.errors import InputError
 from hpa_jax.labels import CHANNELS, LABELS
-from tfds_builder.hpa.image_statistics import moments, statistics, survey
-from tfds_builder.hpa.sources import Bar, Fault, Field, Source, no_bar
+from tfds_builder.hpa import image_statistics
+from tfds_builder.hpa.sources import Example, Fault, Listing, Progress, Source, no_progress
 from tfds_builder.hpa.split import stratify
 from tfds_builder.hpa.split.duplicates import (
     HASH_BYTES,
-    by_first_appearance,
+    Pair,
     group_numbers,
     near_duplicates,
+    renumber_groups,
     same_pixels,
 )
-from tfds_builder.hpa.split.reference import Neighbour
+from tfds_builder.hpa.split.reference import ReferenceDataset
 
 POLICIES = ("strict", "skip")
-TEST, VALIDATION, TRAIN = "test", "validation", "train"
-_TORN = (
-    "has its like (near-duplicates, one antibody) in several parts of it; build this dataset first, "
-    "and then {name} with --like this one"
-)
+TEST = "test"
+VALIDATION = "validation"
+TRAIN = "train"
+
+Map = Callable[[Callable, Iterable], Iterable]
+"""An ordered map, like the built-in `map`; over processes, for instance."""
 
 
 @dataclass(frozen=True)
 class Build:
-    """What is asked for.
+    """What is to be built.
 
     Attributes:
-      source: of the fields.
+      source: of the images.
       codec: one of hpa_jax.data.codec.CODECS.
-      policy: strict: the first fault ends the build; skip: faulty rows are left out and listed in rejects.csv.
-      test: share of the held-out test part.
-      folds: number of folds that the others are dealt out to; fold 0 is the part `validation`.
+      policy: `strict` ends the build at the first fault; `skip` leaves faulty rows out and lists
+        them in rejects.csv.
+      test: fraction of the images in the held-out test split.
+      folds: number of folds that all other images are assigned to; fold 0 is `validation`.
       seed: of the split.
-      like: a built dataset, whose folds the near-duplicates of its fields are given.
+      match_splits_of: a finished dataset; near-duplicates of its images get those images' folds.
     """
 
     source: Source
@@ -56,204 +57,310 @@ class Build:
     test: float = 0.1
     folds: int = 5
     seed: int = 0
-    like: Neighbour | None = None
+    match_splits_of: ReferenceDataset | None = None
 
     def settings(self) -> dict:
-        """All that decides the bytes, as JSON: kept with the dataset and compared when a build is started again."""
-        own = {name: getattr(self, name) for name in ("codec", "policy", "test", "folds", "seed")}
-        return self.source.settings() | own | ({"like": self.like.settings()} if self.like else {})
+        """All that determines the bytes, as JSON.
+
+        It is stored in metadata.json and compared when the build is started again, so the keys keep
+        the names that existing datasets have (`like`, and `fields` of a synthetic source).
+        """
+        settings = self.source.settings()
+        for name in ("codec", "policy", "test", "folds", "seed"):
+            settings[name] = getattr(self, name)
+        if self.match_splits_of:
+            settings["like"] = self.match_splits_of.settings()
+        return settings
 
 
 class Placed(NamedTuple):
-    """A field with its place in the dataset."""
+    """An example with its place in the dataset.
 
-    field: Field
-    fold: int  # -1 in the test part
+    Attributes:
+      example: as the source lists it.
+      fold: -1 in the test split.
+      group: number of its group; see `split.duplicates.group_numbers`.
+      hash: its `perceptual_hash`.
+    """
+
+    example: Example
+    fold: int
     group: int
     hash: bytes
 
     @property
-    def part(self) -> str:
-        return TEST if self.fold < 0 else TRAIN if self.fold else VALIDATION
+    def split(self) -> str:
+        """Name of the split."""
+        if self.fold < 0:
+            return TEST
+        return TRAIN if self.fold else VALIDATION
 
 
 @dataclass(frozen=True)
 class Plan:
-    """
+    """What a build writes.
+
     Attributes:
-      parts: the fields of each part that has any, in the source's order.
-      statistics: intensities, as JSON (`survey.statistics`).
-      duplicates: (Id, Id, Hamming distance of the hashes) of near-duplicates; one may be of the neighbour.
+      splits: the images of each split that has any, in the source's order.
+      statistics: as JSON; see `image_statistics.dataset_statistics`.
+      duplicates: (Id, Id, Hamming distance of the hashes) of near-duplicates; the second may be of
+        the reference dataset.
       rejects: the rows that were left out.
-      notes: what the user should know of the split, a line each.
+      notes: what the user should know about the split, a line each.
     """
 
-    parts: dict[str, list[Placed]]
+    splits: dict[str, list[Placed]]
     statistics: dict
     duplicates: list[tuple[str, str, int]]
     rejects: list[Fault]
     notes: list[str]
 
 
-def encoded(source: Source, codec_name: str, field: Field) -> bytes:
-    """The field's image as it is stored. Encoding costs more than reading, so it belongs into the workers too."""
-    return codec.encode(source.image(field), codec_name)
+class _Measured(NamedTuple):
+    """Examples that decode, with what was measured of each."""
+
+    examples: list[Example]
+    hashes: list[bytes]
+    sums: list[np.ndarray]
+    histogram: np.ndarray
+
+    def without(self, positions: list[int], histogram: np.ndarray) -> "_Measured":
+        """Removes the examples in these positions, and their `histogram` from the total."""
+        kept = np.setdiff1d(np.arange(len(self.examples)), positions)
+        return _Measured(
+            [self.examples[i] for i in kept],
+            [self.hashes[i] for i in kept],
+            [self.sums[i] for i in kept],
+            self.histogram - histogram,
+        )
 
 
-Map = Callable[[Callable, Iterable], Iterable]
-"""An ordered map, as the built-in `map`, over processes for instance."""
+class _Grouping(NamedTuple):
+    """How the examples hang together.
+
+    Attributes:
+      duplicates: see `Plan.duplicates`.
+      groups: int64 [N].
+      fixed: int64 [N], the fold that the reference dataset decides, or `stratify.UNDECIDED`; None
+        without a reference dataset.
+      conflicting: positions of examples whose group has several folds in the reference dataset.
+    """
+
+    duplicates: list[tuple[str, str, int]]
+    groups: np.ndarray
+    fixed: np.ndarray | None = None
+    conflicting: tuple[int, ...] = ()
 
 
-def plan(build: Build, read: Map = map, bar: Bar = no_bar, survey_map: Map | None = None) -> Plan:
-    """Lists, surveys, groups and splits.
+def encode_image(source: Source, codec_name: str, example: Example) -> bytes:
+    """Reads an image and encodes it as it is stored.
+
+    Encoding costs more than reading, so the worker processes do both.
+    """
+    return codec.encode(source.image(example), codec_name)
+
+
+def plan(
+    build: Build,
+    read: Map = map,
+    progress: Progress = no_progress,
+    measure_map: Map | None = None,
+) -> Plan:
+    """Lists, measures, groups and splits the images of a build.
 
     Args:
-      read: over fields and pairs of fields.
-      survey_map: instead of it for the survey alone, which is most of the work.
+      build: what is to be built.
+      read: maps over examples and pairs of examples.
+      progress: shows how far it is.
+      measure_map: used instead of `read` for measuring, which is most of the work.
 
     Raises:
-      InputError: the first fault where the policy is strict; a source of which nothing is left.
+      InputError: the first fault if the policy is strict; or no image is left.
     """
-    listed, faults = build.source.fields(bar)
-    rows = len(listed) + len(faults)
-    if faults and build.policy == "strict":
-        others = (
-            f" ({len(faults)} rows of {rows} are faulty; this is the first)"
-            if len(faults) > 1
-            else ""
-        )
-        raise InputError(str(faults[0]) + others)
-    fields, hashes, sums = [], [], []
-    histogram = np.zeros((len(CHANNELS), 256), np.int64)
-    surveys = (survey_map or read)(functools.partial(survey, build.source), listed)
-    for field, found in zip(bar(listed, "looking"), surveys, strict=True):
-        if isinstance(found, Fault):
-            if build.policy == "strict":
-                raise found
-            faults.append(found)
-            continue
-        fields.append(field)
-        hashes.append(found.hash)
-        histogram += found.histogram
-        sums.append(moments(found.histogram))
-    if not fields:
-        raise InputError(
-            f"none of the {rows} rows can be used; the first: {faults[0]}"
-            if faults
-            else "no fields"
-        )
+    listing = _list(build, progress)
+    rows = len(listing.examples) + len(listing.faults)
+    measured, faults = _measure(build, listing, measure_map or read, progress)
+    rejects = listing.faults + faults
+    if not measured.examples:
+        if rejects:
+            raise InputError(f"none of the {rows} rows can be used; the first: {rejects[0]}")
+        raise InputError("no images")
 
-    duplicates, groups, fixed, torn = _group(build, fields, hashes, read)
-    if torn:
-        lost = [fields[i] for i in torn]
-        apart = [
-            Fault(field.id, build.like.name, _TORN.format(name=build.like.name)) for field in lost
-        ]
-        if build.policy == "strict":
-            raise InputError(
-                f"{apart[0]} ({len(apart)} fields of {len(fields)} do so; this is the first)"
-            )
-        faults += apart
-        histogram -= sum(
-            found.histogram for found in read(functools.partial(survey, build.source), lost)
-        )
-        kept = np.setdiff1d(np.arange(len(fields)), torn)
-        fields, hashes, sums = ([column[i] for i in kept] for column in (fields, hashes, sums))
-        groups, fixed = by_first_appearance(groups[kept]), fixed[kept]
-        gone = {field.id for field in lost}
-        duplicates = [pair for pair in duplicates if not gone & set(pair[:2])]
-    notes = []
-    if fixed is not None:
-        notes.append(
-            f"{np.count_nonzero(fixed != stratify.UNDECIDED)} fields go where their like in {build.like.name} are."
-        )
-    labels = [field.labels for field in fields]
-    asked = {"test": build.test, "folds": build.folds}
-    folds = stratify.split(labels, groups, len(LABELS), **asked, seed=build.seed, fixed=fixed)
-    notes += stratify.forced(
-        labels, groups, stratify.deviations(labels, groups, folds, len(LABELS), **asked)
+    grouping = _group(build, measured.examples, measured.hashes, read)
+    if grouping.conflicting:
+        rejects += _conflict_faults(build, grouping, measured.examples)
+        measured, grouping = _without_conflicts(build, measured, grouping, read)
+    return _assign(build, measured, grouping, rejects)
+
+
+def _list(build: Build, progress: Progress) -> Listing:
+    """The source's rows; raises its first fault if the policy is strict."""
+    listing = build.source.examples(progress)
+    faults = listing.faults
+    if not faults or build.policy != "strict":
+        return listing
+    message = str(faults[0])
+    if len(faults) > 1:
+        rows = len(listing.examples) + len(faults)
+        message += f" ({len(faults)} rows of {rows} are faulty; this is the first)"
+    raise InputError(message)
+
+
+def _measure(
+    build: Build, listing: Listing, measure_map: Map, progress: Progress
+) -> tuple[_Measured, list[Fault]]:
+    """Decodes all examples; returns the good ones and the faults of the others."""
+    good = _Measured([], [], [], np.zeros((len(CHANNELS), 256), np.int64))
+    faults = []
+    measure = functools.partial(image_statistics.measure, build.source)
+    results = measure_map(measure, listing.examples)
+    for example, result in zip(progress(listing.examples, "decoding"), results, strict=True):
+        if isinstance(result, Fault):
+            if build.policy == "strict":
+                raise result
+            faults.append(result)
+            continue
+        good.examples.append(example)
+        good.hashes.append(result.hash)
+        good.sums.append(image_statistics.moments(result.histogram))
+        np.add(good.histogram, result.histogram, out=good.histogram)
+    return good, faults
+
+
+def _group(build: Build, examples: list[Example], hashes: list[bytes], read: Map) -> _Grouping:
+    """Finds near-duplicates, and groups them with the images that share a group key.
+
+    The images of the reference dataset, if there is one, come after the examples.
+    """
+    reference = build.match_splits_of
+    members: list[Example | int] = list(examples)
+    ids = [example.id for example in examples]
+    keys = [example.group_key for example in examples]
+    all_hashes = list(hashes)
+    if reference:
+        # An int stands for an image of the reference dataset, by its position there.
+        members += range(len(reference.ids))
+        ids += reference.ids
+        keys += reference.group_keys
+        all_hashes += reference.hashes
+
+    def confirm(same: Callable, candidates: list[tuple[int, int]]) -> Iterable[bool]:
+        return read(same, [(members[a], members[b]) for a, b in candidates])
+
+    table = np.frombuffer(b"".join(all_hashes), np.uint8).reshape(len(ids), HASH_BYTES)
+    same = functools.partial(_same_pixels, build.source, reference)
+    pairs = near_duplicates(table, same, starmap=confirm)
+    groups = group_numbers(len(ids), pairs, keys)
+    duplicates = _named_pairs(pairs, ids, len(examples))
+    if not reference:
+        return _Grouping(duplicates, groups)
+    return _match_folds(duplicates, groups, reference.folds)
+
+
+def _named_pairs(pairs: list[Pair], ids: list[str], own: int) -> list[tuple[str, str, int]]:
+    """The pairs of which one or both are among the first `own` images, by Id."""
+    named = []
+    for pair in pairs:
+        # `a` is the lower position: a pair of the reference dataset's own images has both above.
+        if pair.a < own:
+            named.append((ids[pair.a], ids[pair.b], pair.distance))
+    return named
+
+
+def _same_pixels(
+    source: Source,
+    reference: ReferenceDataset | None,
+    pair: tuple[Example | int, Example | int],
+) -> bool:
+    """Whether two images are near-duplicates on their pixels; runs in a worker process."""
+    images = []
+    for member in pair:
+        from_reference = isinstance(member, int)
+        images.append(reference.image(member) if from_reference else source.image(member))
+    return same_pixels(*images)
+
+
+def _match_folds(
+    duplicates: list[tuple[str, str, int]], groups: np.ndarray, reference_folds: list[int]
+) -> _Grouping:
+    """Gives each example the fold that its group has in the reference dataset."""
+    own = len(groups) - len(reference_folds)
+    decided = np.append(np.full(own, stratify.UNDECIDED), reference_folds)
+    torn = [groups[conflict.images[0]] for conflict in stratify.conflicts(groups, decided)]
+    fold_of = dict(zip(groups[own:].tolist(), reference_folds, strict=True))
+    fixed = [fold_of.get(group, stratify.UNDECIDED) for group in groups[:own].tolist()]
+    return _Grouping(
+        duplicates,
+        renumber_groups(groups[:own]),
+        np.array(fixed),
+        tuple(np.flatnonzero(np.isin(groups[:own], torn)).tolist()),
     )
-    placed = [
-        Placed(*row) for row in zip(fields, folds.tolist(), groups.tolist(), hashes, strict=True)
-    ]
-    parts = {part: [p for p in placed if p.part == part] for part in (TRAIN, VALIDATION, TEST)}
+
+
+def _conflict_faults(build: Build, grouping: _Grouping, examples: list[Example]) -> list[Fault]:
+    """A fault for each conflicting example; raises the first if the policy is strict."""
+    name = build.match_splits_of.name
+    reason = (
+        "has its near-duplicates or its group in several splits of it; build this dataset first, "
+        f"and then {name} with --match_splits_of this one"
+    )
+    faults = [Fault(examples[i].id, name, reason) for i in grouping.conflicting]
+    if build.policy == "strict":
+        raise InputError(
+            f"{faults[0]} ({len(faults)} images of {len(examples)} do so; this is the first)"
+        )
+    return faults
+
+
+def _without_conflicts(
+    build: Build, measured: _Measured, grouping: _Grouping, read: Map
+) -> tuple[_Measured, _Grouping]:
+    """Removes the conflicting examples, which have to be decoded again for their histograms."""
+    dropped = [measured.examples[i] for i in grouping.conflicting]
+    measure = functools.partial(image_statistics.measure, build.source)
+    histogram = sum(result.histogram for result in read(measure, dropped))
+    kept = np.setdiff1d(np.arange(len(measured.examples)), grouping.conflicting)
+    ids = {example.id for example in dropped}
+    remaining = _Grouping(
+        [pair for pair in grouping.duplicates if not ids & set(pair[:2])],
+        renumber_groups(grouping.groups[kept]),
+        grouping.fixed[kept],
+    )
+    return measured.without(list(grouping.conflicting), histogram), remaining
+
+
+def _assign(build: Build, measured: _Measured, grouping: _Grouping, rejects: list[Fault]) -> Plan:
+    """Assigns the images to splits."""
+    examples = measured.examples
+    labels = [example.labels for example in examples]
+    sizes = {"test": build.test, "folds": build.folds}
+    folds = stratify.split(
+        labels,
+        grouping.groups,
+        len(LABELS),
+        **sizes,
+        seed=build.seed,
+        fixed=grouping.fixed,
+    )
+    notes = []
+    if grouping.fixed is not None:
+        matched = np.count_nonzero(grouping.fixed != stratify.UNDECIDED)
+        name = build.match_splits_of.name
+        notes.append(f"{matched} images follow their near-duplicates in {name}.")
+    deviations = stratify.deviations(labels, grouping.groups, folds, len(LABELS), **sizes)
+    notes += stratify.explain_deviations(labels, grouping.groups, deviations)
+
+    splits: dict[str, list[Placed]] = {TRAIN: [], VALIDATION: [], TEST: []}
+    columns = examples, folds.tolist(), grouping.groups.tolist(), measured.hashes
+    for row in zip(*columns, strict=True):
+        placed = Placed(*row)
+        splits[placed.split].append(placed)
     return Plan(
-        parts={part: members for part, members in parts.items() if members},
-        statistics=statistics(histogram, np.stack(sums), folds),
-        duplicates=duplicates,
-        rejects=faults,
+        splits={name: members for name, members in splits.items() if members},
+        statistics=image_statistics.dataset_statistics(
+            measured.histogram, np.stack(measured.sums), folds
+        ),
+        duplicates=grouping.duplicates,
+        rejects=rejects,
         notes=notes,
     )
-
-
-def _group(build: Build, fields: list[Field], hashes: list[bytes], read: Callable) -> tuple:
-    """Near-duplicates, group numbers, the parts that the neighbour's fields decide (None: no neighbour), and which
-    fields cannot have one part, since their like in the neighbour stand in several."""
-    like, own = build.like, len(fields)
-    members = [*fields, *range(len(like.ids))] if like else fields
-    ids = [field.id for field in fields] + (like.ids if like else [])
-    table = np.frombuffer(b"".join([*hashes, *(like.hashes if like else [])]), np.uint8)
-    pairs = near_duplicates(
-        table.reshape(len(ids), HASH_BYTES),
-        functools.partial(_same, build.source, like),
-        starmap=lambda same, found: read(same, [(members[a], members[b]) for a, b in found]),
-    )
-    families = [field.family for field in fields] + (like.families if like else [])
-    groups = group_numbers(len(ids), pairs, families)
-    duplicates = [(ids[pair.a], ids[pair.b], pair.distance) for pair in pairs if pair.a < own]
-    if not like:
-        return duplicates, groups, None, []
-    decided = np.append(np.full(own, stratify.UNDECIDED), like.folds)
-    apart = [groups[conflict.fields[0]] for conflict in stratify.conflicts(groups, decided)]
-    fold_of = dict(zip(groups[own:].tolist(), like.folds, strict=True))
-    fixed = np.array([fold_of.get(group, stratify.UNDECIDED) for group in groups[:own].tolist()])
-    return (
-        duplicates,
-        by_first_appearance(groups[:own]),
-        fixed,
-        np.flatnonzero(np.isin(groups[:own], apart)).tolist(),
-    )
-
-
-def _same(source: Source, like: Neighbour | None, pair: tuple[Field | int, Field | int]) -> bool:
-    """Whether two fields show the same on their pixels; an int is a position in the neighbour. In a worker process."""
-    return same_pixels(
-        *(like.image(one) if isinstance(one, int) else source.image(one) for one in pair)
-    )
-
-
-def write_tables(plan: Plan, folder: Path, manual_dir: Path | None) -> None:
-    """fields.csv, duplicates.csv and rejects.csv, the last two where there is something to say.
-
-    Files are named as below `manual_dir`: the same rejects on another machine are the same bytes.
-    """
-    places = [p for members in plan.parts.values() for p in members]
-    _write(
-        folder / "fields.csv",
-        ("id", "part", "fold", "group", "family", "hash", "labels"),
-        [
-            (
-                p.field.id,
-                p.part,
-                p.fold,
-                p.group,
-                p.field.family,
-                p.hash.hex(),
-                " ".join(map(str, p.field.labels)),
-            )
-            for p in places
-        ],
-    )
-    if plan.duplicates:
-        _write(folder / "duplicates.csv", ("a", "b", "distance"), plan.duplicates)
-    if plan.rejects:
-        rejects = [
-            (fault.id, fault.file.removeprefix(f"{manual_dir}/"), fault.reason)
-            for fault in plan.rejects
-        ]
-        _write(folder / "rejects.csv", ("id", "file", "reason"), rejects)
-
-
-def _write(path: Path, head: tuple, rows: Iterable[tuple]) -> None:
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([head, *rows])

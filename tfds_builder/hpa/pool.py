@@ -1,7 +1,10 @@
-"""An ordered map over processes: results come in the order of the items, whatever the number of workers.
+"""An ordered map over processes: results come in the order of the items, on any number of workers.
 
-Unusual: at most a few results a worker wait to be taken (`Executor.map` would read all of 13 GB ahead of a slow
-disk), and a worker ends itself when the process that started it is killed (a killed parent cannot tell it to).
+Notes:
+- At most a few results a worker wait to be taken; `Executor.map` would read all of 13 GB ahead of a
+  slow disk.
+- A worker ends itself when the process that started it is killed; a killed parent cannot tell it
+  to.
 """
 
 import multiprocessing
@@ -19,23 +22,26 @@ import cv2
 
 from hpa_jax.errors import InputError
 
-_AHEAD = 4  # results a worker that may wait
+_MAX_WAITING = 4  # results a worker that may wait to be taken
 
 
 class Pool:
-    """`workers` processes, or with one worker this very process. A context manager that maps any number of times."""
+    """A context manager that maps any number of times over `workers` processes.
+
+    With one worker it maps in this very process.
+    """
 
     def __init__(self, workers: int):
         self.workers = workers
         self._executor: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Self:
-        cv2.setNumThreads(1)  # one process a core already
+        # There is one process a core already.
+        cv2.setNumThreads(1)
         if self.workers > 1:
             # spawn, not fork: TensorFlow's threads do not survive a fork.
-            self._executor = ProcessPoolExecutor(
-                self.workers, multiprocessing.get_context("spawn"), initializer=_start_worker
-            )
+            context = multiprocessing.get_context("spawn")
+            self._executor = ProcessPoolExecutor(self.workers, context, initializer=_start_worker)
         return self
 
     def __exit__(
@@ -46,7 +52,11 @@ class Pool:
             self._executor = None
 
     def map(self, function: Callable, items: Iterable) -> Iterator:
-        """function(item) for each item, in the items' order; an exception is raised in its item's place."""
+        """Yields function(item) in the order of the items; an exception is raised in its place.
+
+        Raises:
+          InputError: a worker process was killed.
+        """
         if not self._executor:
             yield from map(function, items)
             return
@@ -54,7 +64,7 @@ class Pool:
         try:
             for item in items:
                 waiting.append(self._executor.submit(function, item))
-                if len(waiting) >= _AHEAD * self.workers:
+                if len(waiting) >= _MAX_WAITING * self.workers:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
@@ -64,10 +74,16 @@ class Pool:
             ) from None
 
 
+def available_cpus() -> int:
+    """The CPUs that this process may use; macOS knows only how many there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _start_worker() -> None:
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches the whole group; the parent decides
+    # Ctrl-C reaches the whole process group; the parent decides what to do about it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     cv2.setNumThreads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -1,13 +1,13 @@
-"""Builds a dataset so that it is there whole, with its indexes, or not at all.
+"""Builds a dataset so that it is there completely, with its indexes, or not at all.
 
-TFDS writes into a hidden folder of the same file system; shards are indexed there (each record's CRC is checked on
-the way); then the folder of the version is renamed into its place, which is one step. Nothing that a reader could
-take for a dataset exists before. A lock keeps a second build of the same dataset out; the kernel takes it from a
-killed process, so whoever holds it may remove what such a one has left.
+TFDS writes into a hidden folder of the same file system; there the shards are indexed, which checks
+each record's CRC; then the folder of the version is renamed to its final place, which is one step.
+Before that there is nothing that a reader could take for a dataset. A lock excludes a second build
+of the same dataset; the kernel releases it when a process is killed, so whoever holds it may remove
+what such a process has left.
 """
 
 import contextlib
-import io
 import json
 import os
 import shutil
@@ -20,17 +20,22 @@ from tqdm import tqdm
 
 from hpa_jax.data.records import Records, write_index
 from hpa_jax.errors import InputError
+from hpa_jax.files import exclusive_lock
 from tfds_builder.hpa import planning
-from tfds_builder.hpa.beam import Beam, one_line
-from tfds_builder.hpa.lock import held
-from tfds_builder.hpa.planning import Build, Plan
+from tfds_builder.hpa.beam import Beam
+from tfds_builder.hpa.planning import Build, Map, Plan
 from tfds_builder.hpa.pool import Pool
+from tfds_builder.hpa.run_tfds import run_tfds
+from tfds_builder.hpa.tables import write_tables
 
 VERSION = "2.0.0"
 
+# The flag that sets a setting, where metadata.json has another name for it.
+_FLAGS = {"fields": "images", "like": "match_splits_of", "drawing_seed": "seed"}
 
-def folder(data_dir: Path, name: str) -> Path:
-    """Where the finished dataset lies."""
+
+def version_dir(data_dir: Path, name: str) -> Path:
+    """Folder of the finished dataset."""
     return data_dir / "hpa" / name / VERSION
 
 
@@ -42,47 +47,52 @@ def build(
     workers: int,
     beam_options: Any = None,
 ) -> Plan | None:
-    """Builds `hpa/<name>` under `data_dir`, with `beam_options` (of `beam.options`) on their runner.
+    """Builds `hpa/<name>`.
+
+    Args:
+      wanted: what is to be built.
+      name: of the dataset.
+      description: of the dataset, one line.
+      data_dir: below which it is written.
+      workers: number of processes.
+      beam_options: of `beam.options`, to build on their runner.
 
     Returns:
       what was built, or None if it was there already with the same settings.
 
     Raises:
-      InputError: a faulty field, other settings than those of the dataset that is there, or no writing.
+      InputError: a faulty image, a dataset with other settings is there, or nothing can be written.
     """
-    final = folder(data_dir, name)
-    if is_there(final, wanted):
+    final = version_dir(data_dir, name)
+    if is_built(final, wanted):
         return None
     with _writing_to(data_dir), _locked(data_dir, name), Pool(workers) as pool:
-        if is_there(final, wanted):  # another build has finished since
+        # Another build may have finished since.
+        if is_built(final, wanted):
             return None
-        half = data_dir / f".hpa_{name}.incomplete"
-        shutil.rmtree(half, ignore_errors=True)  # left by a killed build
+        incomplete = data_dir / f".hpa_{name}.incomplete"
+        # A killed build may have left one.
+        shutil.rmtree(incomplete, ignore_errors=True)
         try:
-            survey_map = Beam(beam_options, epath.Path(half / "beam")).map if beam_options else None
-            plan = planning.plan(wanted, pool.map, _bar, survey_map)
-            with _bar([place for part in plan.parts.values() for place in part], "writing") as bar:
-                config = name, description
-                _run_tfds(
-                    wanted,
-                    plan,
-                    config,
-                    half,
-                    lambda task, items: _counted(pool.map(task, items), bar),
-                    beam_options,
-                )
-            _index(folder(half, name))
-            planning.write_tables(plan, folder(half, name), wanted.source.manual_dir)
+            measure_map = None
+            if beam_options:
+                measure_map = Beam(beam_options, epath.Path(incomplete / "beam")).map
+            plan = planning.plan(wanted, pool.map, _progress_bar, measure_map)
+            _write(wanted, plan, (name, description), incomplete, pool.map, beam_options)
             final.parent.mkdir(parents=True, exist_ok=True)
-            _copy_default_config(half, data_dir)
-            os.rename(folder(half, name), final)
+            _copy_default_config(incomplete, data_dir)
+            os.rename(version_dir(incomplete, name), final)
         finally:
-            shutil.rmtree(half, ignore_errors=True)
+            shutil.rmtree(incomplete, ignore_errors=True)
     return plan
 
 
-def is_there(final: Path, build: Build) -> bool:
-    """Whether the dataset is there with the build's settings; InputError if it is there with others."""
+def is_built(final: Path, build: Build) -> bool:
+    """Whether the dataset is there with the build's settings.
+
+    Raises:
+      InputError: it is there with other settings, or the folder holds something else.
+    """
     try:
         if not final.exists():
             return False
@@ -92,99 +102,81 @@ def is_there(final: Path, build: Build) -> bool:
             f"{final} is there, but was not written by this program; move it away"
         ) from None
     wanted = json.loads(json.dumps(build.settings()))
-    other = [
-        f"{key} {found.get(key)}, not {wanted.get(key)}"
-        for key in wanted | found
-        if found.get(key) != wanted.get(key)
-    ]
-    if other:
+    differences = []
+    for key in wanted | found:
+        if found.get(key) != wanted.get(key):
+            flag = _FLAGS.get(key, key)
+            differences.append(f"{flag} {found.get(key)}, not {wanted.get(key)}")
+    if differences:
         raise InputError(
-            f"{final} is there with {'; '.join(other)}: remove it or choose another --data_dir"
+            f"{final} is there with {'; '.join(differences)}: "
+            "remove it or choose another --data_dir"
         )
     return True
 
 
-def counts(final: Path) -> dict[str, int]:
-    """Number of fields in each part of a finished dataset."""
-    info = json.loads((final / "dataset_info.json").read_text())
-    return {part["name"]: sum(map(int, part["shardLengths"])) for part in info["splits"]}
+def split_sizes(final: Path) -> dict[str, int]:
+    """Number of images in each split of a finished dataset."""
+    sizes = {}
+    for name, lengths in _shard_lengths(final).items():
+        sizes[name] = sum(lengths)
+    return sizes
 
 
-def _run_tfds(
-    wanted: Build, plan: Plan, config: tuple[str, str], half: Path, read, beam_options: Any
+def _shard_lengths(version: Path) -> dict[str, list[int]]:
+    """Number of records in each shard of each split, as TFDS has recorded it."""
+    info = json.loads((version / "dataset_info.json").read_text())
+    lengths = {}
+    for split in info["splits"]:
+        lengths[split["name"]] = list(map(int, split["shardLengths"]))
+    return lengths
+
+
+def _write(
+    wanted: Build,
+    plan: Plan,
+    config: tuple[str, str],
+    incomplete: Path,
+    read: Map,
+    beam_options: Any,
 ) -> None:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault(
-        "TF_ENABLE_ONEDNN_OPTS", "0"
-    )  # nothing is computed here; on, it writes a line to stderr
-    # Imported here, after the checks: TensorFlow takes seconds, and a worker process must not load it.
-    try:
-        import tensorflow as tf
-        import tensorflow_datasets as tfds
-        from absl import logging
+    """Writes shards, indexes and tables below `incomplete`."""
+    images = [placed for members in plan.splits.values() for placed in members]
+    with _progress_bar(images, "writing") as bar:
 
-        from tfds_builder.hpa.hpa_dataset_builder import Builder
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"building needs the package {error.name}; pip install 'hpa_jax[build]'"
-        ) from None
+        def read_and_count(task, items):
+            for result in read(task, items):
+                bar.update()
+                yield result
 
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
-    tfds.disable_progress_bar()
-    name, description = config
-    own = (
-        name
-        if name in Builder.builder_configs
-        else tfds.core.BuilderConfig(name=name, description=description)
-    )
-    try:
-        with (
-            contextlib.redirect_stdout(io.StringIO()),
-            one_line() if beam_options else contextlib.nullcontext(),
-        ):
-            builder = Builder(build=wanted, plan=plan, read=read, data_dir=half, config=own)
-            builder.download_and_prepare(
-                download_config=tfds.download.DownloadConfig(beam_options=beam_options)
-            )
-    except Exception as error:
-        cause = error  # TFDS wraps what its writer meets, in types that say less
-        while cause.__cause__:
-            cause = cause.__cause__
-        if isinstance(
-            cause, tf.errors.OpError
-        ):  # TensorFlow's files: a full disk comes as this, not as OSError
-            raise OSError(None, cause.message.splitlines()[0].rpartition("; ")[2]) from None
-        if isinstance(cause, OSError | InputError):
-            raise cause from None
-        raise
-    finally:
-        logging.set_verbosity(verbosity)
-        tfds.enable_progress_bar()
+        run_tfds(wanted, plan, config, incomplete, read_and_count, beam_options)
+    version = version_dir(incomplete, config[0])
+    _index(version)
+    write_tables(plan, version, wanted.source.manual_dir)
 
 
 def _index(version: Path) -> None:
-    """Writes the indexes, which checks each record, and compares the shards' lengths with what TFDS noted."""
+    """Writes the indexes, which checks each record, and checks TFDS's lengths of the shards."""
     shards = sorted(version.glob("*.tfrecord-*"))
-    for shard in _bar(shards, "indexing"):
+    for shard in _progress_bar(shards, "indexing"):
         write_index(shard)
-    written = json.loads((version / "dataset_info.json").read_text())["splits"]
-    lengths = {part["name"]: list(map(int, part["shardLengths"])) for part in written}
-    for name, expected in lengths.items():
-        Records([shard for shard in shards if shard.name.startswith(f"hpa-{name}.")], expected)
+    for split, lengths in _shard_lengths(version).items():
+        of_split = [shard for shard in shards if shard.name.startswith(f"hpa-{split}.")]
+        Records(of_split, lengths)
 
 
-def _copy_default_config(half: Path, data_dir: Path) -> None:
-    """TFDS's note of which configuration is the default one, for `tfds.load("hpa")` without a name."""
-    there = data_dir / "hpa" / ".config"
-    if not there.exists():
-        shutil.copytree(half / "hpa" / ".config", there, dirs_exist_ok=True)
+def _copy_default_config(incomplete: Path, data_dir: Path) -> None:
+    """TFDS's record of the default configuration, for `tfds.load("hpa")` without a name."""
+    target = data_dir / "hpa" / ".config"
+    if not target.exists():
+        shutil.copytree(incomplete / "hpa" / ".config", target, dirs_exist_ok=True)
 
 
 @contextlib.contextmanager
 def _writing_to(data_dir: Path) -> Iterator[None]:
-    """Turns the system's refusals into one line, and takes back the folders that were made for nothing."""
-    made = [path for path in (data_dir / "hpa", data_dir, *data_dir.parents) if not path.exists()]
+    """Turns errors of the file system into one line, and removes folders made in vain."""
+    candidates = (data_dir / "hpa", data_dir, *data_dir.parents)
+    created = [path for path in candidates if not path.exists()]
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         yield
@@ -194,24 +186,20 @@ def _writing_to(data_dir: Path) -> Iterator[None]:
             f"cannot write to {data_dir}: {reason}; make room or choose another --data_dir"
         ) from None
     finally:
-        for path in made:
+        for path in created:
+            # Refused for a folder that is not empty.
             with contextlib.suppress(OSError):
-                path.rmdir()  # refuses what is not empty
+                path.rmdir()
 
 
 def _locked(data_dir: Path, name: str) -> contextlib.AbstractContextManager[None]:
-    refusal = (
-        f"hpa/{name} is being built in {data_dir} by another process; wait until it has finished"
+    return exclusive_lock(
+        data_dir / f".hpa_{name}.lock",
+        busy=f"hpa/{name} is being built in {data_dir}",
+        advice="wait until it has finished",
     )
-    return held(data_dir / f".hpa_{name}.lock", refusal)
 
 
-def _bar(items: Sequence, caption: str) -> tqdm:
+def _progress_bar(items: Sequence, caption: str) -> tqdm:
     """On a terminal alone: in a log file a bar is noise around the one line that matters."""
-    return tqdm(items, desc=caption, unit=" fields", disable=None)
-
-
-def _counted(results: Iterator, bar: tqdm) -> Iterator:
-    for result in results:
-        bar.update()
-        yield result
+    return tqdm(items, desc=caption, unit=" images", disable=None)

@@ -1,7 +1,7 @@
-"""Where fields come from: each source lists its fields, checked, and gives the image of any one of them.
+"""The interface of a source, which lists its examples, checked, and reads the image of any one.
 
-A source is a small frozen dataclass that can be sent to a worker process. To add one, write its class with the members
-of `Source` and enter it into `configs.py`.
+A source is a small frozen dataclass that can be sent to a worker process. To add one, write a class
+with the members of `Source` and register it in `configs.py`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -13,67 +13,85 @@ import numpy as np
 from hpa_jax.errors import InputError
 
 
-class Field(NamedTuple):
-    """One field before it is read."""
+class Example(NamedTuple):
+    """One example of a source, before its image is read.
+
+    Attributes:
+      id: name of the image, unique in the source.
+      labels: label ids, ascending.
+      index: position in the source's list.
+      group_key: names what the image shares with others (an antibody, a specimen); such images are
+        never in two splits. Empty for an image on its own.
+    """
 
     id: str
-    labels: tuple[int, ...]  # label ids, ascending
-    index: int  # position in the source's list
-    family: str = ""  # fields of one family (an antibody's) never straddle a split; "": of none
+    labels: tuple[int, ...]
+    index: int
+    group_key: str = ""
 
 
 class Fault(InputError):
-    """What is wrong with one row of a source, so that it cannot become a field.
+    """Why one row of a source cannot become an example.
 
     Attributes:
-      id: of the field, as far as it is known.
-      file: the file at fault, or the csv and its line.
-      reason: what is wrong with it, and what to do: `is empty (0 bytes); download it again`.
+      id: of the image, as far as it is known.
+      file: the faulty file, or the csv and its line.
+      reason: what is wrong and what to do, such as `is empty (0 bytes); download it again`.
     """
 
     def __init__(self, id: str, file: str, reason: str):
         super().__init__(id, file, reason)
-        self.id, self.file, self.reason = id, file, reason
+        self.id = id
+        self.file = file
+        self.reason = reason
 
     def __str__(self) -> str:
         return f"Id {self.id}: {self.file} {self.reason}"
 
 
 class Listing(NamedTuple):
-    """What a source holds. Every row of it is either a field or a fault, so their counts add up to its rows."""
+    """The contents of a source. Every row is in one of the two: their lengths add up."""
 
-    fields: list[Field]
+    examples: list[Example]
     faults: list[Fault]
 
 
-Bar = Callable[[Sequence, str], Iterable]
+Progress = Callable[[Sequence, str], Iterable]
 """Wraps a sequence in a progress bar with a caption."""
 
 
-def no_bar(items: Sequence, caption: str) -> Iterable:
-    """The bar of whoever shows none."""
+def no_progress(items: Sequence, caption: str) -> Iterable:
+    """A `Progress` that shows nothing."""
     return items
 
 
 class Source(Protocol):
-    """What the builder asks of a source."""
+    """What the builder needs of a source."""
 
-    manual_dir: Path | None  # with which the names of files begin in its faults
+    manual_dir: Path | None
+    """Folder or zip file with which the file names in its faults begin."""
 
     def settings(self) -> dict:
-        """What decides the fields and their pixels, as JSON: kept with the dataset and compared at another start."""
+        """What determines the examples and their pixels, as JSON.
 
-    def fields(self, bar: Bar = no_bar) -> Listing:
-        """All rows in a fixed order (the rows' order in a csv is without meaning: by Id), after the checks that need no
-        decoding.
+        It is stored with the dataset and compared when the same build is started again.
+        """
+
+    def examples(self, progress: Progress = no_progress) -> Listing:
+        """Lists all rows, sorted by Id, after the checks that need no decoding.
+
+        The order of the rows in a csv has no meaning.
 
         Raises:
           InputError: the source as a whole cannot be read.
         """
 
-    def image(self, field: Field) -> np.ndarray:
-        """uint8 [H, W, 4] of one field: red, green, blue, yellow. Runs in a worker process.
+    def image(self, example: Example) -> np.ndarray:
+        """Reads one image; runs in a worker process.
+
+        Returns:
+          uint8 [H, W, 4]: red, green, blue, yellow.
 
         Raises:
-          Fault: the field turned out to be faulty in decoding.
+          Fault: decoding found the image faulty.
         """

@@ -1,4 +1,9 @@
-"""The 3x3 convolution of a dense layer, and its gradients."""
+"""Pallas kernels of a dense layer's 3x3 convolution, with the norm and ReLU before it.
+
+The pixels of an image are processed in slabs of complete rows. A kernel reads a slab and the pixels
+before and behind it (its edges), multiplies all of them by the nine taps in one matrix product,
+shifts the nine results by whole pixels, and adds them.
+"""
 
 from dataclasses import dataclass
 from functools import partial
@@ -9,207 +14,327 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from hpa_jax.models.fused.blocks import LANES, at_first, column, cost, two_sums, whole
+from hpa_jax.models.fused.blocks import (
+    LANES,
+    as_column,
+    constant_block,
+    cost_estimate,
+    two_sums,
+    zero_at_first_step,
+)
+from hpa_jax.models.fused.moments import Affine, MomentGradient
 
-SLAB = 2048
-"""Pixels in a block of the 3x3 convolutions."""
+MAX_SLAB_PIXELS = 2048
 TAPS = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
 """Of a 3x3 convolution: rows down, columns to the right."""
 
 
 @dataclass(frozen=True)
-class Window:
-    """How the pixels of `fields` images of `height` x `width` are cut for the 3x3 convolutions.
+class Slabs:
+    """How the pixels of a batch are divided for the 3x3 convolutions.
 
     Attributes:
-      slab: pixels in a block, a divisor of an image's.
+      images: in the batch.
+      height: of an image, px.
+      width: of an image, px.
+      slab: pixels in a slab, a divisor of an image's.
       edge: pixels read before and behind it, at least one row of the image.
     """
 
-    fields: int
+    images: int
     height: int
     width: int
     slab: int
     edge: int
 
     @property
-    def pixels(self) -> int:
+    def pixels_per_image(self) -> int:
         return self.height * self.width
 
     @property
-    def slabs(self) -> int:
-        return self.pixels // self.slab
+    def slabs_per_image(self) -> int:
+        return self.pixels_per_image // self.slab
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        return self.images, self.slabs_per_image
+
+    @property
+    def edge_pixels(self) -> int:
+        """Read twice: the edges of all slabs."""
+        return self.images * self.slabs_per_image * 2 * self.edge
 
 
-def window_of(fields: int, height: int, width: int) -> Window | None:
-    """None where the kernels cannot cut the images so: rows and blocks must end with registers."""
-    pixels, edge = height * width, -(-width // LANES) * LANES
-    slabs = [slab for slab in range(edge, max(SLAB, edge) + 1, edge) if pixels % slab == 0]
-    return Window(fields, height, width, slabs[-1], edge) if slabs and pixels % edge == 0 else None
+def plan_slabs(images: int, height: int, width: int) -> Slabs | None:
+    """None where such images do not fit: rows and slabs have to end with registers."""
+    pixels = height * width
+    # A row, rounded up to complete registers: a tap reads one row up or down.
+    edge = -(-width // LANES) * LANES
+    if pixels % edge:
+        return None
+    largest = max(MAX_SLAB_PIXELS, edge)
+    fitting = [slab for slab in range(edge, largest + 1, edge) if pixels % slab == 0]
+    return Slabs(images, height, width, slab=fitting[-1], edge=edge)
 
 
-def _slab_specs(window: Window, rows: int, block: int = 0) -> list[pl.BlockSpec]:
-    """Blocks of `rows` channels, the `block`-th such rows: the pixels before a slab, the slab, the pixels behind."""
-    per_edge, last = window.slab // window.edge, window.fields * window.pixels // window.edge - 1
-    at = lambda b, s: b * window.slabs + s  # noqa: E731
+def _slab_block(slabs: Slabs, rows: int, row_block: int = 0) -> pl.BlockSpec:
+    """A slab of the `row_block`-th `rows` channels."""
+
+    def index(image, slab):
+        return row_block, image * slabs.slabs_per_image + slab
+
+    return pl.BlockSpec((rows, slabs.slab), index)
+
+
+def _slab_blocks_with_edges(slabs: Slabs, rows: int, row_block: int = 0) -> list[pl.BlockSpec]:
+    """The pixels before a slab, the slab, the pixels behind it."""
+    edges_per_slab = slabs.slab // slabs.edge
+    last_edge = slabs.images * slabs.pixels_per_image // slabs.edge - 1
+
+    def before(image, slab):
+        number = image * slabs.slabs_per_image + slab
+        return row_block, jnp.maximum(number * edges_per_slab - 1, 0)
+
+    def behind(image, slab):
+        number = image * slabs.slabs_per_image + slab
+        return row_block, jnp.minimum((number + 1) * edges_per_slab, last_edge)
+
+    edge = (rows, slabs.edge)
     return [
-        pl.BlockSpec(
-            (rows, window.edge), lambda b, s: (block, jnp.maximum(at(b, s) * per_edge - 1, 0))
-        ),
-        pl.BlockSpec((rows, window.slab), lambda b, s: (block, at(b, s))),
-        pl.BlockSpec(
-            (rows, window.edge), lambda b, s: (block, jnp.minimum((at(b, s) + 1) * per_edge, last))
-        ),
+        pl.BlockSpec(edge, before),
+        _slab_block(slabs, rows, row_block),
+        pl.BlockSpec(edge, behind),
     ]
 
 
-def _with_edges(window: Window, values: jax.Array) -> jax.Array:
-    """`[C, edge + slab + edge]` with zeros for what lies above the image's first row or below its last."""
-    lane = (
-        lax.broadcasted_iota(jnp.int32, values.shape, 1)
-        + pl.program_id(1) * window.slab
-        - window.edge
-    )
-    return jnp.where((lane >= 0) & (lane < window.pixels), values, 0)
+def _zero_outside(slabs: Slabs, values: jax.Array) -> jax.Array:
+    """`[C, edge + slab + edge]` with zeros above the image's first row and below its last."""
+    pixel = lax.broadcasted_iota(jnp.int32, values.shape, 1)
+    pixel = pixel + pl.program_id(1) * slabs.slab - slabs.edge
+    return jnp.where((pixel >= 0) & (pixel < slabs.pixels_per_image), values, 0)
 
 
-def _shifted(window: Window, values: jax.Array, dy: int, dx: int) -> jax.Array:
-    """At each pixel of the slab the value `dy` rows below and `dx` columns to the right; 0 beyond the columns."""
-    size = values.shape[1]
-    moved = pltpu.roll(values, (-(dy * window.width + dx)) % size, axis=1) if dy or dx else values
-    moved = lax.slice_in_dim(moved, window.edge, window.edge + window.slab, axis=1)
+def _shifted(slabs: Slabs, values: jax.Array, dy: int, dx: int) -> jax.Array:
+    """Of each pixel of the slab the value `dy` rows below and `dx` columns to the right.
+
+    0 beyond the columns of the image.
+    """
+    if dy or dx:
+        # What wraps around comes from beyond the columns, and is zeroed below.
+        shift = -(dy * slabs.width + dx)
+        values = pltpu.roll(values, shift % values.shape[1], axis=1)
+    values = lax.slice_in_dim(values, slabs.edge, slabs.edge + slabs.slab, axis=1)
     if not dx:
-        return moved
-    column = lax.rem(lax.broadcasted_iota(jnp.int32, moved.shape, 1), window.width) + dx
-    return jnp.where((column >= 0) & (column < window.width), moved, 0)
+        return values
+    pixel = lax.broadcasted_iota(jnp.int32, values.shape, 1)
+    column = lax.rem(pixel, slabs.width) + dx
+    return jnp.where((column >= 0) & (column < slabs.width), values, 0)
 
 
-def _window(window, growth, before, here, behind, factor, shift, w, buffer, y, sums):
-    @pl.when(at_first(0, 1))
-    def _():
-        sums[...] = jnp.zeros_like(sums)
-
-    h = jnp.concatenate([before[...], here[...], behind[...]], axis=1)
-    a = jnp.maximum(h.astype(jnp.float32) * factor[...] + shift[...], 0)
-    a = _with_edges(window, a).astype(h.dtype)
-    all_taps = jnp.dot(w[...], a, preferred_element_type=jnp.float32)
-    made = sum(
-        _shifted(window, all_taps[i * growth : (i + 1) * growth], dy, dx)
-        for i, (dy, dx) in enumerate(TAPS)
-    ).astype(y.dtype)
-    y[...] = made
-    wide = made.astype(jnp.float32)
-    sums[...] += two_sums(wide, wide * wide)
+def _read(before_ref, slab_ref, behind_ref) -> jax.Array:
+    return jnp.concatenate([before_ref[...], slab_ref[...], behind_ref[...]], axis=1)
 
 
-def window(h, factor, shift, w, buffer, channels: int, cut: Window, *, interpret=False):
+def _forward_kernel(
+    slabs: Slabs,
+    growth: int,
+    h_before_ref,
+    h_ref,
+    h_behind_ref,
+    factor_ref,
+    shift_ref,
+    w_ref,
+    buffer_ref,
+    y_ref,
+    sums_ref,
+):
+    zero_at_first_step(sums_ref, axes=(0, 1))
+
+    h = _read(h_before_ref, h_ref, h_behind_ref)
+    normalized = h.astype(jnp.float32) * factor_ref[...] + shift_ref[...]
+    a = _zero_outside(slabs, jnp.maximum(normalized, 0)).astype(h.dtype)
+    all_taps = jnp.dot(w_ref[...], a, preferred_element_type=jnp.float32)
+    y = 0
+    for number, (dy, dx) in enumerate(TAPS):
+        of_tap = all_taps[number * growth : (number + 1) * growth]
+        y = y + _shifted(slabs, of_tap, dy, dx)
+    y = y.astype(y_ref.dtype)
+    y_ref[...] = y
+    # Of y as it was stored, rounded, since that is what the next norms read.
+    wide_y = y.astype(jnp.float32)
+    sums_ref[...] += two_sums(wide_y, wide_y * wide_y)
+
+
+def conv3x3(
+    h: jax.Array,
+    norm: Affine,
+    w: jax.Array,
+    buffer: jax.Array,
+    channels: int,
+    slabs: Slabs,
+    *,
+    interpret: bool = False,
+) -> tuple[jax.Array, jax.Array]:
     """`y = conv3x3(relu(h * factor + shift))`, written into the buffer's rows from `channels` on.
 
     Args:
-      h: `[n, P]`.
-      factor, shift: float32 `[n]`.
+      h: `[n, P]`, channels and pixels.
+      norm: `float32 [n]` each.
       w: `[9 * g, n]`: the taps by rows, then columns, of each the kernel from n to g.
       buffer: `[C, P]`, written in place.
       channels: a multiple of g.
-      cut: of the pixels.
+      slabs: of the pixels.
+      interpret: run the kernel as JAX operations, on any device.
 
     Returns:
-      The buffer, and the sums of y and of y squared: float32 `[g, 2]`.
+      The buffer, and the sums of y and of its square: `float32 [g, 2]`.
     """
-    (narrow, pixels), dtype, growth = h.shape, h.dtype, w.shape[0] // 9
-    grid = (cut.fields, cut.slabs)
-    edges = cut.fields * cut.slabs * 2 * cut.edge
-    read = ((pixels + edges) * narrow, dtype), (w.size, dtype), (2 * narrow, jnp.float32)
-    written = (pixels * growth, dtype), (2 * growth, jnp.float32)
-    row = channels // growth
+    features, pixels = h.shape
+    growth = w.shape[0] // 9
+    dtype = h.dtype
+    pixels_read = pixels + slabs.edge_pixels
     return pl.pallas_call(
-        partial(_window, cut, growth),
-        grid=grid,
-        in_specs=[*_slab_specs(cut, narrow), whole(narrow, 1), whole(narrow, 1), whole(*w.shape)]
-        + [pl.BlockSpec(memory_space=pl.ANY)],
-        out_specs=[_slab_specs(cut, growth, row)[1], whole(growth, 2)],
+        partial(_forward_kernel, slabs, growth),
+        grid=slabs.grid,
+        in_specs=[
+            *_slab_blocks_with_edges(slabs, features),
+            constant_block(features, 1),
+            constant_block(features, 1),
+            constant_block(*w.shape),
+            # The buffer is only written to: none of it is fetched.
+            pl.BlockSpec(memory_space=pl.ANY),
+        ],
+        out_specs=[_slab_block(slabs, growth, channels // growth), constant_block(growth, 2)],
         out_shape=[
             jax.ShapeDtypeStruct(buffer.shape, dtype),
             jax.ShapeDtypeStruct((growth, 2), jnp.float32),
         ],
         input_output_aliases={6: 0},
-        cost_estimate=cost(2 * (pixels + edges) * w.size, *read, *written),
+        cost_estimate=cost_estimate(
+            2 * pixels_read * w.size,
+            values=pixels_read * features + w.size + pixels * growth,
+            dtype=dtype,
+            float32_values=2 * features + 2 * growth,
+        ),
         interpret=interpret,
-        name="dense_window",
-    )(h, h, h, column(factor), column(shift), w, buffer)
+        name="dense_conv3x3",
+    )(h, h, h, as_column(norm.factor), as_column(norm.shift), w, buffer)
 
 
-def _window_backward(window, *refs):
-    (gy, x), (h, factor, shift, w, q, r), (gz, gw, sums) = (
-        (refs[:3], refs[3:6]),
-        refs[6:12],
-        refs[12:],
-    )
-
-    @pl.when(at_first(0, 1))
-    def _():
-        sums[...] = jnp.zeros_like(sums)
-        gw[...] = jnp.zeros_like(gw)
-
-    gy, x = (
-        jnp.concatenate([ref[...] for ref in part], axis=1).astype(jnp.float32) for part in (gy, x)
-    )
-    # Rounded as it is where the gradient is an array of its own; shifted as float32, as registers are.
-    gy = _with_edges(window, gy + q[...] * x + r[...]).astype(h.dtype).astype(jnp.float32)
-    every = jnp.concatenate([_shifted(window, gy, -dy, -dx) for dy, dx in TAPS], axis=0).astype(
-        h.dtype
-    )
-    wide = h[...].astype(jnp.float32)
-    out = wide * factor[...] + shift[...]
-    a = jnp.maximum(out, 0).astype(h.dtype)
-    gw[...] += lax.dot_general(
-        every, a, (((1,), (1,)), ((), ())), preferred_element_type=jnp.float32
-    )
-    ga = lax.dot_general(
-        w[...], every, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32
-    )
-    made = jnp.where(out > 0, ga, 0).astype(gz.dtype)
-    gz[...] = made
-    made = made.astype(jnp.float32)
-    sums[...] += two_sums(made, made * wide)
-
-
-def window_backward(
-    gbuffer, buffer, q, r, h, factor, shift, w, channels: int, cut: Window, *, interpret=False
+def _backward_kernel(
+    slabs: Slabs,
+    grad_y_before_ref,
+    grad_y_ref,
+    grad_y_behind_ref,
+    y_before_ref,
+    y_ref,
+    y_behind_ref,
+    h_ref,
+    factor_ref,
+    shift_ref,
+    w_ref,
+    slope_ref,
+    offset_ref,
+    grad_z_ref,
+    grad_w_ref,
+    sums_ref,
 ):
-    """Gradients of `window`, given that of y: `gbuffer + q * buffer + r` in the rows from `channels` on.
+    zero_at_first_step(sums_ref, grad_w_ref, axes=(0, 1))
+    dtype = h_ref.dtype
+
+    grad_y = _read(grad_y_before_ref, grad_y_ref, grad_y_behind_ref).astype(jnp.float32)
+    y = _read(y_before_ref, y_ref, y_behind_ref).astype(jnp.float32)
+    grad_y = _zero_outside(slabs, grad_y + slope_ref[...] * y + offset_ref[...])
+    # Rounded as where this gradient is an array of its own; shifted as float32, as registers are.
+    grad_y = grad_y.astype(dtype).astype(jnp.float32)
+    # A tap that reads from (dy, dx) sends its gradient back from there.
+    shifted = [_shifted(slabs, grad_y, -dy, -dx) for dy, dx in TAPS]
+    all_taps = jnp.concatenate(shifted, axis=0).astype(dtype)
+
+    h = h_ref[...].astype(jnp.float32)
+    normalized = h * factor_ref[...] + shift_ref[...]
+    a = jnp.maximum(normalized, 0).astype(dtype)
+    over_pixels = (((1,), (1,)), ((), ()))
+    over_features = (((0,), (0,)), ((), ()))
+    grad_w_ref[...] += lax.dot_general(all_taps, a, over_pixels, preferred_element_type=jnp.float32)
+    grad_a = lax.dot_general(
+        w_ref[...], all_taps, over_features, preferred_element_type=jnp.float32
+    )
+    grad_z = jnp.where(normalized > 0, grad_a, 0).astype(grad_z_ref.dtype)
+    grad_z_ref[...] = grad_z
+    wide_grad_z = grad_z.astype(jnp.float32)
+    sums_ref[...] += two_sums(wide_grad_z, wide_grad_z * h)
+
+
+def conv3x3_backward(
+    grad_buffer: jax.Array,
+    buffer: jax.Array,
+    from_moments: MomentGradient,
+    h: jax.Array,
+    norm: Affine,
+    w: jax.Array,
+    channels: int,
+    slabs: Slabs,
+    *,
+    interpret: bool = False,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Gradients of `conv3x3`, given that of y: `grad_buffer + slope * buffer + offset`.
 
     Args:
-      gbuffer, buffer: `[C, P]`.
-      q, r: float32 `[g]`.
-      h, factor, shift, w, channels, cut: as in `window`.
+      grad_buffer: `[C, P]`; that of y is read from its rows from `channels` on.
+      buffer: `[C, P]`; y is read from the same rows.
+      from_moments: slope and offset, `float32 [g]` each.
+      h: as in `conv3x3`.
+      norm: as in `conv3x3`.
+      w: as in `conv3x3`.
+      channels: as in `conv3x3`.
+      slabs: as in `conv3x3`.
+      interpret: as in `conv3x3`.
 
     Returns:
-      gz `[n, P]`, the gradient of `h * factor + shift`; that of w, float32 `[9 * g, n]`; and of shift and factor,
-      float32 `[n, 2]`.
+      The gradient of `h * factor + shift`, `[n, P]`; that of w, `float32 [9 * g, n]`; and those of
+      shift and factor, `float32 [n, 2]`.
     """
-    (narrow, pixels), dtype, growth = h.shape, h.dtype, w.shape[0] // 9
-    edges = cut.fields * cut.slabs * 2 * cut.edge
-    row = channels // growth
-    rows = _slab_specs(cut, growth, row)
-    here = _slab_specs(cut, narrow)[1]
-    read = (
-        (2 * (pixels + edges) * growth + pixels * narrow + w.size, dtype),
-        (2 * (narrow + growth), jnp.float32),
-    )
-    written = (pixels * narrow, dtype), (w.size + 2 * narrow, jnp.float32)
+    features, pixels = h.shape
+    growth = w.shape[0] // 9
+    dtype = h.dtype
+    y_blocks = _slab_blocks_with_edges(slabs, growth, channels // growth)
+    h_block = _slab_block(slabs, features)
+    values_read = 2 * (pixels + slabs.edge_pixels) * growth + pixels * features + w.size
     return pl.pallas_call(
-        partial(_window_backward, cut),
-        grid=(cut.fields, cut.slabs),
-        in_specs=[*rows, *rows, here, whole(narrow, 1), whole(narrow, 1), whole(*w.shape)]
-        + [whole(growth, 1), whole(growth, 1)],
-        out_specs=[here, whole(*w.shape), whole(narrow, 2)],
+        partial(_backward_kernel, slabs),
+        grid=slabs.grid,
+        in_specs=[
+            *y_blocks,
+            *y_blocks,
+            h_block,
+            constant_block(features, 1),
+            constant_block(features, 1),
+            constant_block(*w.shape),
+            constant_block(growth, 1),
+            constant_block(growth, 1),
+        ],
+        out_specs=[h_block, constant_block(*w.shape), constant_block(features, 2)],
         out_shape=[
             jax.ShapeDtypeStruct(h.shape, dtype),
             jax.ShapeDtypeStruct(w.shape, jnp.float32),
-            jax.ShapeDtypeStruct((narrow, 2), jnp.float32),
+            jax.ShapeDtypeStruct((features, 2), jnp.float32),
         ],
-        cost_estimate=cost(4 * pixels * w.size, *read, *written),
+        cost_estimate=cost_estimate(
+            4 * pixels * w.size,
+            values=values_read + pixels * features,
+            dtype=dtype,
+            float32_values=4 * features + 2 * growth + w.size,
+        ),
         interpret=interpret,
-        name="dense_window_backward",
-    )(*[gbuffer] * 3, *[buffer] * 3, h, column(factor), column(shift), w, column(q), column(r))
+        name="dense_conv3x3_backward",
+    )(
+        *[grad_buffer] * 3,
+        *[buffer] * 3,
+        h,
+        as_column(norm.factor),
+        as_column(norm.shift),
+        w,
+        as_column(from_moments.slope),
+        as_column(from_moments.offset),
+    )

@@ -1,297 +1,214 @@
-"""A DenseNet's blocks in training, computed so that few bytes move: one growing buffer each, forward and backward.
+"""The dense blocks of a DenseNet in training, computed so that few bytes move.
 
-The plain form (densenet.py) concatenates before each layer and lets JAX derive the backward pass. The same numbers come
-out of this one, to rounding:
+The plain form (densenet.py) concatenates before each layer and lets JAX derive the backward pass.
+This one returns the same numbers, up to rounding.
 
-- each layer writes its new maps into one buffer, of which every layer's input is a prefix; nothing is concatenated;
-- moments of a map are computed once; the gradients of all norms that used them are added up and applied once;
-- for the backward pass are kept that buffer and the layers' bottlenecks before their norm (128 channels each), not the
-  many normalised inputs, which are made again where they are read;
-- a transition pools before its 1x1 convolution, which is linear: a quarter of the work;
-- on a TPU each product is one kernel (kernels/), from the stem's maps to the last block's; elsewhere, and where
-  an image is split or too small for them, they are arrays of XLA (block_arrays.py);
-- gradients of weights are summed in float32, within a device and over them.
+The algorithm, with what each part saves:
 
-Unusual: all blocks and transitions have one derivative of their own (`jax.custom_vjp`), with which a transition finds
-what it made in the next block's buffer and keeps no copy. Gradients of running statistics, which training does not ask
-for, are taken as 0.
+One growing buffer. A block allocates the buffer of all its feature maps at once. Each layer reads a
+prefix of it and writes its own maps behind that prefix; nothing is ever concatenated. The backward
+pass has one buffer of gradients of the same shape. Going from the last layer to the first, each
+layer takes the gradient of its own maps from it, by then complete, and adds that of its input into
+the prefix.
+
+Moments once. Every later layer normalizes the same maps by the same moments, so a layer computes
+the moments of its maps once, as sums that its convolution returns along with them. Backward, the
+gradients of these moments are added up over all the norms that used them, and are applied to the
+maps once.
+
+What is kept and what is recomputed. For the backward pass (`Residuals`) are kept the buffers and
+each layer's bottleneck before its norm (128 channels), with the moments of both. Normalized and
+rectified inputs, the bulk of what JAX would keep, are computed again where they are read: they are
+an affine map and a maximum of what is kept. A transition keeps nothing, since its input is one
+block's buffer and its result the start of the next one's; so all blocks and transitions share one
+`jax.custom_vjp`.
+
+Where it runs. On a TPU each convolution, with the norm and ReLU before it and the sums behind it,
+is one Pallas kernel (pallas.py). On other devices, and where images are split over devices or too
+small for the kernels, it is XLA's (xla.py). stages.py decides that for each block, passes.py has
+the layers. Gradients of kernels are summed in float32, within a device and over devices.
+
+Running statistics take no gradient in training, so those of the returned moments are ignored,
+except of the last block's maps, which the final norm uses.
 """
 
-from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
-from jax import lax
-from jax.sharding import Mesh
-from jax.sharding import PartitionSpec as P
 
-from hpa_jax.models.fused.pallas import PallasBackend
-from hpa_jax.models.fused.xla import Arrays
-from hpa_jax.models.norm import Moments, concat_moments
+from hpa_jax.models.fused.moments import slice_channels
+from hpa_jax.models.fused.passes import (
+    BlockMoments,
+    BlockOutputs,
+    Gradients,
+    LayerParams,
+    TransitionParams,
+    block_backward,
+    block_forward,
+    transition_backward,
+    transition_forward,
+)
+from hpa_jax.models.fused.stages import (
+    PIXELS,
+    REPLICATED,
+    Stage,
+    convert_buffer,
+    transition_stage,
+)
+from hpa_jax.models.norm import Moments
 
-Layer = dict[str, dict[str, jax.Array]]
-PIXELS, WHOLE = P(None, "data"), P()
-"""How arrays lie on the mesh where kernels take each device's part: buffers cut along their pixels, all else whole."""
+OUTPUT_SPECS = BlockOutputs(buffer=PIXELS, bottlenecks=PIXELS, moments=REPLICATED)
+GRADIENT_SPECS = Gradients(buffer=PIXELS, moments=REPLICATED, params=REPLICATED)
 
 
-@dataclass(frozen=True)
-class Stage:
-    """How a block is computed.
+class Residuals(NamedTuple):
+    """What is kept for the backward pass.
 
     Attributes:
-      way: of its products, `PallasBackend` or `Arrays`.
-      mesh: over which each device takes its part by hand; None where XLA cuts the arrays, or there is one device.
-      total: channels of its buffer, those of all its maps.
+      outputs: of each block.
+      blocks: parameters of each block.
+      transitions: parameters of each transition.
     """
 
-    way: PallasBackend | Arrays
-    mesh: Mesh | None
-    total: int
-
-    def on_devices(self, function, cut_in: tuple, cut_out: tuple, *arguments):
-        """`function(..., axes)` of each device's part; `cut_in` and `cut_out` say PIXELS or WHOLE of each array."""
-        if self.mesh is None:
-            return function(*arguments, axes=())
-        local = partial(function, axes=self.mesh.axis_names)
-        return jax.shard_map(
-            local, mesh=self.mesh, in_specs=cut_in, out_specs=cut_out, check_vma=False
-        )(*arguments)
-
-
-def stages_of(
-    shape: tuple[int, int, int, int], depths: tuple[int, ...], growth: int, mesh: Mesh | None
-) -> tuple[Stage, ...]:
-    """Of the blocks of a net whose first block is given maps `[B, H, W, C]` that lie on `mesh`."""
-    (fields, height, width, channels), stages = shape, []
-    for depth in depths:
-        total = channels + depth * growth
-        way = backend_of(fields, height, width, channels, growth, mesh)
-        stages.append(Stage(Arrays(), None, total) if way is None else Stage(way, mesh, total))
-        height, width, channels = height // 2, width // 2, total // 2
-    return tuple(stages)
-
-
-def backend_of(
-    fields: int,
-    height: int,
-    width: int,
-    channels: int,
-    growth: int,
-    mesh: Mesh | None,
-    interpret: bool = False,
-) -> PallasBackend | None:
-    """Those for a block's input of this size; None where there is no TPU, or where they do not fit."""
-    devices = 1 if mesh is None else mesh.size
-    on_tpu = (jax.devices()[0] if mesh is None else mesh.devices.flat[0]).platform == "tpu"
-    whole_fields = (mesh is None or mesh.shape["data"] == devices) and fields % devices == 0
-    if not whole_fields or not (on_tpu or interpret):
-        return None
-    return PallasBackend.of(
-        fields // devices, height, width, channels, growth=growth, interpret=interpret
-    )
-
-
-def _between(before: Stage, behind: Stage) -> Stage:
-    """How the transition from one block to the next is computed, in the form of the first if that is the second's."""
-    if isinstance(behind.way, type(before.way)) and before.way.halves():
-        return replace(before, total=behind.total)
-    return Stage(Arrays(), None, behind.total)
-
-
-def _in_form(buffer: jax.Array, given: Stage, wanted: Stage) -> jax.Array:
-    if isinstance(wanted.way, type(given.way)):
-        return buffer
-    return wanted.way.begin(given.way.end(buffer), given.way.channels_of(buffer))
+    outputs: tuple[BlockOutputs, ...]
+    blocks: tuple[tuple[LayerParams, ...], ...]
+    transitions: tuple[TransitionParams, ...]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def dense_blocks(stages: tuple[Stage, ...], epsilon: float, buffer, moments, blocks, transitions):
-    """All blocks of a net and the transitions between them, in training mode.
+def dense_blocks(
+    stages: tuple[Stage, ...],
+    epsilon: float,
+    buffer: jax.Array,
+    moments: Moments,
+    blocks: tuple[tuple[LayerParams, ...], ...],
+    transitions: tuple[TransitionParams, ...],
+) -> tuple[jax.Array, tuple[BlockMoments, ...]]:
+    """All blocks of a net and the transitions between them, in training.
 
     Args:
-      stages: of `stages_of`.
+      stages: from `plan_stages`.
       epsilon: of the norms.
-      buffer: the input, float32 or bfloat16, as the first stage's `way.begin` gives it.
-      moments: of the input, over the whole batch; float32 `[C]` each.
-      blocks: of each block, of each layer its parameters: `norm1`, `norm2` (`scale`, `bias`), `conv1` `[c, 4 g]` and
-        `conv2` `[3, 3, 4 g, g]` (`kernel`); float32.
-      transitions: of each a norm's and a convolution's, `[C, C / 2]`.
+      buffer: the input, float32 or bfloat16, from the first stage's `backend.to_buffer`.
+      moments: of the input, over the batch on all devices.
+      blocks: of each block the parameters of each layer.
+      transitions: of each transition the parameters.
 
     Returns:
-      The last block's buffer; and for each block the moments of all its maps, and of each layer's bottleneck. Of the
-      latter, and of all but the last block's, no gradient is taken.
+      The last block's buffer, and the moments of each block. Gradients are taken of the buffer and
+      of the moments of the last block's maps; the other moments have none.
     """
-    return _forward(stages, epsilon, buffer, moments, blocks, transitions)[0]
+    result, _ = _forward(stages, epsilon, buffer, moments, blocks, transitions)
+    return result
 
 
 def _forward(stages, epsilon, buffer, moments, blocks, transitions):
-    kept, found = [], []
-    for number, (stage, layers) in enumerate(zip(stages, blocks, strict=True)):
-        part, out = partial(_block_forward, stage.way, epsilon), (PIXELS, WHOLE, PIXELS, WHOLE)
-        done = stage.on_devices(part, (PIXELS, WHOLE, WHOLE), out, buffer, moments, layers)
-        buffer, moments, narrow, narrow_moments = done
-        kept.append((buffer, narrow))
-        found.append((moments, narrow_moments))
-        if number < len(transitions):
-            following = stages[number + 1]
-            between = _between(stage, following)
-            buffer = _in_form(buffer, stage, between)
-            part = partial(_transition_forward, between.way, epsilon, between.total)
-            given = (buffer, moments, *transitions[number])
-            buffer, moments = between.on_devices(
-                part, (PIXELS, WHOLE, WHOLE, WHOLE), (PIXELS, WHOLE), *given
-            )
-            buffer = _in_form(buffer, between, following)
-    return (buffer, tuple(found)), (tuple(kept), tuple(found), blocks, transitions)
-
-
-def _backward(stages, epsilon, everything, gradients):
-    kept, found, blocks, transitions = everything
-    gbuffer, to_moments = gradients[0], gradients[1][-1][0]
-    gblocks, gtransitions = [], []
-    for number in reversed(range(len(stages))):
-        stage, (moments, narrow_moments) = stages[number], found[number]
-        part = partial(_block_backward, stage.way, epsilon)
-        cut_in = (PIXELS, PIXELS, WHOLE, WHOLE, WHOLE, PIXELS, WHOLE)
-        given = (*kept[number], moments, narrow_moments, blocks[number], gbuffer, to_moments)
-        gbuffer, to_moments, glayers = stage.on_devices(
-            part, cut_in, (PIXELS, WHOLE, WHOLE), *given
+    outputs = []
+    for number, stage in enumerate(stages):
+        if number > 0:
+            previous = stages[number - 1]
+            params = transitions[number - 1]
+            buffer, moments = _run_transition(previous, stage, epsilon, buffer, moments, params)
+        run_block = stage.per_device(
+            partial(block_forward, epsilon=epsilon),
+            in_specs=(PIXELS, REPLICATED, REPLICATED),
+            out_specs=OUTPUT_SPECS,
         )
-        gblocks.append(glayers)
-        if number:
-            before = stages[number - 1]
-            between = _between(before, stage)
-            # What the transition made is the beginning of this block's buffer.
-            buffer = _in_form(kept[number - 1][0], before, between)
-            made, gmade = (_in_form(b, stage, between) for b in (kept[number][0], gbuffer))
-            moments = found[number - 1][0], tuple(v[: to_moments[0].size] for v in moments)
-            part, cut_in = (
-                partial(_transition_backward, between.way, epsilon),
-                (PIXELS,) * 3 + (WHOLE,) * 4,
+        of_block = run_block(buffer, moments, blocks[number])
+        buffer = of_block.buffer
+        moments = of_block.moments.maps
+        outputs.append(of_block)
+    all_moments = tuple(of_block.moments for of_block in outputs)
+    return (buffer, all_moments), Residuals(tuple(outputs), blocks, transitions)
+
+
+def _run_transition(
+    before: Stage,
+    behind: Stage,
+    epsilon: float,
+    buffer: jax.Array,
+    moments: Moments,
+    params: TransitionParams,
+) -> tuple[jax.Array, Moments]:
+    """The buffer of the stage behind, with that block's input; and the moments of the input."""
+    stage = transition_stage(before, behind)
+    run = stage.per_device(
+        partial(transition_forward, channels=stage.channels, epsilon=epsilon),
+        in_specs=(PIXELS, REPLICATED, REPLICATED),
+        out_specs=(PIXELS, REPLICATED),
+    )
+    buffer, moments = run(convert_buffer(buffer, before, stage), moments, params)
+    return convert_buffer(buffer, stage, behind), moments
+
+
+def _backward(stages, epsilon, residuals: Residuals, cotangents):
+    grad_buffer, grad_all_moments = cotangents
+    grad_moments = grad_all_moments[-1].maps
+    grad_blocks = []
+    grad_transitions = []
+    for number in reversed(range(len(stages))):
+        run_block = stages[number].per_device(
+            partial(block_backward, epsilon=epsilon),
+            in_specs=(OUTPUT_SPECS, REPLICATED, PIXELS, REPLICATED),
+            out_specs=GRADIENT_SPECS,
+        )
+        outputs = residuals.outputs[number]
+        params = residuals.blocks[number]
+        of_block = run_block(outputs, params, grad_buffer, grad_moments)
+        grad_blocks.append(of_block.params)
+        grad_buffer = of_block.buffer
+        grad_moments = of_block.moments
+        if number > 0:
+            of_transition = _run_transition_backward(
+                stages, epsilon, residuals, number, grad_buffer, grad_moments
             )
-            given = (buffer, made, gmade, moments, to_moments, *transitions[number - 1])
-            done = between.on_devices(part, cut_in, (PIXELS, WHOLE, WHOLE), *given)
-            gbuffer, to_moments, gtransition = done
-            gbuffer = _in_form(gbuffer, between, before)
-            gtransitions.append(gtransition)
-    return gbuffer, to_moments, tuple(gblocks[::-1]), tuple(gtransitions[::-1])
+            grad_transitions.append(of_transition.params)
+            grad_buffer = of_transition.buffer
+            grad_moments = of_transition.moments
+    return (
+        grad_buffer,
+        grad_moments,
+        tuple(reversed(grad_blocks)),
+        tuple(reversed(grad_transitions)),
+    )
+
+
+def _run_transition_backward(
+    stages: tuple[Stage, ...],
+    epsilon: float,
+    residuals: Residuals,
+    number: int,
+    grad_buffer: jax.Array,
+    grad_moments: Moments,
+) -> Gradients:
+    """Of the transition into block `number`, given the gradients of that block's input."""
+    before = stages[number - 1]
+    behind = stages[number]
+    stage = transition_stage(before, behind)
+    outputs_before = residuals.outputs[number - 1]
+    outputs_behind = residuals.outputs[number]
+
+    buffer = convert_buffer(outputs_before.buffer, before, stage)
+    # What the transition computed is the start of this block's buffer, and of its moments.
+    next_buffer = convert_buffer(outputs_behind.buffer, behind, stage)
+    grad_next_buffer = convert_buffer(grad_buffer, behind, stage)
+    next_moments = slice_channels(outputs_behind.moments.maps, slice(grad_moments.mean.size))
+    run = stage.per_device(
+        partial(transition_backward, epsilon=epsilon),
+        in_specs=(PIXELS, PIXELS, PIXELS, REPLICATED, REPLICATED, REPLICATED, REPLICATED),
+        out_specs=GRADIENT_SPECS,
+    )
+    gradients = run(
+        buffer,
+        next_buffer,
+        grad_next_buffer,
+        outputs_before.moments.maps,
+        next_moments,
+        grad_moments,
+        residuals.transitions[number - 1],
+    )
+    return gradients._replace(buffer=convert_buffer(gradients.buffer, stage, before))
 
 
 dense_blocks.defvjp(_forward, _backward)
-
-
-def _affine(
-    norm: dict, mean: jax.Array, var: jax.Array, *, epsilon: float
-) -> tuple[jax.Array, jax.Array]:
-    """Factor and shift that stand for a norm with these moments."""
-    factor = norm["scale"] * lax.rsqrt(var + epsilon)
-    return factor, norm["bias"] - mean * factor
-
-
-def _moments_of(sums: jax.Array, pixels: int) -> Moments:
-    """Of the sums of values and of their squares, `[c, 2]`."""
-    mean = sums[:, 0] / pixels
-    return mean, jnp.maximum(sums[:, 1] / pixels - jnp.square(mean), 0)
-
-
-def _through_moments(
-    moments: Moments, gradients: Moments, pixels: int
-) -> tuple[jax.Array, jax.Array]:
-    """What the gradients of a map's moments add to that of each of its values x: q and r of `q * x + r`."""
-    (mean, var), (to_mean, to_var) = moments, gradients
-    to_var = jnp.where(var > 0, to_var, 0)
-    return 2 * to_var / pixels, (to_mean - 2 * mean * to_var) / pixels
-
-
-def _pixels(buffer: jax.Array, channels: int, axes: tuple[str, ...]) -> int:
-    """Of a buffer with so many channels, on all devices."""
-    return buffer.size // channels * lax.psum(1, axes)
-
-
-def _block_forward(way, epsilon: float, buffer, moments, layers, *, axes: tuple[str, ...]):
-    channels, growth = moments[0].size, layers[0]["conv2"]["kernel"].shape[-1]
-    pixels, over_devices = (
-        _pixels(buffer, channels + len(layers) * growth, axes),
-        partial(lax.psum, axis_name=axes),
-    )
-    narrow, narrow_moments = [], []
-    for layer in layers:
-        h, sums = way.product(
-            buffer, *_affine(layer["norm1"], *moments, epsilon=epsilon), layer["conv1"]["kernel"]
-        )
-        own = _moments_of(over_devices(sums), pixels)
-        affine = _affine(layer["norm2"], *own, epsilon=epsilon)
-        buffer, sums = way.window(h, *affine, layer["conv2"]["kernel"], buffer, channels)
-        moments = concat_moments(moments, _moments_of(over_devices(sums), pixels))
-        narrow.append(h)
-        narrow_moments.append(own)
-        channels += growth
-    return buffer, moments, tuple(narrow), tuple(narrow_moments)
-
-
-def _block_backward(
-    way,
-    epsilon: float,
-    buffer,
-    narrow,
-    moments,
-    narrow_moments,
-    layers,
-    gbuffer,
-    to_moments,
-    *,
-    axes: tuple[str, ...],
-):
-    channels, growth = moments[0].size, layers[0]["conv2"]["kernel"].shape[-1]
-    pixels, over_devices = _pixels(buffer, channels, axes), partial(lax.psum, axis_name=axes)
-    found = []
-    for layer, h, own in zip(layers[::-1], narrow[::-1], narrow_moments[::-1], strict=True):
-        # What later layers said of this one's maps, and of their moments, is complete.
-        mine = slice(channels - growth, channels)
-        q, r = _through_moments(
-            *(tuple(v[mine] for v in pair) for pair in (moments, to_moments)), pixels
-        )
-        channels -= growth
-        affine, back = jax.vjp(partial(_affine, epsilon=epsilon), layer["norm2"], *own)
-        kernel = layer["conv2"]["kernel"]
-        gz, gk2, sums = way.window_backward(gbuffer, buffer, q, r, h, *affine, kernel, channels)
-        sums = over_devices(sums)
-        gnorm2, *to_own = back((sums[:, 1], sums[:, 0]))
-
-        coefficients = jnp.stack([affine[0], *_through_moments(own, to_own, pixels)], axis=1)
-        before = tuple(v[:channels] for v in moments)
-        affine, back = jax.vjp(partial(_affine, epsilon=epsilon), layer["norm1"], *before)
-        kernel = layer["conv1"]["kernel"]
-        gbuffer, gk1, sums = way.product_backward(
-            buffer, gbuffer, gz, h, *affine, kernel, coefficients
-        )
-        sums = over_devices(sums)
-        gnorm1, *to_before = back((sums[:, 1], sums[:, 0]))
-        to_moments = tuple(v[:channels] + g for v, g in zip(to_moments, to_before, strict=True))
-        gk1, gk2 = over_devices(gk1), over_devices(gk2)
-        found.append(
-            {"norm1": gnorm1, "conv1": {"kernel": gk1}, "norm2": gnorm2, "conv2": {"kernel": gk2}}
-        )
-    return gbuffer, to_moments, tuple(found[::-1])
-
-
-def _transition_forward(
-    way, epsilon: float, total: int, buffer, moments, norm, conv, *, axes: tuple[str, ...]
-):
-    made, sums = way.transition(
-        buffer, *_affine(norm, *moments, epsilon=epsilon), conv["kernel"], total
-    )
-    return made, _moments_of(lax.psum(sums, axes), _pixels(made, total, axes))
-
-
-def _transition_backward(
-    way, epsilon, buffer, made, gmade, moments, to_moments, norm, conv, *, axes: tuple[str, ...]
-):
-    before, own = moments
-    q, r = _through_moments(own, to_moments, _pixels(made, way.channels_of(made), axes))
-    affine, back = jax.vjp(partial(_affine, epsilon=epsilon), norm, *before)
-    gx, gk, sums = way.transition_backward(buffer, gmade, made, q, r, *affine, conv["kernel"])
-    sums = lax.psum(sums, axes)
-    gnorm, *to_before = back((sums[:, 1], sums[:, 0]))
-    return gx, tuple(to_before), (gnorm, {"kernel": lax.psum(gk, axes)})

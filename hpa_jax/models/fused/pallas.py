@@ -1,18 +1,18 @@
-"""A DenseNet's dense layers and transitions, forward and backward, as Pallas kernels for a TPU.
+"""The convolutions of fused blocks as Pallas kernels for a TPU.
 
-    product        h = w @ relu(norm1(x)), with the sums that norm2 needs; backward: gradients, added into the buffer's
-    window         y = conv3x3(relu(norm2(h))), written behind x into the block's buffer, with its sums
-    transition     y = w @ mean2x2(relu(norm(x))), the beginning of the next block's buffer, with its sums
+    conv1x1       h = w @ relu(norm1(x)), with the sums that norm2 needs
+    conv3x3       y = conv3x3(relu(norm2(h))), written behind x into the buffer, with its sums
+    transition    y = w @ mean2x2(relu(norm(x))), the start of the next buffer, with its sums
 
-Arrays lie with the channels first and all pixels of all fields in one row, `[C, B * H * W]`: what a layer reads is then
-the first rows of the buffer and not one byte more, and what it adds are the next 32 rows. With channels last, 32 of
-them fill a quarter of a register of 128.
+A buffer is `[C, B * H * W]`: the channels first, and all pixels of all images in one row. What a
+layer reads is then the first rows of the buffer and not one byte more, and what it adds are the
+next 32 rows. With channels last, 32 of them fill a quarter of a register of 128.
 
-Unusual:
-- XLA gives a product no second output (sums), and no input that it adds to in place: it makes several passes where
-  these kernels make one. DenseNets are bound by such passes;
-- a 3x3 convolution is one product with all nine taps, whose nine results are shifted by whole pixels and added; the
-  pixels above and below a block are read with it;
+Design:
+- XLA gives a matrix product no second output (the sums), and no input that it adds to in place: it
+  makes several passes over memory where these kernels make one. DenseNets are bound by such passes;
+- a 3x3 convolution is one matrix product with all nine taps, whose nine results are shifted and
+  added (conv3x3.py);
 - what each kernel moves is declared (`CostEstimate`) as the blocks that its grid reads and writes.
 """
 
@@ -21,92 +21,119 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
+from hpa_jax.models.fused import conv1x1, conv3x3, transition
+from hpa_jax.models.fused.backend import ConvGradients
 from hpa_jax.models.fused.blocks import LANES, SUBLANES
-from hpa_jax.models.fused.conv1x1 import product, product_backward
-from hpa_jax.models.fused.conv3x3 import Window, window, window_backward, window_of
-from hpa_jax.models.fused.transition import pooled_pixels, transition, transition_backward
+from hpa_jax.models.fused.conv3x3 import Slabs, plan_slabs
+from hpa_jax.models.fused.transition import pixels_per_transition_block
 
 
 @dataclass(frozen=True)
 class PallasBackend:
-    """The way of fused_block.py that consists of these kernels, for one device's images."""
+    """A `Backend` (backend.py) for the images of one device.
 
-    cut: Window
+    Attributes:
+      slabs: how their pixels are divided.
+      interpret: run the kernels as JAX operations, on any device; for tests.
+    """
+
+    slabs: Slabs
     interpret: bool = False
 
     @classmethod
-    def of(
+    def create(
         cls,
-        fields: int,
+        images: int,
         height: int,
         width: int,
         channels: int,
         *,
         growth: int,
         interpret: bool = False,
-    ):
-        """None where the images or the channels do not fill registers."""
-        cut = window_of(fields, height, width)
-        fits = channels % growth == 0 and growth % SUBLANES == 0
-        return cls(cut, interpret) if cut is not None and fits else None
+    ) -> "PallasBackend | None":
+        """For the block whose input has this size; None where it does not fill registers."""
+        slabs = plan_slabs(images, height, width)
+        if slabs is None or channels % growth or growth % SUBLANES:
+            return None
+        return cls(slabs, interpret)
 
-    def halves(self) -> bool:
-        """Whether `transition` can halve such images."""
-        group, two_rows, cut = pooled_pixels(self.cut.width), 2 * self.cut.width, self.cut
-        even = (
-            cut.height % 2 == 0
-            and cut.width % 2 == 0
-            and group % two_rows == 0
-            and group % (4 * LANES) == 0
-        )
-        return even and cut.fields * cut.pixels % group == 0
+    def supports_transition(self) -> bool:
+        slabs = self.slabs
+        block = pixels_per_transition_block(slabs.width)
+        has_even_sides = slabs.height % 2 == 0 and slabs.width % 2 == 0
+        fills_registers = block % (2 * slabs.width) == 0 and block % (4 * LANES) == 0
+        pixels = slabs.images * slabs.pixels_per_image
+        return has_even_sides and fills_registers and pixels % block == 0
 
-    def begin(self, x: jax.Array, total: int) -> jax.Array:
-        """`[B, H, W, c]` as the first rows of `[total, B * H * W]`."""
+    def to_buffer(self, x: jax.Array, channels: int) -> jax.Array:
         rows = x.reshape(-1, x.shape[-1]).T
-        return rows if total == x.shape[-1] else jnp.pad(rows, ((0, total - x.shape[-1]), (0, 0)))
+        missing = channels - x.shape[-1]
+        if missing == 0:
+            return rows
+        return jnp.pad(rows, ((0, missing), (0, 0)))
 
-    def end(self, buffer: jax.Array) -> jax.Array:
-        """All rows as `[B, H, W, C]`."""
-        return buffer.T.reshape(-1, self.cut.height, self.cut.width, buffer.shape[0])
+    def to_images(self, buffer: jax.Array) -> jax.Array:
+        return buffer.T.reshape(-1, self.slabs.height, self.slabs.width, buffer.shape[0])
 
-    def channels_of(self, buffer):
+    def num_channels(self, buffer):
         return buffer.shape[0]
 
-    def product(self, buffer, factor, shift, kernel):
-        return product(
-            buffer, factor, shift, kernel.T.astype(buffer.dtype), interpret=self.interpret
-        )
-
-    def product_backward(self, buffer, gbuffer, gz, h, factor, shift, kernel, coefficients):
-        w, how = kernel.T.astype(buffer.dtype), self.interpret
-        made = product_backward(
-            buffer, gbuffer, gz, h, factor, shift, w, coefficients, interpret=how
-        )
-        return made[0], made[1].T, made[2]
-
-    def window(self, h, factor, shift, kernel, buffer, channels):
-        w = _all_taps(kernel).astype(h.dtype)
-        return window(h, factor, shift, w, buffer, channels, self.cut, interpret=self.interpret)
-
-    def window_backward(self, gbuffer, buffer, q, r, h, factor, shift, kernel, channels):
-        w, how = _all_taps(kernel).astype(h.dtype), self.interpret
-        gz, gw, sums = window_backward(
-            gbuffer, buffer, q, r, h, factor, shift, w, channels, self.cut, interpret=how
-        )
-        return gz, gw.reshape(3, 3, kernel.shape[3], kernel.shape[2]).swapaxes(2, 3), sums
-
-    def transition(self, buffer, factor, shift, kernel, total):
+    def conv1x1(self, buffer, norm, kernel):
         w = kernel.T.astype(buffer.dtype)
-        return transition(buffer, factor, shift, w, self.cut.width, total, interpret=self.interpret)
+        return conv1x1.conv1x1(buffer, norm, w, interpret=self.interpret)
 
-    def transition_backward(self, buffer, gbuffer, next_buffer, q, r, factor, shift, kernel):
-        w, how = kernel.T.astype(buffer.dtype), self.interpret
-        given = (buffer, gbuffer, next_buffer, q, r, factor, shift, w)
-        gx, gw, sums = transition_backward(*given, self.cut.width, interpret=how)
-        return gx, gw.T, sums
+    def conv1x1_backward(self, buffer, grad_buffer, grad_z, h, norm, kernel, coefficients):
+        w = kernel.T.astype(buffer.dtype)
+        grad_buffer, grad_w, sums = conv1x1.conv1x1_backward(
+            buffer, grad_buffer, grad_z, h, norm, w, coefficients, interpret=self.interpret
+        )
+        return ConvGradients(grad_buffer, grad_w.T, sums)
+
+    def conv3x3(self, h, norm, kernel, buffer, channels):
+        w = _all_taps(kernel).astype(h.dtype)
+        return conv3x3.conv3x3(h, norm, w, buffer, channels, self.slabs, interpret=self.interpret)
+
+    def conv3x3_backward(self, grad_buffer, buffer, from_moments, h, norm, kernel, channels):
+        w = _all_taps(kernel).astype(h.dtype)
+        grad_z, grad_w, sums = conv3x3.conv3x3_backward(
+            grad_buffer,
+            buffer,
+            from_moments,
+            h,
+            norm,
+            w,
+            channels,
+            self.slabs,
+            interpret=self.interpret,
+        )
+        features, growth = kernel.shape[2:]
+        grad_kernel = grad_w.reshape(3, 3, growth, features).swapaxes(2, 3)
+        return ConvGradients(grad_z, grad_kernel, sums)
+
+    def transition(self, buffer, norm, kernel, channels):
+        w = kernel.T.astype(buffer.dtype)
+        return transition.transition(
+            buffer, norm, w, self.slabs.width, channels, interpret=self.interpret
+        )
+
+    def transition_backward(
+        self, buffer, grad_next_buffer, next_buffer, from_moments, norm, kernel
+    ):
+        w = kernel.T.astype(buffer.dtype)
+        grad_x, grad_w, sums = transition.transition_backward(
+            buffer,
+            grad_next_buffer,
+            next_buffer,
+            from_moments,
+            norm,
+            w,
+            self.slabs.width,
+            interpret=self.interpret,
+        )
+        return ConvGradients(grad_x, grad_w.T, sums)
 
 
 def _all_taps(kernel: jax.Array) -> jax.Array:
     """`[3, 3, n, g]` to `[9 g, n]`."""
-    return kernel.swapaxes(2, 3).reshape(-1, kernel.shape[2])
+    features = kernel.shape[2]
+    return kernel.swapaxes(2, 3).reshape(-1, features)

@@ -1,7 +1,5 @@
-"""The products of a dense layer as arrays of XLA, channels last: fused_block.py on CPUs, GPUs and split images.
-
-The same functions as in kernels/, with the same arguments.
-"""
+"""The convolutions of fused blocks as XLA arrays, channels last: on CPUs and GPUs, and wherever the
+Pallas kernels do not fit."""
 
 from dataclasses import dataclass
 
@@ -9,100 +7,122 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from hpa_jax.models.layers import convolution, convolution_gradients, product, product_gradients
+from hpa_jax.models.fused.backend import ConvGradients
+from hpa_jax.models.fused.moments import Affine
+from hpa_jax.models.layers import convolution, convolution_gradients, matmul, matmul_gradients
 
-AROUND = ((1, 1), (1, 1))
-"""Zeros around the images for a 3x3 convolution."""
-
-
-def _sums(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Sums of each channel of `[B, H, W, c]`: float32 `[c, 2]`."""
-    return jnp.stack([jnp.sum(a, (0, 1, 2)), jnp.sum(b, (0, 1, 2))], axis=1)
-
-
-def _squares(x: jax.Array) -> jax.Array:
-    wide = x.astype(jnp.float32)
-    return _sums(wide, jnp.square(wide))
-
-
-def _halved(x: jax.Array) -> jax.Array:
-    """Means of 2x2 pixels, `[B, H, W, C]` to `[B, H / 2, W / 2, C]`; an odd row or column is left out."""
-    fields, height, width, channels = x.shape
-    x = x[:, : height // 2 * 2, : width // 2 * 2].reshape(
-        fields, height // 2, 2, width // 2, 2, channels
-    )
-    return jnp.mean(x.astype(jnp.float32), axis=(2, 4)).astype(x.dtype)
+PADDING_3X3 = ((1, 1), (1, 1))
 
 
 @dataclass(frozen=True)
-class Arrays:
-    """Stateless; see the module."""
+class XlaBackend:
+    """A `Backend` (backend.py) without state; a buffer is `[B, H, W, C]`."""
 
-    def halves(self):
+    def supports_transition(self):
         return True
 
-    def begin(self, x, total):
-        return (
-            x if total == x.shape[-1] else jnp.pad(x, ((0, 0),) * 3 + ((0, total - x.shape[-1]),))
-        )
+    def to_buffer(self, x, channels):
+        missing = channels - x.shape[-1]
+        if missing == 0:
+            return x
+        return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, missing)))
 
-    def end(self, buffer):
+    def to_images(self, buffer):
         return buffer
 
-    def channels_of(self, buffer):
+    def num_channels(self, buffer):
         return buffer.shape[-1]
 
-    def product(self, buffer, factor, shift, kernel):
+    def conv1x1(self, buffer, norm, kernel):
         x = buffer[..., : kernel.shape[0]]
-        a = jnp.maximum(x.astype(jnp.float32) * factor + shift, 0).astype(x.dtype)
-        h = product(a, kernel)
-        return h, _squares(h)
+        h = matmul(_norm_relu(x, norm), kernel)
+        return h, _sums_of_powers(h)
 
-    def window(self, h, factor, shift, kernel, buffer, channels):
-        a = jnp.maximum(h.astype(jnp.float32) * factor + shift, 0).astype(h.dtype)
-        y = convolution(a, kernel, 1, AROUND)
-        return lax.dynamic_update_slice_in_dim(buffer, y, channels, axis=3), _squares(y)
+    def conv1x1_backward(self, buffer, grad_buffer, grad_z, h, norm, kernel, coefficients):
+        channels = kernel.shape[0]
+        p, q, r = coefficients.T
+        grad_h = grad_z.astype(jnp.float32) * p + h.astype(jnp.float32) * q + r
+        grad_h = grad_h.astype(h.dtype)
 
-    def window_backward(self, gbuffer, buffer, q, r, h, factor, shift, kernel, channels):
-        last = channels + kernel.shape[3]
-        gy, y = (
-            lax.slice_in_dim(b, channels, last, axis=3).astype(jnp.float32)
-            for b in (gbuffer, buffer)
-        )
-        gy = (gy + q * y + r).astype(h.dtype)
-        wide = h.astype(jnp.float32)
-        out = wide * factor + shift
-        ga, gk = convolution_gradients(jnp.maximum(out, 0).astype(h.dtype), kernel, gy, 1, AROUND)
-        gz = jnp.where(out > 0, ga, 0)
-        made = gz.astype(jnp.float32)
-        return gz, gk, _sums(made, made * wide)
+        x = buffer[..., :channels].astype(jnp.float32)
+        normalized = x * norm.factor + norm.shift
+        a = jnp.maximum(normalized, 0).astype(h.dtype)
+        grad_a, grad_kernel = matmul_gradients(a, kernel, grad_h)
+        grad_normalized = jnp.where(normalized > 0, grad_a.astype(jnp.float32), 0)
 
-    def product_backward(self, buffer, gbuffer, gz, h, factor, shift, kernel, coefficients):
-        channels, (p, q, r) = kernel.shape[0], coefficients.T
-        gh = (gz.astype(jnp.float32) * p + h.astype(jnp.float32) * q + r).astype(h.dtype)
-        wide = buffer[..., :channels].astype(jnp.float32)
-        out = wide * factor + shift
-        a = jnp.maximum(out, 0).astype(h.dtype)
-        ga, gk = product_gradients(a, kernel, gh)
-        ga = jnp.where(out > 0, ga.astype(jnp.float32), 0)
-        part = gbuffer[..., :channels].astype(jnp.float32) + ga * factor
-        gbuffer = lax.dynamic_update_slice_in_dim(gbuffer, part.astype(gbuffer.dtype), 0, axis=3)
-        return gbuffer, gk, _sums(ga, ga * wide)
+        grad_x = grad_buffer[..., :channels].astype(jnp.float32) + grad_normalized * norm.factor
+        grad_x = grad_x.astype(grad_buffer.dtype)
+        grad_buffer = lax.dynamic_update_slice_in_dim(grad_buffer, grad_x, 0, axis=3)
+        sums = _two_sums(grad_normalized, grad_normalized * x)
+        return ConvGradients(grad_buffer, grad_kernel, sums)
 
-    def transition(self, buffer, factor, shift, kernel, total):
-        a = jnp.maximum(buffer.astype(jnp.float32) * factor + shift, 0).astype(buffer.dtype)
-        y = product(_halved(a), kernel)
-        return self.begin(y, total), _squares(y)
+    def conv3x3(self, h, norm, kernel, buffer, channels):
+        y = convolution(_norm_relu(h, norm), kernel, 1, PADDING_3X3)
+        buffer = lax.dynamic_update_slice_in_dim(buffer, y, channels, axis=3)
+        return buffer, _sums_of_powers(y)
 
-    def transition_backward(self, buffer, gbuffer, next_buffer, q, r, factor, shift, kernel):
-        made = kernel.shape[1]
-        gy = (gbuffer[..., :made].astype(jnp.float32) + q * next_buffer[..., :made] + r).astype(
-            buffer.dtype
-        )
-        wide = buffer.astype(jnp.float32)
-        out = wide * factor + shift
-        mean, widened = jax.vjp(_halved, jnp.maximum(out, 0).astype(buffer.dtype))
-        gmean, gk = product_gradients(mean, kernel, gy)
-        (ga,) = widened(gmean)
-        ga = jnp.where(out > 0, ga.astype(jnp.float32), 0)
-        return (ga * factor).astype(buffer.dtype), gk, _sums(ga, ga * wide)
+    def conv3x3_backward(self, grad_buffer, buffer, from_moments, h, norm, kernel, channels):
+        stop = channels + kernel.shape[3]
+        grad_y = lax.slice_in_dim(grad_buffer, channels, stop, axis=3).astype(jnp.float32)
+        y = lax.slice_in_dim(buffer, channels, stop, axis=3).astype(jnp.float32)
+        grad_y = grad_y + from_moments.slope * y + from_moments.offset
+        grad_y = grad_y.astype(h.dtype)
+
+        wide_h = h.astype(jnp.float32)
+        normalized = wide_h * norm.factor + norm.shift
+        a = jnp.maximum(normalized, 0).astype(h.dtype)
+        grad_a, grad_kernel = convolution_gradients(a, kernel, grad_y, 1, PADDING_3X3)
+        grad_z = jnp.where(normalized > 0, grad_a, 0)
+        wide_grad_z = grad_z.astype(jnp.float32)
+        sums = _two_sums(wide_grad_z, wide_grad_z * wide_h)
+        return ConvGradients(grad_z, grad_kernel, sums)
+
+    def transition(self, buffer, norm, kernel, channels):
+        y = matmul(_mean_2x2(_norm_relu(buffer, norm)), kernel)
+        return self.to_buffer(y, channels), _sums_of_powers(y)
+
+    def transition_backward(
+        self, buffer, grad_next_buffer, next_buffer, from_moments, norm, kernel
+    ):
+        features = kernel.shape[1]
+        grad_y = grad_next_buffer[..., :features].astype(jnp.float32)
+        grad_y = grad_y + from_moments.slope * next_buffer[..., :features] + from_moments.offset
+        grad_y = grad_y.astype(buffer.dtype)
+
+        x = buffer.astype(jnp.float32)
+        normalized = x * norm.factor + norm.shift
+        a = jnp.maximum(normalized, 0).astype(buffer.dtype)
+        mean, mean_vjp = jax.vjp(_mean_2x2, a)
+        grad_mean, grad_kernel = matmul_gradients(mean, kernel, grad_y)
+        (grad_a,) = mean_vjp(grad_mean)
+        grad_normalized = jnp.where(normalized > 0, grad_a.astype(jnp.float32), 0)
+        grad_x = (grad_normalized * norm.factor).astype(buffer.dtype)
+        sums = _two_sums(grad_normalized, grad_normalized * x)
+        return ConvGradients(grad_x, grad_kernel, sums)
+
+
+def _norm_relu(x: jax.Array, norm: Affine) -> jax.Array:
+    normalized = x.astype(jnp.float32) * norm.factor + norm.shift
+    return jnp.maximum(normalized, 0).astype(x.dtype)
+
+
+def _mean_2x2(x: jax.Array) -> jax.Array:
+    """`[B, H, W, C]` to `[B, H // 2, W // 2, C]`; an odd last row or column is left out."""
+    batch, height, width, channels = x.shape
+    rows = height // 2
+    columns = width // 2
+    x = x[:, : 2 * rows, : 2 * columns]
+    x = x.reshape(batch, rows, 2, columns, 2, channels)
+    return jnp.mean(x.astype(jnp.float32), axis=(2, 4)).astype(x.dtype)
+
+
+def _sums_of_powers(x: jax.Array) -> jax.Array:
+    """Sums of each channel of `[B, H, W, C]` and of its square: `float32 [C, 2]`."""
+    x = x.astype(jnp.float32)
+    return _two_sums(x, jnp.square(x))
+
+
+def _two_sums(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Sums of each channel of two `[B, H, W, C]`: `float32 [C, 2]`."""
+    over_pixels = (0, 1, 2)
+    return jnp.stack([jnp.sum(a, over_pixels), jnp.sum(b, over_pixels)], axis=1)

@@ -1,154 +1,173 @@
-"""The sections of a page that show what the images are like: intensities by channel, and near-duplicates."""
+"""The sections about the images themselves: intensities by channel, and near-duplicates."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from hpa_jax.data.catalog import PARTS
-from hpa_jax.labels import CHANNELS, LABELS
-from hpa_jax.report.charts import histogram_lines
-from hpa_jax.report.dataset.examples import Spot, Twins, labels_differ, straddling
-from hpa_jax.report.dataset.labels import picture
-from hpa_jax.report.dataset.load import Facts
-from hpa_jax.report.html import number, percent, plural, table, text, without
-from hpa_jax.report.pictures import DARK, SATURATED_SHARE, Look
+from hpa_jax.labels import CHANNELS
+from hpa_jax.report.dataset.examples import (
+    MAX_PAIRS,
+    DuplicatePair,
+    ImageRef,
+    groups_across_folds,
+)
+from hpa_jax.report.dataset.labels import show_image
+from hpa_jax.report.dataset.load import DatasetSummary
+from hpa_jax.report.html import Section, names_of, percent
+from hpa_jax.report.line_charts import Axis, Line, LineChart, line_chart
+from hpa_jax.report.pictures import DARK, HEIGHT, SATURATED_FRACTION, SIDE, Preview
 
 STAINS = ("microtubules", "protein", "nucleus", "endoplasmic reticulum")
+"""What the channels show."""
+
+_LOWEST = -6
+"""The power of ten at which the fractions of a histogram are drawn at the latest."""
 
 
-def moments(histogram: np.ndarray) -> tuple[float, float, float, float, bool]:
-    """Of the pixel counts int [256]: mean and deviation and 99th percentile as shares of 255, share at 255, empty?"""
+class Intensities(NamedTuple):
+    """Statistics of a channel's pixels.
+
+    Attributes:
+      mean: fraction of 255.
+      std: fraction of 255.
+      bright: 99th percentile, fraction of 255.
+      dark: fraction of the pixels at 0.
+      saturated: fraction of the pixels at 255.
+      empty: no pixel is brighter than DARK.
+    """
+
+    mean: float
+    std: float
+    bright: float
+    dark: float
+    saturated: float
+    empty: bool
+
+    @property
+    def is_saturated(self) -> bool:
+        return self.saturated > SATURATED_FRACTION
+
+
+def intensities(histogram: np.ndarray) -> Intensities:
+    """Computes the statistics of pixel counts int [256]."""
     values = np.arange(256) / 255
-    share = histogram / histogram.sum()
-    mean = float(share @ values)
-    std = float(np.sqrt(share @ (values - mean) ** 2))
-    bright = float(values[np.searchsorted(np.cumsum(share), 0.99)])
-    return mean, std, bright, float(share[255]), not histogram[DARK + 1 :].any()
-
-
-def intensity_section(facts: Sequence[Facts]) -> str:
-    """Four charts, a line for each dataset, and the figures."""
-    known = [dataset for dataset in facts if dataset.histogram is not None]
-    missing = "".join(without(d.name, "intensity statistics") for d in facts if d.histogram is None)
-    charts, rows = "", []
-    for c, channel in enumerate(CHANNELS):
-        if not known:
-            break
-        lines = [(dataset.name, dataset.histogram[c]) for dataset in known]
-        said = []
-        for name, counts in lines:
-            mean, std, bright, full, empty = moments(counts)
-            mark = (
-                ' <em class="few">empty</em>'
-                if empty
-                else ' <em class="few">saturated</em>'
-                if full > SATURATED_SHARE
-                else ""
-            )
-            figures = [
-                f"{mean:.4f}",
-                f"{std:.4f}",
-                f"{255 * bright:.0f}",
-                percent(counts[0] / counts.sum()),
-            ]
-            said.append(f"{name}: mean {mean:.3f}, {percent(full)} of pixels at 255")
-            rows.append([f"{channel}{mark}", text(name), *figures, percent(full)])
-        title = f"Intensities of the {channel} channel. " + "; ".join(said)
-        charts += (
-            f'<figure class="chart"><figcaption><span class="dot {channel}"></span>{channel}: {STAINS[c]}</figcaption>'
-            f"{histogram_lines(lines, title)}</figure>\n"
-        )
-    keys = "".join(
-        f'<span class="key line s{i % 5}">{text(d.name)}</span>' for i, d in enumerate(known)
+    fractions = histogram / histogram.sum()
+    mean = float(fractions @ values)
+    bright = np.searchsorted(np.cumsum(fractions), 0.99)
+    return Intensities(
+        mean=mean,
+        std=float(np.sqrt(fractions @ (values - mean) ** 2)),
+        bright=float(values[bright]),
+        dark=float(fractions[0]),
+        saturated=float(fractions[255]),
+        empty=not histogram[DARK + 1 :].any(),
     )
-    head = ["Channel", "Dataset", "Mean", "Deviation", "99th percentile", "At 0", "At 255"]
-    return (
-        "<p>Share of all pixels at each value from 0 to 255, on a logarithmic scale. A spike at 255 is a saturated "
-        "channel, gaps between values come from stretched 8-bit images, and a line that ends early is a dim or empty "
-        "channel. Where datasets lie apart, train with each one's own normalisation figures.</p>\n"
-        + missing
-        + (f'<p class="legend">{keys}</p>' if len(known) > 1 else "")
-        + (f'<div class="charts">{charts}</div>' if known else "")
-        + (
-            table(
-                head,
-                rows,
-                caption="Intensities by channel, all parts; mean and deviation as shares of 255",
-                words=2,
-            )
-            if known
-            else ""
-        )
+
+
+def intensity_section(datasets: Sequence[DatasetSummary]) -> Section:
+    """A chart for each channel, with a line for each dataset, and the numbers."""
+    known = [dataset for dataset in datasets if dataset.histogram is not None]
+    missing = [dataset for dataset in datasets if dataset.histogram is None]
+    charts = []
+    rows = []
+    for c, channel in enumerate(CHANNELS):
+        histograms = []
+        words = []
+        for dataset in known:
+            histograms.append((dataset.name, dataset.histogram[c]))
+            found = intensities(dataset.histogram[c])
+            rows.append((channel, dataset.name, found))
+            saturated = percent(found.saturated)
+            words.append(f"{dataset.name}: mean {found.mean:.3f}, {saturated} of pixels at 255")
+        title = f"Intensities of the {channel} channel. " + "; ".join(words)
+        charts.append((channel, STAINS[c], histogram_chart(histograms, title)))
+    data = {
+        "names": names_of(known),
+        "missing": names_of(missing),
+        "charts": charts,
+        "rows": rows,
+    }
+    title = "Intensities by channel"
+    return Section("intensities", title, "dataset/intensities.html", data)
+
+
+def histogram_chart(histograms: Sequence[tuple[str, np.ndarray]], title: str) -> LineChart:
+    """Draws the fraction of the pixels at each value as steps, on a logarithmic scale.
+
+    Args:
+      histograms: name and counts int [256] of each line.
+      title: the chart in words.
+    """
+    edges = np.repeat(np.arange(257), 2)[:-1]
+    lines = []
+    for style, (name, counts) in enumerate(histograms):
+        fractions = counts / max(1, counts.sum())
+        exponents = np.log10(np.maximum(fractions, 10.0**_LOWEST))
+        # From the bottom up to the first step.
+        heights = np.concatenate([[_LOWEST], np.repeat(exponents, 2)])
+        lines.append(Line(name, edges, heights, style))
+    powers = range(0, _LOWEST - 1, -1)
+    labels = [percent(10.0**power) if power % 2 == 0 else "" for power in powers]
+    values = np.array([0, 64, 128, 192, 255])
+    return line_chart(
+        lines,
+        title,
+        # A value's step is one unit wide, its tick in the middle.
+        Axis(0, 256, values + 0.5, values.astype(str).tolist()),
+        Axis(_LOWEST, 0, powers, labels),
+        size=(362, 178),
+        left=50,
     )
 
 
 def duplicate_section(
-    facts: Sequence[Facts], pairs: Sequence[Twins], shown: int, looks: dict[Spot, Look]
-) -> str:
-    """The pairs side by side, and the groups."""
-    missing = "".join(
-        without(d.name, "a search for near-duplicates") for d in facts if d.pairs is None
-    )
-    figures = "".join(_pair(facts, pair, looks) for pair in pairs[:shown])
-    differing = sum(labels_differ(facts, pair) for pair in pairs)
-    said = (
-        f"{plural(len(pairs), 'pair')}, {number(differing)} with differing labels"
-        if pairs
-        else "None found"
-    )
-    said += f"; the first {shown} are shown" if len(pairs) > shown else ""
-    return (
-        "<p>Fields that look the same, by perceptual hash, each match confirmed on the pixels. Pairs with differing "
-        "labels come first: one of the two is labelled wrongly, or both are incomplete. Fields of one group "
-        "(near-duplicates, one antibody) must never straddle parts or folds.</p>\n"
-        + missing
-        + (f"<p><b>{said}.</b></p>\n" if any(d.pairs is not None for d in facts) else "")
-        + (f'<div class="pairs">{figures}</div>\n' if figures else "")
-        + table(
-            [
-                "Dataset",
-                "Fields",
-                "Groups",
-                "With one field",
-                "With several",
-                "Largest",
-                "Straddling folds",
-            ],
-            [_group_row(dataset) for dataset in facts],
-            caption="Groups",
-        )
-    )
+    datasets: Sequence[DatasetSummary],
+    pairs: Sequence[DuplicatePair],
+    previews: Mapping[ImageRef, Preview],
+) -> Section:
+    """Pairs of near-duplicates side by side, and the groups."""
+    shown = []
+    for pair in pairs[:MAX_PAIRS]:
+        sides = []
+        for image_id, ref in zip(pair.ids, pair.images, strict=True):
+            if ref is None:
+                sides.append({"id": image_id, "image": None})
+                continue
+            dataset = datasets[ref.dataset]
+            sides.append(
+                {
+                    "id": image_id,
+                    "image": show_image(datasets, ref, previews[ref]),
+                    "split": dataset.split_of(ref.index),
+                    "labels": dataset.labels_of(ref.index),
+                }
+            )
+        shown.append((pair, sides))
+    missing = [dataset for dataset in datasets if dataset.duplicates is None]
+    data = {
+        "missing": names_of(missing),
+        "searched": len(missing) < len(datasets),
+        "pairs": len(pairs),
+        "differing": sum(pair.labels_differ for pair in pairs),
+        "shown": shown,
+        "groups": [_group_row(dataset) for dataset in datasets],
+        "width": SIDE,
+        "height": HEIGHT,
+    }
+    return Section("duplicates", "Near-duplicates", "dataset/duplicates.html", data)
 
 
-def _group_row(dataset: Facts) -> list[str]:
+def _group_row(dataset: DatasetSummary) -> dict:
     sizes = np.unique(dataset.groups, return_counts=True)[1]
-    cut = straddling(dataset)
-    return [
-        text(dataset.name),
-        *map(
-            number,
-            (len(dataset), len(sizes), (sizes == 1).sum(), (sizes > 1).sum(), sizes.max(initial=0)),
+    return {
+        "dataset": dataset.name,
+        "counts": (
+            len(dataset),
+            len(sizes),
+            (sizes == 1).sum(),
+            (sizes > 1).sum(),
+            sizes.max(initial=0),
         ),
-        f'<em class="few">{number(cut)}</em>' if cut else "0",
-    ]
-
-
-def _pair(facts: Sequence[Facts], pair: Twins, looks: dict[Spot, Look]) -> str:
-    sides = "".join(
-        f"<div>{picture(facts, spot, looks[spot]) if spot else '<p class=none>in another dataset</p>'}"
-        f"<bdi>{text(field_id)}</bdi>{_labels(facts, spot)}</div>"
-        for field_id, spot in ((pair.pair.a, pair.a), (pair.pair.b, pair.b))
-    )
-    differ = '<em class="few">labels differ</em>' if labels_differ(facts, pair) else "same labels"
-    unknown = pair.a is None or pair.b is None
-    bits = plural(pair.pair.distance, "bit")
-    caption = f"{bits} apart" + ("" if unknown else f", {differ}")
-    return f'<figure class="pair">{sides}<figcaption>{caption}</figcaption></figure>\n'
-
-
-def _labels(facts: Sequence[Facts], spot: Spot | None) -> str:
-    if spot is None:
-        return ""
-    dataset = facts[spot.source]
-    names = [text(LABELS[i]) for i in np.flatnonzero(dataset.targets[spot.position])]
-    return f"<small>{PARTS[dataset.part(spot.position)]}: {', '.join(names) or 'no label'}</small>"
+        "across_folds": groups_across_folds(dataset),
+    }

@@ -1,4 +1,4 @@
-"""What is known of a built dataset without decoding an image: the shards' indexes and the tables beside them."""
+"""What is known of a dataset without decoding an image: indexes, and the tables beside them."""
 
 import csv
 import json
@@ -8,19 +8,25 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hpa_jax.data.catalog import PARTS, dataset_dir, open_dataset
+from hpa_jax.data.catalog import SPLITS, dataset_dir, load_dataset
 from hpa_jax.data.dataset import ImageDataset
 from hpa_jax.data.shard_index import REMEDY
 from hpa_jax.errors import InputError
-from hpa_jax.labels import CHANNELS
+from hpa_jax.labels import CHANNELS, LABELS
 
 
-class Pair(NamedTuple):
-    """Two fields that are nearly the same; one may belong to another dataset that the build was told of."""
+class Duplicate(NamedTuple):
+    """Two images that are nearly the same; one may belong to a dataset that the build was given.
 
-    a: str  # Id
+    Attributes:
+      a: Id.
+      b: Id.
+      distance: bits in which the perceptual hashes differ.
+    """
+
+    a: str
     b: str
-    distance: int  # bits in which the perceptual hashes differ
+    distance: int
 
 
 class Reject(NamedTuple):
@@ -32,21 +38,22 @@ class Reject(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Facts:
-    """One dataset; N fields in stored order.
+class DatasetSummary:
+    """One dataset; N images in stored order.
 
     Attributes:
       name: of the builder config.
       version: of the dataset.
       ids: N Ids.
       targets: uint8 [N, 28], 0 or 1.
-      folds: int [N], -1 in the test part; fold 0 is the validation part.
-      groups: int [N]; fields of one group share a fold.
+      folds: int [N], -1 in the test split; fold 0 is the validation split.
+      groups: int [N]; images of one group share a fold.
       sizes: int [N, 2], height and width in pixels as stored.
-      histogram: int64 [4, 256], pixels of each value by channel over all fields; None where the build stored none.
+      histogram: int64 [4, 256], pixels of each value by channel over all images; None where the
+        build stored none.
       build: the build's settings.
-      pairs: near-duplicates, in the build's order; None where the build did not look for any.
-      rejects: rows left out; None as for `pairs`.
+      duplicates: in the build's order; None where the build did not search for them.
+      rejects: rows left out; None where the build did not list them.
     """
 
     name: str
@@ -58,63 +65,74 @@ class Facts:
     sizes: np.ndarray
     histogram: np.ndarray | None
     build: dict
-    pairs: list[Pair] | None
+    duplicates: list[Duplicate] | None
     rejects: list[Reject] | None
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def parts(self) -> np.ndarray:
-        """int [N]: position of each field's part in PARTS, with fold 0 to validate on."""
-        return part_of(self.folds)
+    def label_counts(self) -> np.ndarray:
+        """Returns int64 [28], the images that have each label."""
+        return self.targets.sum(axis=0, dtype=np.int64)
 
-    def part(self, i: int) -> int:
-        """The same of field `i`."""
-        return int(part_of(self.folds[i]))
+    def split_indices(self) -> np.ndarray:
+        """Returns int [N]: each image's split as a position in SPLITS, by its stored fold."""
+        return _split_index(self.folds)
+
+    def split_of(self, i: int) -> str:
+        """Returns the split of image `i`."""
+        return SPLITS[int(_split_index(self.folds[i]))]
+
+    def labels_of(self, i: int) -> list[str]:
+        """Returns the names of the labels of image `i`."""
+        return [LABELS[label] for label in np.flatnonzero(self.targets[i])]
 
 
-def part_of(fold: np.ndarray) -> np.ndarray:
-    """int [N]: positions in PARTS of folds int [N]: -1 is test, 0 validation, any other train."""
-    return np.select(
-        [fold < 0, fold == 0],
-        [PARTS.index("test"), PARTS.index("validation")],
-        PARTS.index("train"),
-    )
+def _split_index(fold: np.ndarray) -> np.ndarray:
+    test = SPLITS.index("test")
+    validation = SPLITS.index("validation")
+    return np.select([fold < 0, fold == 0], [test, validation], SPLITS.index("train"))
 
 
-def read_facts(data_dir: str | Path, name: str) -> tuple[Facts, ImageDataset]:
-    """A dataset's facts, and its fields (all parts, same order) to read images from.
+def read_dataset(data_dir: str | Path, name: str) -> tuple[DatasetSummary, ImageDataset]:
+    """Reads a dataset's summary, and opens its images (all splits, in the same order).
 
-    Raises InputError: no such dataset, or damage.
+    Raises:
+      InputError: the dataset does not exist or is damaged.
     """
     folder = dataset_dir(data_dir, name)
-    fields = open_dataset(data_dir, name, "all")
-    metadata = _metadata(folder / "metadata.json")
-    # The build writes the other two tables only where there is something to say; fields.csv always.
-    looked = (folder / "fields.csv").is_file()
-    pairs = _table(folder / "duplicates.csv", ("a", "b", "distance")) if looked else None
-    rejects = _table(folder / "rejects.csv", ("id", "file", "reason")) if looked else None
-    return (
-        Facts(
-            name=name,
-            version=folder.name,
-            ids=fields.ids(),
-            targets=fields.targets(),
-            folds=fields.folds(),
-            groups=fields.groups(),
-            sizes=fields.sizes(),
-            histogram=_histogram(metadata),
-            build=metadata["build"] if isinstance(metadata.get("build"), dict) else {},
-            pairs=None
-            if pairs is None
-            else [Pair(a, b, int(d) if d.isdecimal() else 0) for a, b, d in pairs],
-            rejects=None if rejects is None else [Reject(*row) for row in rejects],
-        ),
-        fields,
+    images = load_dataset(data_dir, name, split="all")
+    metadata = _read_metadata(folder / "metadata.json")
+
+    duplicates = None
+    rejects = None
+    # The build leaves out an empty table of duplicates or rejects; it always writes fields.csv.
+    if (folder / "fields.csv").is_file():
+        duplicates = []
+        for a, b, distance in _read_table(folder / "duplicates.csv", ("a", "b", "distance")):
+            duplicates.append(Duplicate(a, b, int(distance) if distance.isdecimal() else 0))
+        rejects = []
+        for row in _read_table(folder / "rejects.csv", ("id", "file", "reason")):
+            rejects.append(Reject(*row))
+
+    build = metadata.get("build")
+    summary = DatasetSummary(
+        name=name,
+        version=folder.name,
+        ids=images.ids(),
+        targets=images.targets(),
+        folds=images.folds(),
+        groups=images.groups(),
+        sizes=images.sizes(),
+        histogram=_histogram(metadata),
+        build=build if isinstance(build, dict) else {},
+        duplicates=duplicates,
+        rejects=rejects,
     )
+    return summary, images
 
 
-def _metadata(path: Path) -> dict:
+def _read_metadata(path: Path) -> dict:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -125,25 +143,27 @@ def _metadata(path: Path) -> dict:
 
 
 def _histogram(metadata: dict) -> np.ndarray | None:
-    """int64 [4, 256], or None where there is none of that shape."""
+    """int64 [4, 256], or None where the metadata has none of that shape."""
     try:
         histogram = np.asarray(metadata["statistics"]["histogram"], np.int64)
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
-    fits = (
-        histogram.shape == (len(CHANNELS), 256)
-        and (histogram >= 0).all()
-        and histogram.any(axis=1).all()
-    )
-    return histogram if fits else None
+    if histogram.shape != (len(CHANNELS), 256):
+        return None
+    if (histogram < 0).any() or not histogram.any(axis=1).all():
+        return None
+    return histogram
 
 
-def _table(path: Path, columns: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """The named columns of a csv; no rows where there is no file."""
+def _read_table(path: Path, columns: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """The named columns of a csv file; no rows where the file does not exist."""
     try:
+        # Names of files need not be UTF-8; one odd character must not hide the table.
         with open(path, encoding="utf-8", errors="replace", newline="") as file:
-            return [tuple(row[column] or "" for column in columns) for row in csv.DictReader(file)]
+            reader = csv.DictReader(file)
+            return [tuple(row[column] or "" for column in columns) for row in reader]
     except FileNotFoundError:
         return []
     except (OSError, KeyError, csv.Error) as error:
-        raise InputError(f"{path}: no table of {', '.join(columns)} ({error}): {REMEDY}") from None
+        wanted = ", ".join(columns)
+        raise InputError(f"{path}: no table of {wanted} ({error}): {REMEDY}") from None

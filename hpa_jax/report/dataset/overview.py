@@ -1,163 +1,168 @@
-"""The head of a page: the figures at a glance, and what a person should look at before training."""
+"""The head of a dataset's page: numbers at a glance, and what to look at before training."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from hpa_jax.data.catalog import PARTS
+from hpa_jax.data.catalog import SPLITS
 from hpa_jax.labels import CHANNELS, LABELS
-from hpa_jax.report.dataset.examples import Spot, Twins, labels_differ, leaks, straddling
-from hpa_jax.report.dataset.images import moments
-from hpa_jax.report.dataset.labels import FEW, label_counts, together
-from hpa_jax.report.dataset.load import Facts
-from hpa_jax.report.html import number, percent, plural, text
-from hpa_jax.report.pictures import SATURATED_SHARE, Look
+from hpa_jax.report.dataset.examples import DuplicatePair, ImageRef, groups_across_folds
+from hpa_jax.report.dataset.images import intensities
+from hpa_jax.report.dataset.labels import FEW_IMAGES, cooccurrence, label_counts
+from hpa_jax.report.dataset.load import DatasetSummary
+from hpa_jax.report.html import Card, Finding, Section, number, percent, plural
+from hpa_jax.report.pictures import Preview
+
+_ALWAYS_TOGETHER = 0.9
+"""A label with another one in so many of its images is hard to learn for itself."""
 
 
 def overview_section(
-    facts: Sequence[Facts], pairs: Sequence[Twins], looks: dict[Spot, Look]
-) -> str:
-    """Cards with figures, then findings."""
-    n = sum(map(len, facts))
-    counts = label_counts(facts)
-    parts = [sum(int((dataset.parts() == p).sum()) for dataset in facts) for p in range(len(PARTS))]
-    sizes = np.unique(np.concatenate([dataset.sizes for dataset in facts]), axis=0)
-    shown = f"{sizes[0][1]} x {sizes[0][0]}" if len(sizes) == 1 else f"{len(sizes)} sizes"
-    rejected = sum(len(dataset.rejects or ()) for dataset in facts)
+    datasets: Sequence[DatasetSummary],
+    pairs: Sequence[DuplicatePair],
+    previews: Mapping[ImageRef, Preview],
+) -> Section:
+    """Cards with numbers, then findings."""
+    images = sum(map(len, datasets))
+    counts = label_counts(datasets)
+    occurring = (counts.sum(axis=1) > 0).sum()
+    members = np.concatenate([dataset.split_indices() for dataset in datasets])
+    splits = [f"{split} {number((members == i).sum())}" for i, split in enumerate(SPLITS)]
+    sizes = _sizes(datasets)
+    size = f"{len(sizes)} sizes"
+    if len(sizes) == 1:
+        height, width = sizes[0]
+        size = f"{width} x {height}"
+    rejected = sum(len(dataset.rejects or ()) for dataset in datasets)
+    labels_per_image = f"{counts.sum() / max(1, images):.2f} an image"
     cards = [
-        (
-            "Fields",
-            number(n),
-            " · ".join(f"{part} {number(c)}" for part, c in zip(PARTS, parts, strict=True)),
-        ),
-        (
-            "Labels",
-            f"{(counts.sum(axis=1) > 0).sum()} of {len(LABELS)}",
-            f"{counts.sum() / max(1, n):.2f} a field",
-        ),
-        ("Size", shown, "pixels, four channels of 8 bits"),
-        ("Near-duplicates", number(len(pairs)), "pairs found in the build"),
-        ("Rejected", number(rejected), "rows of the source"),
+        Card("Images", number(images), " · ".join(splits)),
+        Card("Labels", f"{occurring} of {len(LABELS)}", labels_per_image),
+        Card("Size", size, "pixels, four channels of 8 bits"),
+        Card("Near-duplicates", number(len(pairs)), "pairs found in the build"),
+        Card("Rejected", number(rejected), "rows of the source"),
     ]
-    found = findings(facts, pairs, looks)
-    items = "".join(f'<li>{said} <a href="#{section}">see</a></li>\n' for said, section in found)
-    return (
-        '<dl class="cards">'
-        + "".join(f"<div><dt>{a}</dt><dd>{b}</dd><dd class=sub>{c}</dd></div>" for a, b, c in cards)
-        + "</dl>\n"
-        + (
-            f'<h3>Worth a look</h3>\n<ul class="findings">{items}</ul>\n'
-            if found
-            else "<p>Nothing stands out.</p>\n"
-        )
-    )
+    data = {"cards": cards, "findings": findings(datasets, pairs, previews)}
+    return Section("overview", "At a glance", "dataset/overview.html", data)
 
 
 def findings(
-    facts: Sequence[Facts], pairs: Sequence[Twins], looks: dict[Spot, Look]
-) -> list[tuple[str, str]]:
-    """What stands out, in HTML, each with the section that shows it."""
-    return [*_of_splits(facts, pairs), *_of_pictures(facts, looks), *_of_labels(facts)]
+    datasets: Sequence[DatasetSummary],
+    pairs: Sequence[DuplicatePair],
+    previews: Mapping[ImageRef, Preview],
+) -> list[Finding]:
+    """Lists what stands out."""
+    return [
+        *_split_findings(datasets, pairs),
+        *_reject_findings(datasets),
+        *_channel_findings(datasets, previews),
+        *_label_findings(datasets),
+    ]
 
 
-def _named(labels: np.ndarray) -> str:
-    return ", ".join(text(LABELS[i]) for i in labels)
+def _sizes(datasets: Sequence[DatasetSummary]) -> np.ndarray:
+    return np.unique(np.concatenate([dataset.sizes for dataset in datasets]), axis=0)
 
 
-def _of_labels(facts: Sequence[Facts]) -> list[tuple[str, str]]:
-    counts = label_counts(facts)
-    totals = counts.sum(axis=1)
-    out = []
-    absent, rare = np.flatnonzero(totals == 0), np.flatnonzero((totals > 0) & (totals < FEW))
-    if len(absent):
-        out.append(
-            (
-                f"<b>{plural(len(absent), 'label')} without any field:</b> {_named(absent)}.",
-                "labels",
-            )
-        )
-    if len(rare):
-        out.append(
-            (
-                f"<b>{plural(len(rare), 'label')} with fewer than {FEW} fields:</b> {_named(rare)}.",
-                "labels",
-            )
-        )
-    for p, part in enumerate(PARTS):
-        bare = np.flatnonzero((totals > 0) & (counts[:, p] == 0))
-        if len(bare) and counts[:, p].any():
-            out.append(
-                (
-                    f"<b>The {part} part lacks {plural(len(bare), 'label')}:</b> {_named(bare)}.",
-                    "labels",
-                )
-            )
-    both = together(facts)
-    np.fill_diagonal(both, 0)
-    bound = [i for i in np.flatnonzero(totals >= FEW) if both[i].max() >= 0.9 * totals[i]]
-    if bound:
-        said = "; ".join(f"{_named([i])} with {_named([int(both[i].argmax())])}" for i in bound)
-        out.append((f"<b>Labels that nine times in ten come with another:</b> {said}.", "together"))
-    unlabelled = sum(int((~dataset.targets.any(axis=1)).sum()) for dataset in facts)
-    if unlabelled:
-        out.append((f"<b>{plural(unlabelled, 'field')} without a label.</b>", "together"))
-    return out
-
-
-def _of_splits(facts: Sequence[Facts], pairs: Sequence[Twins]) -> list[tuple[str, str]]:
-    out = []
-    cut = sum(map(straddling, facts))
-    if cut:
-        out.append(
-            (
-                f"<b>{plural(cut, 'group')} straddle folds:</b> scores of this dataset cannot be trusted.",
-                "twins",
-            )
-        )
-    apart = sum(leaks(facts, pair) for pair in pairs)
+def _split_findings(
+    datasets: Sequence[DatasetSummary], pairs: Sequence[DuplicatePair]
+) -> list[Finding]:
+    found = []
+    groups = sum(map(groups_across_folds, datasets))
+    if groups:
+        headline = plural(groups, "group has", "groups have") + " images in several folds:"
+        details = "scores on this dataset cannot be trusted."
+        found.append(Finding("duplicates", headline, details=details))
+    apart = sum(pair.folds_differ for pair in pairs)
     if apart:
-        said = plural(apart, "pair of near-duplicates stands", "pairs of near-duplicates stand")
-        out.append((f"<b>{said} in different folds.</b>", "twins"))
-    differing = sum(labels_differ(facts, pair) for pair in pairs)
+        pairs_are = plural(apart, "pair of near-duplicates is", "pairs of near-duplicates are")
+        found.append(Finding("duplicates", f"{pairs_are} in different folds."))
+    differing = sum(pair.labels_differ for pair in pairs)
     if differing:
-        said = plural(differing, "pair of near-duplicates has", "pairs of near-duplicates have")
-        out.append((f"<b>{said} differing labels.</b>", "twins"))
-    for dataset in facts:
-        if dataset.rejects:
-            rows = len(dataset) + len(dataset.rejects)
-            share = percent(len(dataset.rejects) / rows)
-            out.append(
-                (f"<b>{share} of the rows of {text(dataset.name)} were rejected.</b>", "rejects")
-            )
-    if len(np.unique(np.concatenate([dataset.sizes for dataset in facts]), axis=0)) > 1:
-        out.append(
-            ("<b>Fields of several sizes:</b> batches need config.data.image_size.", "parts")
+        pairs_have = plural(
+            differing, "pair of near-duplicates has", "pairs of near-duplicates have"
         )
-    return out
+        found.append(Finding("duplicates", f"{pairs_have} differing labels."))
+    return found
 
 
-def _of_pictures(facts: Sequence[Facts], looks: dict[Spot, Look]) -> list[tuple[str, str]]:
-    out = []
-    for dataset in facts:
+def _reject_findings(datasets: Sequence[DatasetSummary]) -> list[Finding]:
+    found = []
+    for dataset in datasets:
+        if dataset.rejects:
+            fraction = len(dataset.rejects) / (len(dataset) + len(dataset.rejects))
+            headline = f"{percent(fraction)} of the rows of {dataset.name} were rejected."
+            found.append(Finding("rejects", headline))
+    if len(_sizes(datasets)) > 1:
+        details = "batches need config.data.image_size."
+        found.append(Finding("splits", "Images of several sizes:", details=details))
+    return found
+
+
+def _channel_findings(
+    datasets: Sequence[DatasetSummary], previews: Mapping[ImageRef, Preview]
+) -> list[Finding]:
+    found = []
+    for dataset in datasets:
         if dataset.histogram is None:
             continue
         for channel, histogram in zip(CHANNELS, dataset.histogram, strict=True):
-            *_, full, empty = moments(histogram)
-            if empty:
-                out.append(
-                    (f"<b>{text(dataset.name)}: the {channel} channel is empty.</b>", "intensities")
-                )
-            elif full > SATURATED_SHARE:
-                said = f"{percent(full)} of its pixels are at 255."
-                out.append(
-                    (
-                        f"<b>{text(dataset.name)}: the {channel} channel is saturated:</b> {said}",
-                        "intensities",
-                    )
-                )
-    for what in ("empty", "saturated"):
-        bad = sum(bool(getattr(look, what)) for look in looks.values())
-        if bad:
-            of = f"of the {number(len(looks))} fields shown here"
-            out.append((f"<b>{number(bad)} {of} have a channel that is {what}.</b>", "mosaic"))
-    return out
+            statistics = intensities(histogram)
+            name = f"{dataset.name}: the {channel} channel"
+            if statistics.empty:
+                found.append(Finding("intensities", f"{name} is empty."))
+            elif statistics.is_saturated:
+                details = f"{percent(statistics.saturated)} of its pixels are at 255."
+                found.append(Finding("intensities", f"{name} is saturated:", details=details))
+    shown = f"of the {number(len(previews))} images shown here have a channel that is"
+    empty = sum(bool(preview.empty) for preview in previews.values())
+    if empty:
+        found.append(Finding("examples", f"{number(empty)} {shown} empty."))
+    saturated = sum(bool(preview.saturated) for preview in previews.values())
+    if saturated:
+        found.append(Finding("examples", f"{number(saturated)} {shown} saturated."))
+    return found
+
+
+def _label_findings(datasets: Sequence[DatasetSummary]) -> list[Finding]:
+    counts = label_counts(datasets)
+    totals = counts.sum(axis=1)
+    found = []
+    absent = totals == 0
+    if absent.any():
+        headline = f"{plural(absent.sum(), 'label')} without any image:"
+        found.append(Finding("labels", headline, _names(absent)))
+    rare = (totals > 0) & (totals < FEW_IMAGES)
+    if rare.any():
+        headline = f"{plural(rare.sum(), 'label')} with fewer than {FEW_IMAGES} images:"
+        found.append(Finding("labels", headline, _names(rare)))
+    for i, split in enumerate(SPLITS):
+        lacking = (totals > 0) & (counts[:, i] == 0)
+        # A split without any image lacks no label in particular.
+        if lacking.any() and counts[:, i].any():
+            headline = f"The {split} split lacks {plural(lacking.sum(), 'label')}:"
+            found.append(Finding("labels", headline, _names(lacking)))
+    companions = _companions(datasets)
+    if companions:
+        headline = "Labels that nine times in ten occur with another:"
+        found.append(Finding("cooccurrence", headline, companions))
+    unlabelled = sum((~dataset.targets.any(axis=1)).sum() for dataset in datasets)
+    if unlabelled:
+        found.append(Finding("cooccurrence", f"{plural(unlabelled, 'image')} without a label."))
+    return found
+
+
+def _names(chosen: np.ndarray) -> list[str]:
+    return [LABELS[label] for label in np.flatnonzero(chosen)]
+
+
+def _companions(datasets: Sequence[DatasetSummary]) -> list[str]:
+    both = cooccurrence(datasets)
+    totals = both.diagonal().copy()
+    # A label always occurs with itself.
+    np.fill_diagonal(both, 0)
+    found = []
+    for label, row in enumerate(both):
+        if totals[label] >= FEW_IMAGES and row.max() >= _ALWAYS_TOGETHER * totals[label]:
+            found.append(f"{LABELS[label]} with {LABELS[int(row.argmax())]}")
+    return found

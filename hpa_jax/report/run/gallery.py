@@ -1,13 +1,16 @@
-"""The section of a run's page that shows fields: the surest mistakes and each label's best hits, with what the net saw.
+"""The sections that show predictions: top errors, top true positives, and what the net saw.
 
-Only the fields that are shown are decoded and looked at, some hundred, in batches of the size that the run has.
+Which images are shown follows from the scores alone: of equal scores the first in stored order.
+Only these, some hundred, are decoded and looked at, in batches of the size that the run has.
 """
 
-import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from markupsafe import Markup
 from tqdm import tqdm
 
 from hpa_jax.data import pipeline
@@ -15,168 +18,238 @@ from hpa_jax.evaluation.grad_cam import make_grad_cam
 from hpa_jax.evaluation.predictor import Predictor
 from hpa_jax.labels import CHANNELS
 from hpa_jax.parallel.mesh import put_batch
-from hpa_jax.report.html import number, plural, text
-from hpa_jax.report.overlays import PANELS, WIDTH, overlay_strip
-from hpa_jax.report.pictures import SIDE, data_uri
-from hpa_jax.report.run.cases import HITS, Case, best_hits, missed, wrongly_predicted
+from hpa_jax.report.html import Section
+from hpa_jax.report.pictures import PANELS, SIDE, WIDTH, data_uri, overlay_strip
 from hpa_jax.report.run.load import Run
 from hpa_jax.report.tables import Table
 from hpa_jax.training import experiment
 from hpa_jax.transforms import normalize
 
+MAX_ERRORS = 12
+"""False positives shown, and as many false negatives."""
+MAX_ERRORS_PER_LABEL = 3
+"""At most so many of them of one label, so that one weak label does not fill the page."""
+HITS_PER_LABEL = 4
+"""True positives shown of each label."""
+
+
+class Case(NamedTuple):
+    """One label of one image.
+
+    Attributes:
+      image: row of the scores.
+      label: column of the scores.
+      score: 0 to 1.
+      positive: whether the image has the label.
+    """
+
+    image: int
+    label: int
+    score: float
+    positive: bool
+
 
 class Gallery(NamedTuple):
-    """Cases of a run, and a picture (data URI) of each."""
+    """The cases of a run, and a picture (data URI) of each."""
 
-    wrong: list[Case]
-    missed: list[Case]
+    false_positives: list[Case]
+    false_negatives: list[Case]
     hits: list[list[Case]]
-    pictures: dict[Case, str]
+    pictures: dict[Case, Markup]
 
     def cases(self) -> list[Case]:
-        """All of them, each once."""
-        return list(
-            dict.fromkeys(
-                [*self.wrong, *self.missed, *(case for cases in self.hits for case in cases)]
-            )
-        )
+        """Returns all cases, each once."""
+        cases = [*self.false_positives, *self.false_negatives]
+        for of_label in self.hits:
+            cases += of_label
+        return list(dict.fromkeys(cases))
 
 
-def chosen(run: Run) -> Gallery:
-    """The cases to show, without pictures."""
-    arrays = run.table.scores, run.table.targets
+def choose_cases(run: Run) -> Gallery:
+    """Chooses the cases to show, without pictures."""
+    scores = run.table.scores
+    targets = run.table.targets
     return Gallery(
-        wrongly_predicted(*arrays, run.decided),
-        missed(*arrays, run.decided),
-        best_hits(*arrays),
-        {},
+        false_positives=top_false_positives(scores, targets, run.predicted),
+        false_negatives=top_false_negatives(scores, targets, run.predicted),
+        hits=top_true_positives(scores, targets),
+        pictures={},
     )
 
 
-def pictured(gallery: Gallery, run: Run, workdir: Path) -> Gallery:
-    """The same with pictures: fields read from the datasets, maps from the run's net.
+def top_false_positives(
+    scores: np.ndarray, targets: np.ndarray, predicted: np.ndarray, n: int = MAX_ERRORS
+) -> list[Case]:
+    """Returns the highest scores of predicted labels that their images do not have.
 
-    Raises InputError: a dataset or a checkpoint that is not there any more, or is damaged.
+    Args:
+      scores: float [N, L].
+      targets: 0/1 [N, L].
+      predicted: bool [N, L].
+      n: how many at most.
+    """
+    is_error = predicted & (targets == 0)
+    return _top_errors(np.where(is_error, scores, -1.0), scores, targets, n)
+
+
+def top_false_negatives(
+    scores: np.ndarray, targets: np.ndarray, predicted: np.ndarray, n: int = MAX_ERRORS
+) -> list[Case]:
+    """Returns the lowest scores of labels that their images have and that were not predicted."""
+    is_error = ~predicted & (targets != 0)
+    return _top_errors(np.where(is_error, 1.0 - scores, -1.0), scores, targets, n)
+
+
+def top_true_positives(
+    scores: np.ndarray, targets: np.ndarray, n: int = HITS_PER_LABEL
+) -> list[list[Case]]:
+    """Returns for each label the images that have it with the highest scores."""
+    hits = []
+    for label in range(scores.shape[1]):
+        images = np.flatnonzero(targets[:, label])
+        column = scores[:, label]
+        best = images[np.argsort(-column[images], kind="stable")[:n]]
+        hits.append([Case(int(image), label, float(column[image]), True) for image in best])
+    return hits
+
+
+def _top_errors(
+    severity: np.ndarray, scores: np.ndarray, targets: np.ndarray, n: int
+) -> list[Case]:
+    """The n most severe, each image once and each label MAX_ERRORS_PER_LABEL times at most.
+
+    What has a severity below 0 is no error.
+    """
+    cases = []
+    images = set()
+    of_label = np.zeros(severity.shape[1], int)
+    for position in np.argsort(-severity, axis=None, kind="stable").tolist():
+        image, label = divmod(position, severity.shape[1])
+        if len(cases) == n or severity[image, label] < 0:
+            break
+        if image in images or of_label[label] == MAX_ERRORS_PER_LABEL:
+            continue
+        images.add(image)
+        of_label[label] += 1
+        positive = bool(targets[image, label])
+        cases.append(Case(image, label, float(scores[image, label]), positive))
+    return cases
+
+
+def add_pictures(gallery: Gallery, run: Run, workdir: Path) -> Gallery:
+    """Adds pictures: images read from the datasets, activation maps from the run's net.
+
+    Raises:
+      InputError: a dataset or a checkpoint is missing or damaged.
     """
     predictor = Predictor(run.config, workdir)
     names = run.table.names()
-    pictures = {}
     cases = gallery.cases()
-    with tqdm(total=len(cases), unit=" fields", desc="looking", disable=None) as bar:
+    pictures = {}
+    with tqdm(total=len(cases), unit=" images", desc="activation maps", disable=None) as progress:
         for source in run.table.source_names:
-            config = copy.deepcopy(run.config)
-            config.data.name = source
-            fields = pipeline.open_split(config, run.table.split, source)
-            places = {field_id: i for i, field_id in enumerate(fields.ids())}
-            mine = [case for case in cases if names[case.field][0] == source]
-            look = make_grad_cam(
-                experiment.make_model(config),
-                preparation=normalize.preparation(config),
-                mesh=predictor.mesh,
-            )
-            size = config.data.batch_size
-            for start in range(0, len(mine), size):
-                batch = mine[start : start + size]
-                images = np.stack([fields.image(places[names[case.field][1]]) for case in batch])
-                filled = [(0, size - len(batch))]
-                arrays = {
-                    "image": np.pad(images, filled + [(0, 0)] * 3),
-                    "label": np.pad(np.array([case.label for case in batch], np.int32), filled),
-                }
-                heat, _ = look(predictor.variables, *put_batch(arrays, predictor.mesh).values())
-                for case, image, one in zip(batch, images, np.asarray(heat), strict=False):
-                    pictures[case] = data_uri(overlay_strip(image, one))
-                bar.update(len(batch))
+            of_source = [case for case in cases if names[case.image][0] == source]
+            strips = _overlay_strips(predictor, run, source, of_source)
+            for case, strip in zip(of_source, strips, strict=True):
+                pictures[case] = data_uri(strip)
+                progress.update()
     return gallery._replace(pictures=pictures)
 
 
-def mistakes_section(run: Run, gallery: Gallery) -> str:
+def _overlay_strips(
+    predictor: Predictor, run: Run, source: str, cases: Sequence[Case]
+) -> Iterator[np.ndarray]:
+    """Yields the strip of each case; their images are all in the dataset `source`."""
+    # The name selects whose channel statistics normalize the images.
+    config = replace(run.config, data=replace(run.config.data, name=source))
+    dataset = pipeline.open_split(config.data, run.table.split, source)
+    index_of = {image_id: i for i, image_id in enumerate(dataset.ids())}
+    grad_cam = make_grad_cam(
+        experiment.make_model(config),
+        preparation=normalize.preparation(config.data),
+        mesh=predictor.mesh,
+    )
+    size = config.data.batch_size
+    for start in range(0, len(cases), size):
+        batch = cases[start : start + size]
+        indices = [index_of[run.table.ids[case.image]] for case in batch]
+        images = np.stack([dataset.image(index) for index in indices])
+        labels = np.array([case.label for case in batch], np.int32)
+        # Padded to the run's batch size, so that one compilation serves all batches.
+        padding = [(0, size - len(batch))]
+        arrays = {
+            "image": np.pad(images, padding + [(0, 0)] * 3),
+            "label": np.pad(labels, padding),
+        }
+        on_device = put_batch(arrays, predictor.mesh)
+        heat, _ = grad_cam(predictor.variables, on_device["image"], on_device["label"])
+        # The maps of the padding are left over.
+        for image, one in zip(images, np.asarray(heat), strict=False):
+            yield overlay_strip(image, one)
+
+
+def mistakes_section(run: Run, gallery: Gallery) -> Section:
     """What was predicted surely and is not there; what is there and was surely not predicted."""
-    parts = (
-        (
-            "Predicted, and not borne",
-            "the highest scores of labels wrongly predicted",
-            gallery.wrong,
-        ),
-        ("Borne, and not predicted", "the lowest scores of labels missed", gallery.missed),
-    )
-    body = "".join(
-        f"<h3>{title} <small>{what}</small></h3>\n"
-        f'<div class="cases">{"".join(_figure(run, case, gallery.pictures[case]) for case in cases)}</div>\n'
-        for title, what, cases in parts
-        if cases
-    )
-    body = body or '<p class="none">Not one label was wrongly predicted or missed.</p>\n'
-    return (
-        "<p>Decisions with cross-fitted thresholds. Some of these are mistakes of the net, others of the labels. "
-        f"{_legend()} At most three of one label are shown.</p>\n{body}"
-    )
+    data = _legend() | {
+        "false_positives": _shown(run, gallery, gallery.false_positives),
+        "false_negatives": _shown(run, gallery, gallery.false_negatives),
+    }
+    title = "Top false positives and negatives"
+    table = _gallery_table(run, gallery)
+    return Section("mistakes", title, "run/mistakes.html", data, [table])
 
 
-def hits_section(run: Run, gallery: Gallery) -> str:
-    """The best of each label."""
-    body, bare = "", []
-    for i in run.by_support():
-        cases, name = gallery.hits[i], run.labels()[i]
-        if not cases:
-            bare.append(name)
+def hits_section(run: Run, gallery: Gallery) -> Section:
+    """The images of each label with its highest scores."""
+    support = (run.table.targets != 0).sum(axis=0)
+    labels = []
+    absent = []
+    for column in run.by_support():
+        name = run.labels()[column]
+        if not support[column]:
+            absent.append(name)
             continue
-        of = f"{len(cases)} of {plural(int((run.table.targets[:, i] != 0).sum()), 'field')}"
-        figures = "".join(_figure(run, case, gallery.pictures[case]) for case in cases)
-        label_id = run.table.label_ids[i]
-        body += (
-            f'<h3><span class="id">{label_id}</span> {text(name)} <small>{of}</small></h3>\n<div class="cases">'
-            f"{figures}</div>\n"
+        cases = _shown(run, gallery, gallery.hits[column])
+        labels.append((run.table.label_ids[column], name, support[column], cases))
+    data = _legend() | {"labels": labels, "absent": absent, "per_label": HITS_PER_LABEL}
+    return Section("hits", "Top true positives", "run/hits.html", data)
+
+
+def _legend() -> dict[str, Any]:
+    return {"panels": PANELS, "channels": CHANNELS, "width": WIDTH, "height": SIDE}
+
+
+def _shown(run: Run, gallery: Gallery, cases: Sequence[Case]) -> list[dict[str, Any]]:
+    names = run.labels()
+    shown = []
+    for case in cases:
+        labels = [names[column] for column in np.flatnonzero(run.table.targets[case.image])]
+        # A true positive's only label is named already.
+        is_only_label = case.positive and len(labels) == 1
+        label = names[case.label]
+        image_id = run.table.ids[case.image]
+        has = f"has {', '.join(labels) or 'no label'}"
+        shown.append(
+            {
+                "uri": gallery.pictures[case],
+                "description": f"{image_id}: {label} {case.score:.3f}; {has}",
+                "id": image_id,
+                "label": label,
+                "score": case.score,
+                "has": "" if is_only_label else has,
+            }
         )
-    return (
-        f"<p>The {HITS} fields that bear a label with its highest scores. Is the structure where the net looked? A net "
-        f"that looks beside it has learnt something else. {_legend()}</p>\n{body}"
-        + (f"<p>Without any field: {text(', '.join(bare))}.</p>\n" if bare else "")
-    )
+    return shown
 
 
-def _legend() -> str:
-    names = ", ".join(CHANNELS[:-1]) + f" and {CHANNELS[-1]}"
-    return (
-        f"{PANELS} panels: false colours, then {names} in gray with the label's class-activation map (Grad-CAM, "
-        "arXiv:1610.02391) in orange, edged in blue at half its maximum. Its grain is that of the net's last map, and "
-        "it is taken on the whole field, whatever views were scored. No orange: nothing speaks for the label."
-    )
-
-
-def _figure(run: Run, case: Case, uri: str) -> str:
-    names, targets = run.labels(), run.table.targets[case.field] != 0
-    borne = ", ".join(names[i] for i in np.flatnonzero(targets)) or "no label"
-    field_id = run.table.ids[case.field]
-    about = text(f"{field_id}: {names[case.label]} {case.score:.3f}; bears {borne}")
-    more = "" if case.borne and targets.sum() == 1 else f" <small>bears {text(borne)}</small>"
-    return (
-        f'<figure><img src="{uri}" width="{WIDTH}" height="{SIDE}" alt="Field {about}" title="{about}">'
-        f"<figcaption><b>{text(names[case.label])} {case.score:.3f}</b>{more} <bdi>{text(field_id)}</bdi></figcaption>"
-        "</figure>\n"
-    )
-
-
-def gallery_table(run: Run, gallery: Gallery) -> Table:
-    """The fields that are shown."""
-    kinds = [("wrongly predicted", gallery.wrong), ("missed", gallery.missed)]
+def _gallery_table(run: Run, gallery: Gallery) -> Table:
+    """The cases that are shown."""
+    kinds = [("wrongly predicted", gallery.false_positives), ("missed", gallery.false_negatives)]
     kinds += [("best hit", cases) for cases in gallery.hits]
     names = run.table.names()
-    rows = [
-        [
-            kind,
-            rank,
-            names[case.field][0],
-            names[case.field][1],
-            run.labels()[case.label],
-            case.score,
-        ]
-        for kind, cases in kinds
-        for rank, case in enumerate(cases, 1)
-    ]
+    labels = run.labels()
+    rows = []
+    for kind, cases in kinds:
+        for rank, case in enumerate(cases, 1):
+            rows.append([kind, rank, *names[case.image], labels[case.label], case.score])
     return Table("gallery", ("kind", "rank", "dataset", "id", "label", "score"), rows)
-
-
-def size_of(gallery: Gallery) -> str:
-    """How many pictures, for a line on the terminal."""
-    return f"{number(len(gallery.pictures))} fields shown"

@@ -1,147 +1,141 @@
-"""The sections of a run's page that tell of its labels: F1 bars with support and interval, errors that meet."""
+"""The sections about a run's labels: F1 with support and interval, errors that occur together."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from hpa_jax.report.charts import heat_table
-from hpa_jax.report.dataset.labels import FEW
-from hpa_jax.report.html import number, percent, plural, table, text
-from hpa_jax.report.run.curve_points import alone, errors_together
-from hpa_jax.report.run.load import Run
-from hpa_jax.report.run.overview import figure
-from hpa_jax.report.svg import keys, share_axis, share_bars
+from hpa_jax.report.dataset.labels import FEW_IMAGES
+from hpa_jax.report.html import Section, names_of
+from hpa_jax.report.run.load import Run, defined_interval
+from hpa_jax.report.table_charts import FRACTION_MARKS, heat_map, interval_bars
 from hpa_jax.report.tables import Table
 
-
-def _span(row: dict, key: str) -> tuple[float, float] | None:
-    found = row.get(key)
-    return None if not found or None in found else (float(found[0]), float(found[1]))
+_MAX_PAIRS = 10  # of labels, in the table of the most frequent errors
 
 
-def labels_section(runs: Sequence[Run]) -> str:
-    """A row a label, the most frequent first: a bar for each run, and the first run's figures."""
-    run, rows = runs[0], []
-    for i in run.by_support():
-        row = run.figures["per_label"][i]
-        bars = []
-        for other in runs:
-            column = other.column(run.table.label_ids[i])
-            theirs = {"f1_crossfit": 0.0} if column is None else other.figures["per_label"][column]
-            bars.append((theirs["f1_crossfit"], _span(theirs, "f1_crossfit_interval")))
-        support = row["support"]
-        few = (
-            ' <em class="few">none</em>'
-            if not support
-            else ' <em class="few">few</em>'
-            if support < FEW
-            else ""
-        )
+def labels_section(runs: Sequence[Run]) -> Section:
+    """A row for each label, the most frequent first: bars of all runs, the first run's metrics."""
+    run = runs[0]
+    rows = []
+    for column in run.by_support():
+        label = run.metrics["per_label"][column]
+        label_id = run.table.label_ids[column]
         rows.append(
-            [
-                f'<span class="id">{row["id"]}</span> {text(row["name"])}{few}',
-                number(support),
-                share_bars(bars),
-                figure(row["f1_crossfit"], _span(row, "f1_crossfit_interval")),
-                figure(row["f1"], _span(row, "f1_interval")),
-                *(
-                    figure(row.get(key))
-                    for key in ("precision", "recall", "average_precision", "auc")
-                ),
-                *(figure(row.get(key)) for key in ("calibration_error", "threshold")),
-            ]
+            {
+                "label": label,
+                "bars": interval_bars([_f1_bar(other, label_id) for other in runs]),
+                "f1_crossfit_interval": defined_interval(label.get("f1_crossfit_interval")),
+                "f1_interval": defined_interval(label.get("f1_interval")),
+            }
         )
-    head = [
-        "Label",
-        "Fields",
-        share_axis(),
-        "F1, cross-fitted",
-        "F1 at 0.5",
-        "Precision at 0.5",
-        "Recall at 0.5",
-    ]
-    head += ["Average precision", "AUC", "Calibration error", "Threshold"]
-    return (
-        "<p>Bars: F1 with cross-fitted thresholds; the line over a bar is its interval. Fields: how many here bear the "
-        "label. Average precision and AUC need no threshold; AUC is 0.5 for guessing, average precision the label's "
-        "share of the fields. The threshold is fitted on all these fields.</p>\n"
-        + keys([r.name for r in runs], kind="p")
-        + table(head, rows, caption=f"Labels of {text(run.name)}", kind="counts wideset")
-    )
+    data = {
+        "runs": names_of(runs),
+        "rows": rows,
+        "axis": FRACTION_MARKS,
+        "few": FEW_IMAGES,
+    }
+    return Section("labels", "F1 by label", "run/labels.html", data, [_labels_table(runs)])
 
 
-def labels_table(runs: Sequence[Run]) -> Table:
-    """What `evaluate_scores` says of each label of each run; an interval is two columns."""
-    rows = [{"run": run.name} | _split(row) for run in runs for row in run.figures["per_label"]]
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    return Table("per_label", columns, [[row.get(key) for key in columns] for row in rows])
+def _f1_bar(run: Run, label_id: int) -> tuple[float, tuple[float, float] | None]:
+    column = run.column(label_id)
+    if column is None:
+        return 0.0, None
+    label = run.metrics["per_label"][column]
+    return label["f1_crossfit"], defined_interval(label.get("f1_crossfit_interval"))
 
 
-def _split(row: dict) -> dict:
-    out = {}
-    for key, value in row.items():
+def _labels_table(runs: Sequence[Run]) -> Table:
+    """What the evaluation says of each label of each run."""
+    records = []
+    columns: dict[str, None] = {}
+    for run in runs:
+        for label in run.metrics["per_label"]:
+            records.append({"run": run.name} | _split_intervals(label))
+            # Runs may differ in what their evaluation has; the columns are those of all.
+            columns |= dict.fromkeys(records[-1])
+    rows = [[record.get(key) for key in columns] for record in records]
+    return Table("per_label", list(columns), rows)
+
+
+def _split_intervals(label: dict[str, Any]) -> dict[str, Any]:
+    """An interval becomes two columns, also where it is not defined."""
+    flat = {}
+    for key, value in label.items():
         if isinstance(value, list | tuple):
-            out[f"{key}_low"], out[f"{key}_high"] = value
+            flat[f"{key}_low"], flat[f"{key}_high"] = value
         elif key.endswith("_interval"):
-            out[f"{key}_low"] = out[f"{key}_high"] = None
+            flat[f"{key}_low"] = None
+            flat[f"{key}_high"] = None
         else:
-            out[key] = value
-    return out
+            flat[key] = value
+    return flat
 
 
-def errors_section(run: Run) -> str:
-    """The heat map of missed and wrongly predicted labels, and how often a label was missed without company."""
-    together, silent = (
-        errors_together(run.decided, run.table.targets),
-        alone(run.decided, run.table.targets),
-    )
-    names = run.labels()
-    off = together.copy()
-    np.fill_diagonal(off, 0)
-    worst = [divmod(int(k), len(names)) for k in np.argsort(-off, axis=None, kind="stable")[:10]]
-    rows = [
-        [text(names[i]), text(names[j]), number(off[i, j]), percent(off[i, j] / together[i, i])]
-        for i, j in worst
-        if off[i, j]
-    ]
-    missed = int(np.diag(together).sum())
-    return (
-        "<p>Decisions with cross-fitted thresholds. Row: the label that was missed; column: a label that was wrongly "
-        "predicted in the same field; the shade is the share of the row's misses. The diagonal is how often the row's "
-        "label was missed at all. A strong cell is a pair that the net takes for each other, or that people label "
-        f"either way. Missed in all: {plural(missed, 'label')}; in {percent(silent.sum() / max(1, missed))} of these "
-        "cases nothing was wrongly predicted in its place.</p>\n"
-        + heat_table(
-            together,
-            names,
-            caption="Fields in which the row's label was missed and the column's wrongly predicted",
-            region="Co-occurrence of errors",
-            said="missed {row}, wrongly predicted {column}: {count}, {share} of the misses",
-            own="{row} missed: {count} in all",
-        )
-        + table(
-            ["Missed", "Wrongly predicted", "Fields", "Of the misses"],
-            rows,
-            caption="The most frequent",
-            words=2,
-        )
-    )
+def error_cooccurrence(predicted: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Counts images by missed label (row) and wrongly predicted label (column).
+
+    Args:
+      predicted: bool [N, L].
+      targets: 0/1 [N, L].
+
+    Returns:
+      int64 [L, L]; the diagonal, where nothing can be, has all images in which the row's label was
+      missed.
+    """
+    positive = targets != 0
+    missed = (positive & ~predicted).astype(np.float32)
+    wrong = (predicted & ~positive).astype(np.float32)
+    # float32 holds counts up to 16 million exactly.
+    counts = (missed.T @ wrong).astype(np.int64)
+    np.fill_diagonal(counts, missed.sum(axis=0, dtype=np.int64))
+    return counts
 
 
-def errors_table(runs: Sequence[Run]) -> Table:
-    """Every pair that occurs, and each label's misses without company."""
+def silent_misses(predicted: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Counts images in which a label was missed and none was wrongly predicted: int64 [L]."""
+    positive = targets != 0
+    nothing_wrong = ~(predicted & ~positive).any(axis=1)
+    return (positive & ~predicted)[nothing_wrong].sum(axis=0, dtype=np.int64)
+
+
+def errors_section(runs: Sequence[Run]) -> Section:
+    """The first run's heat map of missed and wrongly predicted labels; the table has all runs."""
+    run = runs[0]
+    counts = error_cooccurrence(run.predicted, run.table.targets)
+    table = _errors_table(runs)
+    pairs = []
+    for record in table.where("run", run.name).records():
+        # Without a second label it is a miss in whose place nothing was predicted.
+        if record["wrongly_predicted"] is not None:
+            pairs.append(record)
+    pairs.sort(key=lambda record: -record["fields"])
+    missed = int(np.diag(counts).sum())
+    silent = int(silent_misses(run.predicted, run.table.targets).sum())
+    data = {
+        "missed": missed,
+        "silent": silent / max(1, missed),
+        "names": run.labels(),
+        "rows": heat_map(counts),
+        "pairs": pairs[:_MAX_PAIRS],
+    }
+    return Section("errors", "Errors that occur together", "run/errors.html", data, [table])
+
+
+def _errors_table(runs: Sequence[Run]) -> Table:
+    """Every pair that occurs, and each label's misses without a wrong prediction."""
     rows = []
     for run in runs:
-        together, silent = (
-            errors_together(run.decided, run.table.targets),
-            alone(run.decided, run.table.targets),
-        )
         names = run.labels()
+        counts = error_cooccurrence(run.predicted, run.table.targets)
+        silent = silent_misses(run.predicted, run.table.targets)
         for i, name in enumerate(names):
-            rows += [
-                [run.name, name, names[j], together[i, j], together[i, i]]
-                for j in range(len(names))
-                if j != i and together[i, j]
-            ]
-            rows += [[run.name, name, None, silent[i], together[i, i]]] if silent[i] else []
-    return Table("errors", ("run", "missed", "wrongly_predicted", "fields", "fields_missed"), rows)
+            missed = counts[i, i]
+            for j in np.flatnonzero(counts[i]):
+                if j != i:
+                    rows.append([run.name, name, names[j], counts[i, j], missed])
+            if silent[i]:
+                rows.append([run.name, name, None, silent[i], missed])
+    columns = ("run", "missed", "wrongly_predicted", "fields", "fields_missed")
+    return Table("errors", columns, rows)

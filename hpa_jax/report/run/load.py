@@ -1,157 +1,177 @@
-"""What is known of a run: its configuration, its lines of metrics.jsonl, the scores of one checkpoint, evaluated."""
+"""What is known of a run: configuration, metrics.jsonl, and one checkpoint's scores, evaluated."""
 
-import copy
 import json
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from hpa_jax.config import Config, listed
+from hpa_jax.config import Config, Evaluate, listed
 from hpa_jax.errors import InputError
-from hpa_jax.evaluation.evaluate import evaluate_table, score_table
+from hpa_jax.evaluation.evaluate import evaluate_table, score_run
 from hpa_jax.evaluation.score_table import ScoreTable
 from hpa_jax.labels import LABELS
-from hpa_jax.metrics.thresholds import crossfit_decisions
+from hpa_jax.metrics.crossfitting import crossfit_decisions
 from hpa_jax.parallel.mesh import make_mesh
+from hpa_jax.report.line_charts import STYLES
 from hpa_jax.workdir import read_config
 
-MOST = 4
-"""Runs beside the first: a page has colours and dashes for five."""
+MAX_OTHERS = STYLES - 1
+"""Runs that a page has room for beside the first."""
 
-FIGURES = (
-    ("macro_f1", "Macro F1 at 0.5"),
-    ("macro_f1_crossfit", "Macro F1, cross-fitted thresholds"),
-    ("micro_f1", "Micro F1 at 0.5"),
-    ("micro_f1_crossfit", "Micro F1, cross-fitted thresholds"),
-    ("samples_f1", "Samples F1 at 0.5"),
-    ("samples_f1_crossfit", "Samples F1, cross-fitted thresholds"),
-    ("accuracy", "Element-wise accuracy at 0.5"),
-    ("macro_average_precision", "Macro average precision"),
-    ("micro_average_precision", "Micro average precision"),
-    ("macro_auc", "Macro AUC"),
-    ("calibration_error", "Calibration error"),
-)
-"""Figures over all labels that a page shows, where the evaluation has them, and their names."""
+METRICS = {
+    "macro_f1": "Macro F1 at 0.5",
+    "macro_f1_crossfit": "Macro F1, cross-fitted thresholds",
+    "micro_f1": "Micro F1 at 0.5",
+    "micro_f1_crossfit": "Micro F1, cross-fitted thresholds",
+    "samples_f1": "Samples F1 at 0.5",
+    "samples_f1_crossfit": "Samples F1, cross-fitted thresholds",
+    "accuracy": "Element-wise accuracy at 0.5",
+    "macro_average_precision": "Macro average precision",
+    "micro_average_precision": "Micro average precision",
+    "macro_auc": "Macro AUC",
+    "calibration_error": "Calibration error",
+}
+"""Metrics over all labels that a page shows, where the evaluation has them, and their names."""
+
+Interval = tuple[float, float]
+
+# Keys of metrics.jsonl as earlier versions wrote them.
+_RENAMED_KEYS = {"hbm_share": "hbm_fraction"}
 
 
 @dataclass(frozen=True)
 class Run:
-    """
+    """A run and the evaluation of one of its checkpoints on N images and L labels.
+
     Attributes:
       name: the folder's, made distinct.
       config: resolved.
-      lines: of metrics.jsonl, in order; none where training left none.
-      table: the scores of one checkpoint.
-      figures: what `evaluate_table` gives of them.
-      decided: bool [N, L], the labels predicted with cross-fitted thresholds.
+      records: of metrics.jsonl, in order; none where training left none.
+      table: the scores.
+      metrics: from `evaluate_table`.
+      predicted: bool [N, L], the labels predicted with cross-fitted thresholds.
     """
 
     name: str
     config: Config
-    lines: list[dict]
+    records: list[dict]
     table: ScoreTable
-    figures: dict
-    decided: np.ndarray
+    metrics: dict
+    predicted: np.ndarray
 
     def labels(self) -> list[str]:
-        """The names of the columns."""
-        return [LABELS[i] for i in self.table.label_ids]
+        """Returns the names of the columns."""
+        return [LABELS[label_id] for label_id in self.table.label_ids]
 
     def column(self, label_id: int) -> int | None:
-        """Where a label stands among this run's; None where it was not learnt."""
-        ids = list(self.table.label_ids)
-        return ids.index(label_id) if label_id in ids else None
+        """Returns the column of a label; None where the run has not learnt it."""
+        if label_id not in self.table.label_ids:
+            return None
+        return list(self.table.label_ids).index(label_id)
 
     def by_support(self) -> list[int]:
-        """Columns, the label that most fields bear first."""
-        return np.argsort(-(self.table.targets != 0).sum(axis=0), kind="stable").tolist()
+        """Returns the columns, the label that most images have first."""
+        support = (self.table.targets != 0).sum(axis=0)
+        return np.argsort(-support, kind="stable").tolist()
 
-    def interval(self, figure: str) -> tuple[float, float] | None:
-        """Of one of FIGURES; None where there is none."""
-        found = self.figures.get("intervals", {}).get(figure)
-        return None if found is None or None in found else (float(found[0]), float(found[1]))
+    def interval(self, metric: str) -> Interval | None:
+        """Returns the interval of one of METRICS; None where it has none."""
+        return defined_interval(self.metrics.get("intervals", {}).get(metric))
+
+
+def defined_interval(ends: Sequence[float | None] | None) -> Interval | None:
+    """Returns an interval as two floats; None where an end is not defined."""
+    if ends is None or None in ends or not all(math.isfinite(end) for end in ends):
+        return None
+    low, high = ends
+    return float(low), float(high)
 
 
 def read_runs(config: Config, workdir: Path) -> list[Run]:
-    """The run in `workdir` and those of `config.report.compare`, scored on the same part, evaluated in the same way.
+    """Reads the run in `workdir` and those of `config.report.compare`, evaluated alike.
 
-    Raises InputError: a folder that holds no run, too many of them, an ensemble, or what scoring them raises.
+    Raises:
+      InputError: a folder that holds no run, too many of them, an ensemble, or what scoring them
+        raises.
     """
     if config.evaluate.runs:
         raise InputError(
-            "config.evaluate.runs makes an ensemble, which has no report; compare with config.report.compare"
+            "config.evaluate.runs makes an ensemble, which has no report; "
+            "compare with config.report.compare"
         )
     others = [Path(folder) for folder in listed(config.report.compare)]
-    if len(others) > MOST:
+    if len(others) > MAX_OTHERS:
         raise InputError(
-            f"config.report.compare names {len(others)} runs: a page has room for {MOST} beside WORKDIR's"
+            f"config.report.compare names {len(others)} runs: "
+            f"a page has room for {MAX_OTHERS} beside WORKDIR's"
         )
+    # As training left it, without what this command line changes.
     own = read_config(workdir)
-    configs = [config, *(_alike(read_config(folder), config, own) for folder in others)]
+    configs = [config]
+    for folder in others:
+        configs.append(_evaluated_alike(read_config(folder), config, own))
     folders = [workdir, *others]
-    return [
-        read_run(one, folder, name)
-        for one, folder, name in zip(configs, folders, distinct_names(folders), strict=True)
-    ]
+    names = distinct_names(folders)
+    return [read_run(*parts) for parts in zip(configs, folders, names, strict=True)]
 
 
-def _alike(other: Config, config: Config, own: Config) -> Config:
-    """`other` with the part, the evaluation and, where the command line gives another, the data folder of `config`."""
-    made = copy.deepcopy(other)
-    which = config.evaluate.checkpoint
-    made.evaluate = copy.deepcopy(config.evaluate)
-    made.evaluate.checkpoint = (
-        which if which in ("best", "latest") else "best"
-    )  # a step of one run is none of another
-    made.data.eval_split = config.data.eval_split
+def _evaluated_alike(other: Config, config: Config, own: Config) -> Config:
+    """Returns `other` with the split and the evaluation of `config`.
+
+    It also takes the data folder of `config` where the command line gives another than training
+    had (`own`).
+    """
+    checkpoint = config.evaluate.checkpoint
+    if checkpoint not in ("best", "latest"):
+        # A step of one run need not exist in another.
+        checkpoint = "best"
+    data = replace(other.data, eval_split=config.data.eval_split)
     if config.data.data_dir != own.data.data_dir:
-        made.data.data_dir = config.data.data_dir
-    return made
+        data = replace(data, data_dir=config.data.data_dir)
+    return replace(other, data=data, evaluate=replace(config.evaluate, checkpoint=checkpoint))
 
 
 def read_run(config: Config, workdir: Path, name: str) -> Run:
-    """One run, scored on `config.data.eval_split` unless that was done before."""
+    """Reads one run, and scores it on `config.data.eval_split` unless that was done before."""
     try:
-        table = score_table(config, workdir)
+        table = score_run(config, workdir)
     except PermissionError as error:
         raise InputError(
-            f"{workdir}: its scores cannot be kept there ({error.strerror}); make the folder writable, or copy it"
+            f"{workdir}: its scores cannot be kept there ({error.strerror}); "
+            "make the folder writable, or copy it"
         ) from None
-    return made_run(name, config, read_lines(workdir / "metrics.jsonl"), table)
+    return make_run(name, config, read_records(workdir / "metrics.jsonl"), table)
 
 
-def made_run(name: str, config: Config, lines: list[dict], table: ScoreTable) -> Run:
-    """A run from its scores."""
-    return Run(
-        name,
-        config,
-        lines,
-        table,
-        evaluate_table(table, config, make_mesh()),
-        decided(config, table),
-    )
+def make_run(name: str, config: Config, records: list[dict], table: ScoreTable) -> Run:
+    """Evaluates the scores of a run."""
+    metrics = evaluate_table(table, config.evaluate, make_mesh())
+    predicted = crossfit_predictions(config.evaluate, table)
+    return Run(name, config, records, table, metrics, predicted)
 
 
-def decided(config: Config, table: ScoreTable) -> np.ndarray:
-    """bool [N, L]: the labels predicted with thresholds that were not fitted on the field itself."""
-    e = config.evaluate
+def crossfit_predictions(evaluate: Evaluate, table: ScoreTable) -> np.ndarray:
+    """Returns bool [N, L]: decisions by thresholds that were not fitted on the image itself."""
     return crossfit_decisions(
         table.scores,
         table.targets,
-        folds=e.folds,
-        seed=e.seed,
+        folds=evaluate.folds,
+        seed=evaluate.seed,
         groups=table.groups,
-        few_positives=e.few_positives,
-        fill_empty=e.fill_empty,
+        few_positives=evaluate.few_positives,
+        fill_empty=evaluate.fill_empty,
     )
 
 
-def read_lines(path: Path) -> list[dict]:
-    """The objects of a file of JSON lines; a last line that a kill cut short is left out.
+def read_records(path: Path) -> list[dict]:
+    """Reads a file of JSON lines; a last line that was interrupted is left out.
 
-    Raises InputError: another line that is no record of a run.
+    Raises:
+      InputError: another line is no record of a run.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -164,11 +184,9 @@ def read_lines(path: Path) -> list[dict]:
     records = []
     for number, line in enumerate(lines, 1):
         try:
-            record = json.loads(line)
-            records.append(
-                {"step": int(record["step"]), "split": str(record["split"])} | _numbers(record)
-            )
+            records.append(_parse_record(line))
         except (ValueError, KeyError, TypeError, AttributeError):
+            # A run that is killed, or still running, ends within a line.
             if number == len(lines) and not line.endswith("\n"):
                 break
             raise InputError(
@@ -177,16 +195,20 @@ def read_lines(path: Path) -> list[dict]:
     return records
 
 
-def _numbers(record: dict) -> dict[str, float]:
-    figures = {name: value for name, value in record.items() if name not in ("step", "split")}
-    return {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}
+def _parse_record(line: str) -> dict[str, Any]:
+    fields = json.loads(line)
+    record = {"step": int(fields.pop("step")), "split": str(fields.pop("split"))}
+    for key, value in fields.items():
+        if isinstance(value, int | float):
+            record[_RENAMED_KEYS.get(key, key)] = float(value)
+    return record
 
 
 def distinct_names(folders: Sequence[Path]) -> list[str]:
-    """The last parts of paths, as many as tell them apart; the same folder twice is numbered."""
-    parts = [path.resolve().parts[1:] for path in folders]
-    for depth in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(part[-depth:]) for part in parts]
+    """Returns the last parts of paths, as many as tell them apart; equal ones are numbered."""
+    paths = [path.resolve().parts[1:] for path in folders]
+    for depth in range(1, max(map(len, paths)) + 1):
+        names = ["/".join(parts[-depth:]) for parts in paths]
         if len(set(names)) == len(names):
             return names
     return [f"{path.name or path} ({number})" for number, path in enumerate(folders, 1)]

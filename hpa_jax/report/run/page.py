@@ -1,7 +1,8 @@
-"""`--mode=report` for a run: what it learnt, how sure that is, and what it looks at, in one HTML page with its figures.
+"""`--mode=report` for a run: what it has learnt, how sure that is, and what it looks at.
 
-WORKDIR/report.html is the page; WORKDIR/report/ has every figure in it as csv, and all of them in report.json. With
-`config.report.compare` other runs stand beside it, each on its own curve, and what differs has an interval.
+WORKDIR/report.html is the page; WORKDIR/report/ has every number in it as csv, and all of them in
+report.json. With `config.report.compare` other runs are shown beside it, each as its own curve,
+and what differs has an interval.
 """
 
 from collections.abc import Sequence
@@ -9,88 +10,72 @@ from pathlib import Path
 
 from hpa_jax.config import Config
 from hpa_jax.files import write_atomically
-from hpa_jax.report.html import number
-from hpa_jax.report.page import Section, page
-from hpa_jax.report.run import curves, labels, overview
-from hpa_jax.report.run import gallery as pictures
-from hpa_jax.report.run.comparison import (
-    Difference,
-    compare,
-    differences_section,
-    differences_tables,
-)
+from hpa_jax.report.html import Section, names_of, number, page, plural
+from hpa_jax.report.run import curves, gallery, labels, overview
+from hpa_jax.report.run.comparison import Comparison, compare, comparison_section
 from hpa_jax.report.run.gallery import Gallery
 from hpa_jax.report.run.load import Run, read_runs
-from hpa_jax.report.run.published_section import published_section, published_table
-from hpa_jax.report.tables import Table, write_tables
+from hpa_jax.report.run.published import published_section
+from hpa_jax.report.tables import write_tables
 
 FILE, FOLDER = "report.html", "report"
 
 
-def report_run(config: Config, workdir: Path) -> None:
-    """Writes WORKDIR/report.html and the tables in WORKDIR/report/, and prints where they lie.
+def write_run_report(config: Config, workdir: Path) -> None:
+    """Writes WORKDIR/report.html and the tables in WORKDIR/report/, and prints where they are.
 
-    Raises InputError: no such run or dataset, damage, or runs that cannot stand on one page.
+    Raises:
+      InputError: a run or a dataset is missing or damaged, or the runs do not fit on one page.
     """
     runs = read_runs(config, workdir)
-    found = [compare(runs[0], other) for other in runs[1:]]
-    shown = pictures.pictured(pictures.chosen(runs[0]), runs[0], workdir)
-    html = run_page(runs, found, shown)
-    files = write_tables(workdir / FOLDER, run_tables(runs, found, shown))
+    comparisons = [compare(runs[0], other) for other in runs[1:]]
+    shown = gallery.add_pictures(gallery.choose_cases(runs[0]), runs[0], workdir)
+    sections = run_sections(runs, comparisons, shown)
+    html = run_page(runs, sections)
+    tables = [table for section in sections for table in section.tables]
+    files = write_tables(workdir / FOLDER, tables)
     path = workdir / FILE
     write_atomically(path, html)
-    size = len(html.encode()) / 1e6
-    print(f"{path}: {pictures.size_of(shown)}, {size:.1f} MB; open it in a browser")
-    print(f"{workdir / FOLDER}: the same figures in {len(files)} files, report.json has all")
+    count = plural(len(shown.pictures), "image")
+    megabytes = len(html.encode()) / 1e6
+    print(f"{path}: {count} shown, {megabytes:.1f} MB; open it in a browser")
+    print(f"{workdir / FOLDER}: the same numbers in {len(files)} files, report.json has all")
 
 
-def run_page(runs: Sequence[Run], found: Sequence[Difference], shown: Gallery) -> str:
-    """The page: a function of what was found, without a date or a path, so that the same run gives the same bytes.
+def run_sections(
+    runs: Sequence[Run], comparisons: Sequence[Comparison], shown: Gallery
+) -> list[Section]:
+    """Returns the sections of the page, with their tables.
 
     Args:
       runs: the one that the page is about, then those it is compared with.
-      found: of each of the others.
-      shown: fields of the first, with pictures.
+      comparisons: with each of the others.
+      shown: images of the first, with pictures.
     """
     run = runs[0]
-    title = run.name + (
-        f" beside {', '.join(other.name for other in runs[1:])}" if len(runs) > 1 else ""
-    )
-    where = " + ".join(run.table.source_names)
-    subtitle = f"{run.config.model.name} on {number(len(run.table.ids))} fields of {run.table.split} of {where}"
-    sections = [
-        Section("overview", "At a glance", overview.overview_section(runs)),
-        Section("published", "Beside published figures", published_section(runs)),
-    ]
-    if found:
-        sections.append(
-            Section("differences", "Is one run better?", differences_section(runs[0], found))
-        )
-    sections += [
-        Section("learning", "Learning curves", overview.learning_section(runs)),
-        Section("labels", "F1 by label", labels.labels_section(runs)),
-        Section("precision", "Precision and recall", curves.precision_recall_section(runs)),
-        Section("thresholds", "Thresholds", curves.thresholds_section(run)),
-        Section("calibration", "Calibration", curves.calibration_section(runs)),
-        Section("errors", "Errors that come together", labels.errors_section(run)),
-        Section("mistakes", "The surest mistakes", pictures.mistakes_section(run, shown)),
-        Section("hits", "The best hits", pictures.hits_section(run, shown)),
-        Section("settings", "How it was trained", overview.settings_section(runs)),
-    ]
-    return page(title, subtitle, sections)
-
-
-def run_tables(runs: Sequence[Run], found: Sequence[Difference], shown: Gallery) -> list[Table]:
-    """The figures of the page."""
+    sections = [overview.overview_section(runs), published_section(runs)]
+    if comparisons:
+        sections.append(comparison_section(run, comparisons))
     return [
-        overview.figures_table(runs),
-        published_table(runs),
-        *(differences_tables(runs[0], found) if found else ()),
-        overview.learning_table(runs),
-        labels.labels_table(runs),
-        curves.precision_recall_table(runs),
-        curves.thresholds_table(runs),
-        curves.calibration_table(runs),
-        labels.errors_table(runs),
-        pictures.gallery_table(runs[0], shown),
+        *sections,
+        curves.learning_section(runs),
+        labels.labels_section(runs),
+        curves.precision_recall_section(runs),
+        curves.thresholds_section(runs),
+        curves.calibration_section(runs),
+        labels.errors_section(runs),
+        gallery.mistakes_section(run, shown),
+        gallery.hits_section(run, shown),
+        overview.settings_section(runs),
     ]
+
+
+def run_page(runs: Sequence[Run], sections: Sequence[Section]) -> str:
+    """Returns the page. It has no date and no path: the same run gives the same bytes."""
+    run = runs[0]
+    title = run.name
+    if len(runs) > 1:
+        title += f" beside {', '.join(names_of(runs[1:]))}"
+    datasets = " + ".join(run.table.source_names)
+    images = f"{number(len(run.table.ids))} images of {run.table.split} of {datasets}"
+    return page(title, f"{run.config.model.name} on {images}", sections)

@@ -1,6 +1,6 @@
-"""Tells whether a JPG is whole: by its header and end marker, which is cheap, or by decoding all of it.
+"""Whether a JPG is complete: by its header and end marker, which is cheap, or by decoding it.
 
-Unusual: nothing of its own. What the builder would refuse later is refused here, by the same code (`jpg.py`).
+The builder's own reader (`files/jpg.py`) decides: what the builder would refuse is refused here.
 """
 
 import io
@@ -10,37 +10,42 @@ from typing import BinaryIO
 from tfds_builder.hpa.files import jpg
 from tfds_builder.hpa.files.store import Refused
 
+_START = b"\xff\xd8\xff"
+_TEXT_STARTS = (b"<", b"{")
+_BLANK = b"\xef\xbb\xbf \r\n\t"  # a byte order mark and white space
+
 
 def fault(data: bytes) -> str:
-    """What keeps `data` from being a whole JPG that decodes, in words; empty if nothing does."""
-    return _fault(io.BytesIO(data), fully=True)
+    """Why `data` is not a complete JPG that can be decoded; empty if it is one."""
+    return _fault(io.BytesIO(data), decode=True)
 
 
-def fault_of_file(path: Path, fully: bool = False) -> str:
-    """The same of a file: by its header and end marker alone, unless `fully`.
+def fault_of_file(path: Path, decode: bool = False) -> str:
+    """Why a file is not a complete JPG, by its header and end marker alone unless `decode`.
 
     Raises:
       OSError: it is missing or cannot be read.
     """
     with open(path, "rb") as file:
-        return _fault(file, fully)
+        return _fault(file, decode)
 
 
-def _fault(file: BinaryIO, fully: bool) -> str:
+def _fault(file: BinaryIO, decode: bool) -> str:
     head = file.read(64)
     if not head:
         return "is empty (0 bytes)"
-    if not head.startswith(b"\xff\xd8\xff"):
-        text = head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith((b"<", b"{"))
-        return f"is not a JPG but {'a web page or other text' if text else 'something else'}"
+    if not head.startswith(_START):
+        is_text = head.lstrip(_BLANK).startswith(_TEXT_STARTS)
+        found = "a web page or other text" if is_text else "something else"
+        return f"is not a JPG but {found}"
     file.seek(0)
     try:
         header = jpg.scan(file)
-        if fully:
+        if decode:
             file.seek(0)
             jpg.decode(file.read(), header)
     except Refused as error:
-        return str(error).partition("; ")[
-            0
-        ]  # without the advice: the caller does something about it
+        # Without its advice to the user, "download it again": the caller does that.
+        reason, _, _ = str(error).partition("; ")
+        return reason
     return ""

@@ -1,7 +1,7 @@
 """One pass over a list of files: workers, counts, progress, and giving up.
 
-Unusual: where file after file fails, it is the host that is away, or the address that is wrong: the download stops
-with one line, rather than to knock 298,424 times.
+Where file after file fails, the host is away or the address is wrong: the download stops with one
+line, rather than knocking 298,424 times.
 """
 
 import contextlib
@@ -13,47 +13,69 @@ from pathlib import Path
 from tqdm import tqdm
 
 from hpa_jax.errors import RunStopped
+from hpa_jax.http_fetch import HttpClient, Policy, RateLimiter
 from hpa_jax.labels import CHANNELS
-from tfds_builder.hpa.download import check
 from tfds_builder.hpa.download import folder as target
-from tfds_builder.hpa.download import workers as crew
-from tfds_builder.hpa.download.fetch import Line, Policy
-from tfds_builder.hpa.download.rate import Turns
+from tfds_builder.hpa.download.workers import work
 from tfds_builder.hpa.files import csv_table
 
-FAILED_IN_A_ROW = 20  # files, for whatever reason but that they do not exist: then the host is away
-NONE_EXISTS = (
-    400  # files of a list's start (some 17 antibodies) that do not exist: then the address is wrong
-)
-LOG_EVERY = 60.0  # seconds between lines where there is no terminal to draw a bar on
+MAX_FAILURES_IN_A_ROW = 20  # files, but those that do not exist: then the host is away
+# The files of some 17 antibodies. If none of a list's first ones exists, the address is wrong.
+MAX_MISSING_AT_START = 400
+LOG_EVERY = 60.0  # seconds between lines where no terminal shows a bar
 
 
 class Tally:
-    """Counts what became of the files, and tells when to give up."""
+    """Counts what became of the files.
+
+    Attributes:
+      asked: files of the list.
+      there: files that were there already.
+      fetched: files that were fetched.
+      size: bytes of those.
+      failed: the outcomes of the others.
+    """
 
     def __init__(self, asked: int):
-        self.asked, self.there, self.fetched, self.size = asked, 0, 0, 0
+        self.asked = asked
+        self.there = 0
+        self.fetched = 0
+        self.size = 0
         self.failed: list[target.Outcome] = []
-        self._in_a_row = 0
+        self._failures_in_a_row = 0
 
     def add(self, outcome: target.Outcome) -> None:
-        """Counts one file; RunStopped if there is no sense in asking for more."""
-        if not outcome.reason:
-            self.fetched += outcome.fetched > 0
-            self.there += outcome.fetched == 0
-            self.size += outcome.fetched
-        else:
+        """Counts one file.
+
+        Raises:
+          RunStopped: there is no sense in asking for more.
+        """
+        if outcome.reason:
             self.failed.append(outcome)
-        if not outcome.reason and not outcome.fetched:
-            return  # was there: says nothing about the host
-        self._in_a_row = self._in_a_row + 1 if outcome.reason and not outcome.missing else 0
-        if self._in_a_row == FAILED_IN_A_ROW:
+            self._check_failure(outcome)
+        elif outcome.fetched:
+            self.fetched += 1
+            self.size += outcome.fetched
+            self._failures_in_a_row = 0
+        else:
+            # Says nothing about the host.
+            self.there += 1
+
+    def _check_failure(self, outcome: target.Outcome) -> None:
+        if not outcome.missing:
+            self._failures_in_a_row += 1
+            if self._failures_in_a_row == MAX_FAILURES_IN_A_ROW:
+                raise RunStopped(
+                    f"{MAX_FAILURES_IN_A_ROW} files in a row could not be fetched; "
+                    f"the last one: {outcome.reason}"
+                )
+            return
+        # The host answered.
+        self._failures_in_a_row = 0
+        if len(self.failed) >= MAX_MISSING_AT_START and not self.fetched + self.there:
             raise RunStopped(
-                f"{FAILED_IN_A_ROW} files in a row could not be had, the last one: {outcome.reason}"
-            )
-        if len(self.failed) >= NONE_EXISTS and not self.fetched + self.there and outcome.missing:
-            raise RunStopped(
-                f"none of the first {len(self.failed)} files exists; is --url right? {outcome.reason}"
+                f"none of the first {len(self.failed)} files exists; is --url right? "
+                f"{outcome.reason}"
             )
 
     @property
@@ -77,51 +99,61 @@ def download(
     channels: Sequence[str] = CHANNELS,
     workers: int = 8,
     rate: float = 20.0,
-    policy: Policy = Policy(),  # noqa: B008, it is immutable
+    policy: Policy,
     verify: bool = False,
     stop: threading.Event,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> Tally:
-    """Brings the files of the rows into a folder and writes its missing.csv and, if all were tried, its labels.csv.
+    """Fetches the files of the rows into a folder, with its missing.csv and labels.csv.
 
     Args:
-      rate: requests a second, over all workers.
+      rows: the images.
+      folder: made if it is not there.
+      url: of a file, as `folder.files` takes it.
+      channels: which files of an image.
+      workers: files at a time.
+      rate: requests per second, over all workers.
+      policy: of each file.
       verify: decodes the files that are there, instead of looking at their headers and ends alone.
-      stop: to be set by whoever wants it ended soon; set at the end.
-      say: takes a line of progress where there is no terminal.
+      stop: ends the download soon when set; set at the end.
+      log: takes a line of progress where no terminal shows a bar.
+
+    Returns:
+      The counts. labels.csv is written only if all files were tried.
 
     Raises:
-      InputError: the folder cannot be written, or another download does.
-      RunStopped: the host is away, or does not know any file.
+      InputError: the folder cannot be written, or another download is filling it.
+      RunStopped: the host is away, or knows none of the files.
     """
-    turns = Turns(rate, stop)
-    lines = [Line(turns, policy, check.fault) for _ in range(workers)]
+    limiter = RateLimiter(rate, stop)
+    clients = [HttpClient(policy, limiter, accept="image/jpeg, */*;q=0.5") for _ in range(workers)]
     tally = Tally(len(rows) * len(channels))
     with (
         target.opened(folder),
         tqdm(total=tally.asked, unit=" files", desc="downloading", disable=None) as bar,
     ):
-        clock = _Clock(tally, say if bar.disable else lambda line: None)
+        progress = _ProgressLog(tally, log)
 
         def tick() -> None:
-            for line in lines:
-                line.cut()
-            bar.set_postfix_str(
-                f"{tally.size / 1e6:.0f} MB, {len(tally.failed)} failed", refresh=False
-            )
-            clock.tick()
+            if stop.is_set():
+                for client in clients:
+                    client.abort()
+            size = f"{tally.size / 1e6:.0f} MB"
+            bar.set_postfix_str(f"{size}, {len(tally.failed)} failed", refresh=False)
+            if bar.disable:
+                progress.tick()
 
-        def obtain(line: Line, file: target.File) -> target.Outcome:
-            return target.obtain(line, file, folder, verify)
+        def fetch(client: HttpClient, file: target.File) -> target.Outcome:
+            return target.fetch_file(client, file, folder, verify)
 
         try:
-            work = crew.work(obtain, target.files(rows, channels, url), lines, stop, tick)
-            with contextlib.closing(work) as outcomes:
+            files = target.files(rows, channels, url)
+            with contextlib.closing(work(fetch, files, clients, stop, tick)) as outcomes:
                 for outcome in outcomes:
                     bar.update()
                     tally.add(outcome)
         except RunStopped as error:
-            raise RunStopped(f"{error} ({tally}); {target.AGAIN}") from None
+            raise RunStopped(f"{error} ({tally}); {target.RESUME}") from None
         finally:
             target.write_missing(folder, tally.failed)
         if tally.done == tally.asked:
@@ -129,19 +161,28 @@ def download(
     return tally
 
 
-class _Clock:
-    """Says every minute how far it is."""
+class _ProgressLog:
+    """Logs every minute how far the download is."""
 
-    def __init__(self, tally: Tally, say: Callable[[str], None]):
-        self._tally, self._say, self._last, self._before = tally, say, time.monotonic(), (0, 0)
+    def __init__(self, tally: Tally, log: Callable[[str], None]):
+        self._tally = tally
+        self._log = log
+        self._last = time.monotonic()
+        self._files = 0
+        self._size = 0
 
     def tick(self) -> None:
-        now, tally = time.monotonic(), self._tally
-        if (seconds := now - self._last) < LOG_EVERY:
+        now = time.monotonic()
+        seconds = now - self._last
+        if seconds < LOG_EVERY:
             return
-        files, size = tally.done - self._before[0], tally.size - self._before[1]
-        self._last, self._before = now, (tally.done, tally.size)
-        self._say(
+        tally = self._tally
+        files_per_sec = (tally.done - self._files) / seconds
+        mb_per_sec = (tally.size - self._size) / seconds / 1e6
+        self._last = now
+        self._files = tally.done
+        self._size = tally.size
+        self._log(
             f"{tally.done} of {tally.asked} files, {len(tally.failed)} failed; "
-            f"{files / seconds:.1f} files/s, {size / seconds / 1e6:.2f} MB/s"
+            f"{files_per_sec:.1f} files/s, {mb_per_sec:.2f} MB/s"
         )

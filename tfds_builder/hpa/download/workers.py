@@ -1,7 +1,8 @@
-"""Threads that take items from one iterator, each with a tool of its own, and hand the results to whoever iterates.
+"""Threads that take items from one iterator, each with a tool of its own, and yield results.
 
-Unusual: nothing is queued ahead, so that a list of any length costs no memory; and the threads are daemons that a
-stuck look-up of a host's name cannot keep the program from ending with.
+Design:
+- Nothing is queued ahead, so a list of any length costs no memory.
+- The threads are daemons: a look-up of a host's name that is stuck does not keep the program alive.
 """
 
 import contextlib
@@ -11,16 +12,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
+from hpa_jax.http_fetch import Stopped
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Tool = TypeVar("Tool")
 
 TICK = 0.25  # seconds
-_PATIENCE = 5.0  # seconds that threads have for ending once they are to stop
-
-
-class Stopped(Exception):
-    """Raised inside a task that is to end because of `stop`: its item counts as not done."""
+_PATIENCE = 5.0  # seconds that threads have to end once they are to stop
+_END = object()  # what a thread puts last
 
 
 def work(
@@ -30,58 +30,68 @@ def work(
     stop: threading.Event,
     tick: Callable[[], None] = lambda: None,
 ) -> Iterator[Result]:
-    """Runs `task(tool, item)` for every item, with one thread a tool; results come in the order of their being done.
+    """Runs `task(tool, item)` for every item and yields the results as they come.
 
-    Whoever sets `stop` (from a signal handler too) ends it soon: no further item is begun, results that still come are
-    yielded. An exception of a task stops all and is raised here. At the end, however it comes, `stop` is set.
+    Whoever sets `stop`, from a signal handler too, ends it soon: no further item is started, and
+    results that still come are yielded. At the end, however it comes, `stop` is set.
 
     Args:
-      tick: called in the thread that iterates, every `TICK` seconds or so, and oftener once `stop` is set.
+      task: may raise `Stopped` once `stop` is set, which leaves its item undone. Any other
+        exception stops all threads and is raised here.
+      items: taken one at a time.
+      tools: one thread for each.
+      stop: see above.
+      tick: called in the thread that iterates, about every `TICK` seconds, and more often once
+        `stop` is set.
     """
-    source, lock = iter(items), threading.Lock()
+    pending = iter(items)
+    taking = threading.Lock()
     done: queue.Queue = queue.Queue(maxsize=1024)
-    nothing = object()
 
-    def labour(tool: Tool) -> None:
-        error = None
+    def run(tool: Tool) -> None:
+        failure = None
         try:
             while not stop.is_set():
-                with lock:
-                    item = next(source, nothing)
-                if item is nothing:
+                with taking:
+                    item = next(pending, _END)
+                if item is _END:
                     break
                 done.put((task(tool, item), None))
         except Stopped:
             pass
-        except BaseException as raised:  # raised again where the results are taken
-            error = raised
-        done.put((nothing, error))
+        except BaseException as error:
+            failure = error  # raised again where the results are taken
+        done.put((_END, failure))
 
-    threads = [threading.Thread(target=labour, args=(tool,), daemon=True) for tool in tools]
+    threads = [threading.Thread(target=run, args=(tool,), daemon=True) for tool in tools]
     for thread in threads:
         thread.start()
-    at_work, last_tick, ends = len(threads), time.monotonic(), float("inf")
+    running = len(threads)
+    last_tick = time.monotonic()
+    give_up = float("inf")
     try:
-        while at_work and (now := time.monotonic()) < ends:
-            if stop.is_set():
-                ends = min(ends, now + _PATIENCE)
-            if stop.is_set() or now - last_tick >= TICK:
+        while running and (now := time.monotonic()) < give_up:
+            stopping = stop.is_set()
+            if stopping:
+                give_up = min(give_up, now + _PATIENCE)
+            if stopping or now - last_tick >= TICK:
                 tick()
                 last_tick = now
             try:
-                result, error = done.get(timeout=TICK / 5 if stop.is_set() else TICK)
+                result, error = done.get(timeout=TICK / 5 if stopping else TICK)
             except queue.Empty:
                 continue
             if error is not None:
                 raise error
-            if result is nothing:
-                at_work -= 1
+            if result is _END:
+                running -= 1
             else:
                 yield result
     finally:
         stop.set()
-        ends = min(ends, time.monotonic() + _PATIENCE)
-        while any(thread.is_alive() for thread in threads) and time.monotonic() < ends:
+        give_up = min(give_up, time.monotonic() + _PATIENCE)
+        while any(thread.is_alive() for thread in threads) and time.monotonic() < give_up:
             tick()
+            # A thread may wait for room in the queue.
             with contextlib.suppress(queue.Empty):
                 done.get(timeout=TICK / 5)

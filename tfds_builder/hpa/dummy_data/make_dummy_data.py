@@ -1,6 +1,8 @@
-"""Draws the ten tiny fields beside this file (16 x 16 pixels, Kaggle's layout): `python make_dummy_data.py`.
+"""Draws the ten tiny images beside this file (16 x 16 pixels, Kaggle's layout).
 
-No image of the Atlas is in them.
+    python make_dummy_data.py
+
+No image of the Atlas is among them.
 """
 
 import csv
@@ -12,24 +14,31 @@ import numpy as np
 from hpa_jax.labels import CHANNELS
 
 HERE = Path(__file__).parent
+SIZE = 16
 LABELS = ("0", "0 25", "25", "0", "2", "2 0", "21", "7", "23 0", "0")
 
 
+def draw_spot(rng: np.random.Generator) -> np.ndarray:
+    """One blurred spot, uint8 [16, 16]."""
+    y, x = np.mgrid[:SIZE, :SIZE]
+    centre_y, centre_x = rng.uniform(4, 12, 2)
+    spot = 255 * np.exp(-((y - centre_y) ** 2 + (x - centre_x) ** 2) / rng.uniform(8, 40))
+    return spot.astype(np.uint8)
+
+
 def main() -> None:
+    """Writes train.csv and train/."""
     rng = np.random.default_rng(0)
     (HERE / "train").mkdir(exist_ok=True)
-    y, x = np.mgrid[:16, :16]
     with open(HERE / "train.csv", "w", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["Id", "Target"])
         for number, labels in enumerate(LABELS):
-            rows.writerow([f"dummy-{number:02d}", labels])
+            id = f"dummy-{number:02d}"
+            rows.writerow([id, labels])
             for channel in CHANNELS:
-                at = rng.uniform(4, 12, 2)
-                spot = 255 * np.exp(-((y - at[0]) ** 2 + (x - at[1]) ** 2) / rng.uniform(8, 40))
-                cv2.imwrite(
-                    str(HERE / "train" / f"dummy-{number:02d}_{channel}.png"), spot.astype(np.uint8)
-                )
+                path = HERE / "train" / f"{id}_{channel}.png"
+                cv2.imwrite(str(path), draw_spot(rng))
 
 
 if __name__ == "__main__":

@@ -1,31 +1,51 @@
-"""What the head of an image file says, before anything is decoded."""
+"""What the header of an image file says, before anything is decoded."""
 
 from typing import NamedTuple
 
 from hpa_jax.data.codec import MAX_PIXELS
-from tfds_builder.hpa.files.store import Refused
+from tfds_builder.hpa.files.store import DOWNLOAD_AGAIN, Refused
 
-AGAIN = "download it again"
+
+class Segment(NamedTuple):
+    """A strip or tile of a TIFF file.
+
+    Attributes:
+      offset: in the file.
+      length: in bytes, as stored.
+      decoded: length in bytes after unpacking.
+    """
+
+    offset: int
+    length: int
+    decoded: int
 
 
 class Header(NamedTuple):
-    """Of a whole file with one image in it."""
+    """Header of a complete file with one image in it.
 
-    format: str  # PNG, TIFF or JPEG
+    Attributes:
+      format: PNG, TIFF or JPEG.
+      height: in pixels.
+      width: in pixels.
+      bits: of one sample.
+      colour: "gray" or "RGB"; or a description of what is refused, such as "palette" or "RGBA".
+      deflated: the segments of a deflated TIFF, which have checksums.
+    """
+
+    format: str
     height: int
     width: int
-    bits: int  # of one sample
-    colour: str  # "gray" or "RGB"; or, in words, what is refused: "palette", "RGBA"
-    packed: tuple[
-        tuple[int, int, int], ...
-    ] = ()  # TIFF's deflated strips: at, bytes, bytes unpacked
+    bits: int
+    colour: str
+    deflated: tuple[Segment, ...] = ()
 
 
 def check_pixels(width: int, height: int) -> None:
-    """Refused: no pixels, or more than a field has."""
+    """Raises Refused if an image has no pixels, or more than an image of the dataset may have."""
     if not width or not height:
-        raise Refused(f"claims {width} x {height} pixels; {AGAIN}")
+        raise Refused(f"claims {width} x {height} pixels; {DOWNLOAD_AGAIN}")
     if width * height > MAX_PIXELS:
         raise Refused(
-            f"claims {width} x {height} pixels, more than {MAX_PIXELS}; scale it down, or {AGAIN}"
+            f"claims {width} x {height} pixels, more than {MAX_PIXELS}; "
+            f"scale it down, or {DOWNLOAD_AGAIN}"
         )

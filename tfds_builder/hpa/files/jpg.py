@@ -1,8 +1,9 @@
 """Reads the JPG file of a single channel.
 
-Unusual: JPG has no checksum, and most decoders fill up what is missing or broken with gray, in silence; Pillow and
-OpenCV among them, where the file was cut and its end marker put back. simplejpeg hands on libjpeg-turbo's warnings;
-here each one refuses the file. A flipped bit after which the stream still decodes remains unseen: nothing can tell it.
+Design: JPG has no checksum, and most decoders silently fill what is missing or broken with gray,
+Pillow and OpenCV among them if a truncated file has its end marker again. simplejpeg passes on the
+warnings of libjpeg-turbo; here each of them refuses the file. A flipped bit after which the stream
+still decodes remains undetected: nothing can detect it.
 """
 
 import os
@@ -12,16 +13,18 @@ from typing import BinaryIO
 import numpy as np
 import simplejpeg
 
-from tfds_builder.hpa.files.header import AGAIN, Header, check_pixels
-from tfds_builder.hpa.files.store import Refused
+from tfds_builder.hpa.files.header import Header, check_pixels
+from tfds_builder.hpa.files.store import DOWNLOAD_AGAIN, Refused
 
 _MAX_SCANS = 200  # a progressive file has about ten; each costs a pass over all pixels
-_FRAMES = {
-    0xC0,
-    0xC1,
-    0xC2,
-}  # baseline, extended, progressive; the others are lossless or arithmetic
+_TAIL = 4096  # bytes at the end among which the end marker is looked for
+
+# Start-of-frame markers: baseline, extended and progressive are read; the others are lossless or
+# arithmetic. Three markers of the same range start no frame.
+_FRAMES = {0xC0, 0xC1, 0xC2}
 _NO_FRAMES = {0xC4, 0xC8, 0xCC}
+_FRAME_RANGE = range(0xC0, 0xD0)
+_OUT_OF_PLACE = (0xD8, 0xD9, 0xDA)  # start, end and scan, before any frame
 _COMPONENTS = {1: "gray", 3: "RGB", 4: "CMYK"}
 
 
@@ -29,56 +32,63 @@ def scan(file: BinaryIO) -> Header:
     """Walks the segments of a file up to its pixels, and looks for its end marker.
 
     Raises:
-      Refused: it is no JPG, cut short, too large, or of a kind that is not read.
+      Refused: it is no JPG, truncated, too large, or of a kind that is not read.
     """
-    header = _frame(file)
+    header = _find_frame(file)
     size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - 4096))  # some programs add bytes after the end
+    # Some programs add bytes after the end.
+    file.seek(max(0, size - _TAIL))
     if b"\xff\xd9" not in file.read():
-        raise Refused(f"is cut short: it has no end marker; {AGAIN}")
+        raise Refused(f"is cut short: it has no end marker; {DOWNLOAD_AGAIN}")
     return header
 
 
-def _frame(file: BinaryIO) -> Header:
+def _find_frame(file: BinaryIO) -> Header:
     file.read(2)
     while True:
-        marker = file.read(1)
-        if marker != b"\xff":
-            raise Refused(
-                f"is cut short in its header; {AGAIN}"
-                if not marker
-                else f"has a damaged header; {AGAIN}"
-            )
-        while marker == b"\xff":
-            marker = file.read(1)
-        head = file.read(2)
-        if len(head) < 2:
-            raise Refused(f"is cut short in its header; {AGAIN}")
-        kind, (length,) = marker[0], struct.unpack(">H", head)
-        if 0xC0 <= kind <= 0xCF and kind not in _NO_FRAMES:
-            body = file.read(6)
-            if len(body) < 6:
-                raise Refused(f"is cut short in its header; {AGAIN}")
-            bits, height, width, components = struct.unpack(">BHHB", body)
-            if kind not in _FRAMES:
-                raise Refused(
-                    "is a JPG of a rare kind (lossless or arithmetic); save it again as a plain one"
-                )
-            check_pixels(width, height)
-            return Header(
-                "JPEG",
-                height,
-                width,
-                bits,
-                _COMPONENTS.get(components, f"of {components} components"),
-            )
-        if kind in (0xD8, 0xD9, 0xDA) or length < 2:
-            raise Refused(f"has a damaged header; {AGAIN}")
+        marker = _next_marker(file)
+        (length,) = struct.unpack(">H", _read(file, 2))
+        if marker in _FRAME_RANGE and marker not in _NO_FRAMES:
+            return _parse_frame(_read(file, 6), marker)
+        if marker in _OUT_OF_PLACE or length < 2:
+            raise Refused(f"has a damaged header; {DOWNLOAD_AGAIN}")
         file.seek(length - 2, os.SEEK_CUR)
 
 
+def _next_marker(file: BinaryIO) -> int:
+    byte = _read(file, 1)
+    if byte != b"\xff":
+        raise Refused(f"has a damaged header; {DOWNLOAD_AGAIN}")
+    # Any number of fill bytes may precede a marker.
+    while byte == b"\xff":
+        byte = _read(file, 1)
+    return byte[0]
+
+
+def _read(file: BinaryIO, length: int) -> bytes:
+    data = file.read(length)
+    if len(data) < length:
+        raise Refused(f"is cut short in its header; {DOWNLOAD_AGAIN}")
+    return data
+
+
+def _parse_frame(body: bytes, marker: int) -> Header:
+    bits, height, width, components = struct.unpack(">BHHB", body)
+    if marker not in _FRAMES:
+        raise Refused(
+            "is a JPG of a rare kind (lossless or arithmetic); save it again as a plain one"
+        )
+    check_pixels(width, height)
+    colour = _COMPONENTS.get(components, f"of {components} components")
+    return Header("JPEG", height, width, bits, colour)
+
+
 def decode(data: bytes, header: Header) -> np.ndarray:
-    """Decodes a file that `scan` took, with libjpeg-turbo's exact (not its fast) arithmetic.
+    """Decodes a file that `scan` accepted, with libjpeg-turbo's exact (not its fast) arithmetic.
+
+    Args:
+      data: the file.
+      header: of `scan`.
 
     Returns:
       uint8 [H, W], or [H, W, 3] in red, green, blue.
@@ -88,14 +98,16 @@ def decode(data: bytes, header: Header) -> np.ndarray:
     """
     if data.count(b"\xff\xda") > _MAX_SCANS:
         raise Refused(f"has more than {_MAX_SCANS} scans; save it again as a plain JPG")
+    is_gray = header.colour == "gray"
     try:
         image = simplejpeg.decode_jpeg(
             data,
-            "GRAY" if header.colour == "gray" else "RGB",
+            "GRAY" if is_gray else "RGB",
             fastdct=False,
             fastupsample=False,
             strict=True,
         )
     except ValueError as error:
-        raise Refused(f"is damaged ({' '.join(str(error).split())[:80]}); {AGAIN}") from None
-    return image[..., 0] if header.colour == "gray" else image
+        reason = " ".join(str(error).split())[:80]
+        raise Refused(f"is damaged ({reason}); {DOWNLOAD_AGAIN}") from None
+    return image[..., 0] if is_gray else image

@@ -1,8 +1,8 @@
 """Reads the PNG file of a single channel.
 
-Unusual: nothing is left to an image library's good will. Decoders turn 16 bits into 8, colours into luma, and cut
-files into images that are half black, each in silence; so the chunks of a file are walked first (size, depth, colour
-type, end), and before decoding every chunk's CRC is checked.
+Design: nothing is left to an image library's leniency. Decoders silently reduce 16 bits to 8 and
+colours to luma, and turn truncated files into images that are half black. So the chunks of a file
+are walked first (size, depth, colour type, end), and each chunk's CRC is checked before decoding.
 """
 
 import os
@@ -13,10 +13,11 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 
-from tfds_builder.hpa.files.header import AGAIN, Header, check_pixels
-from tfds_builder.hpa.files.store import Refused
+from tfds_builder.hpa.files.header import Header, check_pixels
+from tfds_builder.hpa.files.store import DOWNLOAD_AGAIN, Refused
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_HEADER_BYTES = 33  # signature and IHDR
 _COLOURS = {0: "gray", 2: "RGB", 3: "palette", 4: "gray with alpha", 6: "RGBA"}
 
 
@@ -24,9 +25,9 @@ def scan(file: BinaryIO) -> Header:
     """Walks the chunks of a file without reading its pixels.
 
     Raises:
-      Refused: it is no PNG, cut short, or too large.
+      Refused: it is no PNG, truncated, or too large.
     """
-    header = _head(file.read(33))
+    header = _parse_header(file.read(_HEADER_BYTES))
     while len(head := file.read(8)) == 8:
         length, kind = struct.unpack(">I4s", head)
         if kind == b"tRNS":
@@ -36,47 +37,55 @@ def scan(file: BinaryIO) -> Header:
                 return header
             break
         file.seek(length + 4, os.SEEK_CUR)
-    raise Refused(f"is cut short: it has no end chunk; {AGAIN}")
+    raise Refused(f"is cut short: it has no end chunk; {DOWNLOAD_AGAIN}")
 
 
-def _head(head: bytes) -> Header:
-    """Signature and IHDR, the first 33 bytes."""
+def _parse_header(head: bytes) -> Header:
     if not head.startswith(SIGNATURE):
-        raise Refused(f"is not a PNG; {AGAIN}")
-    if len(head) < 33:
-        raise Refused(f"is cut short: {len(head)} bytes; {AGAIN}")
+        raise Refused(f"is not a PNG; {DOWNLOAD_AGAIN}")
+    if len(head) < _HEADER_BYTES:
+        raise Refused(f"is cut short: {len(head)} bytes; {DOWNLOAD_AGAIN}")
     length, kind, width, height, bits, colour = struct.unpack(">I4sIIBB", head[8:26])
     if kind != b"IHDR" or length != 13:
-        raise Refused(f"has a damaged PNG header; {AGAIN}")
+        raise Refused(f"has a damaged PNG header; {DOWNLOAD_AGAIN}")
     check_pixels(width, height)
     return Header("PNG", height, width, bits, _COLOURS.get(colour, f"of colour type {colour}"))
 
 
 def decode(data: bytes, header: Header) -> np.ndarray | None:
-    """Decodes a file whose chunks were walked by `scan`, after checking the CRC of each.
+    """Decodes a file that `scan` accepted, after checking the CRC of each chunk.
+
+    Args:
+      data: the file.
+      header: unused; as in the other formats.
 
     Returns:
-      Exactly the values in the file, [H, W] or [H, W, 3] (red, green, blue), uint8 or uint16; None if they do not
-      decode.
+      exactly the values in the file, [H, W] or [H, W, 3] (red, green, blue), uint8 or uint16; None
+      if they do not decode.
 
     Raises:
       Refused: a wrong CRC.
     """
-    at = len(SIGNATURE)
-    while True:
-        length, kind = struct.unpack_from(">I4s", data, at)
-        if (
-            struct.pack(">I", zlib.crc32(data[at + 4 : at + 8 + length]))
-            != data[at + 8 + length : at + 12 + length]
-        ):
-            raise Refused(f"is damaged: wrong checksum of its chunk at byte {at}; {AGAIN}")
-        if kind == b"IEND":
-            break
-        at += 12 + length
+    _check_chunks(data)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
         return None
-    return (
-        image[..., ::-1] if image is not None and image.ndim == 3 else image
-    )  # OpenCV's order: BGR
+    if image is None or image.ndim == 2:
+        return image
+    # OpenCV's order is BGR.
+    return image[..., ::-1]
+
+
+def _check_chunks(data: bytes) -> None:
+    start = len(SIGNATURE)
+    kind = b""
+    while kind != b"IEND":
+        length, kind = struct.unpack_from(">I4s", data, start)
+        end = start + 8 + length
+        found = struct.pack(">I", zlib.crc32(data[start + 4 : end]))
+        if found != data[end : end + 4]:
+            raise Refused(
+                f"is damaged: wrong checksum of its chunk at byte {start}; {DOWNLOAD_AGAIN}"
+            )
+        start = end + 4

@@ -1,9 +1,12 @@
-"""A source of a csv and one image file for each channel of a field; `files.py` says which there are.
+"""A source of a csv and one image file for each channel; `layouts.py` lists the kinds there are.
 
-Unusual: every file's header is checked before a build starts, so that a missing or foreign file among 124,288 shows
-within seconds and not after an hour. Path and packing (a folder or a zip) are no settings: they do not change a byte.
+The order of the rows in the csv has no meaning: examples are sorted by Id.
 
-The order of the rows in the csv is without meaning: fields are sorted by Id.
+Design: every file's header is checked before a build starts, so that a missing or foreign file
+  among
+124,288 shows within seconds and not after an hour. Path and kind of store (a folder or a zip) are
+no
+settings: they change no bytes.
 """
 
 import hashlib
@@ -22,13 +25,12 @@ from tfds_builder.hpa.files import csv_table, images, store
 from tfds_builder.hpa.files.header import Header
 from tfds_builder.hpa.files.images import Rule
 from tfds_builder.hpa.files.store import Refused, Store, Zip
-from tfds_builder.hpa.sources import Bar, Fault, Field, Listing, no_bar
+from tfds_builder.hpa.sources import Example, Fault, Listing, Progress, no_progress
 
-ATLAS_PIXEL_SIZE = (
-    0.08  # micrometres a pixel of the Atlas's fields (SubCellPortable expects 0.0800885)
-)
+# Micrometres a pixel of the Atlas's images (SubCellPortable expects 0.0800885).
+ATLAS_PIXEL_SIZE = 0.08
 _ANTIBODY = re.compile(r"(\d+)_")
-_HOW = "see tfds_builder/hpa/README.md for the layout"
+_SEE_LAYOUT = "see tfds_builder/hpa/README.md for the layout"
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,15 @@ class Files:
       layout: name of the source, in its settings.
       manual_dir: the folder or zip file.
       csv: name of the csv in it.
-      patterns: names of the images, with {id} and {channel}; of several, the first that is there.
-      names: what stands for {channel}, in the order of CHANNELS; None for a channel that was not imaged: all zeros.
-      rule: which files are taken, and how they become 8 bits.
-      edge: length of the longer side after resizing; 0: as it is.
-      pixel_size: micrometres a pixel of the files, None where unknown.
-      rescale: whether fields are resized to the Atlas's pixel size.
-      columns: of the csv: Id, labels, family ("": none).
-      antibodies: whether the digits before the first `_` of an Id name its family.
+      patterns: names of the images, with {id} and {channel}; of several, the first that exists.
+      names: what replaces {channel}, in the order of CHANNELS; None for a channel that was not
+        imaged and is all zeros.
+      rule: which files are accepted, and how they become 8 bits.
+      edge: length of the longer side after resizing; 0 for the original size.
+      pixel_size: micrometres a pixel of the files, None if unknown.
+      rescale: whether images are resized to the Atlas's pixel size.
+      columns: of the csv: Id, labels, group key (empty for none).
+      antibodies: whether the digits before the first `_` of an Id are its group key.
     """
 
     layout: str
@@ -62,154 +65,152 @@ class Files:
     antibodies: bool = False
 
     def settings(self) -> dict:
-        """See `Source.settings`. The csv by its digest: with other rows or labels it is another dataset."""
+        """See `Source.settings`. The csv by its digest: other rows are another dataset."""
         files, _ = self._stores()
-        settings = {
-            "source": self.layout,
-            "csv_sha256": hashlib.sha256(self._csv(files)).hexdigest(),
-        }
-        settings |= {"edge": self.edge} | self.rule.settings()
+        digest = hashlib.sha256(self._read_csv(files)).hexdigest()
+        settings = {"source": self.layout, "csv_sha256": digest, "edge": self.edge}
+        settings |= self.rule.settings()
         if self.layout == "folder":
-            settings |= {
-                "channels": dict(zip(CHANNELS, self.names, strict=True)),
-                "pattern": self.patterns[0],
-                "columns": list(self.columns),
-                "pixel_size": self.pixel_size,
-                "rescaled_to": ATLAS_PIXEL_SIZE if self.rescale else None,
-            }
+            settings["channels"] = dict(zip(CHANNELS, self.names, strict=True))
+            settings["pattern"] = self.patterns[0]
+            settings["columns"] = list(self.columns)
+            settings["pixel_size"] = self.pixel_size
+            settings["rescaled_to"] = ATLAS_PIXEL_SIZE if self.rescale else None
         return settings
 
-    def fields(self, bar: Bar = no_bar) -> Listing:
-        """Reads the csv and checks the headers of all files of every field; see `Source.fields`."""
-        files, pictures = self._stores()
-        rows, faults = csv_table.read(self._csv(files), files.where(self.csv), *self.columns)
-        good = []
-        for row in bar(rows, "checking"):
+    def examples(self, progress: Progress = no_progress) -> Listing:
+        """Reads the csv and checks the headers of all files; see `Source.examples`."""
+        files, image_files = self._stores()
+        where = files.where(self.csv)
+        rows, faults = csv_table.read(self._read_csv(files), where, *self.columns)
+        examples = []
+        for row in progress(rows, "checking"):
             try:
-                self._check(pictures, row.id)
+                self._check(image_files, row.id)
             except Fault as fault:
                 faults.append(fault)
-            else:
-                good.append(row)
-        fields = []
-        for index, row in enumerate(good):
+                continue
             antibody = _ANTIBODY.match(row.id) if self.antibodies else None
-            fields.append(Field(row.id, row.labels, index, antibody[1] if antibody else row.family))
-        return Listing(fields, faults)
+            group_key = antibody[1] if antibody else row.group_key
+            examples.append(Example(row.id, row.labels, len(examples), group_key))
+        return Listing(examples, faults)
 
-    def image(self, field: Field) -> np.ndarray:
-        """Reads the channels of a field; see `Source.image`."""
-        _, pictures = self._stores()
+    def image(self, example: Example) -> np.ndarray:
+        """Reads the channels of an image; see `Source.image`."""
+        _, image_files = self._stores()
         planes = {}
-        for channel, name in self._files(pictures, field.id):
+        sizes = {}
+        for channel, name in self._channel_files(image_files, example.id):
             try:
-                planes[channel] = images.read(store.read(pictures, name), self.rule, channel)
+                plane = images.read(store.read(image_files, name), self.rule, channel)
             except Refused as refused:
-                raise Fault(field.id, pictures.where(name), str(refused)) from None
-        said = {
-            channel: f"{plane.shape[1]} x {plane.shape[0]} pixels"
-            for channel, plane in planes.items()
-        }
-        self._check_equal(
-            pictures, field.id, said
-        )  # the files may have changed after the check of their headers
-        none = np.zeros_like(planes["green"])
-        image = np.stack([planes.get(channel, none) for channel in CHANNELS], axis=-1)
-        return images.resized(image, self._size(*image.shape[:2]))
+                raise Fault(example.id, image_files.where(name), str(refused)) from None
+            planes[channel] = plane
+            sizes[channel] = f"{plane.shape[1]} x {plane.shape[0]} pixels"
+        # The files may have changed since their headers were checked.
+        self._check_equal(image_files, example.id, sizes)
+        missing = np.zeros_like(planes["green"])
+        image = np.stack([planes.get(channel, missing) for channel in CHANNELS], axis=-1)
+        return images.resize(image, self._output_size(*image.shape[:2]))
 
     def _stores(self) -> tuple[Store, Store]:
-        """Where the csv lies and where the images do: Kaggle's train/ may still be packed, as train.zip beside it."""
-        folders = tuple(pattern.split("{")[0].rpartition("/")[0] for pattern in self.patterns)
-        files = store.open_store(self.manual_dir, links=(self.csv, *filter(None, folders)))
-        if not self.layout.startswith("kaggle") or any(
-            files.has_folder(name) for name in folders if name
-        ):
+        """Where the csv and the images are: Kaggle's train/ may still be packed in train.zip."""
+        folders = []
+        for pattern in self.patterns:
+            folder, _, _ = pattern.split("{")[0].rpartition("/")
+            if folder:
+                folders.append(folder)
+        files = store.open_store(self.manual_dir, links=(self.csv, *folders))
+        if not self.layout.startswith("kaggle") or any(map(files.has_folder, folders)):
             return files, files
-        packed = next(
-            (f"{name}.zip" for name in folders if name and files.has(f"{name}.zip")), None
-        )
-        if packed and isinstance(files, Zip):
+        archives = [f"{folder}.zip" for folder in folders]
+        packed = next(filter(files.has, archives), None)
+        if not packed:
+            return files, files
+        if isinstance(files, Zip):
             raise InputError(
                 f"{files.where(packed)} is a zip in a zip; unzip the outer one and give its folder"
             )
-        return files, store.open_store(self.manual_dir / packed) if packed else files
+        return files, store.open_store(self.manual_dir / packed)
 
-    def _csv(self, files: Store) -> bytes:
+    def _read_csv(self, files: Store) -> bytes:
         try:
             return store.read(files, self.csv)
         except Refused as refused:
-            reason = str(refused).split("; ")[0]
-            raise InputError(f"{files.where(self.csv)} {reason}; {_HOW}") from None
+            # Without the advice, which is for image files.
+            reason, _, _ = str(refused).partition("; ")
+            raise InputError(f"{files.where(self.csv)} {reason}; {_SEE_LAYOUT}") from None
 
-    def _files(self, pictures: Store, id: str) -> list[tuple[str, str]]:
-        """(channel, name of its file) of a field's imaged channels."""
+    def _channel_files(self, image_files: Store, id: str) -> list[tuple[str, str]]:
+        """(channel, name of its file) of the channels that were imaged."""
         found = []
-        for channel, own in zip(CHANNELS, self.names, strict=True):
-            if own is not None:
-                names = [
-                    pattern.replace("{channel}", own).replace("{id}", id)
-                    for pattern in self.patterns
-                ]
-                found.append(
-                    (
-                        channel,
-                        next(filter(pictures.has, names), names[0]) if len(names) > 1 else names[0],
-                    )
-                )
+        for channel, channel_name in zip(CHANNELS, self.names, strict=True):
+            if channel_name is None:
+                continue
+            names = []
+            for pattern in self.patterns:
+                names.append(pattern.replace("{channel}", channel_name).replace("{id}", id))
+            # A single name is not looked up: over a network that takes time.
+            name = names[0]
+            if len(names) > 1:
+                name = next(filter(image_files.has, names), name)
+            found.append((channel, name))
         return found
 
-    def _check(self, pictures: Store, id: str) -> None:
-        """Checks the headers of one field."""
+    def _check(self, image_files: Store, id: str) -> None:
+        """Checks the headers of one image's files."""
         headers: dict[str, Header] = {}
-        files = self._files(pictures, id)
-        for channel, name in files:
+        name_of = dict(self._channel_files(image_files, id))
+        for channel, name in name_of.items():
             try:
-                headers[channel] = images.scan(pictures, name, self.rule)
+                headers[channel] = images.scan(image_files, name, self.rule)
             except Refused as refused:
-                raise Fault(id, pictures.where(name), str(refused)) from None
-        said = {
-            channel: f"{header.width} x {header.height} pixels"
-            for channel, header in headers.items()
-        }
-        self._check_equal(pictures, id, said)
-        self._check_equal(
-            pictures,
-            id,
-            {channel: f"{header.bits} bits a pixel" for channel, header in headers.items()},
-        )
-        self._check_equal(
-            pictures,
-            id,
-            {channel: f"the format {header.format}" for channel, header in headers.items()},
-        )
+                raise Fault(id, image_files.where(name), str(refused)) from None
+        sizes = {}
+        depths = {}
+        formats = {}
+        for channel, header in headers.items():
+            sizes[channel] = f"{header.width} x {header.height} pixels"
+            depths[channel] = f"{header.bits} bits a pixel"
+            formats[channel] = f"the format {header.format}"
+        for descriptions in (sizes, depths, formats):
+            self._check_equal(image_files, id, descriptions)
+        green = headers["green"]
         try:
-            self._size(headers["green"].height, headers["green"].width)
+            self._output_size(green.height, green.width)
         except Refused as refused:
-            raise Fault(id, pictures.where(dict(files)["green"]), str(refused)) from None
+            raise Fault(id, image_files.where(name_of["green"]), str(refused)) from None
 
-    def _check_equal(self, pictures: Store, id: str, said: Mapping[str, str]) -> None:
-        """What is said of each channel must be the same of all."""
-        (usual, _), *others = Counter(said.values()).most_common()
-        if others:
-            odd = next(channel for channel in said if said[channel] != usual)
-            name = dict(self._files(pictures, id))[odd]
-            reason = (
-                f"has {said[odd]}, the field's other channels have {usual}; download all four again"
-            )
-            raise Fault(id, pictures.where(name), reason)
+    def _check_equal(self, image_files: Store, id: str, descriptions: Mapping[str, str]) -> None:
+        """Raises a Fault unless all channels have the same description."""
+        (usual, _), *others = Counter(descriptions.values()).most_common()
+        if not others:
+            return
+        odd = next(channel for channel, text in descriptions.items() if text != usual)
+        name = dict(self._channel_files(image_files, id))[odd]
+        reason = (
+            f"has {descriptions[odd]}, the image's other channels have {usual}; "
+            "download all four again"
+        )
+        raise Fault(id, image_files.where(name), reason)
 
-    def _size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width after resizing; Refused if there would be too many pixels, or none."""
+    def _output_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width after resizing.
+
+        Raises:
+          Refused: there would be too many pixels.
+        """
         if self.edge:
             factor = self.edge / max(height, width)
         elif self.rescale:
             factor = self.pixel_size / ATLAS_PIXEL_SIZE
         else:
             return height, width
-        size = max(1, round(height * factor)), max(1, round(width * factor))
-        if size[0] * size[1] > MAX_PIXELS:
-            would = (
-                f"would have {size[1]} x {size[0]} pixels after rescaling, more than {MAX_PIXELS}"
+        new_height = max(1, round(height * factor))
+        new_width = max(1, round(width * factor))
+        if new_height * new_width > MAX_PIXELS:
+            raise Refused(
+                f"would have {new_width} x {new_height} pixels after rescaling, more than "
+                f"{MAX_PIXELS}; crop it, or put pixel_size right"
             )
-            raise Refused(f"{would}; crop it, or put pixel_size right")
-        return size
+        return new_height, new_width

@@ -1,10 +1,13 @@
-"""Where the files of a source lie: a folder, or a zip file that is read without being unpacked.
+"""Where the files of a source are: a folder, or a zip file that is read without unpacking it.
 
-Unusual: nothing outside is read, whatever the names say: a name that climbs and a link that leads out are refused (a
-link of the csv or of the images' whole folder, to another disk for example, is fine). What a zip member
-claims to hold is checked before a byte of it is unpacked, so that a bomb costs nothing.
+Both refuse with the same words and give the same bytes, so a dataset does not depend on which it
+was.
 
-Both kinds refuse alike, with the same words, and give the same bytes: a dataset does not tell where it came from.
+Design:
+- Nothing outside is read, whatever the names are: a name that climbs and a link that leads out are
+  refused. Only the csv and the images' whole folder may be links, to another disk for example.
+- What a zip member claims to hold is checked before a byte of it is unpacked, so a bomb costs
+  nothing.
 """
 
 import os
@@ -20,60 +23,64 @@ from typing import BinaryIO, NamedTuple, Protocol
 
 from hpa_jax.errors import InputError
 
-MAX_BYTES = (
-    2**28
-)  # of one file; the largest image that is read, 4096 x 4096 RGB in 16 bits, has 0.4 of it
-_AGAIN = "download it again"
-_PACKINGS = (
-    zipfile.ZIP_STORED,
-    zipfile.ZIP_DEFLATED,
-)  # Python unpacks the other ones without a bound on memory
+# Of one file. The largest image that is read, 4096 x 4096 RGB of 16 bits, has 0.4 of it.
+MAX_BYTES = 2**28
+DOWNLOAD_AGAIN = "download it again"
+
+# Python unpacks the other methods without a bound on memory.
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 class Refused(Exception):
-    """Why a file is not taken, and what to do: `is empty (0 bytes); download it again`. Who raises it knows no Id."""
+    """Why a file is not accepted and what to do: `is empty (0 bytes); download it again`.
+
+    Whoever raises it does not know the image's Id; see `sources.Fault`.
+    """
 
 
 class Store(Protocol):
     """Files by name; names are relative, with `/`."""
 
     def where(self, name: str) -> str:
-        """The file's name in messages."""
+        """The file's name for messages."""
 
     def has(self, name: str) -> bool:
-        """Whether something of that name is there, sound or not."""
+        """Whether something of that name exists, readable or not."""
 
     def has_folder(self, name: str) -> bool:
         """Whether there is a folder of that name."""
 
     def open(self, name: str) -> BinaryIO:
-        """The file, to be read and closed; Refused if it is missing, no file, outside, too large, or damaged.
+        """Opens a file for reading. Reading may raise whatever `DAMAGE` lists.
 
-        Reading may raise whatever `DAMAGE` lists.
+        Raises:
+          Refused: it is missing, no file, outside, too large, or damaged.
         """
 
 
 DAMAGE = (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
-"""What reading from a store raises where the disk or the archive is damaged."""
-_DAMAGE_IN_DIRECTORY = (
-    *DAMAGE,
-    ValueError,
-    IndexError,
-    struct.error,
-)  # beside it, zipfile raises these in opening
+"""What reading from a store raises if the disk or the archive is damaged."""
+
+# zipfile raises these as well while it reads an archive's directory.
+_DAMAGE_IN_DIRECTORY = (*DAMAGE, ValueError, IndexError, struct.error)
 
 
 def refusal(error: Exception) -> Refused:
-    """The reason why one of `DAMAGE` came up."""
+    """Turns one of `DAMAGE` into a reason."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return Refused(f"is missing; {_AGAIN}, or take its row out of the csv")
+        return Refused(f"is missing; {DOWNLOAD_AGAIN}, or take its row out of the csv")
     if isinstance(error, OSError):
-        return Refused(f"cannot be read ({error.strerror or error}); make it readable, or {_AGAIN}")
-    return Refused(f"is damaged in its archive ({' '.join(str(error).split())[:120]}); {_AGAIN}")
+        reason = error.strerror or error
+        return Refused(f"cannot be read ({reason}); make it readable, or {DOWNLOAD_AGAIN}")
+    return Refused(f"is damaged in its archive ({_one_line(error)}); {DOWNLOAD_AGAIN}")
 
 
 def read(store: Store, name: str) -> bytes:
-    """The whole file; Refused as by `open`, or where its archive's checksum does not fit."""
+    """Reads a complete file.
+
+    Raises:
+      Refused: as `Store.open`; or the archive's checksum does not match.
+    """
     try:
         with store.open(name) as file:
             return file.read()
@@ -83,7 +90,12 @@ def read(store: Store, name: str) -> bytes:
 
 @dataclass(frozen=True)
 class Folder:
-    """The files below a folder; `links`: what in it, by name, may be a link to elsewhere."""
+    """The files below a folder.
+
+    Attributes:
+      path: of the folder.
+      links: names in it that may be links to elsewhere.
+    """
 
     path: Path
     links: tuple[str, ...] = ()
@@ -105,29 +117,31 @@ class Folder:
         path = f"{self.path}/{name}"
         parent, _, file = path.rpartition("/")
         roots = _roots(str(self.path), self.links)
-        if file in ("", ".", "..") or not _inside(_real(parent), roots):
+        if file in ("", ".", "..") or not _is_inside(_real_path(parent), roots):
             raise Refused(f"leads out of {self.path}; put the file itself there")
         try:
             mode = os.lstat(path).st_mode
             if stat.S_ISLNK(mode):
-                if not _inside(os.path.realpath(path), roots):
+                if not _is_inside(os.path.realpath(path), roots):
                     raise Refused(
                         f"is a link that leads out of {self.path}; put the file itself there"
                     )
                 mode = os.stat(path).st_mode
+            # Opening a pipe would wait for ever.
             if not stat.S_ISREG(mode):
                 raise Refused("is not a file; put the channel's image there")
             opened = open(path, "rb")
         except OSError as error:
             raise refusal(error) from None
-        if (size := os.fstat(opened.fileno()).st_size) > MAX_BYTES:
+        size = os.fstat(opened.fileno()).st_size
+        if size > MAX_BYTES:
             opened.close()
             raise _too_large(size)
         return opened
 
 
 @lru_cache(maxsize=4096)
-def _real(folder: str) -> str:
+def _real_path(folder: str) -> str:
     return os.path.realpath(folder)
 
 
@@ -136,19 +150,28 @@ def _roots(path: str, links: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(os.path.realpath(os.path.join(path, link)) for link in ("", *links))
 
 
-def _inside(path: str, roots: Sequence[str]) -> bool:
+def _is_inside(path: str, roots: Sequence[str]) -> bool:
     return any(path == root or path.startswith(root.rstrip("/") + "/") for root in roots)
 
 
 def _too_large(size: int) -> Refused:
     return Refused(
-        f"claims {size} bytes, more than the {MAX_BYTES} that an image may have; scale it down, or {_AGAIN}"
+        f"claims {size} bytes, more than the {MAX_BYTES} that an image may have; "
+        f"scale it down, or {DOWNLOAD_AGAIN}"
     )
+
+
+def _one_line(reason: object) -> str:
+    return " ".join(str(reason).split())[:120]
 
 
 @dataclass(frozen=True)
 class Zip:
-    """The members of a zip file. Each process opens it for itself, when it first reads."""
+    """The members of a zip file; each process opens it for itself, when it first reads.
+
+    Attributes:
+      path: of the zip file.
+    """
 
     path: Path
 
@@ -172,11 +195,13 @@ class Zip:
             raise refusal(FileNotFoundError())
         if member.is_dir():
             raise Refused("is not a file; put the channel's image there")
-        if member.flag_bits & 1:
+        is_encrypted = member.flag_bits & 1
+        if is_encrypted:
             raise Refused("is encrypted; unpack the archive and give the folder")
-        if member.compress_type not in _PACKINGS:
+        if member.compress_type not in _METHODS:
             raise Refused(
-                f"is packed by method {member.compress_type}; unpack the archive and give the folder"
+                f"is packed by method {member.compress_type}; "
+                "unpack the archive and give the folder"
             )
         if member.file_size > MAX_BYTES:
             raise _too_large(member.file_size)
@@ -188,14 +213,13 @@ class Zip:
     def _archive(self) -> "_Archive":
         try:
             found = os.stat(self.path)
-            return _opened(str(self.path), os.getpid(), found.st_size, found.st_mtime_ns)
-        except (
-            _DAMAGE_IN_DIRECTORY
-        ) as error:  # also of what is no zip at all, such as Kaggle's .7z of the full size
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            said = " ".join(str(reason).split())[:120]
+            return _open_archive(str(self.path), os.getpid(), found.st_size, found.st_mtime_ns)
+        # Also what is no zip at all, such as Kaggle's .7z of the full size.
+        except _DAMAGE_IN_DIRECTORY as error:
+            strerror = error.strerror if isinstance(error, OSError) else None
             raise InputError(
-                f"{self.path} is no whole zip file ({said}); {_AGAIN}, or unpack it"
+                f"{self.path} is no complete zip file ({_one_line(strerror or error)}); "
+                f"{DOWNLOAD_AGAIN}, or unpack it"
             ) from None
 
 
@@ -206,16 +230,22 @@ class _Archive(NamedTuple):
 
 
 @lru_cache(maxsize=4)
-def _opened(path: str, process: int, size: int, changed: int) -> _Archive:
-    """By process: after a fork the parent's position in the file would be shared."""
+def _open_archive(path: str, process: int, size: int, changed: int) -> _Archive:
+    """Opens an archive anew in each process, and when the file changes.
+
+    After a fork the position in the file would be shared with the parent.
+    """
     file = zipfile.ZipFile(path)
-    return _Archive(
-        file, file.NameToInfo, frozenset(name.rpartition("/")[0] for name in file.NameToInfo)
-    )
+    folders = frozenset(name.rpartition("/")[0] for name in file.NameToInfo)
+    return _Archive(file, file.NameToInfo, folders)
 
 
 def open_store(path: Path, links: tuple[str, ...] = ()) -> Store:
-    """The store at `path`, a folder or a zip file, by what is there and not by its name.
+    """The store at `path`: a folder or a zip file, by its content and not by its name.
+
+    Args:
+      path: of the folder or file.
+      links: see `Folder`.
 
     Raises:
       InputError: there is neither.
@@ -227,5 +257,6 @@ def open_store(path: Path, links: tuple[str, ...] = ()) -> Store:
             f"{path} is not a folder; give the folder of the csv and the images, or their zip file"
         )
     store = Zip(path)
-    store.has("")  # opens it, so that a damaged archive is told here
+    # Opens the archive, so that a damaged one is reported here.
+    store.has("")
     return store

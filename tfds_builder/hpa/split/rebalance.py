@@ -1,106 +1,151 @@
-"""Moves groups between the parts of a split until every label's fields are as near to proportional as it gets.
+"""Moves groups between subsets until each label's images are as near to proportional as possible.
 
-The measure is the sum over labels and parts of the squared deviation as a share of the label's fields; before it
-counts how many parts lack a label that should stand in each. The worst entry is taken first; the best single move
-for it is made; it ends when no entry that is off by half a field and by 0.05 % of its label has a move that helps.
+A subset is the test split or a fold. The cost of a split is the sum over labels and subsets of the
+squared deviation from proportion, as a fraction of the label's images; the number of subsets that
+lack a label which should be in each comes before it. The worst entry is taken first and the best
+single move for it is made, until no entry that is off by half an image and by 0.05 % of its label
+has a move that helps.
 
-Unusual: all in integers (shares are ten-thousandths), so that sums come out the same on every machine.
+Design: all in integers (fractions are ten-thousandths), so sums are the same on every machine.
 """
 
 import numpy as np
 
-_SCALE = (
-    2**40
-)  # of the weights 1 / n^2: with 10,000 ths, 29 labels and n fields a sum stays below 2**63
-_TRIED = 2048  # groups looked at for one move: the first ones in the split's random order
-_SIZE = 8  # a part's size counts like a label eight times as far off: all fields are many, so that shares are small
-_NEAR = 2**9  # share of a label's fields, in 2**-20, that is near enough to proportional: 0.05 %
-_MOVES = 20_000
+# Scale of the weights 1 / n^2: with 10,000ths, 29 labels and n images a sum stays below 2**63.
+_SCALE = 2**40
+_MAX_TRIED = 2048  # groups tried for one move: the first ones in the split's random order
+# A subset's size counts like a label eight times as far off: the images are many, so that their
+# deviations are small fractions.
+_SIZE_WEIGHT = 8
+_NEAR = 2**9  # fraction of a label's images, in 2**-20, that is near enough: 0.05 %
+_MAX_MOVES = 20_000
 
 
-def repair(
-    part: np.ndarray, held: np.ndarray, share: np.ndarray, enough: np.ndarray, free: np.ndarray
+def rebalance(
+    subset: np.ndarray,
+    counts: np.ndarray,
+    fraction: np.ndarray,
+    required: np.ndarray,
+    free: np.ndarray,
 ) -> np.ndarray:
     """Improves a split.
 
     Args:
-      part: int [G], the part of each group.
-      held: int [G, K], fields of each group that bear each label; the last column counts all fields.
-      share: int64 [P], what each part should have, in parts of their sum; none goes where it is 0.
-      enough: bool [K], labels that should stand in every part.
-      free: int [F], the groups that may be moved, in the order in which equals are chosen.
+      subset: int [G], the subset of each group.
+      counts: int [G, K], images of each group with each label; the last column counts all images.
+      fraction: int64 [P], what each subset should have, relative to their sum; a subset of fraction
+        0 gets no group.
+      required: bool [K], labels that should be in every subset.
+      free: int [F], groups that may be moved, in the order in which ties are resolved.
 
     Returns:
-      the new part of each group.
+      int [G], the new subset of each group.
     """
-    state = _State(part.copy(), held, share, enough)
-    bearers = [free[held[free, label] > 0] for label in range(held.shape[1])]
-    for _ in range(_MOVES):
-        if not any(state.improve(bearers[label], label, here) for label, here in state.worst()):
+    state = _State(subset.copy(), counts, fraction, required)
+    groups_with = [free[counts[free, label] > 0] for label in range(counts.shape[1])]
+    for _ in range(_MAX_MOVES):
+        if not _improve_any(state, groups_with):
             break
-    return state.part
+    return state.subset
+
+
+def _improve_any(state: "_State", groups_with: list[np.ndarray]) -> bool:
+    """Makes the first move that helps, from the worst entry on."""
+    for label, subset in state.worst():
+        if state.improve(groups_with[label], label, subset):
+            return True
+    return False
 
 
 class _State:
-    """The split as it stands, with its counts."""
+    """The current split with its counts.
 
-    def __init__(self, part: np.ndarray, held: np.ndarray, share: np.ndarray, enough: np.ndarray):
-        self.part, self.held, self.share, self.enough = part, held, share, enough
-        self.open = np.flatnonzero(share > 0)
-        self.count = np.zeros((len(share), held.shape[1]), np.int64)
-        np.add.at(self.count, part, held)
-        self.total = self.count.sum(0)
-        self.weight = np.maximum(_SCALE // np.maximum(self.total, 1) ** 2, 1)
-        self.weight[-1] *= _SIZE**2
+    Attributes:
+      subset: int [G].
+      total: int64 [P, K], images of each subset with each label.
+    """
 
-    def off(self) -> np.ndarray:
-        """int64 [P, K]: fields above proportion, times the sum of the shares."""
-        return self.count * self.share.sum() - np.outer(self.share, self.total)
+    def __init__(
+        self, subset: np.ndarray, counts: np.ndarray, fraction: np.ndarray, required: np.ndarray
+    ):
+        self.subset = subset
+        self.counts = counts
+        self.fraction = fraction
+        self.required = required
+        self.open = np.flatnonzero(fraction > 0)
+        self.total = np.zeros((len(fraction), counts.shape[1]), np.int64)
+        np.add.at(self.total, subset, counts)
+        self.label_total = self.total.sum(0)
+        self.weight = np.maximum(_SCALE // np.maximum(self.label_total, 1) ** 2, 1)
+        self.weight[-1] *= _SIZE_WEIGHT**2
+
+    def excess(self) -> np.ndarray:
+        """int64 [P, K]: images above proportion, times the sum of the fractions."""
+        return self.total * self.fraction.sum() - np.outer(self.fraction, self.label_total)
 
     def worst(self) -> list[tuple[int, int]]:
-        """(label, part) of the entries that may be worth a move, the worst first."""
-        off, whole = np.abs(self.off()), self.share.sum()
-        lacking = (self.count == 0) & self.enough & (self.share > 0)[:, None]
-        badness = (off << 20) // (
-            whole * np.maximum(self.total, 1)
-        )  # share of the label's fields, in 2**-20
-        badness[:, -1] *= _SIZE
-        parts, labels = np.nonzero(lacking | ((2 * off > whole) & (badness > _NEAR)))
+        """(label, subset) of the entries that may be worth a move, the worst first."""
+        off = np.abs(self.excess())
+        unit = self.fraction.sum()
+        lacking = (self.total == 0) & self.required & (self.fraction > 0)[:, None]
+        # Fraction of the label's images, in 2**-20.
+        badness = (off << 20) // (unit * np.maximum(self.label_total, 1))
+        badness[:, -1] *= _SIZE_WEIGHT
+        far = (2 * off > unit) & (badness > _NEAR)
+        subsets, labels = np.nonzero(lacking | far)
         badness += lacking.astype(np.int64) << 21
-        order = np.lexsort((parts, labels, -badness[parts, labels]))
-        return [(int(labels[k]), int(parts[k])) for k in order]
+        order = np.lexsort((subsets, labels, -badness[subsets, labels]))
+        return [(int(labels[k]), int(subsets[k])) for k in order]
 
-    def improve(self, bearers: np.ndarray, label: int, here: int) -> bool:
-        """Makes the best move of a group with the label out of the part, or into it; False if none helps."""
-        over = self.off()[here, label] > 0
-        inside = self.part[bearers] == here
-        tried = bearers[inside if over else ~inside][:_TRIED]
+    def improve(self, candidates: np.ndarray, label: int, here: int) -> bool:
+        """Makes the best move of a group with the label out of a subset, or into it.
+
+        Args:
+          candidates: int [C], groups with the label that may be moved.
+          label: of which the subset has too many or too few images.
+          here: the subset.
+
+        Returns:
+          whether there was a move that helps.
+        """
+        over = self.excess()[here, label] > 0
+        inside = self.subset[candidates] == here
+        tried = candidates[inside if over else ~inside][:_MAX_TRIED]
         if not len(tried):
             return False
         targets = self.open[self.open != here] if over else self.open[self.open == here]
-        best = (0, 0)
-        for to in targets:
-            lost, cost = self._price(tried, to)
+        best_price = (0, 0)
+        best_move = None
+        for target in targets:
+            lost, cost = self._price(tried, target)
             k = np.lexsort((cost, lost))[0]  # stable: the first of equals
-            if (lost[k], cost[k]) < best[:2]:
-                best = (lost[k], cost[k], tried[k], to)
-        if best == (0, 0):
+            if (lost[k], cost[k]) < best_price:
+                best_price = (lost[k], cost[k])
+                best_move = (tried[k], target)
+        if best_move is None:
             return False
-        *_, group, to = best
-        self.count[self.part[group]] -= self.held[group]
-        self.count[to] += self.held[group]
-        self.part[group] = to
+        group, target = best_move
+        self.total[self.subset[group]] -= self.counts[group]
+        self.total[target] += self.counts[group]
+        self.subset[group] = target
         return True
 
-    def _price(self, groups: np.ndarray, to: int) -> tuple[np.ndarray, np.ndarray]:
-        """What moving each group to the part costs: labels that parts come to lack, less those they lack no longer;
-        and the change of the measure."""
-        held, source = self.held[groups].astype(np.int64), self.part[groups]
-        off, whole = self.off(), self.share.sum()
-        # The square of (off - x), less that of off, here; of (off + x) there; both halved, and over `whole`.
-        cost = (self.weight * held * (held * whole + off[to] - off[source])).sum(1)
-        bears = (held > 0) & self.enough
-        lost = (bears & (self.count[source] == held)).sum(1) - (bears & (self.count[to] == 0)).sum(
-            1
-        )
-        return lost, cost
+    def _price(self, groups: np.ndarray, target: int) -> tuple[np.ndarray, np.ndarray]:
+        """What it costs to move each group to a subset.
+
+        Returns:
+          the labels that subsets come to lack, less those that they lack no longer; and the change
+          of the squared deviations.
+        """
+        counts = self.counts[groups].astype(np.int64)
+        source = self.subset[groups]
+        excess = self.excess()
+        unit = self.fraction.sum()
+        # (excess - x)^2 - excess^2 at the source plus (excess + x)^2 - excess^2 at the target, both
+        # halved and divided by `unit`.
+        change = counts * unit + excess[target] - excess[source]
+        cost = (self.weight * counts * change).sum(1)
+        matters = (counts > 0) & self.required
+        emptied = matters & (self.total[source] == counts)
+        filled = matters & (self.total[target] == 0)
+        return emptied.sum(1) - filled.sum(1), cost

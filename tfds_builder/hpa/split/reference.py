@@ -1,7 +1,7 @@
-"""A dataset that is built already, beside which another one is split: `--like=NAME`.
+"""A finished dataset whose splits another build follows: `--match_splits_of=NAME`.
 
-Two datasets that are trained on together must not have the same field on both sides of a split. What is nearly the
-same as a field of the neighbour gets that field's fold.
+Two datasets that are trained on together must not have the same image on both sides of a split, so
+near-duplicates of an image of the reference dataset get that image's fold.
 """
 
 import csv
@@ -20,64 +20,76 @@ from hpa_jax.errors import InputError
 
 
 @dataclass(frozen=True)
-class Neighbour:
-    """The finished dataset in `folder` (DATA_DIR/hpa/NAME/VERSION); its fields in the order of its fields.csv."""
+class ReferenceDataset:
+    """The finished dataset in `folder` (DATA_DIR/hpa/NAME/VERSION).
+
+    Its images are numbered in the order of its fields.csv.
+    """
 
     folder: Path
 
     @property
     def name(self) -> str:
+        """Of the dataset."""
         return self.folder.parent.name
 
     def settings(self) -> dict:
         """The dataset by name and digest."""
-        return {
-            "name": self.name,
-            "fields_sha256": hashlib.sha256(self._table.read_bytes()).hexdigest(),
-        }
+        table = (self.folder / "fields.csv").read_bytes()
+        return {"name": self.name, "fields_sha256": hashlib.sha256(table).hexdigest()}
 
     def check(self, folds: int) -> None:
-        """Raises InputError where there is no such dataset, or one with another number of folds."""
+        """Checks that the dataset exists.
+
+        Raises:
+          InputError: it is not there or not finished, or has another number of folds.
+        """
+        flag = f"--match_splits_of={self.name}"
         try:
-            theirs = json.loads((self.folder / "metadata.json").read_text())["build"]["folds"]
+            metadata = json.loads((self.folder / "metadata.json").read_text())
+            reference_folds = metadata["build"]["folds"]
             _rows(self.folder)
         except (OSError, ValueError, KeyError, TypeError):
             raise InputError(
-                f"--like={self.name}: {self.folder} is no finished dataset; build it first"
+                f"{flag}: {self.folder} is no finished dataset; build it first"
             ) from None
-        if theirs != folds:
+        if reference_folds != folds:
             raise InputError(
-                f"--like={self.name}: it has {theirs} folds, not {folds}; give --folds={theirs}"
+                f"{flag}: it has {reference_folds} folds, not {folds}; "
+                f"give --folds={reference_folds}"
             )
 
     @property
-    def _table(self) -> Path:
-        return self.folder / "fields.csv"
-
-    @property
     def ids(self) -> list[str]:
+        """Id of each image."""
         return [row["id"] for row in _rows(self.folder)]
 
     @property
     def folds(self) -> list[int]:
+        """Fold of each image, -1 in the test split."""
         return [int(row["fold"]) for row in _rows(self.folder)]
 
     @property
     def hashes(self) -> list[bytes]:
+        """`perceptual_hash` of each image."""
         return [bytes.fromhex(row["hash"]) for row in _rows(self.folder)]
 
     @property
-    def families(self) -> list[str]:
-        """Each field's family, or where it is of none, its group as one."""
-        return [row["family"] or f"{self.name}/{row['group']}" for row in _rows(self.folder)]
+    def group_keys(self) -> list[str]:
+        """Each image's group key, or if it has none, a key made of its group's number."""
+        keys = []
+        for row in _rows(self.folder):
+            keys.append(row["family"] or f"{self.name}/{row['group']}")
+        return keys
 
     def image(self, i: int) -> np.ndarray:
-        """uint8 [H, W, 4] of field `i`; also in a worker process."""
+        """uint8 [H, W, 4] of image `i`; also called in worker processes."""
+        id = _rows(self.folder)[i]["id"]
         records, position = _records(self.folder)
-        return codec.decode(example_image(records[position[_rows(self.folder)[i]["id"]]]))
+        return codec.decode(example_image(records[position[id]]))
 
 
-# Once a process, and not in the object, which is sent to a worker with every task.
+# Cached by process and not in the object, which is sent to a worker with every task.
 
 
 @functools.cache
@@ -88,5 +100,7 @@ def _rows(folder: Path) -> list[dict]:
 
 @functools.cache
 def _records(folder: Path) -> tuple[Records, dict[str, int]]:
+    """The dataset's records, and the position of each by Id."""
     records = Records(sorted(folder.glob("hpa-*.tfrecord-*")))
-    return records, {records.id(i): i for i in range(len(records))}
+    position = {records.id(i): i for i in range(len(records))}
+    return records, position

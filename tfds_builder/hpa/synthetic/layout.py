@@ -1,4 +1,4 @@
-"""Where the cells of a synthetic field lie: dividing ones first, since they must be whole, then others to fill it."""
+"""Where the cells of a synthetic image lie: dividing ones first, since they must be complete."""
 
 from typing import NamedTuple
 
@@ -10,89 +10,139 @@ INTERPHASE, MITOTIC, DAUGHTER, BRIDGE = range(4)
 def cell_diameter(size: int) -> float:
     """Diameter of a cell in pixels: 30 at 64 px, 38 at 96 px, 95 at 512 px, 140 at 1024 px.
 
-    Slower than the field, so that small fields show a few legible cells and large ones many.
+    It grows more slowly than the image, so that small images show a few legible cells and large
+    ones many.
     """
     return 38.0 * (size / 96.0) ** 0.55
 
 
 class Layout(NamedTuple):
-    """n cells: points are (x, y) in pixels, angles in radians."""
+    """n cells; points are (x, y) in pixels, angles in radians.
 
-    kind: (
-        np.ndarray
-    )  # int [n]; the room between two daughters counts as a cell of kind BRIDGE, and comes last
-    centre: np.ndarray  # float [n, 2]
-    axes: np.ndarray  # float [n, 2], half axes
-    angle: (
-        np.ndarray
-    )  # float [n], direction of the first axis; in mitosis and daughters, of the division
-    bridges: np.ndarray  # float [b, 2, 2], ends of the cytokinetic bridges
+    Attributes:
+      kind: int [n]. The space between two daughters counts as a cell of kind BRIDGE; these are
+        last.
+      centre: float [n, 2].
+      axes: float [n, 2], half axes.
+      angle: float [n], direction of the first axis; of the division in mitosis and daughters.
+      bridges: float [b, 2, 2], ends of the cytokinetic bridges.
+    """
+
+    kind: np.ndarray
+    centre: np.ndarray
+    axes: np.ndarray
+    angle: np.ndarray
+    bridges: np.ndarray
 
     def without_bridges(self) -> "Layout":
         """Only true cells, which keep their numbers."""
-        return Layout(*(part[self.kind != BRIDGE] for part in self[:4]), self.bridges)
+        is_cell = self.kind != BRIDGE
+        columns = self.kind, self.centre, self.axes, self.angle
+        return Layout(*(column[is_cell] for column in columns), self.bridges)
 
 
 def place(rng: np.random.Generator, size: int, d: float) -> Layout:
-    """Places the cells of a field of `size` pixels, `d` pixels a cell."""
+    """Places the cells of an image.
+
+    Args:
+      rng: random stream.
+      size: of the image in pixels.
+      d: diameter of a cell in pixels.
+    """
+    placing = _Placing(rng, size, d)
     area = (size / d) ** 2
-    pairs = mitoses = max(1, int(area / 16))
-    kind: list[int] = []
-    centre: list[np.ndarray] = []
-    axes: list[tuple[float, float]] = []
-    angle: list[float] = []
-    bridges: list[np.ndarray] = []
-    block = np.zeros((0, 3))  # x, y, radius of what is taken
+    divisions = max(1, int(area / 16))
+    for _ in range(divisions):
+        placing.add_daughters()
+    for _ in range(divisions):
+        placing.add_mitotic()
+    placing.fill(spots=int(60 * (area + 4)))
+    placing.add_bridges()
+    return placing.layout()
 
-    def free(candidates: np.ndarray, radius: float) -> np.ndarray:
-        gap = (
-            np.linalg.norm(candidates[:, None] - block[None, :, :2], axis=2)
-            - block[None, :, 2]
-            - radius
-        )
-        return gap.min(axis=1, initial=np.inf)
 
-    for _ in range(pairs):
+class _Placing:
+    """Cells placed so far; lengths below are fractions of a cell's diameter `d`."""
+
+    def __init__(self, rng: np.random.Generator, size: int, d: float):
+        self._rng = rng
+        self._size = size
+        self._d = d
+        self._kind: list[int] = []
+        self._centre: list[np.ndarray] = []
+        self._axes: list[tuple[float, float]] = []
+        self._angle: list[float] = []
+        self._bridges: list[np.ndarray] = []
+        self._occupied = np.zeros((0, 3))  # x, y, radius
+
+    def layout(self) -> Layout:
+        columns = self._kind, self._centre, self._axes, self._angle, self._bridges
+        return Layout(*map(np.array, columns))
+
+    def add_daughters(self) -> None:
+        """A pair of daughter cells, where there is space for both, and their bridge."""
+        rng = self._rng
+        size = self._size
+        d = self._d
         middle = rng.uniform(0.62 * d, size - 0.62 * d, (24, 2))
-        middle = middle[np.argmax(np.minimum(free(middle, 0.7 * d), 0.0) + 1e-3 * rng.random(24))]
-        turn = rng.uniform(0, np.pi)
-        if (
-            size < 3.2 * d
-        ):  # in a small field a pair fits best along the diagonal through its middle
-            turn = np.arctan2(*(middle - size / 2)[::-1]) + np.pi / 2 + rng.uniform(-0.5, 0.5)
-        along = np.array([np.cos(turn), np.sin(turn)])
+        space = np.minimum(self._gap(middle, 0.7 * d), 0.0)
+        middle = middle[np.argmax(space + 1e-3 * rng.random(24))]
+        angle = rng.uniform(0, np.pi)
+        if size < 3.2 * d:
+            # In a small image a pair fits best along the diagonal through its middle.
+            outward = np.arctan2(*(middle - size / 2)[::-1])
+            angle = outward + np.pi / 2 + rng.uniform(-0.5, 0.5)
+        along = np.array([np.cos(angle), np.sin(angle)])
         for sign in (-1, 1):
-            kind.append(DAUGHTER)
-            centre.append(middle + sign * 0.47 * d * along)
-            axes.append((0.34 * d, 0.39 * d))
-            angle.append(turn)
-            block = np.vstack([block, [*centre[-1], 0.36 * d]])
-        bridges.append(np.stack([middle - 0.17 * d * along, middle + 0.17 * d * along]))
-        block = np.vstack([block, [*middle, 0.22 * d]])
-    for _ in range(mitoses):
-        spots = rng.uniform(0.36 * d, size - 0.36 * d, (64, 2))
-        centre.append(
-            spots[np.argmax(np.minimum(free(spots, 0.36 * d), 0.08 * d) + 1e-3 * rng.random(64))]
-        )
-        kind.append(MITOTIC)
-        axes.append((0.37 * d, 0.35 * d))
-        angle.append(rng.uniform(0, np.pi))
-        block = np.vstack([block, [*centre[-1], 0.36 * d]])
-    spots = rng.uniform(-0.25 * d, size + 0.25 * d, (int(60 * (area + 4)), 2))
-    room = free(spots, 0.40 * d)
-    crowding = rng.uniform(0.0, 0.12) * d
-    while room.max() > crowding - 0.05 * d:
-        best = int(np.argmax(room > crowding - 0.05 * d))
-        kind.append(INTERPHASE)
-        centre.append(spots[best])
-        stretch = rng.uniform(1.0, 1.25)
-        axes.append((0.6 * d * stretch, 0.6 * d / stretch))
-        angle.append(rng.uniform(0, np.pi))
-        room = np.minimum(room, np.linalg.norm(spots - spots[best], axis=1) - 0.86 * d)
-    kind += [BRIDGE] * pairs
-    centre += [ends.mean(axis=0) for ends in bridges]
-    axes += [(0.25 * d, 0.13 * d)] * pairs
-    angle += angle[: 2 * pairs : 2]
-    return Layout(
-        np.array(kind), np.array(centre), np.array(axes), np.array(angle), np.array(bridges)
-    )
+            centre = middle + sign * 0.47 * d * along
+            self._add(DAUGHTER, centre, (0.34 * d, 0.39 * d), angle)
+            self._occupy(centre, 0.36 * d)
+        self._bridges.append(np.stack([middle - 0.17 * d * along, middle + 0.17 * d * along]))
+        self._occupy(middle, 0.22 * d)
+
+    def add_mitotic(self) -> None:
+        """A cell in mitosis, where there is space for it."""
+        rng = self._rng
+        d = self._d
+        spots = rng.uniform(0.36 * d, self._size - 0.36 * d, (64, 2))
+        space = np.minimum(self._gap(spots, 0.36 * d), 0.08 * d)
+        centre = spots[np.argmax(space + 1e-3 * rng.random(64))]
+        self._add(MITOTIC, centre, (0.37 * d, 0.35 * d), rng.uniform(0, np.pi))
+        self._occupy(centre, 0.36 * d)
+
+    def fill(self, spots: int) -> None:
+        """Adds cells in interphase until there is no space among `spots` random places."""
+        rng = self._rng
+        d = self._d
+        places = rng.uniform(-0.25 * d, self._size + 0.25 * d, (spots, 2))
+        space = self._gap(places, 0.40 * d)
+        crowding = rng.uniform(0.0, 0.12) * d
+        while space.max() > crowding - 0.05 * d:
+            best = int(np.argmax(space > crowding - 0.05 * d))
+            stretch = rng.uniform(1.0, 1.25)
+            axes = (0.6 * d * stretch, 0.6 * d / stretch)
+            self._add(INTERPHASE, places[best], axes, rng.uniform(0, np.pi))
+            away = np.linalg.norm(places - places[best], axis=1)
+            space = np.minimum(space, away - 0.86 * d)
+
+    def add_bridges(self) -> None:
+        """The space between daughters, as cells of kind BRIDGE."""
+        for pair, ends in enumerate(self._bridges):
+            # Daughters were placed first, two by two, and have the angle of their division.
+            angle = self._angle[2 * pair]
+            self._add(BRIDGE, ends.mean(axis=0), (0.25 * self._d, 0.13 * self._d), angle)
+
+    def _add(self, kind: int, centre: np.ndarray, axes: tuple[float, float], angle: float) -> None:
+        self._kind.append(kind)
+        self._centre.append(centre)
+        self._axes.append(axes)
+        self._angle.append(angle)
+
+    def _occupy(self, centre: np.ndarray, radius: float) -> None:
+        self._occupied = np.vstack([self._occupied, [*centre, radius]])
+
+    def _gap(self, candidates: np.ndarray, radius: float) -> np.ndarray:
+        """Distance between a disc of `radius` at each candidate and the nearest occupied disc."""
+        offsets = candidates[:, None] - self._occupied[None, :, :2]
+        gap = np.linalg.norm(offsets, axis=2) - self._occupied[None, :, 2] - radius
+        return gap.min(axis=1, initial=np.inf)

@@ -1,7 +1,8 @@
-"""The 28 patterns of the protein: where in the cell, and with which texture, each label puts the green channel.
+"""The 28 patterns of the protein: where in the cell, and with which texture, each label is drawn.
 
-Those that fill a compartment or run through it are here, those made of single bodies in `synthetic_bodies`. A pattern,
-called with the cells and a random stream, gives float32 [H, W]: 0 where the protein is not, about 1 where it is.
+Those that fill a compartment or run through it are here, those made of single bodies in
+`bodies.py`. A pattern is a function of the cells and a random stream that returns float32 [H, W]: 0
+where the protein is not, about 1 where it is.
 """
 
 from collections.abc import Callable
@@ -34,17 +35,15 @@ def nuclear_membrane(cells: Cells, rng: np.random.Generator) -> np.ndarray:
 
 
 def nuclear_speckles(cells: Cells, rng: np.random.Generator) -> np.ndarray:
-    blobs = np.clip(band_noise(rng, cells.size, max(0.85, 0.03 * cells.diameter)) * 1.5 - 0.4, 0, 1)
+    noise = band_noise(rng, cells.size, max(0.85, 0.03 * cells.diameter))
+    blobs = np.clip(noise * 1.5 - 0.4, 0, 1)
     return cells.nuclei * (1 - cells.holes) * blobs
 
 
 def endoplasmic_reticulum(cells: Cells, rng: np.random.Generator) -> np.ndarray:
     lace = np.abs(band_noise(rng, cells.size, max(0.9, 0.02 * cells.diameter)))
-    return (
-        _cytoplasm(cells)
-        * np.exp(-np.maximum(cells.nuclear, 0) / 0.12)
-        * np.clip(1.25 - 0.5 * lace, 0.2, 1.2)
-    )
+    near_nucleus = np.exp(-np.maximum(cells.nuclear, 0) / 0.12)
+    return _cytoplasm(cells) * near_nucleus * np.clip(1.25 - 0.5 * lace, 0.2, 1.2)
 
 
 def intermediate_filaments(cells: Cells, rng: np.random.Generator) -> np.ndarray:
@@ -57,14 +56,14 @@ def intermediate_filaments(cells: Cells, rng: np.random.Generator) -> np.ndarray
 
 
 def actin_filaments(cells: Cells, rng: np.random.Generator) -> np.ndarray:
-    """Straight parallel stress fibres across the whole cell."""
-    d, grid = cells.diameter, np.arange(cells.size, dtype=np.float32)
+    """Straight parallel stress fibres across the complete cell."""
+    d = cells.diameter
+    grid = np.arange(cells.size, dtype=np.float32)
     angle = cells.angle.astype(np.float32)[cells.owner]
     across = grid[:, None] * np.cos(angle) - grid[None, :] * np.sin(angle)
     across += smooth_noise(rng, cells.size, 0.5 * d) * 0.02 * d
-    return cells.cell * np.clip(
-        np.cos(across * (2 * np.pi / max(0.125 * d, 4.2))) * 1.6 - 0.6, 0, 1
-    )
+    period = max(0.125 * d, 4.2)
+    return cells.cell * np.clip(np.cos(across * (2 * np.pi / period)) * 1.6 - 0.6, 0, 1)
 
 
 def microtubules(cells: Cells, rng: np.random.Generator) -> np.ndarray:
@@ -73,9 +72,11 @@ def microtubules(cells: Cells, rng: np.random.Generator) -> np.ndarray:
 
 def organizing_center(cells: Cells, rng: np.random.Generator) -> np.ndarray:
     """An aster beside the nucleus: a spot whose glow follows the roots of the microtubules."""
-    d, grid = cells.diameter, np.arange(cells.size, dtype=np.float32)
-    at = cells.mtoc.astype(np.float32)[cells.owner]
-    far = np.hypot(grid[None, :] - at[..., 0], grid[:, None] - at[..., 1]) / d
+    grid = np.arange(cells.size, dtype=np.float32)
+    mtoc = cells.mtoc.astype(np.float32)[cells.owner]
+    offset_x = grid[None, :] - mtoc[..., 0]
+    offset_y = grid[:, None] - mtoc[..., 1]
+    far = np.hypot(offset_x, offset_y) / cells.diameter
     interphase = (cells.kind != MITOTIC).astype(np.float32)[cells.owner] * cells.cell
     glow = np.exp(-far / 0.2) * (0.65 + 0.35 * cells.microtubules)
     return interphase * np.maximum(glow, _bell(far, 0.05))
@@ -100,7 +101,7 @@ def cytosol(cells: Cells, rng: np.random.Generator) -> np.ndarray:
     return _cytoplasm(cells) * (1 + 0.05 * smooth_noise(rng, cells.size, 0.35 * cells.diameter))
 
 
-# label name: its pattern, and its brightness (small structures must outshine broad ones where both are present)
+# Pattern and brightness by label: small structures must outshine broad ones where both are present.
 PATTERNS: dict[str, tuple[Pattern, float]] = {
     "Nucleoplasm": (nucleoplasm, 1.0),
     "Nuclear membrane": (nuclear_membrane, 1.5),

@@ -1,10 +1,12 @@
-"""Synthetic fields: which labels each one bears, and its four channels, drawn from a seed without any download.
+"""Synthetic images: the labels of each one and its four channels, drawn from a seed.
 
-Green alone carries the label, by where it lies beside red, blue and yellow, which come from a random stream that does
-not know the labels. Nor does green's brightness tell much: its exposure evens out how much of a field is bright, so
-that histograms come near guessing. A field depends on its arguments alone: same bytes on any number of workers.
+Green alone carries the label, by where it is relative to red, blue and yellow, which come from a
+random stream that does not know the labels. Nor does green's brightness reveal much: its exposure
+evens out how much of an image is bright, so that histograms do hardly better than guessing. An
+image depends on its arguments alone: same bytes on any number of workers.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import cv2
@@ -17,13 +19,14 @@ from tfds_builder.hpa.synthetic.drawing import smooth_noise
 from tfds_builder.hpa.synthetic.patterns import PATTERNS
 from tfds_builder.hpa.synthetic.references import draw_references
 
-# Share of fields with 1, 2, 3, 4 labels among the 31,072 of the challenge's train.csv.
-_LABELS_PER_FIELD = (15126, 12485, 3160, 301)
-# Exponents of the real counts: at 0.1 the rarest label stands in 4 % of the fields, the commonest in 8 %.
+# Number of images with 1, 2, 3, 4 labels among the 31,072 of the challenge's train.csv.
+_IMAGES_BY_LABELS = (15126, 12485, 3160, 301)
+# Exponents of the real counts: at 0.1 the rarest label is in 4 % of the images, the most frequent
+# in 8 %.
 _EXPONENT = {"tempered": 0.1, "real": 1.0}
 _MIN_SIZE = 32
 
-# Random streams of one field: each is its own, so that no draw of one can move another.
+# Random streams of one image: separate, so that no draw of one can change another.
 _CELLS, _REFERENCES, _CAMERA, _PROTEIN = range(4)
 
 
@@ -31,65 +34,77 @@ def _stream(seed: int, index: int, *name: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, index, *name])))
 
 
-def _shares(weights: np.ndarray, total: int) -> np.ndarray:
-    """`total` split in proportion to `weights` into integers in the same order (largest remainder)."""
+def _apportion(weights: np.ndarray, total: int) -> np.ndarray:
+    """Splits `total` in proportion to `weights` by largest remainders; int64, in the same order."""
     exact = weights / weights.sum() * total
-    whole = np.floor(exact).astype(int)
-    # Weights that fall give shares that fall: equal floors are ranked by remainder, hence by weight.
-    whole[np.argsort(-(exact - whole), kind="stable")[: total - whole.sum()]] += 1
-    return whole
+    counts = np.floor(exact).astype(int)
+    # Decreasing weights give decreasing counts: equal floors rank by remainder, hence by weight.
+    by_remainder = np.argsort(-(exact - counts), kind="stable")
+    counts[by_remainder[: total - counts.sum()]] += 1
+    return counts
 
 
 def draw_labels(
-    seed: int, fields: int, frequencies: Literal["tempered", "real"]
+    seed: int, images: int, frequencies: Literal["tempered", "real"]
 ) -> list[tuple[int, ...]]:
-    """The labels of each of `fields` fields, ascending ids; 1.63 a field on average, 1 to 4.
+    """Draws the labels of all images, 1 to 4 an image and 1.63 on average.
 
-    Counts follow the order of the real train.csv exactly: 'real' in its proportions, 'tempered' flattened so that every
-    label stands in 3 % of the fields or more. From 28 labels to place on, each label is there at least once.
+    Counts follow the order of the real train.csv exactly: `real` in its proportions, `tempered`
+    flattened so that every label is in 3 % of the images or more. With 28 labels or more in total,
+    each label is there at least once.
 
-    Raises InputError for an unknown `frequencies` or for `fields` below 1.
+    Args:
+      seed: of the random stream.
+      images: their number.
+      frequencies: of the labels.
+
+    Returns:
+      label ids of each image, ascending.
+
+    Raises:
+      InputError: unknown `frequencies`, or `images` is below 1.
     """
     if frequencies not in _EXPONENT:
         raise InputError(
             f"synthetic frequencies {frequencies!r} are unknown: use one of {', '.join(_EXPONENT)}"
         )
-    if fields < 1:
+    if images < 1:
         raise InputError(
-            f"synthetic fields must be at least 1, not {fields}: set the number of fields"
+            f"synthetic images must be at least 1, not {images}: set the number of images"
         )
-    rng = _stream(seed, fields)
-    slots = np.repeat(
-        np.arange(fields),
-        1 + rng.permutation(np.repeat(range(4), _shares(np.array(_LABELS_PER_FIELD), fields))),
-    )
+    rng = _stream(seed, images)
+    images_by_labels = _apportion(np.array(_IMAGES_BY_LABELS), images)
+    labels_of_image = 1 + rng.permutation(np.repeat(range(4), images_by_labels))
+    slots = np.repeat(np.arange(images), labels_of_image)
     weights = np.array(TRAIN_COUNTS, float) ** _EXPONENT[frequencies]
-    quota = np.minimum(_shares(weights, len(slots)), fields)
+    quota = np.minimum(_apportion(weights, len(slots)), images)
     if len(slots) >= len(LABELS):
         quota = np.maximum(quota, 1)
     while quota.sum() != len(slots):
         quota[np.argmax(quota)] -= np.sign(quota.sum() - len(slots))
     labels = np.repeat(np.arange(len(LABELS)), quota)
     rng.shuffle(labels)
-    return _spread(rng, slots, labels, fields)
+    return _assign_labels(rng, slots, labels, images)
 
 
-def _spread(
-    rng: np.random.Generator, slots: np.ndarray, labels: np.ndarray, fields: int
+def _assign_labels(
+    rng: np.random.Generator, slots: np.ndarray, labels: np.ndarray, images: int
 ) -> list[tuple[int, ...]]:
-    """Puts labels[k] into field slots[k], exchanging labels until no field bears one twice."""
-    held: list[list[int]] = [[] for _ in range(fields)]
-    for field, label in zip(slots.tolist(), labels.tolist(), strict=True):
-        held[field].append(label)
-    for field in range(fields):
-        while len(set(held[field])) < len(held[field]):
-            twice = next(k for k, label in enumerate(held[field]) if label in held[field][:k])
-            other = int(rng.integers(fields))
-            place = int(rng.integers(len(held[other])))
-            mine, theirs = held[field][twice], held[other][place]
-            if theirs not in held[field] and mine not in held[other]:
-                held[field][twice], held[other][place] = theirs, mine
-    return [tuple(sorted(labels)) for labels in held]
+    """Gives labels[k] to image slots[k], exchanging labels until no image has one twice."""
+    assigned: list[list[int]] = [[] for _ in range(images)]
+    for image, label in zip(slots.tolist(), labels.tolist(), strict=True):
+        assigned[image].append(label)
+    for own in assigned:
+        while len(set(own)) < len(own):
+            repeated = next(k for k, label in enumerate(own) if label in own[:k])
+            others = assigned[int(rng.integers(images))]
+            place = int(rng.integers(len(others)))
+            mine = own[repeated]
+            theirs = others[place]
+            if theirs not in own and mine not in others:
+                own[repeated] = theirs
+                others[place] = mine
+    return [tuple(sorted(own)) for own in assigned]
 
 
 def _protein(seed: int, index: int, labels: tuple[int, ...], cells: Cells) -> np.ndarray:
@@ -98,29 +113,35 @@ def _protein(seed: int, index: int, labels: tuple[int, ...], cells: Cells) -> np
     for label in labels:
         rng = _stream(seed, index, _PROTEIN, label)
         pattern, brightness = PATTERNS[LABELS[label]]
-        level = np.append(rng.uniform(0.96, 1.04, len(cells.kind)), 1.0).astype(np.float32)[
-            cells.owner
-        ]
-        green += (
-            np.float32(brightness * rng.uniform(0.85, 1.15))
-            * level
-            * pattern(cells, rng).astype(np.float32)
-        )
+        # The last level is of what is outside the cells.
+        levels = np.append(rng.uniform(0.96, 1.04, len(cells.kind)), 1.0)
+        level = levels.astype(np.float32)[cells.owner]
+        strength = np.float32(brightness * rng.uniform(0.85, 1.15))
+        green += strength * level * pattern(cells, rng).astype(np.float32)
     return green
 
 
 def _expose(rng: np.random.Generator, green: np.ndarray, cells: Cells) -> np.ndarray:
-    """Green as the camera sees it: haze, grain, blur, then an exposure that hides how much of the field is bright.
+    """Green as the camera sees it: haze, grain, blur, and an exposure that evens out brightness.
 
-    About half is the light itself, scaled by its own bright end and bent by a random gamma. The rest is its rank, put
-    through a long-tailed curve that no label moves: alone it would make all histograms alike, but also flood the dark
-    of sparse patterns. Mixed, and with random gain and background, histograms tell little and eyes much.
+    About half is the light itself, scaled by its own bright end and bent by a random gamma. The
+    rest is its rank, put through a long-tailed curve that no label changes: alone it would make all
+    histograms alike, but also flood the dark of sparse patterns. Blended, and with random gain and
+    background, histograms reveal little and the eye much.
+
+    Args:
+      rng: random stream of the camera.
+      green: float32 [H, W], arbitrary units.
+      cells: of the image.
+
+    Returns:
+      uint8 [H, W].
     """
-    d, size = cells.diameter, cells.size
+    d = cells.diameter
+    size = cells.size
     # A cell is thicker in its middle, so what is unspecific is brighter there.
-    haze = cells.cell * (0.12 + 0.4 * np.minimum(cells.edge, 0.3)) + 0.02 * smooth_noise(
-        rng, size, 0.5 * d
-    )
+    thickness = 0.12 + 0.4 * np.minimum(cells.edge, 0.3)
+    haze = cells.cell * thickness + 0.02 * smooth_noise(rng, size, 0.5 * d)
     grain = rng.standard_normal((size, size), dtype=np.float32)
     green = cv2.GaussianBlur(green * (1 + 0.04 * grain) + haze, (0, 0), max(0.5, 0.010 * d))
     green += 0.012 * rng.standard_normal((size, size), dtype=np.float32)
@@ -128,38 +149,51 @@ def _expose(rng: np.random.Generator, green: np.ndarray, cells: Cells) -> np.nda
     rank = (np.arange(1024) + 0.5) / 1024
     at_rank = np.sort(green, axis=None)[(rank * green.size).astype(int)]
     by_rank = np.minimum(-np.log1p(-rank) / 5.5, 1.0) ** rng.uniform(1.2, 1.7)
-    # The bright end: 0.15 % of the pixels, no more than the one bridge covers in a field of many cells.
+    # The bright end: 0.15 % of the pixels, no more than the one bridge covers among many cells.
     by_light = np.clip(at_rank / at_rank[-2], 0, 1) ** rng.uniform(0.8, 1.35)
-    mix, gain, background = rng.uniform(0.4, 0.65), rng.uniform(0.7, 1.0), rng.uniform(0.0, 0.07)
-    level = background + gain * (mix * by_light + (1 - mix) * by_rank)
+    light_fraction = rng.uniform(0.4, 0.65)
+    gain = rng.uniform(0.7, 1.0)
+    background = rng.uniform(0.0, 0.07)
+    blend = light_fraction * by_light + (1 - light_fraction) * by_rank
+    level = background + gain * blend
     return np.clip(np.interp(green, at_rank, level) * 255, 0, 255).astype(np.uint8)
 
 
 def cells_of(seed: int, index: int, size: int) -> Cells:
-    """The cells of the field that `render` draws for these arguments, whatever its labels."""
+    """The cells of the image that `render` draws for these arguments, whatever its labels."""
     return draw_cells(_stream(seed, index, _CELLS), size)
 
 
-def render(seed: int, index: int, labels: tuple[int, ...], size: int) -> np.ndarray:
-    """One field, uint8 [size, size, 4]: red microtubules, green protein, blue nucleus, yellow endoplasmic reticulum.
+def render(seed: int, index: int, labels: Sequence[int], size: int) -> np.ndarray:
+    """Draws one image; the same arguments give the same bytes.
 
-    The same arguments give the same bytes; red, blue and yellow depend on `seed`, `index` and `size` only.
+    Red, blue and yellow depend on `seed`, `index` and `size` only.
 
-    Raises InputError for a label id outside the table and for a size below 32 px.
+    Args:
+      seed: of the random streams.
+      index: of the image.
+      labels: label ids, in any order.
+      size: pixels a side.
+
+    Returns:
+      uint8 [size, size, 4]: red microtubules, green protein, blue nucleus, yellow endoplasmic
+      reticulum.
+
+    Raises:
+      InputError: a label id outside the table, or a size below 32 px.
     """
-    if unknown := [label for label in labels if not 0 <= label < len(LABELS)]:
-        raise InputError(
-            f"synthetic field {index}: label {unknown[0]} is unknown: use 0 to {len(LABELS) - 1}"
-        )
+    for label in labels:
+        if not 0 <= label < len(LABELS):
+            raise InputError(
+                f"synthetic image {index}: label {label} is unknown: use 0 to {len(LABELS) - 1}"
+            )
     if size < _MIN_SIZE:
         raise InputError(
-            f"synthetic field {index}: {size} px is too small for a cell: use {_MIN_SIZE} px or more"
+            f"synthetic image {index}: {size} px is too small for a cell: "
+            f"use {_MIN_SIZE} px or more"
         )
     cells = cells_of(seed, index, size)
     red, blue, yellow = draw_references(_stream(seed, index, _REFERENCES), cells)
-    green = _expose(
-        _stream(seed, index, _CAMERA),
-        _protein(seed, index, tuple(sorted(set(labels))), cells),
-        cells,
-    )
+    protein = _protein(seed, index, tuple(sorted(set(labels))), cells)
+    green = _expose(_stream(seed, index, _CAMERA), protein, cells)
     return np.stack([red, green, blue, yellow], axis=-1)

@@ -1,0 +1,86 @@
+"""Finds the file of weights: given by its path, as an export's folder, or by a name of SOURCES."""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+from hpa_jax.errors import InputError
+from hpa_jax.pretrained.sources import SOURCES, Source, names_for
+
+_CHUNK = 1 << 20
+
+
+class Located(NamedTuple):
+    """A file of weights.
+
+    Attributes:
+      path: of the file.
+      sha256: of its content, hex.
+      published: the source that it is, told by its digest; None if it is none.
+    """
+
+    path: Path
+    sha256: str
+    published: Source | None
+
+
+def locate(source: str, net: str, cache: Path | None) -> Located:
+    """Finds the file, and downloads it where `source` is a name of SOURCES.
+
+    Args:
+      source: `config.model.pretrained`.
+      net: one of hpa_jax.models.BACKBONES.
+      cache: folder of downloads; None: the user's.
+
+    Raises:
+      InputError: there is no such file, or it is of another net.
+    """
+    if source in SOURCES:
+        return _published(source, net, cache)
+    path = Path(source)
+    if path.is_dir():
+        path = path / "model.safetensors"
+    if not path.is_file():
+        raise InputError(
+            f"config.model.pretrained={source!r} is no file, no export's folder and no source; "
+            f"sources are {', '.join(SOURCES)}"
+        )
+    digests = _digests(path)
+    return Located(path, digests["sha256"], _recognized(digests, net))
+
+
+def _published(name: str, net: str, cache: Path | None) -> Located:
+    source = SOURCES[name]
+    if source.net != net:
+        fitting = names_for(net)
+        found = f"there are {', '.join(fitting)}" if fitting else "there are none"
+        raise InputError(
+            f"config.model.pretrained={name!r} is of {source.net}, config.model.name={net!r} is "
+            f"not; for this net {found}"
+        )
+    # Imported here: its HTTP library takes 0.15 s, and few runs download.
+    from hpa_jax.pretrained.fetch import fetch
+
+    path, sha256 = fetch(source, cache)
+    return Located(path, sha256, source)
+
+
+def _digests(path: Path) -> dict[str, str]:
+    """Both kinds that publishers give, in one pass."""
+    sha256 = hashlib.sha256()
+    md5 = hashlib.md5(usedforsecurity=False)
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            sha256.update(chunk)
+            md5.update(chunk)
+    return {"sha256": sha256.hexdigest(), "md5": md5.hexdigest()}
+
+
+def _recognized(digests: dict[str, str], net: str) -> Source | None:
+    for name in names_for(net):
+        source = SOURCES[name]
+        for published in (source.digest, source.without_top):
+            kind, _, digits = published.partition(":")
+            if digits and digests[kind].startswith(digits):
+                return source
+    return None

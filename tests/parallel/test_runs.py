@@ -1,0 +1,304 @@
+"""Several real processes on loopback: they learn what one learns, and stop and end together."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from hpa_jax.parallel.mesh import make_mesh
+from hpa_jax.training import experiment
+from hpa_jax.training.checkpoint import Checkpoints
+from hpa_jax.workdir import read_config
+
+DEVICES = 4  # in all
+STEPS = 14  # two epochs of 54 images
+EVERY_STEP = "--config.train.log_every=1"
+MODEST = ("--config.optim.lr=1e-4", EVERY_STEP, f"--config.train.steps={STEPS}")
+ENDLESS = (
+    "--config.train.steps=100000",
+    "--config.train.eval_every=30",
+    "--config.devices.timeout_s=15",
+    EVERY_STEP,
+)
+
+# A process that stops reading, as from a file system that hangs.
+HANGING = """
+import sys, threading
+from hpa_jax.data.dataset import ConcatDataset
+
+read, seen = ConcatDataset.__getitem__, []
+
+def stuck(self, i):
+    seen.append(i)
+    if len(seen) > 60:
+        threading.Event().wait()
+    return read(self, i)
+
+ConcatDataset.__getitem__ = stuck
+from hpa_jax.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+class Job:
+    """The processes of one run, each with its part of the devices.
+
+    Args:
+      cache: folder of compiled programs.
+      folder: the run's.
+      count: of processes.
+      flags: for all of them.
+      programs: another program than the module, by process.
+      each: further flags, by process.
+    """
+
+    def __init__(self, cache, folder: Path, count: int, *flags, programs=None, each=None):
+        self.workdir = folder
+        self.processes = []
+        environment = os.environ | {
+            "JAX_PLATFORMS": "cpu",
+            "JAX_NUM_CPU_DEVICES": str(DEVICES // count),
+            "JAX_COMPILATION_CACHE_DIR": str(cache),
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # compiles in a third of the time
+        }
+        flags = (*flags, f"--workdir={folder}", f"--config.devices.processes={count}")
+        if count > 1:
+            flags += (f"--config.devices.coordinator={free_address()}",)
+        for index in range(count):
+            program = (programs or {}).get(index, ["-m", "hpa_jax.main"])
+            own_flags = (f"--config.devices.process={index}", *(each or {}).get(index, ()))
+            process = subprocess.Popen(
+                [sys.executable, *program, *flags, *own_flags],
+                cwd=Path(__file__).resolve().parents[2],
+                env=environment,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            self.processes.append(process)
+
+    def until_step(self, step: int) -> None:
+        self.until(lambda: len(losses(self.workdir)) >= step)
+
+    def until(self, condition, seconds: float = 280) -> None:
+        """Waits for the condition, or for the end of the first process."""
+        deadline = time.monotonic() + seconds
+        while self.processes[0].poll() is None and not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    def signal(self, process: int, number: int) -> None:
+        self.processes[process].send_signal(number)
+
+    def end(self, *processes) -> list[tuple[int, str, str]]:
+        """Statuses, outputs and errors of these processes, or all, once they have ended."""
+        found = []
+        for index in processes or range(len(self.processes)):
+            process = self.processes[index]
+            out, err = process.communicate(timeout=280)
+            found.append((process.returncode, out, err))
+        return found
+
+    def kill(self) -> None:
+        for process in self.processes:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            process.communicate()
+
+
+@pytest.fixture
+def job(compilation_cache, small_run):
+    jobs = []
+
+    def make(folder, count, *flags, **options):
+        jobs.append(Job(compilation_cache, folder, count, *small_run, *flags, **options))
+        return jobs[-1]
+
+    yield make
+    for one in jobs:
+        one.kill()
+
+
+def free_address() -> str:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def records(workdir, split):
+    path = workdir / "metrics.jsonl"
+    if not path.exists():
+        return []
+    lines = path.read_text().splitlines()
+    return [record for record in map(json.loads, lines) if record["split"] == split]
+
+
+def losses(workdir):
+    """The loss of each step, from 1."""
+    return {record["step"]: record["loss"] for record in records(workdir, "train")}
+
+
+def stopped_line(text):
+    """The last line that says why a run has stopped."""
+    return [line for line in text.splitlines() if "stopped: " in line][-1]
+
+
+def check_same_run(workdir, reference):
+    """The same loss at each step, up to rounding, so the same images in each batch.
+
+    What each process reads of a batch, and that an epoch has each image once, is tested with the
+    loader and the sampler.
+    """
+    expected = losses(reference)
+    found = losses(workdir)
+    steps = list(range(1, STEPS + 1))
+    assert sorted(expected) == sorted(found) == steps
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-5)
+    found = np.array([found[step] for step in steps])
+    expected = np.array([expected[step] for step in steps])
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    # One batch in the place of the next would be noticed.
+    assert (np.abs(np.diff(expected)) / expected[1:]).min() > 2e-4
+
+
+@pytest.fixture(scope="module")
+def reference(compilation_cache, small_run, tmp_path_factory):
+    """One process with all the devices."""
+    folder = tmp_path_factory.mktemp("single")
+    single = Job(compilation_cache, folder, 1, *small_run, *MODEST)
+    ((status, _, err),) = single.end()
+    assert status == 0, err
+    return folder
+
+
+def test_two_learn_what_one_learns_stop_when_the_second_is_asked_to_and_one_resumes(
+    job, reference, tmp_path
+):
+    two = job(tmp_path, 2, *MODEST)
+    two.until_step(3)
+    two.signal(1, signal.SIGTERM)
+    (first, out, err), (second, silent_out, silent_err) = two.end()
+    assert (first, second) == (75, 75), err + silent_err
+    (saved,) = [int(entry.name) for entry in (tmp_path / "checkpoints").iterdir()]
+    assert f"stopped by SIGTERM to process 1 after saving step {saved} of {STEPS}" in out
+    assert 3 <= saved < STEPS and len(losses(tmp_path)) == saved
+    assert silent_err == ""
+    assert all(line.startswith("[Gloo]") for line in silent_out.splitlines()), silent_out
+    ((status, _, err),) = job(tmp_path, 1, *MODEST).end()
+    assert status == 0, err
+    check_same_run(tmp_path, reference)
+
+
+@pytest.mark.slow
+def test_four_learn_what_one_learns(job, reference, tmp_path):
+    ended = job(tmp_path, 4, *MODEST).end()
+    assert [status for status, _, _ in ended] == [0] * 4, ended
+    check_same_run(tmp_path, reference)
+    found = state_of(tmp_path)
+    for name, leaf in state_of(reference).items():
+        np.testing.assert_allclose(found[name], leaf, rtol=1e-3, atol=2e-4, err_msg=name)
+    metrics = records(tmp_path, "validation")[-1]
+    expected = records(reference, "validation")[-1]
+    assert metrics.pop("split") == expected.pop("split")
+    assert metrics == pytest.approx(expected, abs=0.02)
+    assert (tmp_path / "thresholds.json").exists()
+
+
+def state_of(workdir):
+    """All arrays of the last checkpoint, by name."""
+    config = read_config(workdir)
+    checkpoints = Checkpoints(workdir / "checkpoints", metric="macro_f1")
+    state, _ = experiment.initial_state(config, make_mesh(), STEPS)
+    restored = checkpoints.restore(STEPS, state)
+    checkpoints.close()
+    leaves = jax.tree.leaves_with_path(restored)
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+@pytest.mark.slow
+def test_two_then_four_then_one_see_the_images_that_one_sees(job, reference, tmp_path):
+    for count, victim in ((2, 0), (4, 3)):
+        resumed_at = len(losses(tmp_path))
+        several = job(tmp_path, count, *MODEST)
+        several.until_step(resumed_at + 3)
+        several.signal(victim, signal.SIGTERM)
+        assert [status for status, _, _ in several.end()] == [75] * count
+    ((status, _, err),) = job(tmp_path, 1, *MODEST).end()
+    assert status == 0, err
+    check_same_run(tmp_path, reference)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_one_that_is_dead_or_suspended_is_named_and_the_others_end(job, tmp_path, victim, number):
+    two = job(tmp_path, 2, *ENDLESS)
+    two.until_step(5)
+    sent = time.monotonic()
+    two.signal(victim, number)
+    ((status, _, err),) = two.end(1 - victim)
+    assert status == 1 and time.monotonic() - sent < 60, err
+    line = stopped_line(err)
+    assert f"process {victim} ({socket.gethostname()})" in line
+    assert "start all processes again" in line
+    assert line.startswith("stopped: " if victim == 1 else "process 1: stopped: ")
+
+
+@pytest.mark.slow
+def test_one_whose_data_hang_is_named_and_ends_as_well(job, tmp_path):
+    program = tmp_path / "hanging.py"
+    program.write_text(HANGING)
+    two = job(tmp_path / "run", 2, *ENDLESS, programs={1: [str(program)]})
+    (first, _, err), (second, _, own) = two.end()
+    assert (first, second) == (1, 1), err + own
+    for line in (stopped_line(err), stopped_line(own)):
+        assert f"process 1 ({socket.gethostname()}) did not get on for" in line
+        assert "reading the batch of step" in line
+
+
+@pytest.mark.slow
+def test_one_that_ends_for_a_reason_of_its_own_takes_the_others_with_it(job, tmp_path):
+    two = job(tmp_path, 2, *ENDLESS, each={1: ("--config.data.data_dir=/nowhere",)})
+    (first, _, err), (second, _, own) = two.end()
+    assert (first, second) == (1, 2) and own.startswith("process 1: error: ")
+    assert "has ended: error: " in err and "/nowhere" in err
+
+
+@pytest.mark.slow
+def test_processes_with_different_configurations_are_refused(job, tmp_path):
+    two = job(tmp_path, 2, *ENDLESS, each={1: ("--config.optim.lr=0.5",)})
+    (first, _, err), (second, _, own) = two.end()
+    assert (first, second) == (1, 2)
+    assert "config.optim.lr is 0.5 in process 1 and 0.004 in process 0" in own and "optim.lr" in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.0, 1.0])
+def test_sigterm_in_evaluations_and_while_compiling(job, tmp_path, seconds):
+    often = (
+        "--config.train.eval_every=1",
+        "--config.train.steps=100000",
+        "--config.train.ema=0.9",
+        "--config.train.ema_batches=6",
+    )
+    two = job(tmp_path, 2, *often, EVERY_STEP)
+    if seconds:
+        two.until_step(4)
+        time.sleep(seconds)
+    else:
+        # The net is there, and nothing is compiled.
+        two.until((tmp_path / "config.json").exists)
+    two.signal(0, signal.SIGTERM)
+    ended = two.end()
+    assert [status for status, _, _ in ended] == [75, 75], ended
+    saved = max(int(entry.name) for entry in (tmp_path / "checkpoints").iterdir())
+    assert f"after saving step {saved} of" in ended[0][1]

@@ -1,0 +1,26 @@
+"""Errors on one line."""
+
+import pytest
+
+from hpa_jax.errors import one_line
+
+
+@pytest.mark.parametrize(
+    "error, line",
+    [
+        (ValueError("two\nlines  and\ttabs "), "two lines and tabs"),
+        (ValueError(), "ValueError"),
+        (KeyError("name"), "'name'"),
+        (FileNotFoundError(2, "No such file or directory", "a.csv"), "No such file or directory"),
+        (OSError("of a library"), "of a library"),
+        ("a \x1b[31mtext\x1b[0m", "a ?[31mtext?[0m"),
+        ("µm, 荧光", "µm, 荧光"),
+    ],
+)
+def test_an_error_on_one_line(error, line):
+    assert one_line(error) == line
+
+
+def test_a_long_error_is_cut():
+    assert one_line("x" * 20, limit=20) == "x" * 20
+    assert one_line("x" * 21, limit=20) == "x" * 17 + "..."

@@ -1,0 +1,104 @@
+"""What version 0.1 wrote is still read: a dataset, a run with its checkpoint, an export.
+
+tests/golden/version_0_1 was written by that version (densenet_tiny, 60 synthetic images of 32 px),
+with what it printed and computed from then on in `expected/`. The commands were:
+
+    python -m tfds_builder.hpa --config=synthetic --size=32 --fields=60 --workers=1 --data_dir=data
+    python -m hpa_jax.main --config=configs/quickstart.py --workdir=run --config.data.data_dir=data
+      --config.data.name=synthetic_32 --config.data.batch_size=8 --config.data.mix=seed_ii
+      --config.data.sampling=seed --config.data.rare_below=6 --config.model.name=densenet_tiny
+      --config.augment.only_rare=True --config.checkpoint.keep=1 --config.train.log_ids=True
+      --config.train.log_every=2 --config.train.eval_every=4 --config.train.steps=8
+    python -m hpa_jax.main --mode=export --workdir=run
+    python -m hpa_jax.main --mode=evaluate --workdir=run --config.data.eval_split=all
+    python -m hpa_jax.main --mode=predict --workdir=run --config.data.eval_split=all
+    (the training command again with --config.train.steps=12)
+"""
+
+import csv
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hpa_jax.deprecations import EVALUATION_KEYS
+from hpa_jax.main import main
+from hpa_jax.serving import load
+
+GOLDEN = Path(__file__).resolve().parent / "golden" / "version_0_1"
+EXPECTED = GOLDEN / "expected"
+DATA = f"--config.data.data_dir={GOLDEN / 'data'}"
+
+# Other processors round differently.
+TOLERANCE = 1e-4
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A copy of the run, as its modes write into it."""
+    return shutil.copytree(GOLDEN / "run", tmp_path_factory.mktemp("old") / "run")
+
+
+def assert_equal(found, expected, where=""):
+    """Equal values in nested dicts and lists, numbers within TOLERANCE."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys(), where
+        for key, value in expected.items():
+            assert_equal(found[key], value, f"{where}/{key}")
+    elif isinstance(expected, list):
+        assert len(found) == len(expected), where
+        for position, value in enumerate(expected):
+            assert_equal(found[position], value, f"{where}/{position}")
+    elif isinstance(expected, float):
+        assert math.isclose(found, expected, abs_tol=TOLERANCE), where
+    else:
+        assert found == expected, where
+
+
+def test_its_run_is_evaluated(run, compiled_once):
+    flags = (DATA, "--config.data.eval_split=all")
+    assert main(["--mode=evaluate", f"--workdir={run}", *flags]) == 0
+    found = json.loads((run / "evaluation.json").read_text())
+    expected = json.loads((EXPECTED / "evaluation.json").read_text())
+    for old, new in EVALUATION_KEYS.items():
+        expected[new] = expected.pop(old)
+    # Words about test-time augmentation, not a number.
+    del expected["tta"], found["tta"]
+    assert_equal(found, expected)
+
+
+def test_its_run_predicts(run, compiled_once):
+    flags = (DATA, "--config.data.eval_split=all")
+    assert main(["--mode=predict", f"--workdir={run}", *flags]) == 0
+    with open(run / "predictions.csv", newline="", encoding="utf-8") as file:
+        found = list(csv.reader(file))
+    with open(EXPECTED / "predictions.csv", newline="", encoding="utf-8") as file:
+        expected = list(csv.reader(file))
+    assert found[0] == expected[0] and len(found) == len(expected)
+    for row, expected_row in zip(found[1:], expected[1:], strict=True):
+        assert (row[0], row[-1]) == (expected_row[0], expected_row[-1])
+        scores = [float(cell) for cell in row[1:-1]]
+        assert scores == pytest.approx([float(c) for c in expected_row[1:-1]], abs=TOLERANCE)
+
+
+def test_its_run_is_exported_again_and_its_export_still_runs(run, compiled_once):
+    assert load(GOLDEN / "run" / "export").check_golden() < 1e-5
+    assert main(["--mode=export", f"--workdir={run}", DATA]) == 0
+    assert load(run / "export").check_golden() < 1e-5
+
+
+def test_its_run_resumes(run, compiled_once):
+    assert main([f"--workdir={run}", DATA, "--config.train.steps=12"]) == 0
+    found = (run / "metrics.jsonl").read_text().splitlines()
+    expected = (EXPECTED / "metrics_resumed.jsonl").read_text().splitlines()
+    assert len(found) == len(expected)
+    for line, expected_line in zip(found, expected, strict=True):
+        row = json.loads(line)
+        expected_row = json.loads(expected_line)
+        # Speed is not the checkpoint's.
+        for speed in ("images_per_sec", "data_wait"):
+            row.pop(speed, None)
+            expected_row.pop(speed, None)
+        assert_equal(row, expected_row)

@@ -1,0 +1,84 @@
+"""JPG files: the plane of a channel in colour, dark images, truncated files."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.image_files import (
+    PLANES,
+    SAMPLE,
+    encoded,
+    jpg,
+    sample,
+    smooth,
+)
+
+from hpa_jax.labels import CHANNELS
+from tfds_builder.hpa.files import images, layouts
+from tfds_builder.hpa.files.store import Refused
+
+ROOT = Path(__file__).parents[2]
+
+
+@sample
+def test_real_v18_jpgs_under_another_channels_name_are_told(tmp_path):
+    path = Path(SAMPLE) / "hpav18_jpg/images"
+    rule = layouts.hpav18(tmp_path).rule
+    for colour in CHANNELS:
+        data = (path / f"800_A6_1_{colour}.jpg").read_bytes()
+        for other in CHANNELS:
+            if other == colour:
+                images.read(data, rule, other)
+                continue
+            with pytest.raises(
+                Refused, match=f"is {colour}, not {other}: channels are swapped; download it again"
+            ):
+                images.read(data, rule, other)
+
+
+def swapped_end(data):
+    """Cut in the middle with the end put back: what Pillow and OpenCV fill up with gray."""
+    return data[: len(data) // 2] + b"\xff\xd9"
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_the_plane_of_a_jpg(channel):
+    gray = smooth((64, 64))
+    data = jpg(gray, channel)
+    for source in (layouts.hpav18(ROOT), layouts.folder(ROOT)):
+        read = images.read(data, source.rule, channel)
+        np.testing.assert_array_equal(
+            read, np.asarray(Image.open(io.BytesIO(data)))[..., PLANES[channel][0]]
+        )
+    assert (
+        np.abs(read.astype(int) - gray).mean() < 3
+    )  # no luma: that would be a third of it, or less
+    plain = encoded(gray, "jpeg")
+    np.testing.assert_array_equal(
+        images.read(plain, layouts.hpav18(ROOT).rule, channel),
+        np.asarray(Image.open(io.BytesIO(plain))),
+    )
+    as_rgb = encoded(np.stack([gray] * 3, -1), "jpeg")
+    np.testing.assert_array_equal(
+        images.read(as_rgb, layouts.hpav18(ROOT).rule, channel),
+        np.asarray(Image.open(io.BytesIO(as_rgb)))[..., 0],
+    )
+
+
+@pytest.mark.parametrize("shade", [0, 1, 3, 12, 30])
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_a_dark_jpg_is_never_refused(channel, shade):
+    """In the dark compression mixes the colours."""
+    data = jpg(smooth((64, 64), top=shade), channel, quality=30)
+    for source in (layouts.hpav18(ROOT), layouts.folder(ROOT)):
+        assert images.read(data, source.rule, channel).shape == (64, 64)
+
+
+def test_a_jpg_cut_in_the_middle_with_its_end_put_back():
+    """Pillow and OpenCV give the half of it with the rest gray, and say nothing."""
+    data = swapped_end(jpg(smooth((400, 400)), "red"))
+    assert np.asarray(Image.open(io.BytesIO(data))).shape == (400, 400, 3)
+    with pytest.raises(Refused, match="is damaged .*premature end.*; download it again"):
+        images.read(data, layouts.hpav18(ROOT).rule, "red")

@@ -1,0 +1,206 @@
+"""Flags of `python -m tfds_builder.hpa`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hpa_jax.data.codec import CODECS
+from hpa_jax.errors import InputError
+from hpa_jax.labels import CHANNELS
+from tfds_builder.hpa import planning, prepare
+from tfds_builder.hpa.configs import CONFIGS
+from tfds_builder.hpa.synthetic import source as synthetic
+
+RENAMED_FLAGS = {
+    "--fields": "--images",
+    "--like": "--match_splits_of",
+    "--family_column": "--group_column",
+}
+"""Former names of flags and their names today."""
+
+
+def rename_old_flags(arguments: Sequence[str]) -> list[str]:
+    """Replaces old names of flags, with a line on stderr for each."""
+    renamed = []
+    for argument in arguments:
+        flag, equals, value = argument.partition("=")
+        if flag in RENAMED_FLAGS:
+            new = RENAMED_FLAGS[flag]
+            note = f"{flag} is now {new}; the old name is accepted for one more version"
+            print(note, file=sys.stderr)
+            argument = f"{new}{equals}{value}"
+        renamed.append(argument)
+    return renamed
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's parser; it raises InputError."""
+    parser = _Parser(
+        prog="python -m tfds_builder.hpa",
+        description="Builds the dataset hpa: TFRecords of four-channel images and their labels, "
+        "with indexes.",
+        epilog="Exit status: 0 built, or there already with these settings; 2 bad input, reported "
+        "in one line. tfds_builder/hpa/README.md describes how to get each source.",
+        allow_abbrev=False,
+    )
+    _add_common(parser)
+    _add_scaled(parser.add_argument_group("kaggle_full, hpav18, folder"))
+    _add_folder(parser.add_argument_group("folder alone"))
+    _add_synthetic(parser.add_argument_group("synthetic alone"))
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        raise InputError(f"{message}; see python -m tfds_builder.hpa --help")
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--config", required=True, metavar="NAME", help=f"what to build: {', '.join(CONFIGS)}")
+    add(
+        "--data_dir",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help=f"the dataset goes to DIR/hpa/NAME/{prepare.VERSION}",
+    )
+    contents = []
+    for name, config in CONFIGS.items():
+        if config.manual:
+            contents.append(f"{name}: {config.manual}")
+    add(
+        "--manual_dir",
+        type=Path,
+        metavar="DIR",
+        help=f"what it is built from. {'; '.join(contents)}",
+    )
+    add(
+        "--name",
+        metavar="NAME",
+        help="the dataset's name (default: the configuration's, with _<PX> if scaled)",
+    )
+    add(
+        "--codec",
+        choices=CODECS,
+        default=CODECS[0],
+        help="of the stored images, both lossless (default %(default)s)",
+    )
+    add(
+        "--policy",
+        choices=planning.POLICIES,
+        default=planning.POLICIES[0],
+        help="strict: stop at the first fault (default); skip: leave faulty rows out and list them "
+        "in rejects.csv",
+    )
+    add(
+        "--test",
+        type=float,
+        metavar="FRACTION",
+        help="of the held-out test split (default 0.1, synthetic 0.2)",
+    )
+    add(
+        "--folds",
+        type=int,
+        metavar="K",
+        help="of all other images; fold 0 is `validation` (default 5, synthetic 8)",
+    )
+    add("--seed", type=int, default=0, help="of the split, and of synthetic images (default 0)")
+    add(
+        "--match_splits_of",
+        metavar="NAME",
+        help="near-duplicates of images of this dataset in DATA_DIR get those images' folds",
+    )
+    add(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes (default: one a CPU); the bytes are the same",
+    )
+    add(
+        "--beam",
+        metavar="OPTIONS",
+        help="run on Apache Beam, with its options in one string; the bytes are the same",
+    )
+
+
+def _add_scaled(group) -> None:
+    group.add_argument(
+        "--edge",
+        type=int,
+        metavar="PX",
+        help="scale the longer side to PX pixels (default: native)",
+    )
+
+
+def _add_folder(group) -> None:
+    add = group.add_argument
+    add("--csv", metavar="FILE", help="in manual_dir (default labels.csv)")
+    add(
+        "--pattern",
+        metavar="PATH",
+        help="of the files in manual_dir, with {id} and {channel}: images/{id}_{channel}.tif",
+    )
+    add(
+        "--channels",
+        type=_channels,
+        metavar="LIST",
+        help="your names of the four: red=tubulin,green=gfp,blue=dapi,yellow=calnexin; "
+        "one left out: black",
+    )
+    add(
+        "--white",
+        type=int,
+        metavar="V",
+        help="the value that becomes 255 (default: 255, 16 bits: 65535)",
+    )
+    add("--pixel_size", type=float, metavar="UM", help="of your images, in micrometres")
+    # No default of False: only flags that were given are passed on.
+    add(
+        "--rescale",
+        action="store_true",
+        default=None,
+        help="to the Atlas's 0.08 micrometres a pixel",
+    )
+    add("--id_column", metavar="NAME", help="of the csv (default Id)")
+    add("--label_column", metavar="NAME", help="of the csv (default Target)")
+    add(
+        "--group_column",
+        metavar="NAME",
+        help="of the csv: images of one group never straddle a split",
+    )
+
+
+def _add_synthetic(group) -> None:
+    add = group.add_argument
+    add(
+        "--images",
+        type=int,
+        metavar="N",
+        help=f"number of images (default {synthetic.DEFAULT_IMAGES})",
+    )
+    add(
+        "--size",
+        type=int,
+        metavar="PX",
+        help=f"width and height (default {synthetic.DEFAULT_SIZE})",
+    )
+    add(
+        "--frequencies",
+        choices=synthetic.FREQUENCIES,
+        help="of the labels: those of the real train.csv, or tempered so that each label has some "
+        "images (default)",
+    )
+
+
+def _channels(text: str) -> dict[str, str | None]:
+    """Parses `red=a,green=b` to the four channels' names; None for one that was not imaged."""
+    names: dict[str, str | None] = dict.fromkeys(CHANNELS)
+    for item in text.split(","):
+        channel, _, name = item.partition("=")
+        if channel not in names or not name or names[channel]:
+            expected = ", ".join(f"{channel}=NAME" for channel in CHANNELS)
+            raise argparse.ArgumentTypeError(f"{item!r}: not one of {expected}, once each")
+        names[channel] = name
+    return names
