@@ -50,7 +50,7 @@ def scaled(x, scale):
 
 
 def neighbours(x):
-    """Blocks of 16 rows of float32 [64, 128] with the ones before and after, clamped at the ends."""
+    """Blocks of 16 rows of float32 [64, 128], with the ones before and after, clamped."""
 
     def kernel(before, here, after, out):
         out[...] = before[...] + here[...] + after[...]
