@@ -233,7 +233,7 @@ class Devices:
 class Plan:
     topologies: str = "v5e:2x4"  # TPU slices to compile for, separated by commas; "here": the devices at hand, measured
     search: bool = False  # also look for the largest batch that fits (powers of two)
-    fields: int = 0  # in an epoch; 0: those of data.train_split, or the 31,072 of the challenge where it is not built
+    images: int = 0  # of an epoch; 0: those of data.train_split, or the 31,072 of the challenge where it is not built
     effort: float = (
         -1.0
     )  # of the compiler: -1 is quickest; 0 its default, slower, whose memory figures are nearer
@@ -473,7 +473,7 @@ def check(config: Config) -> None:
             config.devices.timeout_s >= 10,
             "10 s or more",
         ),
-        ("plan.fields", config.plan.fields, config.plan.fields >= 0, "0 or more"),
+        ("plan.images", config.plan.images, config.plan.images >= 0, "0 or more"),
         ("plan.effort", config.plan.effort, -1 <= config.plan.effort <= 1, "-1 to 1"),
         ("evaluate.folds", config.evaluate.folds, config.evaluate.folds >= 2, "2 or more"),
     )

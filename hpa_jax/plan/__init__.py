@@ -1,10 +1,14 @@
-"""What a training needs, before anything is rented: its real steps, compiled for TPU slices that are not there.
+"""What a training run needs, before anything is rented: its real steps, compiled for TPU slices
+that are not there.
 
-run.py          the plan: rows, table, plan.json
-children.py     the processes that compile, and what is shown while they do
-compile.py      such a process; estimate.py and measure.py make its row, steps.py what it compiles
-program.py      what a compiled program says of itself, with hlo.py, loops.py, memory.py, kernels.py and mosaic.py
-roofline.py, search.py, advice.py, table.py, dataset.py, topologies.py
+run.py              the plan: one row per topology, the table, plan.json
+compiler.py         starts the processes that compile, and shows their progress
+worker.py           one such process; estimate.py and measure.py make its row, steps.py the steps
+program.py          what a compiled program says about itself, and the roofline bound that follows,
+                    with hlo.py, instruction_cost.py, memory.py and pallas_traffic.py
+search.py           the largest batch that fits, and advice where a batch does not
+table.py            rows as text
+topologies.py       TPU slices by name
 """
 
 from hpa_jax.plan.run import plan

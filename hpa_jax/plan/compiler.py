@@ -1,11 +1,11 @@
-"""Runs `python -m hpa_jax.plan.worker` and shows what it is at, for how long already.
+"""Starts `python -m hpa_jax.plan.worker`, and shows what it does and for how long.
 
-Unusual:
-- libtpu lies in a folder of its own (.venv/tpu), and only these processes see it: where it can be imported, JAX looks
-  for a TPU at every start;
-- the compiler for a v6e overflows any stack that has a limit, and a limit holds from the start of a process: so they
-  are started without one, as far as the system allows;
-- they end when this process does, however it ends: their input closes (compile.py).
+Design:
+- libtpu lies in a folder of its own (.venv/tpu) that only these processes see: where it can be
+  imported, JAX looks for a TPU at every start;
+- the compiler for a v6e overflows any limited stack, and a stack limit applies from the start of
+  a process: the processes are started without one, as far as the system allows;
+- they end when this process does, however it ends, because their input closes (worker.py).
 """
 
 import importlib.util
@@ -23,155 +23,172 @@ from pathlib import Path
 import hpa_jax
 from hpa_jax.errors import InputError
 
-SECONDS_BETWEEN_LINES = 15  # where there is no terminal
+SECONDS_BETWEEN_LINES = 15
+"""Between two progress lines where standard output is not a terminal."""
 
-_FOR_LIBTPU = {
+_LIBTPU_ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
-    "TPU_SKIP_MDS_QUERY": "1",  # no look for a TPU of this machine
+    "TPU_SKIP_MDS_QUERY": "1",  # do not look for a TPU of this machine
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # several plans at a time
-    "TPU_ACCELERATOR_TYPE": "v5litepod-8",  # these four only keep it quiet
+    # The remaining four only silence warnings.
+    "TPU_ACCELERATOR_TYPE": "v5litepod-8",
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_STDERR_LOG_LEVEL": "3",
     "TPU_MIN_LOG_LEVEL": "3",
 }
 
+_UNLIMITED_STACK = 'ulimit -s unlimited 2>/dev/null || ulimit -s "$(ulimit -H -s)"; exec "$@"'
+
+
+class CompilerFailed(Exception):
+    """A worker that returned no row; the text says why, in one line."""
+
+
+class NotPossible(Exception):
+    """The configuration and the devices do not go together; the text says why, in one line."""
+
 
 def find_libtpu() -> list[str]:
-    """The folders that a process needs on its path to import libtpu: none where it is installed.
+    """The folders that a process needs on its path to import libtpu; empty where it is installed.
 
     Raises:
-      InputError: it is nowhere; what installs it.
+      InputError: libtpu was not found; the message says how to install it.
     """
     if importlib.util.find_spec("libtpu"):
         return []
-    beside = Path(sys.prefix) / "tpu"
-    if (beside / "libtpu").is_dir():
-        return [str(beside)]
+    beside_packages = Path(sys.prefix) / "tpu"
+    if (beside_packages / "libtpu").is_dir():
+        return [str(beside_packages)]
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         raise InputError(
-            "the TPU compiler is made for Linux on x86-64 alone; here, --config.plan.topologies=here works"
+            "the TPU compiler exists for Linux on x86-64 alone; on this machine use "
+            "--config.plan.topologies=here"
         )
     raise InputError(
-        f"the TPU compiler (libtpu) is missing: pip install 'hpa_jax[plan]', or start the plan with launch/local.sh "
-        f"plan ..., which puts it into {beside}"
+        "the TPU compiler (libtpu) is missing: pip install 'hpa_jax[plan]', or start the plan with "
+        f"launch/local.sh plan ..., which installs it into {beside_packages}"
     )
 
 
 def environment_of(libtpu: list[str] | None) -> dict[str, str]:
-    """The variables of a process that compiles; arguments as in `ask`."""
-    environment = os.environ | (_FOR_LIBTPU if libtpu is not None else {})
-    path = [str(Path(hpa_jax.__file__).resolve().parents[1]), *(libtpu or [])]
-    environment["PYTHONPATH"] = os.pathsep.join(
-        [*path, *filter(None, [environment.get("PYTHONPATH")])]
-    )
-    environment.pop("JAX_COMPILATION_CACHE_DIR", None)  # compile times are to be those of compiling
+    """The environment variables of a worker; `libtpu` as in `run_worker`."""
+    environment = dict(os.environ)
+    if libtpu is not None:
+        environment |= _LIBTPU_ENVIRONMENT
+    path = [str(Path(hpa_jax.__file__).resolve().parents[1])]
+    path += libtpu or []
+    if environment.get("PYTHONPATH"):
+        path.append(environment["PYTHONPATH"])
+    environment["PYTHONPATH"] = os.pathsep.join(path)
+    # Reported compile times are those of compiling, not of reading a cache.
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
     return environment
 
 
-class Died(Exception):
-    """A process that gave no row; its text says why, in one line."""
-
-
-class Refused(Exception):
-    """The configuration and the devices do not go together; its text says why, in one line."""
-
-
-def ask(request: dict, what: str, libtpu: list[str] | None) -> dict:
-    """One row from a process of its own.
+def run_worker(request: dict, stage: str, libtpu: list[str] | None) -> dict:
+    """Asks a new worker process for one row.
 
     Args:
-      request: as compile.py takes it.
-      what: is being done, for the person who waits, until the process says itself.
-      libtpu: folders for its path (`find_libtpu`); None: the devices at hand are what it is for.
+      request: as worker.py takes it.
+      stage: what to show as being done until the worker says so itself.
+      libtpu: folders to add to its path (`find_libtpu`); None: it runs on the devices of this
+        machine.
 
     Raises:
-      Refused, Died: there is none.
+      NotPossible, CompilerFailed: there is no row.
     """
     command = [sys.executable, "-m", "hpa_jax.plan.worker"]
     if libtpu is not None:
-        command = [
-            "sh",
-            "-c",
-            'ulimit -s unlimited 2>/dev/null || ulimit -s "$(ulimit -H -s)"; exec "$@"',
-            "sh",
-            *command,
-        ]
+        command = ["sh", "-c", _UNLIMITED_STACK, "sh", *command]
     with tempfile.TemporaryFile() as errors:
-        child = subprocess.Popen(
+        worker = subprocess.Popen(
             command,
             env=environment_of(libtpu),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            start_new_session=True,  # a Ctrl-C is this process's to answer
+            start_new_session=True,  # Ctrl-C is for this process to handle
         )
         try:
-            child.stdin.write(json.dumps(request).encode() + b"\n")
-            child.stdin.flush()
-            return _answer(child, what)
-        except (Died, BrokenPipeError) as error:
-            status = child.wait()
-            errors.seek(0)
-            lines = [
-                line for line in errors.read().decode(errors="replace").splitlines() if line.strip()
-            ]
-            raise Died(
-                str(error) if isinstance(error, Died) and str(error) else _why(status, lines)
-            ) from None
+            worker.stdin.write(json.dumps(request).encode() + b"\n")
+            worker.stdin.flush()
+            row = _read_row(worker, stage)
+            if row is None:
+                raise CompilerFailed(_cause_of_death(worker, errors))
+            return row
+        except BrokenPipeError:
+            raise CompilerFailed(_cause_of_death(worker, errors)) from None
         finally:
-            child.kill()
-            child.wait()
-            child.stdin.close()
-            child.stdout.close()
+            worker.kill()
+            worker.wait()
+            worker.stdin.close()
+            worker.stdout.close()
 
 
-def _why(status: int, lines: list[str]) -> str:
-    how = f"status {status}" if status >= 0 else f"signal {signal.Signals(-status).name}"
-    said = f": {lines[-1].strip()[:300]}" if lines else ""
-    return f"the compiler's process ended with {how}{said}"
+def _cause_of_death(worker: subprocess.Popen, errors) -> str:
+    status = worker.wait()
+    how = f"status {status}"
+    if status < 0:
+        how = f"signal {signal.Signals(-status).name}"
+    errors.seek(0)
+    lines = [line.strip() for line in errors.read().decode(errors="replace").splitlines()]
+    last_words = next((line for line in reversed(lines) if line), "")
+    reason = f": {last_words[:300]}" if last_words else ""
+    return f"the compiler's process ended with {how}{reason}"
 
 
-def _answer(child: subprocess.Popen, what: str) -> dict:
-    progress, begun, text = Progress(), time.monotonic(), b""
+def _read_row(worker: subprocess.Popen, stage: str) -> dict | None:
+    """Reads answers until the row comes; None where the output ends before."""
+    progress = Progress()
+    start = time.monotonic()
+    unread = b""
     try:
         with selectors.DefaultSelector() as selector:
-            selector.register(child.stdout, selectors.EVENT_READ)
+            selector.register(worker.stdout, selectors.EVENT_READ)
             while True:
-                progress.show(what, time.monotonic() - begun)
+                progress.show(stage, time.monotonic() - start)
                 if not selector.select(timeout=0.5):
                     continue
-                read = os.read(child.stdout.fileno(), 2**16)
-                if not read:
-                    raise Died("")
-                *lines, text = (text + read).split(b"\n")
-                for answer in map(json.loads, lines):
+                received = os.read(worker.stdout.fileno(), 2**16)
+                if not received:
+                    return None
+                *lines, unread = (unread + received).split(b"\n")
+                for line in lines:
+                    answer = json.loads(line)
                     if "row" in answer:
                         return answer["row"]
                     if "refused" in answer:
-                        raise Refused(answer["refused"])
+                        raise NotPossible(answer["refused"])
                     if "failed" in answer:
-                        raise Died(answer["failed"])
-                    what = answer["stage"]
+                        raise CompilerFailed(answer["failed"])
+                    stage = answer["stage"]
     finally:
         progress.clear()
 
 
 class Progress:
-    """One line on a terminal, written over; in a file or a pipe a line when something else begins, and now and then."""
+    """One line that is overwritten on a terminal; else a line per stage, and one now and then."""
 
     def __init__(self):
-        self._terminal, self._what, self._last = sys.stdout.isatty(), "", float("-inf")
-        self._began = 0.0
+        self._is_terminal = sys.stdout.isatty()
+        self._stage = ""
+        self._stage_start = 0.0
+        self._last_line = float("-inf")
 
-    def show(self, what: str, seconds: float) -> None:
-        if what != self._what:
-            self._what, self._began, self._last = what, seconds, float("-inf")
-        if self._terminal:
-            print(f"\r\x1b[K{what}, {seconds - self._began:.0f} s", end="", flush=True)
-        elif seconds - self._last >= SECONDS_BETWEEN_LINES:
-            self._last = seconds
-            print(f"{what}, {seconds - self._began:.0f} s", flush=True)
+    def show(self, stage: str, seconds: float) -> None:
+        """Shows `stage`; `seconds` since the worker was started."""
+        if stage != self._stage:
+            self._stage = stage
+            self._stage_start = seconds
+            self._last_line = float("-inf")
+        text = f"{stage}, {seconds - self._stage_start:.0f} s"
+        if self._is_terminal:
+            print(f"\r\x1b[K{text}", end="", flush=True)
+        elif seconds - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = seconds
+            print(text, flush=True)
 
     def clear(self) -> None:
-        if self._terminal:
+        """Removes the line from a terminal."""
+        if self._is_terminal:
             print("\r\x1b[K", end="", flush=True)

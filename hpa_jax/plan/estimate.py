@@ -5,197 +5,241 @@ import math
 import re
 import time
 from collections.abc import Callable
-from functools import partial
 
 import jax
+from jax.sharding import Mesh
 
 from hpa_jax.config import Config
 from hpa_jax.parallel.chips import chip_of
-from hpa_jax.plan.advice import advice
-from hpa_jax.plan.program import Facts, facts
-from hpa_jax.plan.roofline import roofline
+from hpa_jax.plan.program import ProgramFacts, read_program, roofline
+from hpa_jax.plan.search import advice
 from hpa_jax.plan.steps import Step, evaluation_step, mesh_of, training_step
-from hpa_jax.plan.topologies import available_bytes, devices_of, in_bytes, roomy_devices
+from hpa_jax.plan.topologies import available_bytes, devices_of, parse_bytes, roomy_devices
 
 STEPS = {"training": training_step, "evaluation": evaluation_step}
 
+# Prefixes of a row's keys.
+PREFIXES = {"training": "", "evaluation": "eval_"}
+
 
 class TooLarge(Exception):
-    """A program that the device's memory does not hold: bytes that it wants, and that there are."""
+    """A program that does not fit into the device's memory.
+
+    Attributes:
+      wanted, available: bytes.
+    """
 
     def __init__(self, wanted: int, available: int, text: str):
         super().__init__(text)
-        self.wanted, self.available = wanted, available
+        self.wanted = wanted
+        self.available = available
 
 
-def estimated(
-    config: Config, topology: str, steps: tuple[str, ...], tell: Callable, explain: bool = True
+def estimate(
+    config: Config,
+    topology: str,
+    steps: tuple[str, ...],
+    report: Callable,
+    explain: bool = True,
 ) -> dict:
-    """The row of `topology`; its keys are documented in the README ("Plan before you rent").
+    """The row of `topology`; docs/tpu.md documents its keys.
 
     Args:
       config: resolved, with an image size.
-      topology: a name that resolves.
-      steps: of STEPS, those to compile; "training" first.
-      tell: takes `stage=`, what is being done.
-      explain: where it does not fit, find out what fills the memory and what would help.
+      topology: a name that the compiler knows.
+      steps: the steps to compile, of STEPS; "training" first.
+      report: takes `stage=`, what is being done.
+      explain: where the training step does not fit, find out what fills the memory and what helps.
 
     Raises:
       InputError: the devices cannot share the batches or images.
     """
-    tell(stage=f"looking up {topology}")
+    report(stage=f"looking up {topology}")
     devices = devices_of(topology)
+    device_kind = devices[0].device_kind
     mesh = mesh_of(config, devices)
-    batch, chip = config.data.batch_size, chip_of(devices[0].device_kind)
+    batch_size = config.data.batch_size
+    chip = chip_of(device_kind)
     row = {
         "topology": topology,
         "devices": len(devices),
-        "device_kind": devices[0].device_kind,
+        "device_kind": device_kind,
         "measured": False,
-        "batch_size": batch,
-        "batch_per_chip": batch / len(devices),
+        "batch_size": batch_size,
+        "batch_per_chip": batch_size / len(devices),
         "space": mesh.shape["space"],
         "effort": config.plan.effort,
         "hbm_available_gb": available_bytes(devices[0]) / 1e9,
     }
     for name in steps:
-        prefix = "" if name == "training" else "eval_"
         step = STEPS[name](config, mesh)
-        begun = time.monotonic()
+        start = time.monotonic()
         try:
-            read = facts(compiled(step, config.plan.effort, topology, tell), len(devices))
+            facts = compile_step(step, config.plan.effort, topology, len(devices), report)
         except TooLarge as error:
-            seconds = time.monotonic() - begun
-            row |= _too_large(error, prefix) | {f"{prefix}compile_s": round(seconds, 1)}
-            if name == "training":
-                row |= _what_fills(config, mesh, step, error, tell) if explain else {}
-                break
-            continue
-        row |= figures(read, row["hbm_available_gb"], prefix) | {
-            f"{prefix}compile_s": round(time.monotonic() - begun, 1),
-            f"{prefix}state_bytes": step.state_bytes,
-        }
-        row |= {
-            prefix + key: value for key, value in roofline(read, chip, len(devices), batch).items()
-        }
+            found = _too_large(error)
+            if name == "training" and explain:
+                found |= _what_fills_memory(config, mesh, step, error, report)
+        else:
+            found = memory_columns(facts, row["hbm_available_gb"])
+            found["state_bytes"] = step.state_bytes
+            found |= roofline(facts, chip, len(devices), batch_size)
+        found["compile_s"] = round(time.monotonic() - start, 1)
+        row |= {PREFIXES[name] + key: value for key, value in found.items()}
+        if not found["fits"] and name == "training":
+            break
     if chip is None:
-        row["notes"] = row.get("notes", []) + [
-            f"no peaks are known of {devices[0].device_kind}: no times"
-        ]
+        unknown = f"no peaks are known of {device_kind}: no times"
+        row["notes"] = [*row.get("notes", []), unknown]
     return row
 
 
-def figures(read: Facts, available_gb: float, prefix: str = "") -> dict:
-    """The part of a row that a program's facts give."""
-    over = read.peak / 1e9 - available_gb
-    plain = {
+def memory_columns(facts: ProgramFacts, available_gb: float) -> dict:
+    """The part of a row that follows from a program that fits.
+
+    Args:
+      facts: of the program.
+      available_gb: of a device's memory, in 10^9 bytes; 0: not known.
+    """
+    over_gb = None
+    if available_gb:
+        over_gb = facts.peak / 1e9 - available_gb  # negative: what is left
+    return {
         "fits": True,
-        "over_gb": over if available_gb else None,  # below 0: what is left
-        "peak_hbm_gb": read.peak / 1e9,
-        "live_hbm_gb": read.live / 1e9,
-        "temporaries_gb": read.temporaries / 1e9,
-        "arguments_gb": read.arguments / 1e9,
-        "alias_bytes": read.aliased,
-        "collectives": read.collectives,
-        "kernels": read.kernels,
-        "products": read.products,
-        "largest": read.largest,
-        "notes": read.notes,
+        "over_gb": over_gb,
+        "peak_hbm_gb": facts.peak / 1e9,
+        "live_hbm_gb": facts.live / 1e9,
+        "temporaries_gb": facts.temporaries / 1e9,
+        "arguments_gb": facts.arguments / 1e9,
+        "alias_bytes": facts.aliased,
+        "collectives": facts.collectives,
+        "kernels": facts.kernels,
+        "products": facts.products,
+        "largest": facts.largest,
+        "notes": facts.notes,
         "advice": [],
     }
-    return {prefix + key: value for key, value in plain.items()}
 
 
-def compiled(step: Step, effort: float, where: str, tell: Callable) -> jax.stages.Compiled:
-    """Compiles a step for the TPU that its shardings name.
+def compile_step(
+    step: Step, effort: float, where: str, devices: int, report: Callable
+) -> ProgramFacts:
+    """Compiles a step for the TPU that its shardings name, and reads the program.
 
     Raises:
       TooLarge: it does not fit.
     """
-    tell(stage=f"{where}: tracing the {step.name} step")
-    lowered = step.function.trace(*step.arguments).lower(lowering_platforms=("tpu",))
-    tell(stage=f"{where}: compiling the {step.name} step")
-    options = {"exec_time_optimization_effort": effort} if effort else {}
+    report(stage=f"{where}: tracing the {step.name} step")
+    traced = step.function.trace(*step.arguments)
+    lowered = traced.lower(lowering_platforms=("tpu",))
+    report(stage=f"{where}: compiling the {step.name} step")
+    options = {}
+    if effort:
+        options["exec_time_optimization_effort"] = effort
     try:
-        return lowered.compile(compiler_options=options)
+        program = lowered.compile(compiler_options=options)
     except jax.errors.JaxRuntimeError as error:
-        wanted, available = memory_of(str(error))
-        if (
-            not available
-        ):  # another reason, or another memory than HBM: that of a kernel on the chip
+        wanted, available = memory_in_refusal(str(error))
+        if not available:
+            # Refused for another reason, or for a kernel's memory on the chip.
             raise
         raise TooLarge(wanted, available, str(error)) from None
+    return read_program(program, traced.jaxpr, devices)
 
 
-def memory_of(text: str) -> tuple[int, int]:
-    """Bytes of HBM wanted and available, of the compiler's refusal in either of its two forms; 0 of another text."""
+def memory_in_refusal(text: str) -> tuple[int, int]:
+    """Bytes of HBM wanted and available in the compiler's message; (0, 0) in any other text."""
     size = r"([\d.]+)([KMGT]?)"
-    for form in (rf"\({size}\) exceeds available HBM \({size}\)", rf"Used {size} of {size} hbm"):
-        if found := re.search(form, text):
-            wanted, available = found.groups()[:2], found.groups()[2:]
-            return in_bytes(*wanted), in_bytes(*available)
+    forms = (
+        rf"\({size}\) exceeds available HBM \({size}\)",
+        rf"Used {size} of {size} hbm",
+    )
+    for form in forms:
+        found = re.search(form, text)
+        if found:
+            wanted, wanted_unit, available, available_unit = found.groups()
+            return parse_bytes(wanted, wanted_unit), parse_bytes(available, available_unit)
     return 0, 0
 
 
-def _too_large(error: TooLarge, prefix: str) -> dict:
-    over = (error.wanted - error.available) / 1e9
+def _too_large(error: TooLarge) -> dict:
     return {
-        prefix + "fits": False,
-        prefix + "over_gb": over,
-        prefix + "peak_hbm_gb": error.wanted / 1e9,
-        prefix + "reason": " ".join(str(error).split())[:400],
+        "fits": False,
+        "over_gb": (error.wanted - error.available) / 1e9,
+        "peak_hbm_gb": error.wanted / 1e9,
+        "reason": " ".join(str(error).split())[:400],
     }
 
 
-def _what_fills(
-    config: Config, mesh: jax.sharding.Mesh, step: Step, error: TooLarge, tell: Callable
+def _what_fills_memory(
+    config: Config, mesh: Mesh, step: Step, error: TooLarge, report: Callable
 ) -> dict:
     """The largest arrays of a program that does not fit, and what would help.
 
-    A refused program shows none of its arrays. So the same step is compiled with the largest batch that should fit,
-    which also shows whether it does; where a device has one field already, on chips with more memory.
+    The compiler shows no arrays of a program that it refuses. So the same step is compiled with
+    the largest batch that should fit, which also shows whether it does; where a device has a
+    single image already, it is compiled for chips with more memory.
     """
-    sizes = {"state_bytes": step.state_bytes, "wanted": error.wanted, "available": error.available}
-    helps = partial(advice, config, mesh, **sizes)
-    groups = mesh.shape["data"]
-    fields = config.data.batch_size // groups
-    arguments = step.state_bytes
-    share = (error.available - arguments) / max(
-        1, error.wanted - (arguments if "temporaries" not in str(error) else 0)
-    )
-    smaller = 2 ** math.floor(math.log2(max(fields * share, 0.25)))
-    while smaller >= 1 and smaller < fields:
-        tried = dataclasses.replace(
-            config, data=dataclasses.replace(config.data, batch_size=smaller * groups)
+
+    def explanation(largest: list[dict], fitting: int) -> dict:
+        ways = advice(
+            config,
+            mesh,
+            state_bytes=step.state_bytes,
+            wanted=error.wanted,
+            available=error.available,
+            fitting=fitting,
+            largest=largest,
         )
-        where = f"with {smaller} fields in place of {fields}"
+        return {"largest": largest, "advice": ways}
+
+    groups = mesh.shape["data"]
+    images = config.data.batch_size // groups
+    smaller = _guess_fitting_batch(images, step.state_bytes, error)
+    while 1 <= smaller < images:
+        batch_size = smaller * groups
+        where = f"with {smaller} images in place of {images}"
         try:
-            read = facts(
-                compiled(training_step(tried, mesh), config.plan.effort, where, tell), mesh.size
-            )
+            facts = _compile_with(config, mesh, where, report, batch_size)
         except TooLarge:
             smaller //= 2
             continue
-        return {
-            "largest": read.largest,
-            "largest_of": f"with {smaller * groups} fields, 1/{fields / smaller:g} of these, which fit",
-            "advice": helps(fitting=smaller * groups, largest=read.largest),
-        }
-    found = {"largest": [], "advice": helps(fitting=0, largest=[])}
+        found = explanation(facts.largest, fitting=batch_size)
+        part = f"1/{images / smaller:g} of these, which fit"
+        found["largest_of"] = f"with {batch_size} images, {part}"
+        return found
+
     devices = roomy_devices(mesh.shape["space"])
     if devices is None:
-        return found
-    one = dataclasses.replace(config, data=dataclasses.replace(config.data, batch_size=1))
-    one = dataclasses.replace(
-        one, devices=dataclasses.replace(config.devices, space=mesh.shape["space"])
+        return explanation([], fitting=0)
+    one_group = dataclasses.replace(config.devices, space=mesh.shape["space"])
+    one_image = dataclasses.replace(
+        config, data=dataclasses.replace(config.data, batch_size=1), devices=one_group
     )
-    roomy = mesh_of(one, devices)
+    kind = devices[0].device_kind
     try:
-        program = compiled(
-            training_step(one, roomy), config.plan.effort, f"on {devices[0].device_kind}", tell
-        )
+        roomy = mesh_of(one_image, devices)
+        facts = _compile_with(one_image, roomy, f"on {kind}", report, batch_size=1)
     except TooLarge:
-        return found
-    largest = facts(program, roomy.size).largest
-    where = f"of one field, as laid out for a {devices[0].device_kind}, whose memory holds them"
-    return {"largest": largest, "largest_of": where, "advice": helps(fitting=0, largest=largest)}
+        return explanation([], fitting=0)
+    found = explanation(facts.largest, fitting=0)
+    found["largest_of"] = f"of one image, as laid out for a {kind}, whose memory holds them"
+    return found
+
+
+def _guess_fitting_batch(images: int, state_bytes: int, error: TooLarge) -> int:
+    """A power of two, from memory in proportion to the batch; 0 where not even one image fits."""
+    wanted = error.wanted
+    # One form of the message counts temporaries alone, the other arguments as well.
+    if "temporaries" not in str(error):
+        wanted -= state_bytes
+    fraction = (error.available - state_bytes) / max(1, wanted)
+    return math.floor(2 ** math.floor(math.log2(max(images * fraction, 0.25))))
+
+
+def _compile_with(
+    config: Config, mesh: Mesh, where: str, report: Callable, batch_size: int
+) -> ProgramFacts:
+    data = dataclasses.replace(config.data, batch_size=batch_size)
+    step = training_step(dataclasses.replace(config, data=data), mesh)
+    return compile_step(step, config.plan.effort, where, mesh.size, report)

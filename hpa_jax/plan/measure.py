@@ -1,4 +1,4 @@
-"""The row of the devices at hand: the same steps, run on random fields and timed."""
+"""The row of this machine's devices: the same steps, run on random images and timed."""
 
 import statistics
 import time
@@ -8,111 +8,145 @@ import jax
 import numpy as np
 
 from hpa_jax.config import Config
-from hpa_jax.parallel.chips import chip_of
+from hpa_jax.labels import CHANNELS
+from hpa_jax.parallel.chips import Chip, chip_of
 from hpa_jax.parallel.compile import compile_for, use_cpu_cores
 from hpa_jax.parallel.mesh import put_batch, replicated
-from hpa_jax.plan.estimate import figures
-from hpa_jax.plan.program import facts
-from hpa_jax.plan.roofline import roofline
-from hpa_jax.plan.steps import STEPS, evaluation_step, mesh_of, training_step
+from hpa_jax.plan.estimate import memory_columns
+from hpa_jax.plan.program import read_program, roofline
+from hpa_jax.plan.steps import STEPS, Step, evaluation_step, mesh_of, training_step
+from hpa_jax.plan.topologies import HERE
 from hpa_jax.training import experiment
 from hpa_jax.training.state import eval_variables
 
-TURNS, SECONDS = 20, 20.0
-"""Steps that are timed at most, and seconds after which no further one begins; three are timed in any case."""
+MAX_STEPS = 20
+"""Most steps that are timed."""
+
+MIN_STEPS = 3
+"""Steps that are timed however long they take."""
+
+MAX_SECONDS = 20.0
+"""After this time no further step is started."""
 
 
-def measured(config: Config, tell: Callable) -> dict:
-    """As `estimate.estimated`; `ms_per_image` and `eval_ms_per_image` are medians of steps that ran.
+def measure(config: Config, report: Callable) -> dict:
+    """As `estimate.estimate`; `ms_per_image` and `eval_ms_per_image` are medians of steps that ran.
+
+    Args:
+      config: resolved, with an image size.
+      report: takes `stage=`, what is being done.
 
     Raises:
       InputError: the devices cannot share the batches or images.
     """
-    tell(stage="here: looking for devices")
+    report(stage="here: looking for devices")
     use_cpu_cores(config.data.batch_size, config.devices.space)
     devices = jax.devices()
-    mesh, kind = mesh_of(config, devices), devices[0].device_kind
-    batch, chip, memory = config.data.batch_size, chip_of(kind), devices[0].memory_stats() or {}
+    mesh = mesh_of(config, devices)
+    batch_size = config.data.batch_size
     row = {
-        "topology": "here",
+        "topology": HERE,
         "devices": len(devices),
-        "device_kind": kind,
+        "device_kind": devices[0].device_kind,
         "measured": True,
-        "batch_size": batch,
-        "batch_per_chip": batch / len(devices),
+        "batch_size": batch_size,
+        "batch_per_chip": batch_size / len(devices),
         "space": mesh.shape["space"],
         "effort": None,
-        "hbm_available_gb": memory.get("bytes_limit", 0) / 1e9,
+        "hbm_available_gb": _memory_statistics(devices[0]).get("bytes_limit", 0) / 1e9,
     }
     try:
-        state, _ = experiment.initial_state(config, mesh, STEPS)
-        arrays = _random_batch(config)
-        tell(stage="here: compiling the training step")
-        begun = time.monotonic()
-        step = training_step(config, mesh)
-        program = compile_for(devices[0].platform, step.function, *step.arguments)
-        row |= _read(program, row, chip, batch, "", time.monotonic() - begun)
-        row["state_bytes"] = step.state_bytes
-        given = put_batch({name: arrays[name] for name in step.arguments[1]}, mesh)
-        tell(stage="here: timing the training step")
-        state, seconds = _timed(lambda state: program(state, given)[0], state)
-        row |= {"ms_per_image": 1e3 * seconds * len(devices) / batch}
-
-        tell(stage="here: compiling the evaluation step")
-        begun = time.monotonic()
-        step = evaluation_step(config, mesh)
-        program = step.function.lower(*step.arguments).compile()
-        row |= _read(program, row, chip, batch, "eval_", time.monotonic() - begun)
-        given = put_batch({name: arrays[name] for name in step.arguments[2]}, mesh)
-        counts = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), step.arguments[0])
-        counts = jax.device_put(counts, replicated(mesh))
-        variables = eval_variables(state)
-        tell(stage="here: timing the evaluation step")
-        _, seconds = _timed(lambda counts: program(counts, variables, given), counts)
-        row |= {"eval_ms_per_image": 1e3 * seconds * len(devices) / batch}
+        _measure_steps(config, mesh, row, report)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error) and "out of memory" not in str(error).lower():
             raise
-        text = " ".join(str(error).split())[:400]
-        row |= {
-            "fits": False,
-            "over_gb": None,
-            "reason": text,
-            "advice": [],
-            "largest": row.get("largest", []),
-        }
-    if used := (devices[0].memory_stats() or {}).get("peak_bytes_in_use"):
-        row["peak_hbm_gb"] = used / 1e9
+        row["fits"] = False
+        row["over_gb"] = None
+        row["reason"] = " ".join(str(error).split())[:400]
+        row["advice"] = []
+        row.setdefault("largest", [])
+    peak = _memory_statistics(devices[0]).get("peak_bytes_in_use")
+    if peak:
+        row["peak_hbm_gb"] = peak / 1e9
     return row
 
 
-def _read(program, row: dict, chip, batch: int, prefix: str, seconds: float) -> dict:
-    read = facts(program, row["devices"])
-    found = figures(read, row["hbm_available_gb"], prefix) | {
-        prefix + "compile_s": round(seconds, 1)
-    }
-    estimated = roofline(read, chip, row["devices"], batch)
-    estimated["roofline_ms_per_image"] = estimated.pop("ms_per_image")
-    return found | {prefix + key: value for key, value in estimated.items()}
+def _measure_steps(config: Config, mesh: jax.sharding.Mesh, row: dict, report: Callable) -> None:
+    """Adds what the two steps need and take to `row`."""
+    device = mesh.devices.flat[0]
+    chip = chip_of(device.device_kind)
+    device_ms_per_second = 1e3 * row["devices"] / row["batch_size"]
+    arrays = _random_batch(config)
+
+    state, _ = experiment.initial_state(config, mesh, STEPS)
+    report(stage="here: compiling the training step")
+    start = time.monotonic()
+    step = training_step(config, mesh)
+    program = compile_for(device.platform, step.function, *step.arguments)
+    row |= _columns(step, program, row, chip, "", time.monotonic() - start)
+    row["state_bytes"] = step.state_bytes
+    batch = put_batch({name: arrays[name] for name in step.arguments[1]}, mesh)
+    report(stage="here: timing the training step")
+    state, seconds = _time(lambda state: program(state, batch)[0], state)
+    row["ms_per_image"] = seconds * device_ms_per_second
+
+    report(stage="here: compiling the evaluation step")
+    start = time.monotonic()
+    step = evaluation_step(config, mesh)
+    program = step.function.lower(*step.arguments).compile()
+    row |= _columns(step, program, row, chip, "eval_", time.monotonic() - start)
+    batch = put_batch({name: arrays[name] for name in step.arguments[2]}, mesh)
+    counts = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), step.arguments[0])
+    counts = jax.device_put(counts, replicated(mesh))
+    variables = eval_variables(state)
+    report(stage="here: timing the evaluation step")
+    _, seconds = _time(lambda counts: program(counts, variables, batch), counts)
+    row["eval_ms_per_image"] = seconds * device_ms_per_second
+
+
+def _memory_statistics(device: jax.Device) -> dict:
+    return device.memory_stats() or {}
+
+
+def _columns(
+    step: Step,
+    program: jax.stages.Compiled,
+    row: dict,
+    chip: Chip | None,
+    prefix: str,
+    seconds: float,
+) -> dict:
+    jaxpr = step.function.trace(*step.arguments).jaxpr
+    facts = read_program(program, jaxpr, row["devices"])
+    columns = memory_columns(facts, row["hbm_available_gb"])
+    columns["compile_s"] = round(seconds, 1)
+    columns |= roofline(facts, chip, row["devices"], row["batch_size"])
+    columns["roofline_ms_per_image"] = columns.pop("ms_per_image")
+    return {prefix + key: value for key, value in columns.items()}
 
 
 def _random_batch(config: Config) -> dict[str, np.ndarray]:
-    data, rng = config.data, np.random.default_rng(0)
-    size = data.image_size
+    rng = np.random.default_rng(0)
+    images = config.data.batch_size
+    side = config.data.image_size
+    num_labels = len(config.label_ids())
     return {
-        "image": rng.integers(0, 256, (data.batch_size, size, size, 4), np.uint8),
-        "targets": rng.integers(0, 2, (data.batch_size, len(config.label_ids())), np.uint8),
-        "source": np.zeros(data.batch_size, np.int32),
-        "mask": np.ones(data.batch_size, bool),
+        "image": rng.integers(0, 256, (images, side, side, len(CHANNELS)), np.uint8),
+        "targets": rng.integers(0, 2, (images, num_labels), np.uint8),
+        "source": np.zeros(images, np.int32),
+        "mask": np.ones(images, bool),
     }
 
 
-def _timed(step: Callable, carried) -> tuple:
-    """What the last of some steps hands on, and the median of their seconds without the first one's."""
+def _time(step: Callable, carried) -> tuple:
+    """The result of the last of several steps, and the median seconds, without the first step."""
     carried = jax.block_until_ready(step(carried))
-    seconds, begun = [], time.monotonic()
-    while len(seconds) < 3 or (len(seconds) < TURNS and time.monotonic() - begun < SECONDS):
-        before = time.monotonic()
+    seconds = []
+    start = time.monotonic()
+    while len(seconds) < MIN_STEPS or (
+        len(seconds) < MAX_STEPS and time.monotonic() - start < MAX_SECONDS
+    ):
+        step_start = time.monotonic()
         carried = jax.block_until_ready(step(carried))
-        seconds.append(time.monotonic() - before)
+        seconds.append(time.monotonic() - step_start)
     return carried, statistics.median(seconds)

@@ -1,124 +1,205 @@
-"""--mode=plan: a row for each slice that is asked for, each compiled in a process of its own, into one table.
+"""--mode=plan: one row per topology, each compiled in a process of its own, in one table.
 
-Unusual: a row that plan.json has already, of the same configuration, dataset, compiler and source code, is not compiled
-again: an interrupted plan goes on where it was.
+Design: a row that plan.json already has for the same configuration, dataset, compiler and source
+code is not compiled again, so an interrupted plan resumes where it stopped.
 """
 
+import dataclasses
 import hashlib
 import importlib.metadata
 import json
+import re
 from pathlib import Path
+from typing import NamedTuple
 
-from hpa_jax.config import Config, listed, to_dict
+from hpa_jax.config import Config, Data, listed, to_dict
+from hpa_jax.data import pipeline
 from hpa_jax.errors import InputError, RunStopped
 from hpa_jax.files import write_json
-from hpa_jax.plan.compiler import Died, Refused, ask, find_libtpu
-from hpa_jax.plan.dataset import Epoch, epoch_of
-from hpa_jax.plan.roofline import hours_per_epoch
+from hpa_jax.labels import CHANNELS
+from hpa_jax.plan.compiler import CompilerFailed, NotPossible, find_libtpu, run_worker
+from hpa_jax.plan.program import hours_per_epoch
 from hpa_jax.plan.search import largest_batch
 from hpa_jax.plan.table import details, table
 from hpa_jax.plan.topologies import HERE, KNOWN
 
-# What changes nothing in the steps that are compiled.
+CHALLENGE_IMAGES = 31_072
+"""Images in the training set of kaggle.com/c/human-protein-atlas-image-classification."""
+
+# Sections of the configuration that do not change the steps that are compiled.
 _WITHOUT_EFFECT = ("checkpoint", "evaluate", "export", "report", "plan")
+
+_EXPLANATION = """\
+GB are 10^9 bytes; peak: arguments, results and temporaries of one device. ms/img and eval ms: time
+of one device per image, at least (its arithmetic, memory or links at their peak); measured where
+the topology is `here`. sent MB: per device and step. h/epoch: at least, for {images} images,
+training steps alone. Written to {path}"""
+
+
+class Epoch(NamedTuple):
+    """How many images an epoch has, and where that number comes from."""
+
+    images: int
+    source: str
 
 
 def plan(config: Config, workdir: Path) -> None:
-    """Writes WORKDIR/plan.json, a row (dict) for each of `config.plan.topologies`, and prints them as a table.
+    """Writes WORKDIR/plan.json, a row per topology, and prints the rows as a table.
+
+    Args:
+      config: of the training run; `config.plan.topologies` lists the topologies.
+      workdir: folder for plan.json.
 
     Raises:
-      InputError: a slice that the compiler does not know, a configuration that is no training, no compiler.
-      RunStopped: stopped by Ctrl-C; the rows that are done stay.
+      InputError: a topology that the compiler does not know, a configuration that cannot train, or
+        no compiler.
+      RunStopped: stopped by Ctrl-C; finished rows are kept.
     """
     names = listed(config.plan.topologies)
     if not names:
-        raise InputError(
-            f"config.plan.topologies is empty; name some of {', '.join(KNOWN)}, or {HERE}"
-        )
-    epoch = epoch_of(config)
-    print(epoch.told, flush=True)
-    libtpu = find_libtpu() if set(names) - {HERE} else None
+        known = ", ".join(KNOWN)
+        raise InputError(f"config.plan.topologies is empty; name some of {known}, or {HERE}")
+
+    data, epoch = resolve_dataset(config.data)
+    config = dataclasses.replace(config, data=data)
+    if config.plan.images:
+        epoch = Epoch(config.plan.images, "config.plan.images")
+    print(f"an epoch: {epoch.images} images ({epoch.source})", flush=True)
+
+    path = workdir / "plan.json"
+    slices = [name for name in names if name != HERE]
+    libtpu = find_libtpu() if slices else None
     try:
-        if libtpu is not None:
-            _refuse_unknown([name for name in names if name != HERE], libtpu)
-        rows = _rows(config, names, epoch, libtpu, workdir / "plan.json")
+        if slices:
+            _refuse_unknown(slices, libtpu)
+        rows = _rows(config, names, epoch, libtpu, path)
     except KeyboardInterrupt:
-        raise RunStopped(
-            f"stopped by Ctrl-C; the rows that are done stand in {workdir / 'plan.json'}"
-        ) from None
-    if all("error" in row for row in rows):
-        reasons = "; ".join(f"{row['topology']}: {row['error']}" for row in rows)
-        raise (InputError if all(row["refused"] for row in rows) else RunStopped)(
-            f"nothing could be planned: {reasons}"
+        raise RunStopped(f"stopped by Ctrl-C; finished rows are in {path}") from None
+    _refuse_if_all_failed(rows)
+
+    print("\n" + table(rows) + "\n")
+    for row in rows:
+        print(details(row))
+    print("\n" + _EXPLANATION.format(images=epoch.images, path=path))
+
+
+def resolve_dataset(data: Data) -> tuple[Data, Epoch]:
+    """Fills in what the data section leaves to the dataset, and counts the images of an epoch.
+
+    Where the dataset has not been built, the image size is the one that its name ends with, and
+    the channel statistics are placeholders: constants that memory and traffic do not depend on.
+
+    Returns:
+      The data section with image size, mean and std filled in, and the epoch.
+
+    Raises:
+      InputError: the image size is not known, or an existing dataset cannot be read.
+    """
+    for name in data.source_names():
+        if not list(Path(data.data_dir).glob(f"hpa/{name}/*/dataset_info.json")):
+            return _without_dataset(data)
+    resolved = pipeline.resolve_data(data)
+    sources = pipeline.open_sources(resolved)
+    order = pipeline.make_order(resolved, sources, seed=0)
+    names = ", ".join(data.source_names())
+    described = f"an epoch of {data.train_split} of {names} with sampling={data.sampling}"
+    return resolved, Epoch(order.epoch_length, described)
+
+
+def _without_dataset(data: Data) -> tuple[Data, Epoch]:
+    size_in_name = re.search(r"_(\d+)$", data.name)
+    size = data.image_size
+    if not size and size_in_name:
+        size = int(size_in_name.group(1))
+    if not size:
+        raise InputError(
+            f"{data.data_dir} holds no {data.name}, whose image size is needed: set "
+            "--config.data.image_size=PX, or --config.data.data_dir to the folder that holds it"
         )
-    print("\n" + table(rows) + "\n\n" + "\n".join(map(details, rows)))
-    print(
-        "\nGB are 10^9 bytes; peak: arguments, results and temporaries of one device. ms/img and eval ms: time of one "
-        "device\nan image, at least (its arithmetic, memory or links at their peak); measured where the topology is "
-        f"`here`.\nsent MB: of a device a step. h/epoch: at least, of {epoch.fields} fields, training steps alone. "
-        f"Written to {workdir / 'plan.json'}"
-    )
+    resolved = dataclasses.replace(data, image_size=size)
+    if not data.mean:
+        resolved.mean = (0.1,) * len(CHANNELS)
+        resolved.std = (0.2,) * len(CHANNELS)
+    described = f"the challenge's: {data.data_dir} holds no {data.name}"
+    return resolved, Epoch(CHALLENGE_IMAGES, described)
 
 
 def _refuse_unknown(names: list[str], libtpu: list[str]) -> None:
     try:
-        found = ask({"resolve": names}, "looking up the topologies", libtpu)
-    except Died as error:
+        answers = run_worker({"resolve": names}, "looking up the topologies", libtpu)
+    except CompilerFailed as error:
         raise InputError(f"the TPU compiler does not start ({error}); reinstall libtpu") from error
-    for name, facts in found.items():
-        if "error" in facts:
+    for name, answer in answers.items():
+        if "error" in answer:
             raise InputError(
-                f"config.plan.topologies: {name!r} is none that the TPU compiler knows ({facts['error']}); some that "
-                f"it does: {', '.join(KNOWN)}; or {HERE}, the devices at hand"
+                f"config.plan.topologies: the TPU compiler does not know {name!r} "
+                f"({answer['error']}); known are for example {', '.join(KNOWN)}; or {HERE}, the "
+                "devices of this machine"
             )
 
 
+def _refuse_if_all_failed(rows: list[dict]) -> None:
+    failed = [row for row in rows if "error" in row]
+    if len(failed) < len(rows):
+        return
+    reasons = "; ".join(f"{row['topology']}: {row['error']}" for row in failed)
+    kind = InputError if all(row["refused"] for row in failed) else RunStopped
+    raise kind(f"nothing could be planned: {reasons}")
+
+
 def _rows(
-    config: Config, names: tuple[str, ...], epoch: Epoch, libtpu: list[str] | None, path: Path
+    config: Config,
+    names: tuple[str, ...],
+    epoch: Epoch,
+    libtpu: list[str] | None,
+    path: Path,
 ) -> list[dict]:
-    known = _already(path)
+    earlier = _earlier_rows(path)
     rows = []
     for name in names:
         key = _key(config, name)
-        row = known.get(key)
-        if row is not None:
+        if key in earlier:
             print(f"{name}: taken from {path}, the same configuration and code")
+            row = earlier[key]
         else:
-            row = _row(config, name, libtpu)
-        if (
-            config.plan.search
-            and "fits" in row
-            and "largest_batch_per_chip" not in row
-            and name != HERE
-        ):
+            row = _compile_row(config, name, libtpu)
+
+        searchable = "fits" in row and name != HERE
+        if config.plan.search and searchable and "largest_batch_per_chip" not in row:
             row |= largest_batch(config, row, libtpu)
-        row |= {"key": key, "fields": epoch.fields, "fields_from": epoch.source}
-        row["hours_per_epoch"] = hours_per_epoch(
-            row.get("ms_per_image"), epoch.fields, row.get("devices", 1)
-        )
+
+        row["key"] = key
+        row["images"] = epoch.images
+        row["images_from"] = epoch.source
+        devices = row.get("devices", 1)
+        row["hours_per_epoch"] = hours_per_epoch(row.get("ms_per_image"), epoch.images, devices)
         rows.append(row)
-        # Rows of an earlier plan that are still to be looked up stay until then.
-        later = {_key(config, other) for other in names[len(rows) :]}
-        write_json(path, rows + [known[key] for key in later if key in known])
+
+        # Rows of an earlier plan that are still to be looked up stay in the file until then.
+        waiting = [_key(config, other) for other in names[len(rows) :]]
+        write_json(path, rows + [earlier[key] for key in waiting if key in earlier])
     return rows
 
 
-def _row(config: Config, name: str, libtpu: list[str] | None) -> dict:
-    request = {"config": to_dict(config), "topology": name, "steps": ["training", "evaluation"]}
+def _compile_row(config: Config, name: str, libtpu: list[str] | None) -> dict:
+    request = {
+        "config": to_dict(config),
+        "topology": name,
+        "steps": ["training", "evaluation"],
+    }
     try:
-        row = ask(request, f"{name}: starting", None if name == HERE else libtpu)
-    except (Refused, Died) as error:
-        return {"topology": name, "error": str(error), "refused": isinstance(error, Refused)}
-    spent = sum(row.get(f"{prefix}compile_s", 0) for prefix in ("", "eval_"))
-    print(
-        f"{name}: {'fits' if row['fits'] else 'does not fit'} ({spent:.0f} s of compiling)",
-        flush=True,
-    )
+        row = run_worker(request, f"{name}: starting", None if name == HERE else libtpu)
+    except (NotPossible, CompilerFailed) as error:
+        refused = isinstance(error, NotPossible)
+        return {"topology": name, "error": str(error), "refused": refused}
+    seconds = row.get("compile_s", 0) + row.get("eval_compile_s", 0)
+    verdict = "fits" if row["fits"] else "does not fit"
+    print(f"{name}: {verdict} ({seconds:.0f} s of compiling)", flush=True)
     return row
 
 
-def _already(path: Path) -> dict[str, dict]:
-    """The rows of an earlier plan that a compiler gave, by their key."""
+def _earlier_rows(path: Path) -> dict[str, dict]:
+    """The compiled rows of an earlier plan, by their key."""
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
         return {row["key"]: row for row in rows if "fits" in row and not row["measured"]}
@@ -127,14 +208,15 @@ def _already(path: Path) -> dict[str, dict]:
 
 
 def _key(config: Config, topology: str) -> str:
-    """Stands for all that a row depends on: configuration, versions, and this package's source."""
-    sections = {
-        name: values for name, values in to_dict(config).items() if name not in _WITHOUT_EFFECT
-    }
+    """A digest of all that a row depends on: configuration, versions, and this package's source."""
+    sections = to_dict(config)
+    for name in _WITHOUT_EFFECT:
+        del sections[name]
     versions = [importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax")]
     text = json.dumps([sections, topology, config.plan.effort, versions], sort_keys=True)
     digest = hashlib.sha256(text.encode())
     package = Path(__file__).resolve().parents[1]
     for file in sorted(package.rglob("*.py")):
-        digest.update(str(file.relative_to(package)).encode() + file.read_bytes())
+        digest.update(str(file.relative_to(package)).encode())
+        digest.update(file.read_bytes())
     return digest.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The real training and evaluation steps of a configuration, with arrays that have shapes and places but no numbers."""
+"""The real training and evaluation steps of a configuration, on arrays without values."""
 
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -21,13 +21,13 @@ STEPS = 10_000
 
 
 class Step(NamedTuple):
-    """A jitted function and what it is called with.
+    """A jitted function and its arguments.
 
     Attributes:
       name: "training" or "evaluation".
       function: jitted.
       arguments: pytrees of `jax.ShapeDtypeStruct` with shardings.
-      state_bytes: of what is donated.
+      state_bytes: size of the donated argument.
     """
 
     name: str
@@ -37,59 +37,57 @@ class Step(NamedTuple):
 
 
 def mesh_of(config: Config, devices: list) -> Mesh:
-    """The mesh that a run of this configuration makes of such devices.
+    """The mesh that a run of this configuration makes of `devices`.
 
     Raises:
-      InputError: they cannot share its batches, or its images.
+      InputError: the devices cannot share its batches, or its images.
     """
-    data, multiple = config.data, split_multiple(config.model.name)
-    return make_mesh(
-        devices,
-        space_for(data.batch_size, data.image_size, multiple, devices, config.devices.space),
-    )
+    data = config.data
+    multiple = split_multiple(config.model.name)
+    space = space_for(data.batch_size, data.image_size, multiple, devices, config.devices.space)
+    return make_mesh(devices, space)
 
 
 def training_step(config: Config, mesh: Mesh) -> Step:
-    """As train.py compiles it."""
+    """The step that training/loop.py compiles."""
     state, optimizer = experiment.abstract_state(config, mesh, STEPS)
-    size, labels = config.data.image_size, len(config.label_ids())
-    # In place of a dataset, fields that bear one label each: which labels are rare does not change the program.
-    fields = SimpleNamespace(
-        image_shape=(size, size, len(CHANNELS)), targets=lambda: np.eye(labels, dtype=np.uint8)
+    dataset = SimpleNamespace(
+        image_shape=(config.data.image_size, config.data.image_size, len(CHANNELS)),
+        targets=lambda: np.eye(len(config.label_ids()), dtype=np.uint8),
     )
-    step = experiment.make_step(config, optimizer, fields, mesh)
-    jitted = jax.jit(step, donate_argnums=0, out_shardings=(replicated(mesh), replicated(mesh)))
-    return Step(
-        "training", jitted, (state, experiment.abstract_batch(config, fields, mesh)), _bytes(state)
-    )
+    step = experiment.make_step(config, optimizer, dataset, mesh)
+    both_replicated = (replicated(mesh), replicated(mesh))
+    function = jax.jit(step, donate_argnums=0, out_shardings=both_replicated)
+    batch = experiment.abstract_batch(config, dataset, mesh)
+    return Step("training", function, (state, batch), _bytes(state))
 
 
 def evaluation_step(config: Config, mesh: Mesh) -> Step:
-    """As validation.py compiles it."""
+    """The step that training/evaluator.py compiles."""
     state, _ = experiment.abstract_state(config, mesh, STEPS)
-    labels, fields, size = len(config.label_ids()), config.data.batch_size, config.data.image_size
-    by_label = (labels, histogram.BINS + 2)
-    shapes = (histogram.ScoreCounts(by_label, by_label), (labels + 1, 2 * labels + 1))
-    whole, cut = replicated(mesh), batch_sharding(mesh)
-    is_shape = lambda leaf: type(leaf) is tuple and all(type(n) is int for n in leaf)  # noqa: E731
-    counts = jax.tree.map(
-        lambda s: jax.ShapeDtypeStruct(s, np.int32, sharding=whole), shapes, is_leaf=is_shape
-    )
-    arrays = {
-        "image": ((size, size, len(CHANNELS)), np.uint8),
-        "targets": ((labels,), np.uint8),
-        "mask": ((), np.bool_),
-    }
+    num_labels = len(config.label_ids())
+    by_label = _counts((num_labels, histogram.BINS + 2), mesh)
+    by_image = _counts((num_labels + 1, 2 * num_labels + 1), mesh)
+    counts = (histogram.ScoreCounts(by_label, by_label), by_image)
+
+    images = config.data.batch_size
+    side = config.data.image_size
+    sharding = batch_sharding(mesh)
+
+    def batch_array(shape: tuple[int, ...], dtype) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((images, *shape), dtype, sharding=sharding)
+
     batch = {
-        n: jax.ShapeDtypeStruct((fields, *s), dtype, sharding=cut)
-        for n, (s, dtype) in arrays.items()
+        "image": batch_array((side, side, len(CHANNELS)), np.uint8),
+        "targets": batch_array((num_labels,), np.uint8),
+        "mask": batch_array((), np.bool_),
     }
-    return Step(
-        "evaluation",
-        make_count_step(config, mesh),
-        (counts, eval_variables(state), batch),
-        _bytes(counts),
-    )
+    arguments = (counts, eval_variables(state), batch)
+    return Step("evaluation", make_count_step(config, mesh), arguments, _bytes(counts))
+
+
+def _counts(shape: tuple[int, ...], mesh: Mesh) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, np.int32, sharding=replicated(mesh))
 
 
 def _bytes(tree) -> int:

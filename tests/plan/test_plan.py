@@ -1,4 +1,4 @@
-"""--mode=plan through the command line: real steps compiled for slices that are not there, and measured here."""
+"""--mode=plan on the command line: steps compiled for slices that are not there, and measured."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from hpa_jax.main import load_recipe, main, override
 from hpa_jax.parallel.chips import CHIPS
 from hpa_jax.parallel.compile import cores, devices_for
 from hpa_jax.plan import compiler
-from hpa_jax.plan.dataset import CHALLENGE_FIELDS
+from hpa_jax.plan.run import CHALLENGE_IMAGES
 from hpa_jax.plan.table import table
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -80,7 +80,7 @@ def check(row, bound="memory"):
     )
     assert row["ms_per_image"] == max(row["limits_ms"].values()) and row["binds"] == bound
     assert row["hours_per_epoch"] == pytest.approx(
-        row["ms_per_image"] * row["fields"] / row["devices"] / 3.6e6
+        row["ms_per_image"] * row["images"] / row["devices"] / 3.6e6
     )
     assert (
         0 < row["eval_ms_per_image"] < row["ms_per_image"]
@@ -89,9 +89,9 @@ def check(row, bound="memory"):
 
 
 @for_tpu
-def test_a_small_net_s_steps_with_every_augmentation(tmp_path):
+def test_steps_of_a_small_net_with_every_augmentation(tmp_path):
     flags = (*SMALL, "--config.data.data_dir=nowhere", "--config.plan.topologies=v5e:16x16,v5e:2x4")
-    (refused, row), told = plan(tmp_path, *flags)
+    (refused, row), output = plan(tmp_path, *flags)
     assert (
         "config.devices.space=8" in refused["error"] and "fits" not in refused
     )  # and the other one goes on
@@ -103,17 +103,18 @@ def test_a_small_net_s_steps_with_every_augmentation(tmp_path):
         1,
     )
     assert (
-        row["fields"] == CHALLENGE_FIELDS and "the challenge's: nowhere holds no kaggle_512" in told
+        row["images"] == CHALLENGE_IMAGES
+        and "the challenge's: nowhere holds no kaggle_512" in output
     )
     assert row["hbm_available_gb"] == pytest.approx(15.75 * 2**30 / 1e9)
     assert all(
-        stage in told
+        stage in output
         for stage in ("compiling the training step", "compiling the evaluation step", "GB/img")
     )
-    again, told = plan(tmp_path, *flags[:-1], "--config.plan.fields=1000")
-    assert "the same configuration and code" in told and "compiling" not in told
+    again, output = plan(tmp_path, *flags[:-1], "--config.plan.images=1000")
+    assert "the same configuration and code" in output and "compiling" not in output
     assert again[0]["hours_per_epoch"] == pytest.approx(
-        row["hours_per_epoch"] * 1000 / CHALLENGE_FIELDS
+        row["hours_per_epoch"] * 1000 / CHALLENGE_IMAGES
     )
 
 
@@ -125,22 +126,21 @@ def test_the_devices_at_hand_are_measured(tmp_path, small_data):
     )
     flags += ("--config.model.name=densenet_tiny", "--config.plan.topologies=here")
     quick = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    (row,), told = plan(tmp_path, *flags, recipe="configs/quickstart.py", **quick)
+    (row,), output = plan(tmp_path, *flags, recipe="configs/quickstart.py", **quick)
     assert (
         row["measured"] and row["fits"] and row["devices"] == devices_for(cores(), 4)
     )  # as training has them
-    assert (
-        row["ms_per_image"] > row["eval_ms_per_image"] > 0 and row["binds"] is None
-    )  # no peaks are known of a CPU
+    assert row["ms_per_image"] > 0 and row["eval_ms_per_image"] > 0
+    assert row["binds"] is None  # no peaks are known of a CPU
     assert row["peak_hbm_gb"] > 0 and row["flops_per_image"] > 0
     assert (
-        f"an epoch: {row['fields']} fields (an epoch of train of synthetic_32" in told
-        and row["fields"] < 80
+        f"an epoch: {row['images']} images (an epoch of train of synthetic_32" in output
+        and row["images"] < 80
     )
 
 
 @for_tpu
-def test_a_step_that_does_not_fit_is_told_with_what_is_missing():
+def test_a_step_that_does_not_fit_reports_what_is_missing():
     config = override(
         load_recipe("configs/lowres.py"), [*SMALL[:2], *BARE, "--config.data.batch_size=8388608"]
     )
@@ -149,9 +149,9 @@ def test_a_step_that_does_not_fit_is_told_with_what_is_missing():
         "config": to_dict(config),
         "topology": "v5e:2x4",
         "steps": ["training"],
-        "alone": True,
+        "search": True,
     }
-    row = compiler.ask(request, "too large", compiler.find_libtpu())
+    row = compiler.run_worker(request, "too large", compiler.find_libtpu())
     assert row["fits"] is False and row["over_gb"] == pytest.approx(
         row["peak_hbm_gb"] - row["hbm_available_gb"]
     )
@@ -194,18 +194,20 @@ def _runs(pid: int) -> bool:
         return False
 
 
-def test_a_compiler_that_crashes_is_told_with_its_last_words(monkeypatch, tmp_path):
-    crashing = tmp_path / "hpa_jax" / "plan" / "compile.py"
+def test_a_compiler_that_crashes_is_reported_with_its_last_words(monkeypatch, tmp_path):
+    crashing = tmp_path / "hpa_jax" / "plan" / "worker.py"
     crashing.parent.mkdir(parents=True)
     crashing.write_text(
-        "import os, sys\nprint('STACK OVERFLOW', file=sys.stderr, flush=True)\nos.kill(os.getpid(), 11)\n"
+        "import os, sys\n"
+        "print('STACK OVERFLOW', file=sys.stderr, flush=True)\n"
+        "os.kill(os.getpid(), 11)\n"
     )
     for folder in (crashing.parent, crashing.parents[1]):
         (folder / "__init__.py").write_text("")
     monkeypatch.setattr(compiler.hpa_jax, "__file__", str(tmp_path / "hpa_jax" / "__init__.py"))
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(compiler.Died, match="signal SIGSEGV: STACK OVERFLOW"):
-        compiler.ask({}, "crashing", [])
+    with pytest.raises(compiler.CompilerFailed, match="signal SIGSEGV: STACK OVERFLOW"):
+        compiler.run_worker({}, "crashing", [])
 
 
 @for_tpu
@@ -223,7 +225,7 @@ def test_without_a_compiler_the_plan_says_how_to_get_one(monkeypatch, tmp_path):
         compiler.find_libtpu()
 
 
-def test_an_image_size_that_nothing_tells_is_asked_for(tmp_path, capsys):
+def test_an_unknown_image_size_is_asked_for(tmp_path, capsys):
     flags = [
         "--config.data.data_dir=nowhere",
         "--config.data.name=kaggle_full",
@@ -252,14 +254,14 @@ def test_the_largest_batch_that_fits_one_chip(tmp_path):
         "--config.data.image_size=512",
         "--config.data.batch_size=12",
     )
-    (row,), told = plan(
+    (row,), output = plan(
         tmp_path, *flags, "--config.plan.topologies=v5e:1x1", "--config.plan.search=True"
     )
     tried = {attempt["batch_size"]: attempt["fits"] for attempt in row["search"]}
     best = row["largest_batch_size"]
     assert tried[best] is True and tried[2 * best] is False and best & (best - 1) == 0
-    assert row["largest_batch_per_chip"] == best and told.index("minutes)") < told.index(
-        f"{best} fields fit"
+    assert row["largest_batch_per_chip"] == best and output.index("minutes)") < output.index(
+        f"{best} images fit"
     )
 
 
@@ -274,11 +276,11 @@ def test_the_low_resolution_recipe_fits_a_v5e_slice(tmp_path):
 @pytest.mark.slow
 def test_what_fills_the_memory_and_what_would_help(tmp_path):
     flags = (*SMALL[:2], *BARE, "--config.data.batch_size=1048576", "--config.model.dtype=float32")
-    (row,), told = plan(tmp_path, *flags)
-    assert row["fits"] is False and row["largest"] and "fields" in row["largest_of"]
+    (row,), output = plan(tmp_path, *flags)
+    assert row["fits"] is False and row["largest"] and "images" in row["largest_of"]
     fitting = next(way for way in row["advice"] if "batch_size=" in way)
     smaller = fitting.split("batch_size=")[1].split()[0]
-    assert "compiled" in fitting and "what would help" in told
+    assert "compiled" in fitting and "what would help" in output
     (row,), _ = plan(
         tmp_path, *flags[:-2], f"--config.data.batch_size={smaller}", "--config.model.dtype=float32"
     )

@@ -1,4 +1,4 @@
-"""Train, evaluate, predict and export as a user does, then serve from a process that knows nothing of the training."""
+"""Train, evaluate, predict and export as a user does, then serve without the training code."""
 
 import csv
 import json
@@ -37,15 +37,15 @@ def workdir(run, small_run, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def test_fields(workdir):
+def test_images(workdir):
     config = read_config(workdir)
-    return open_split(config.data, "test")
+    return open_split(config, "test")
 
 
-def test_predictions_are_a_row_a_field(workdir, test_fields):
+def test_predictions_are_one_row_per_image(workdir, test_images):
     with open(workdir / "predictions.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert [row["id"] for row in rows] == list(test_fields.ids())
+    assert [row["id"] for row in rows] == list(test_images.ids())
     assert list(rows[0]) == ["id", *LABELS, "labels"]
     thresholds = json.loads((workdir / "thresholds.json").read_text())["thresholds"]
     for row in rows:
@@ -53,14 +53,14 @@ def test_predictions_are_a_row_a_field(workdir, test_fields):
         assert row["labels"].split() == chosen
 
 
-def test_evaluation_counts_the_predictions(workdir, test_fields):
+def test_evaluation_counts_the_predictions(workdir, test_images):
     from sklearn.metrics import f1_score
 
     report = json.loads((workdir / "evaluation.json").read_text())
     with open(workdir / "predictions.csv", newline="", encoding="utf-8") as file:
         scores = np.array([[float(row[name]) for name in LABELS] for row in csv.DictReader(file)])
-    expected = f1_score(test_fields.targets(), scores > 0.5, average="macro", zero_division=0)
-    assert report["split"] == "test" and report["images"] == len(test_fields)
+    expected = f1_score(test_images.targets(), scores > 0.5, average="macro", zero_division=0)
+    assert report["split"] == "test" and report["images"] == len(test_images)
     assert report["macro_f1"] == pytest.approx(expected, abs=1e-6)
     assert (
         report["stored_thresholds_fitted_on"] == "validation"
@@ -72,8 +72,9 @@ def test_a_fresh_process_reproduces_the_golden_output(workdir, tmp_path):
     moved = shutil.copytree(workdir / "export", tmp_path / "elsewhere")
     code = (
         "import sys\n"
-        "for name in ('flax', 'optax', 'orbax', 'tensorflow', 'grain', 'ml_collections'): sys.modules[name] = None\n"
-        "from hpa_jax.serving import main; sys.exit(main(sys.argv[1:]))"
+        "hidden = ('flax', 'optax', 'orbax', 'tensorflow', 'grain', 'ml_collections')\n"
+        "for name in hidden: sys.modules[name] = None\n"
+        "from hpa_jax.serving.__main__ import main; sys.exit(main(sys.argv[1:]))"
     )
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     done = subprocess.run(
@@ -83,9 +84,9 @@ def test_a_fresh_process_reproduces_the_golden_output(workdir, tmp_path):
     assert "golden output reproduced" in done.stdout
 
 
-def test_the_export_is_the_net_in_float32(workdir, test_fields):
+def test_the_export_is_the_net_in_float32(workdir, test_images):
     served = artifact.load(workdir / "export")
-    images = np.stack([test_fields[i]["image"] for i in range(5)])
+    images = np.stack([test_images[i]["image"] for i in range(5)])
     one, many = served.probabilities(images[:1]), served.probabilities(images)
     assert many.shape == (5, len(LABELS)) and many.dtype == np.float32
     np.testing.assert_allclose(many[:1], one, atol=1e-5)
@@ -173,15 +174,13 @@ def test_averaged_weights_are_exported(tmp_path, small_data):
     for name, array in own.items():
         np.testing.assert_array_equal(averaged[name], 2 * array, err_msg=name)
     description = json.loads((tmp_path / "own" / "export" / "model.json").read_text())
-    assert description["empty"] == "no label" and "no part of the export" in description["views"]
+    assert description["empty"] == "no label" and "not part of the export" in description["tta"]
 
 
 def test_a_net_without_batch_norm_is_exported_as_well(tmp_path, small_data):
     made_run(tmp_path, small_data, model__name="all_cnn", model__head="all_cnn")
-    flags = [
-        "--config.evaluate.tta=symmetries",
-        "--config.evaluate.fill_empty=True",
-    ]  # the views are not exported
+    # Test-time augmentation is not exported.
+    flags = ["--config.evaluate.tta=symmetries", "--config.evaluate.fill_empty=True"]
     assert command.main(["--mode=export", f"--workdir={tmp_path}", *flags]) == 0
     served = artifact.load(tmp_path / "export")
     assert {name.partition("/")[0] for name in served.parameters} == {"params"}
@@ -192,8 +191,8 @@ def test_a_net_without_batch_norm_is_exported_as_well(tmp_path, small_data):
         command.main(["--mode=predict", f"--workdir={tmp_path}", "--config.data.eval_split=test"])
         == 0
     )
-    fields = open_split(read_config(tmp_path).data, "test")
+    dataset = open_split(read_config(tmp_path), "test")
     with open(tmp_path / "predictions.csv", newline="", encoding="utf-8") as file:
         scores = np.array([[float(row[name]) for name in LABELS] for row in csv.DictReader(file)])
-    images = np.stack([fields[i]["image"] for i in range(len(fields))])
+    images = np.stack([dataset[i]["image"] for i in range(len(dataset))])
     np.testing.assert_allclose(served.probabilities(images), scores, atol=1e-5)

@@ -1,0 +1,35 @@
+"""Checks an export, as a server would before it starts.
+
+    python -m hpa_jax.serving FOLDER      checks the digests and reproduces the golden output
+
+Exit status: 0 the export is sound; 2 it is not, or the call was wrong.
+"""
+
+import sys
+
+from hpa_jax.errors import EXIT_BAD_INPUT, EXIT_OK, InputError
+from hpa_jax.serving.artifact import load
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the command; returns the exit status."""
+    if arguments in (["-h"], ["--help"]):
+        print(__doc__.strip())
+        return EXIT_OK
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        print(__doc__.strip(), file=sys.stderr)
+        return EXIT_BAD_INPUT
+    folder = arguments[0]
+    try:
+        difference = load(folder).check_golden()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    print(
+        f"{folder}: digests agree, golden output reproduced (largest difference {difference:.1e})"
+    )
+    return EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
