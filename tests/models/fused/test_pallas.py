@@ -17,7 +17,7 @@ from hpa_jax.models.fused.stages import Stage
 from hpa_jax.models.fused.transition import pixels_per_transition_block
 from hpa_jax.models.fused.xla import XlaBackend
 from hpa_jax.models.norm import Moments
-from hpa_jax.plan.pallas_traffic import pallas_traffic
+from hpa_jax.plan.pallas_traffic import pallas_kernels
 
 float32 = partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
 bfloat16 = partial(jax.ShapeDtypeStruct, dtype=jnp.bfloat16)
@@ -187,8 +187,7 @@ def test_kernels_move_what_they_declare():
     moments = Moments(float32((64,)), float32((64,)))
     buffer = bfloat16((256, 2 * 128 * 128))
     step = jax.make_jaxpr(jax.grad(run))(buffer, moments, tuple(blocks), (transition,))
-    kernels = pallas_traffic(step)
+    kernels = pallas_kernels(step)
     assert len(kernels) == 4 * sum(depths) + 2
     for kernel in kernels:
-        counted = kernel["read_bytes"] + kernel["written_bytes"]
-        assert kernel["declared_bytes"] == pytest.approx(counted, rel=0.01), kernel
+        assert not kernel.is_upper_bound and kernel.undeclared_bytes == 0, kernel
