@@ -137,7 +137,7 @@ class Data:
     channel_mix: str = setting(
         "rgby",
         "what the net sees of the four stored channels: one of "
-        "hpa_jax.transforms.channel_mix.MIXES, channels by name (green,blue), or a matrix with a "
+        "hpa_jax.transforms.channel_mix.CHANNEL_MIXES, channels by name (green,blue), or a matrix with a "
         "row for each input of the net ([[0, 1, 0, 0], [0.5, 0, 0.5, 0]])",
     )
     labels: tuple[int, ...] = setting(

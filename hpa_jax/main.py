@@ -48,7 +48,7 @@ from hpa_jax.errors import (
 )
 from hpa_jax.files import locked
 from hpa_jax.recipes import load_recipe, override
-from hpa_jax.transforms.channel_mix import parse_mix
+from hpa_jax.transforms.channel_mix import parse_channel_mix
 from hpa_jax.workdir import read_config
 
 MODES = ("train", "evaluate", "predict", "export", "report", "plan")
@@ -104,7 +104,7 @@ def parse(arguments: Sequence[str]) -> tuple[str, Path, Config]:
     workdir = Path(flags.workdir)
     config = override(_configured(flags.config, mode, workdir, field_flags), field_flags)
     check(config)
-    parse_mix(config.data.channel_mix)
+    parse_channel_mix(config.data.channel_mix)
     if mode in ("evaluate", "predict") and config.evaluate.runs:
         if flags.config:
             raise InputError(
@@ -184,11 +184,11 @@ def main(arguments: Sequence[str]) -> int:
         if mode == "train":
             # Until the loop has its own handler.
             signal.signal(signal.SIGTERM, _stop_before_the_loop)
-        from hpa_jax.parallel.process_group import join
+        from hpa_jax.parallel.process_group import join_process_group
 
-        group = join(config.devices, mode)
+        group = join_process_group(config.devices, mode)
         _use_cpu_cores(config, mode, group)
-        with locked(workdir) if group.first else contextlib.nullcontext():
+        with locked(workdir) if group.is_primary else contextlib.nullcontext():
             status = _run(mode, workdir, config, group)
     except InputError as error:
         status = EXIT_BAD_INPUT
@@ -208,7 +208,7 @@ def main(arguments: Sequence[str]) -> int:
         raise
     if why:
         sys.stdout.flush()
-        is_first = group is None or group.first
+        is_first = group is None or group.is_primary
         print(why if is_first else f"process {group.index}: {why}", file=sys.stderr)
     if group is not None:
         group.leave(status, why)
@@ -253,7 +253,7 @@ def _run(mode: str, workdir: Path, config: Config, group) -> int:
         from hpa_jax.evaluation.evaluate import evaluate_arrays, evaluate_run
 
         if config.evaluate.scores or config.evaluate.targets:
-            evaluate_arrays(config, workdir)
+            evaluate_arrays(config.evaluate, workdir)
         else:
             evaluate_run(config, workdir)
     elif mode == "predict":
@@ -280,7 +280,7 @@ def _report_defect(group, error: BaseException) -> None:
     if group is None or group.count == 1:
         return
     if isinstance(error, RuntimeError):  # as JAX raises where a connection breaks
-        group.lost_each_other()
+        group.wait_for_verdict()
     traceback.print_exc()
     one_line = " ".join(str(error).split())
     group.leave(EXIT_RUN_STOPPED, f"{type(error).__name__}: {one_line[:300]}")

@@ -15,7 +15,7 @@ from hpa_jax.plan.estimate import figures
 from hpa_jax.plan.program import facts
 from hpa_jax.plan.roofline import roofline
 from hpa_jax.plan.steps import STEPS, evaluation_step, mesh_of, training_step
-from hpa_jax.training import experiment
+from hpa_jax.training import components
 from hpa_jax.training.state import eval_variables
 
 TURNS, SECONDS = 20, 20.0
@@ -45,7 +45,11 @@ def measured(config: Config, tell: Callable) -> dict:
         "hbm_available_gb": memory.get("bytes_limit", 0) / 1e9,
     }
     try:
-        state, _ = experiment.initial_state(config, mesh, STEPS)
+        setup = components.Setup(config, mesh, num_steps=STEPS)
+        seed = config.train.seed
+        state = setup.initial_state(
+            components.initial_variables(setup.model, setup.input_shape, seed)
+        )
         arrays = _random_batch(config)
         tell(stage="here: compiling the training step")
         begun = time.monotonic()

@@ -1,6 +1,5 @@
 """The real training and evaluation steps of a configuration, with arrays that have shapes and places but no numbers."""
 
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import jax
@@ -12,8 +11,7 @@ from hpa_jax.labels import CHANNELS
 from hpa_jax.metrics import histogram
 from hpa_jax.models import split_multiple
 from hpa_jax.parallel.mesh import batch_sharding, make_mesh, replicated, space_for
-from hpa_jax.training import experiment
-from hpa_jax.training.evaluator import make_count_step
+from hpa_jax.training import components
 from hpa_jax.training.state import eval_variables
 
 STEPS = 10_000
@@ -50,23 +48,17 @@ def mesh_of(config: Config, devices: list) -> Mesh:
 
 
 def training_step(config: Config, mesh: Mesh) -> Step:
-    """As train.py compiles it."""
-    state, optimizer = experiment.abstract_state(config, mesh, STEPS)
-    size, labels = config.data.image_size, len(config.label_ids())
-    # In place of a dataset, fields that bear one label each: which labels are rare does not change the program.
-    fields = SimpleNamespace(
-        image_shape=(size, size, len(CHANNELS)), targets=lambda: np.eye(labels, dtype=np.uint8)
-    )
-    step = experiment.make_step(config, optimizer, fields, mesh)
-    jitted = jax.jit(step, donate_argnums=0, out_shardings=(replicated(mesh), replicated(mesh)))
-    return Step(
-        "training", jitted, (state, experiment.abstract_batch(config, fields, mesh)), _bytes(state)
-    )
+    """As training/loop.py compiles it."""
+    setup = components.Setup(config, mesh, num_steps=STEPS)
+    state = setup.abstract_state()
+    arguments = (state, setup.abstract_batch())
+    return Step("training", setup.make_train_step(), arguments, _bytes(state))
 
 
 def evaluation_step(config: Config, mesh: Mesh) -> Step:
-    """As validation.py compiles it."""
-    state, _ = experiment.abstract_state(config, mesh, STEPS)
+    """As training/evaluator.py compiles it."""
+    setup = components.Setup(config, mesh, num_steps=STEPS)
+    state = setup.abstract_state()
     labels, fields, size = len(config.label_ids()), config.data.batch_size, config.data.image_size
     by_label = (labels, histogram.BINS + 2)
     shapes = (histogram.ScoreCounts(by_label, by_label), (labels + 1, 2 * labels + 1))
@@ -86,7 +78,7 @@ def evaluation_step(config: Config, mesh: Mesh) -> Step:
     }
     return Step(
         "evaluation",
-        make_count_step(config, mesh),
+        setup.make_count_step(),
         (counts, eval_variables(state), batch),
         _bytes(counts),
     )

@@ -110,7 +110,7 @@ def test_a_small_net_s_steps_with_every_augmentation(tmp_path):
         stage in told
         for stage in ("compiling the training step", "compiling the evaluation step", "GB/img")
     )
-    again, told = plan(tmp_path, *flags[:-1], "--config.plan.fields=1000")
+    again, told = plan(tmp_path, *flags[:-1], "--config.plan.images=1000")
     assert "the same configuration and code" in told and "compiling" not in told
     assert again[0]["hours_per_epoch"] == pytest.approx(
         row["hours_per_epoch"] * 1000 / CHALLENGE_FIELDS
