@@ -136,9 +136,9 @@ class Data:
     batch_size: int = setting(32, "images per step, over all devices of all processes", at_least=1)
     channel_mix: str = setting(
         "rgby",
-        "what the net sees of the four stored channels: one of "
-        "hpa_jax.transforms.channel_mix.CHANNEL_MIXES, channels by name (green,blue), or a matrix with a "
-        "row for each input of the net ([[0, 1, 0, 0], [0.5, 0, 0.5, 0]])",
+        "what the net sees of the four stored channels: one of CHANNEL_MIXES of "
+        "hpa_jax.transforms.channel_mix, channels by name (green,blue), or a matrix with a row "
+        "for each input of the net ([[0, 1, 0, 0], [0.5, 0, 0.5, 0]])",
     )
     labels: tuple[int, ...] = setting(
         (),

@@ -53,4 +53,4 @@ def epoch_of(config: Config) -> Epoch:
             )
         if not data.mean:
             data.mean, data.std = (0.1,) * len(CHANNELS), (0.2,) * len(CHANNELS)
-    return Epoch(config.plan.fields, "config.plan.fields") if config.plan.fields else found
+    return Epoch(config.plan.images, "config.plan.images") if config.plan.images else found

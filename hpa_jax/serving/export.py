@@ -38,7 +38,9 @@ def forward_pass(config: Config):
     """`(flat variables, uint8 [B, H, W, 4]) -> probabilities float32 [B, L]`, in float32 whatever the run's dtype."""
     m = config.model
     labels, numbers = len(config.label_ids()), {"dropout": m.dropout, "momentum": m.bn_momentum}
-    model = create_model(m.name, head=m.head, num_labels=labels, tile=m.tile, **numbers)
+    model = create_model(
+        m.name, head=m.head, num_labels=labels, tile=m.tile, dtype="float32", **numbers
+    )
     score_step = make_score_step(model, preparation=normalize.preparation(config.data))
 
     def forward(flat: dict, images: jax.Array) -> jax.Array:
