@@ -1,11 +1,13 @@
-"""The seed study's All-CNN: a net of plain convolutions with its paper's own head, from random weights, at 512 px.
+"""The baseline's All-CNN at 512 px: plain convolutions, its paper's own head, random weights.
 
-Source: project page of manthan2305/HPA-Image-Classification: macro F1 1.62 %, on its own split. The net: All-CNN-C of
-Springenberg et al. 2014 (arXiv:1412.6806), made for 32 px.
-Assumed, since the page does not say: everything that lowres.py assumes; that the study took the variant C, and its
-head, which averages a map of 128 x 128.
-Expected: close to nothing, as published (Adam 0.01 is far too fast for a net without batch norm); not measured here.
-Command: python -m hpa_jax.main --config=configs/all_cnn.py --config.data.data_dir=DATA --workdir=RUN
+Source: project page of manthan2305/HPA-Image-Classification: macro F1 1.62 %, on its own split.
+The net: All-CNN-C of Springenberg et al. 2014 (arXiv:1412.6806), made for 32 px. Assumed, since
+the page does not say: everything that lowres.py assumes; the variant C, and its head, which
+averages a map of 128 x 128.
+Expected: close to nothing, as published (a learning rate of 0.01 is far too high for Adam on a net
+without batch norm); not measured here.
+Command: python -m hpa_jax.main --config=configs/all_cnn.py --config.data.data_dir=DATA \\
+  --workdir=RUN
 """
 
 from configs import lowres

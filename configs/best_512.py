@@ -1,20 +1,28 @@
-"""The field's lessons put together at 512 px: DenseNet-121 on all four channels, for one GPU or a v5e-8.
+"""What the field has learned, put together at 512 px: DenseNet-121 on all four channels.
 
-Source: what the challenge's best did (CellProfiling/HPA-competition-solutions): four channels, pooled head, gradients
-clipped, rare labels shown more often, a threshold a label, the eight symmetries when scoring; the nearest published
-result with one net is avipartho/kaggle_human_protein: 0.546 (private leaderboard; DenseNet-121, 512 px, binary cross
-entropy, oversampling, the public Atlas as further data, 5 folds, 4 views).
-Assumed, since no source fixes them for this combination: rates, decay, length, the batch, the average of the weights.
-Expected: not measured here on real data, which needs an accelerator; on synthetic data docs/results.md has this recipe,
-with another head and rate, beside the seed study's, and what each part of it brings.
-Cost: 92 GFLOP an image and step, 40 epochs of 22,400 fields; about 14 GiB of activations for a batch of 64 on one GPU
-(with less memory: --config.data.batch_size=16 --config.optim.accumulate=4).
-Command: python -m hpa_jax.main --config=configs/best_512.py --config.data.data_dir=DATA --workdir=RUN \\
-  --config.model.pretrained=torchvision_densenet121
-With the public Atlas as well, the largest known gain (build hpav18 --edge=512 first, kaggle_512 --match_splits_of=hpav18_512):
+For one GPU or a v5e-8.
+
+Source: what the challenge's best did (CellProfiling/HPA-competition-solutions): four channels,
+pooled head, clipped gradients, images with rare labels shown more often, a threshold for each
+label, the eight symmetries at test time; the nearest published result with one net is
+avipartho/kaggle_human_protein: 0.546 (private leaderboard; DenseNet-121, 512 px, binary cross
+entropy, oversampling, the public Atlas as further data, 5 folds, test-time augmentation with 4).
+Assumed, since no source fixes them for this combination: learning rates, weight decay, length,
+batch size, the moving average of the weights.
+Expected: not measured here on real data, which needs an accelerator; on synthetic data
+docs/results.md has this recipe, with another head and learning rate, beside the baseline's, and
+what each part of it brings.
+Cost: 92 GFLOP per image and step, 40 epochs of 22,400 images; about 14 GiB of activations for a
+batch of 64 on one GPU (with less memory: --config.data.batch_size=16
+--config.optim.accumulate=4).
+Command: python -m hpa_jax.main --config=configs/best_512.py --config.data.data_dir=DATA \\
+  --workdir=RUN --config.model.pretrained=torchvision_densenet121
+With the public Atlas as well, the largest known gain (build hpav18 --edge=512 first, then
+kaggle_512 --match_splits_of=hpav18_512):
   --config.data.sources="('kaggle_512','hpav18_512')"
 Five folds: the command with --config.data.fold=0 to 4 and a folder each, then
-  python -m hpa_jax.main --mode=evaluate --workdir=RUNS --config.evaluate.runs=RUN0,RUN1,RUN2,RUN3,RUN4
+  python -m hpa_jax.main --mode=evaluate --workdir=RUNS \\
+    --config.evaluate.runs=RUN0,RUN1,RUN2,RUN3,RUN4
 """
 
 from hpa_jax.config import Augment, Checkpoint, Config, Data, Evaluate, Model, Optim, Train

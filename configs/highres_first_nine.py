@@ -1,9 +1,9 @@
-"""highres.py on the first nine labels alone: labels 0 to 8, and fields that bear one of them.
+"""highres.py on the first nine labels alone: labels 0 to 8, and images that have one of them.
 
 Source: project page of manthan2305/HPA-Image-Classification: macro F1 61.39 %, on its own split.
 Expected: not measured here; this row needs an accelerator and the challenge's full-size data.
-Command: python -m hpa_jax.main --config=configs/highres_first_nine.py --config.data.data_dir=DATA --workdir=RUN \\
-  --config.model.pretrained=keras_densenet121
+Command: python -m hpa_jax.main --config=configs/highres_first_nine.py \\
+  --config.data.data_dir=DATA --workdir=RUN --config.model.pretrained=keras_densenet121
 """
 
 from configs import highres

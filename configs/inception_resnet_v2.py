@@ -1,11 +1,13 @@
-"""The seed study's Inception-ResNet-v2: lowres.py with that net, whose ImageNet weights want values from -1 to 1.
+"""The baseline's Inception-ResNet-v2: lowres.py with that net, whose ImageNet weights take -1 to 1.
 
 Source: project page of manthan2305/HPA-Image-Classification: macro F1 33.54 %, on its own split.
-Assumed, since the page does not say: what lowres.py assumes, and that the inputs were scaled as the weights want.
-Expected: not measured here; this row needs an accelerator and the challenge's data. The study starts from ImageNet's
-weights, as the command does; leave its second line out to start from random ones.
-Command: python -m hpa_jax.main --config=configs/inception_resnet_v2.py --config.data.data_dir=DATA --workdir=RUN \\
-  --config.model.pretrained=keras_inception_resnet_v2
+Assumed, since the page does not say: what lowres.py assumes, and that the inputs were scaled as the
+weights expect.
+Expected: not measured here; this row needs an accelerator and the challenge's data. The baseline
+starts from ImageNet weights, as the command does; without --config.model.pretrained it starts from
+random ones.
+Command: python -m hpa_jax.main --config=configs/inception_resnet_v2.py \\
+  --config.data.data_dir=DATA --workdir=RUN --config.model.pretrained=keras_inception_resnet_v2
 """
 
 from configs import lowres

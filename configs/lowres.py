@@ -1,14 +1,17 @@
-"""The seed study's DenseNet-121 at low resolution: 512 px, its flatten head, Adam 0.01, binary cross entropy.
+"""The baseline `hpa_densenet` at low resolution: DenseNet-121, 512 px, flatten head, Adam 0.01.
 
 Source: project page of manthan2305/HPA-Image-Classification: macro F1 39.87 %, on its own split.
-Assumed, since the page does not say: 30 epochs, batch 32 (the study's was 4, on one GPU: too few for batch norm over a
-TPU slice), crops of 80 to 100 % of the side, turns by up to 30 degrees; the third of its channel mixes (the others:
---config.data.channel_mix=hpa_densenet_i or hpa_densenet_ii), which labels are rare, how often their fields are repeated, and that the
-backbone's rate is the head's.
-Expected: not measured here; this row needs an accelerator and the challenge's data. Cost: 92 GFLOP an image and step.
-The study starts from ImageNet's weights, as the command does; leave its second line out to start from random ones.
-Command: python -m hpa_jax.main --config=configs/lowres.py --config.data.data_dir=DATA --workdir=RUN \\
-  --config.model.pretrained=keras_densenet121
+Assumed, since the page does not say: 30 epochs, batch 32 (the page has 4, on one GPU: too few for
+batch norm over a TPU slice), crops of 80 to 100 % of the side, rotations by up to 30 degrees; the
+third of its channel mixes (the others: --config.data.channel_mix=hpa_densenet_i or
+hpa_densenet_ii), which labels are rare, how often their images are repeated, and that the
+backbone's learning rate is the head's.
+Expected: not measured here; this row needs an accelerator and the challenge's data. The baseline
+starts from ImageNet weights, as the command does; without --config.model.pretrained it starts from
+random ones.
+Cost: 92 GFLOP per image and step.
+Command: python -m hpa_jax.main --config=configs/lowres.py --config.data.data_dir=DATA \\
+  --workdir=RUN --config.model.pretrained=keras_densenet121
 """
 
 from hpa_jax.config import Augment, Config, Data, Model, Optim, Train

@@ -1,8 +1,8 @@
 """Quickstart: DenseNet-121 from scratch on the synthetic dataset, in minutes on two CPU cores.
 
-Source: none; synthetic fields are drawn by tfds_builder/hpa/synthetic and say nothing about real proteins. Their
-patterns are meant to be told apart at 64 px; real fields want 512 px and more.
-Expected: macro F1 0.70 on the test part, in five minutes (docs/results.md).
+Source: none; synthetic images are drawn by tfds_builder/hpa/synthetic and say nothing about real
+proteins. Their patterns are meant to be told apart at 64 px; real images need 512 px and more.
+Expected: macro F1 0.70 on the test split, in five minutes (docs/results.md).
 Command: launch/local.sh quickstart
 """
 

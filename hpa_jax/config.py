@@ -1,63 +1,187 @@
-"""Every knob of a run, typed, with its unit.
+"""Every setting of a run: type, default, range, unit and meaning, each declared once.
 
-A recipe in `configs/` returns a `Config`; `--config.SECTION.FIELD=VALUE` overrides one field, and an unknown field or a
-wrong type is refused by name. `config.json` in a run's folder is the resolved form, and the only one that programs read
-back.
+A recipe in `configs/` returns a `Config`; `--config.SECTION.FIELD=VALUE` overrides one field,
+and an unknown field or a wrong type is refused by name. `config.json` in a run's folder is the
+resolved form, and the only one that programs read back.
+
+To add a setting, add a field to its section: its range and its line of `--help` stand beside it.
 """
 
 import dataclasses
 import re
+import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
+from hpa_jax.deprecations import accept_old_names, current_spelling
 from hpa_jax.errors import InputError
 from hpa_jax.labels import CHANNELS, LABELS
 
 
+def setting(
+    default: Any,
+    help: str,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    or_zero: bool = False,
+    accepts: Callable[[Any], bool] | None = None,
+    allowed: str = "",
+) -> Any:
+    """A field of a section, with what `check` and `--help` need to know of it.
+
+    Args:
+      default: immutable.
+      help: what it sets, with its unit.
+      at_least, above, at_most, below: the range of a number.
+      or_zero: 0, which then switches something off, is allowed outside that range too.
+      accepts: in place of a range, a test of the value.
+      allowed: what `accepts` lets pass, in words.
+    """
+    bounds = {"at least": at_least, "above": above, "at most": at_most, "below": below}
+    bounds = {word: bound for word, bound in bounds.items() if bound is not None}
+
+    def in_range(value: float) -> bool:
+        if or_zero and value == 0:
+            return True
+        # A NaN compares as False, so it is in no range.
+        return all(_COMPARISONS[word](value, bound) for word, bound in bounds.items())
+
+    if accepts is None:
+        accepts = in_range
+        allowed = " and ".join(f"{word} {bound:g}" for word, bound in bounds.items())
+        if or_zero:
+            allowed = f"0, or {allowed}"
+    metadata = {"help": help, "accepts": accepts, "allowed": allowed}
+    return field(default=default, metadata=metadata)
+
+
+_COMPARISONS: dict[str, Callable[[float, float], bool]] = {
+    "at least": lambda value, bound: value >= bound,
+    "above": lambda value, bound: value > bound,
+    "at most": lambda value, bound: value <= bound,
+    "below": lambda value, bound: value < bound,
+}
+
+
+def _are_sources(sources: tuple[str, ...]) -> bool:
+    names = []
+    for source in sources:
+        name, _, weight = source.partition(":")
+        try:
+            in_range = 1e-3 <= float(weight or 1) <= 1e3
+        except ValueError:
+            return False
+        if not name or name in names or not in_range:
+            return False
+        names.append(name)
+    return True
+
+
+def _are_label_ids(labels: tuple[int, ...]) -> bool:
+    each_once = len(set(labels)) == len(labels)
+    return each_once and all(label in range(len(LABELS)) for label in labels)
+
+
+def _is_scale(scale: tuple[float, ...]) -> bool:
+    return len(scale) == 2 and 0 < scale[0] <= scale[1]
+
+
+def _is_window(text: str) -> bool:
+    return not text or profile_window(text) is not None
+
+
+def _is_address(text: str) -> bool:
+    return re.fullmatch(r"(\S+:\d+)?", text) is not None
+
+
+@accept_old_names("data")
 @dataclass(slots=True)
 class Data:
-    """What is read, and how it is cut into batches."""
+    """What is read, and how it is made into batches."""
 
-    data_dir: str = "data"  # what `python -m tfds_builder.hpa` was given as --data_dir
-    name: str = (
-        "kaggle_512"  # the dataset; of several sources, the one that is evaluated and exported for
+    data_dir: str = setting(
+        "data", "folder of the prepared datasets: --data_dir of python -m tfds_builder.hpa"
     )
-    # Datasets to train on together, each "NAME" or "NAME:WEIGHT": its fields are drawn WEIGHT times as often. (): name
-    sources: tuple[str, ...] = ()
-    train_split: str = "train"  # train, validation, test, or all (their union)
-    eval_split: str = (
-        "validation"  # the same; evaluated while training, and by --mode=evaluate and predict
+    name: str = setting(
+        "kaggle_512", "the dataset; of several sources, the one to evaluate on and to export for"
     )
-    fold: int = 0  # the fold that `validation` means; the other folds are then `train`
-    image_size: int = (
-        0  # px a side that the net sees; 0: as stored. The host resizes (area or bilinear)
+    sources: tuple[str, ...] = setting(
+        (),
+        "datasets to train on together, each NAME or NAME:WEIGHT, whose images are drawn WEIGHT "
+        "times as often; (): data.name",
+        accepts=_are_sources,
+        allowed="NAME or NAME:WEIGHT, weights 0.001 to 1000, each name once",
     )
-    batch_size: int = 32  # over all devices of all processes
-    # What the net sees of the four stored channels: one of hpa_jax.transforms.channel_mix.CHANNEL_MIXES,
-    # channels by name ("green,blue"), or a matrix with a row for each of the net's channels
-    # ("[[0, 1, 0, 0], [0.5, 0, 0.5, 0]]")
-    channel_mix: str = "rgby"
-    labels: tuple[int, ...] = ()  # label ids to learn, and fields that bear one of them; (): all 28
-    # Mean and deviation of each stored channel as shares of 255, in the order red, green, blue, yellow; with several
-    # sources, four for each. (): those that the build computed for each source
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-    # The same of the net's own channels, where they are not to follow from those above: ImageNet's for an ImageNet net
-    input_mean: tuple[float, ...] = ()
-    input_std: tuple[float, ...] = ()
-    sampling: str = (
-        "uniform"  # uniform, seed (repeat fields with a rare label), repeat_factor (LVIS)
+    train_split: str = setting(
+        "train", "train, validation, test, or all of them together: the images to train on"
     )
-    rare_below: int = (
-        350  # fields of the part; a label that fewer bear is rare: the challenge's nine rarest
+    eval_split: str = setting(
+        "validation",
+        "the same: the images to evaluate on while training, and with --mode=evaluate and predict",
     )
-    rare_copies: float = 4.0  # times that an epoch shows a field with a rare label (sampling=seed)
-    repeat_threshold: float = (
-        0.03  # share of the fields below which a label is repeated (sampling=repeat_factor)
+    fold: int = setting(
+        0, "the fold that validation means; train is then all other folds", at_least=0
     )
-    threads: int = 4  # that decode, in each process
+    image_size: int = setting(
+        0,
+        "px a side that the net sees; 0: as stored. The host resizes (area or bilinear)",
+        at_least=32,
+        at_most=8192,
+        or_zero=True,
+    )
+    batch_size: int = setting(32, "images per step, over all devices of all processes", at_least=1)
+    channel_mix: str = setting(
+        "rgby",
+        "what the net sees of the four stored channels: one of CHANNEL_MIXES of "
+        "hpa_jax.transforms.channel_mix, channels by name (green,blue), or a matrix with a row "
+        "for each input of the net ([[0, 1, 0, 0], [0.5, 0, 0.5, 0]])",
+    )
+    labels: tuple[int, ...] = setting(
+        (),
+        "ids of the labels to learn; images with none of them are left out; (): all 28",
+        accepts=_are_label_ids,
+        allowed=f"ids 0 to {len(LABELS) - 1}, each once",
+    )
+    # How many values they hold depends on other fields: check() has these rules.
+    mean: tuple[float, ...] = setting(
+        (),
+        "mean of each stored channel as a fraction of 255: red, green, blue, yellow; four for each "
+        "source; (): as computed when the dataset was built",
+    )
+    std: tuple[float, ...] = setting((), "standard deviations, as data.mean")
+    input_mean: tuple[float, ...] = setting(
+        (),
+        "mean of each of the net's own input channels, for a pretrained net that expects "
+        "ImageNet's; (): follows from data.mean",
+    )
+    input_std: tuple[float, ...] = setting((), "standard deviations, as data.input_mean")
+    sampling: str = setting(
+        "uniform",
+        "how often an epoch shows an image: uniform; hpa_densenet (repeats those with a rare "
+        "label); repeat_factor (LVIS)",
+    )
+    rare_below: int = setting(
+        350,
+        "a label of fewer images of train_split is rare (350: the challenge's nine rarest)",
+        at_least=1,
+    )
+    rare_copies: float = setting(
+        4.0, "times that an epoch shows an image with a rare label (hpa_densenet)", at_least=1
+    )
+    repeat_threshold: float = setting(
+        0.03,
+        "fraction of the images below which a label is repeated (repeat_factor)",
+        above=0,
+        at_most=1,
+    )
+    threads: int = setting(4, "threads that decode, in each process", at_least=1)
 
     def label_ids(self) -> tuple[int, ...]:
-        """The labels of this run, ids in the order of the logits."""
+        """Ids of the labels to learn, in the order of the logits."""
         return tuple(self.labels) or tuple(range(len(LABELS)))
 
     def source_names(self) -> tuple[str, ...]:
@@ -66,181 +190,336 @@ class Data:
         return names or (self.name,)
 
     def source_weights(self) -> tuple[float, ...]:
-        """How often an image of each source is drawn, relative to one of weight 1."""
+        """How often an image of each dataset is drawn, relative to one of weight 1."""
         weights = tuple(float(source.partition(":")[2] or 1) for source in self.sources)
         return weights or (1.0,)
 
 
+@accept_old_names("model")
 @dataclass(slots=True)
 class Model:
-    name: str = "densenet121"  # one of hpa_jax.models.BACKBONES
-    # seed (the study's: flatten), pooled (mean and max; any image size), linear, all_cnn (that net's own), attention (a
-    # learnt weighting of places, or of tiles)
-    head: str = "pooled"
-    pretrained: str = ""  # weights to start from: a file, or one of hpa_jax.pretrained.SOURCES; '': drawn at random
-    # How a first convolution for three channels is made to take the mix's: copy_red, mean, repeat (hpa_jax.pretrained)
-    stem: str = "copy_red"
-    dropout: float = 0.5
-    dtype: str = "bfloat16"  # of the arithmetic; parameters, statistics and logits are float32
-    bn_momentum: float = 0.9  # share of the running statistics that a step keeps
-    # How a DenseNet's blocks are computed, the same numbers each time: plain, remat (less memory, more arithmetic),
-    # fused (fewest bytes moved; hpa_jax.models.fused.dense_block). What is exported is always plain
-    block: str = "plain"
-    # px a side of the tiles that a field is cut into, which the head `attention` weighs; 0: the whole field at once
-    tile: int = 0
+    """The net, and the weights that it starts from."""
+
+    name: str = setting("densenet121", "the backbone: one of hpa_jax.models.BACKBONES")
+    head: str = setting(
+        "pooled",
+        "hpa_densenet (the baseline's: flatten, for one image size), pooled (mean and max, for any "
+        "size), linear, all_cnn (that net's own), attention (learned weights of places or tiles)",
+    )
+    pretrained: str = setting(
+        "", "weights to start from: a file, or one of hpa_jax.pretrained.SOURCES; '': random"
+    )
+    stem: str = setting(
+        "copy_red",
+        "how a first convolution of three inputs is made to take the channel mix: copy_red, mean, "
+        "repeat (hpa_jax.pretrained)",
+    )
+    dropout: float = setting(
+        0.5, "fraction of the head's inputs that is dropped", at_least=0, below=1
+    )
+    dtype: str = setting(
+        "bfloat16",
+        "of the arithmetic: bfloat16 or float32; parameters, statistics and logits are float32",
+    )
+    bn_momentum: float = setting(
+        0.9, "fraction of the running statistics that a step keeps", at_least=0, below=1
+    )
+    block: str = setting(
+        "plain",
+        "how a DenseNet's blocks are computed, to the same numbers: plain, remat (less memory, "
+        "more arithmetic), fused (fewest bytes moved); an export is always plain",
+    )
+    tile: int = setting(
+        0,
+        "px a side of the tiles that the head attention weighs; 0: the image at once",
+        at_least=32,
+        at_most=4096,
+        or_zero=True,
+    )
 
 
 @dataclass(slots=True)
 class Augment:
     """Drawn anew for each image, on the device."""
 
-    flips: bool = True  # one of the eight symmetries of the square
-    rotate_degrees: float = 0.0  # free rotation by up to so much either way
-    scale: tuple[float, float] = (
-        1.0,
-        1.0,
-    )  # side of the window that is zoomed to the full image, as a share
-    only_rare: bool = (
-        False  # augment fields with a rare label (data.rare_below) alone, as the seed study does
+    flips: bool = setting(True, "one of the eight symmetries of the square")
+    rotate_degrees: float = setting(
+        0.0, "rotation by up to so many degrees either way", at_least=0, at_most=180
     )
-    channel_dropout: float = (
-        0.0  # chance that red, blue, yellow, each for itself, is shown black; green never
+    scale: tuple[float, float] = setting(
+        (1.0, 1.0),
+        "smallest and largest side of the window that is zoomed to the full image, as fractions",
+        accepts=_is_scale,
+        allowed="(low, high), 0 < low <= high",
     )
-    shift: float = (
-        0.0  # the window's centre moves by up to this share of the side (with scale < 1: a crop)
+    only_rare: bool = setting(
+        False, "augment only images with a rare label (data.rare_below), as the baseline does"
+    )
+    channel_dropout: float = setting(
+        0.0,
+        "probability that red, blue, yellow, each by itself, is set to black; green never is",
+        at_least=0,
+        below=1,
+    )
+    shift: float = setting(
+        0.0,
+        "the window's center moves by up to this fraction of the side (with scale < 1: a crop)",
+        at_least=0,
+        at_most=0.5,
     )
 
 
 @dataclass(slots=True)
 class Optim:
-    name: str = "adam"  # adam, adamw, sgd (Nesterov, momentum b1)
-    lr: float = 0.01  # peak; the seed study's
-    schedule: str = "constant"  # one of hpa_jax.optim.optimizer.SCHEDULES, Optax's own names
-    schedule_options: str = "{}"  # its further arguments, by Optax's names: '{"warmup_steps": 500}'
-    b1: float = 0.9
-    b2: float = 0.999
-    eps: float = 1e-7  # Keras's default, with which the seed study's Adam ran; Optax's own is 1e-8
-    weight_decay: float = 0.0  # of kernels, decoupled from the gradient (adamw alone)
-    clip: float = 0.0  # largest global norm of the gradient; 0: not clipped
-    accumulate: int = (
-        1  # steps whose mean gradient makes one update; each step has batch statistics of its own
+    """The optimizer and its learning rate."""
+
+    name: str = setting("adam", "adam, adamw, sgd (Nesterov, momentum b1)")
+    lr: float = setting(0.01, "peak learning rate (0.01: the baseline's)", above=0)
+    schedule: str = setting(
+        "constant", "one of hpa_jax.optim.optimizer.SCHEDULES, by Optax's own names"
     )
-    backbone_lr: float = 1.0  # rate of the backbone, as a share of the head's
-    freeze_backbone: int = 0  # steps at the start in which the head alone learns
-    # Evaluations without a better checkpoint.metric until the rate is multiplied by plateau_factor; 0: never
-    plateau_patience: int = 0
-    plateau_factor: float = 0.1
+    schedule_options: str = setting(
+        "{}", 'its further arguments, by Optax\'s names: {"warmup_steps": 500}'
+    )
+    b1: float = setting(0.9, "decay of the first moment; sgd's momentum", at_least=0, below=1)
+    b2: float = setting(0.999, "decay of the second moment", at_least=0, below=1)
+    # Keras's default, with which the baseline's Adam ran; Optax's own is 1e-8.
+    eps: float = setting(1e-7, "Adam's epsilon")
+    weight_decay: float = setting(
+        0.0, "of kernels, decoupled from the gradient (adamw only)", at_least=0
+    )
+    clip: float = setting(
+        0.0, "largest global norm of the gradient; 0: it is not clipped", at_least=0
+    )
+    accumulate: int = setting(
+        1,
+        "steps whose mean gradient makes one update; each has batch statistics of its own",
+        at_least=1,
+    )
+    backbone_lr: float = setting(
+        1.0, "learning rate of the backbone, as a fraction of the head's", at_least=0
+    )
+    freeze_backbone: int = setting(
+        0, "steps at the start in which only the head learns", at_least=0
+    )
+    plateau_patience: int = setting(
+        0,
+        "evaluations without a better checkpoint.metric until the learning rate is multiplied by "
+        "plateau_factor; 0: never",
+        at_least=0,
+    )
+    plateau_factor: float = setting(
+        0.1, "factor on the learning rate at a plateau", above=0, below=1
+    )
 
 
+@accept_old_names("train")
 @dataclass(slots=True)
 class Train:
-    epochs: float = 30.0  # passes over train_split
-    steps: int = 0  # if above 0: so many steps in place of epochs
-    seed: int = 0  # of weights, order, augmentation and dropout
-    loss: str = "bce"  # one of hpa_jax.optim.losses.LOSSES, or a weighted sum of them: "focal:0.5,lovasz:0.5"
-    prior_bias: bool = False  # scores start at each label's share of train_split, not at 0.5 (arXiv:1708.02002, 4.1)
-    log_every: int = (
-        20  # steps between log lines; the only times at which the host waits for the device
+    """How long, on which loss, and what is logged."""
+
+    epochs: float = setting(30.0, "passes over train_split", above=0)
+    steps: int = setting(0, "if above 0: so many steps, in place of epochs", at_least=0)
+    seed: int = setting(0, "of weights, order, augmentation and dropout", at_least=0)
+    loss: str = setting(
+        "bce",
+        "one of hpa_jax.optim.losses.LOSSES, or a weighted sum of them: focal:0.5,lovasz:0.5",
     )
-    eval_every: int = (
-        0  # steps between evaluations; 0: once an epoch. The last step is always evaluated
+    prior_bias: bool = setting(
+        False,
+        "scores start at each label's frequency in train_split, not at 0.5 (arXiv:1708.02002, 4.1)",
     )
-    log_ids: bool = False  # write the Ids of every batch to ids.jsonl
-    ema: float = (
-        0.0  # share of the averaged weights that an update keeps; evaluated and exported if above 0
+    log_every: int = setting(
+        20,
+        "steps between log lines, at which the host waits for the devices",
+        at_least=1,
     )
-    ema_batches: int = (
-        32  # training batches from which the averaged weights' batch statistics are estimated
+    eval_every: int = setting(
+        0,
+        "steps between evaluations; 0: once an epoch. The last step is always evaluated",
+        at_least=0,
     )
-    stop_after: int = (
-        0  # evaluations without a better checkpoint.metric after which training ends; 0: never
+    ema: float = setting(
+        0.0,
+        "decay of the moving average of the weights, which is then what is evaluated and exported; "
+        "0: none",
+        at_least=0,
+        below=1,
     )
-    profile: str = ""  # "START:STOP": a trace of those steps (START from 0, STOP not included) to WORKDIR/profile
+    ema_batches: int = setting(
+        32, "training batches from which the average's batch statistics are estimated", at_least=1
+    )
+    stop_after: int = setting(
+        0,
+        "evaluations without a better checkpoint.metric after which training ends; 0: never",
+        at_least=0,
+    )
+    profile: str = setting(
+        "",
+        "START:STOP: writes a trace of those steps (from 0, without STOP) to WORKDIR/profile",
+        accepts=_is_window,
+        allowed="START:STOP, steps, 0 <= START < STOP",
+    )
 
 
 @dataclass(slots=True)
 class Loss:
     """Settings of hpa_jax.optim.losses, each of one loss."""
 
-    positive_power: float = (
-        0.5  # weighted: positives count (negatives / positives of train_split) to this power
+    positive_power: float = setting(
+        0.5,
+        "weighted: the weight of positives is (negatives / positives) to this power",
+        at_least=0,
+        at_most=4,
     )
-    positive_limit: float = 100.0  # weighted: and at most so much
-    focal_gamma: float = 2.0
-    focal_alpha: float = -1.0  # weight of positives, 1 - alpha of negatives; below 0: both 1
-    asymmetric_gamma_positive: float = 0.0
-    asymmetric_gamma_negative: float = 4.0
-    asymmetric_clip: float = 0.05  # scores of negatives are lowered by so much, and 0 below it
+    positive_limit: float = setting(
+        100.0, "weighted: the largest weight of positives", at_least=1, at_most=1e6
+    )
+    focal_gamma: float = setting(
+        2.0, "focal: exponent that lowers the loss of easy pairs", at_least=0, at_most=20
+    )
+    focal_alpha: float = setting(
+        -1.0, "focal: weight of positives, 1 - alpha of negatives; below 0: both 1", at_most=1
+    )
+    asymmetric_gamma_positive: float = setting(
+        0.0, "asymmetric: the exponent of positives", at_least=0, at_most=20
+    )
+    asymmetric_gamma_negative: float = setting(
+        4.0, "asymmetric: the exponent of negatives", at_least=0, at_most=20
+    )
+    asymmetric_clip: float = setting(
+        0.05,
+        "asymmetric: scores of negatives are lowered by so much, down to 0",
+        at_least=0,
+        below=1,
+    )
 
 
 @dataclass(slots=True)
 class Checkpoint:
-    every: int = 0  # steps between saves; 0: with each evaluation only. An evaluation always saves
-    keep: int = 2  # latest checkpoints kept, besides the best
-    metric: str = "macro_f1"  # of the evaluation; the largest is the best
+    """When the run is saved, and what is kept."""
+
+    every: int = setting(
+        0, "steps between saves; 0: only with each evaluation, which always saves", at_least=0
+    )
+    keep: int = setting(2, "latest checkpoints that are kept, besides the best", at_least=1)
+    metric: str = setting("macro_f1", "of the evaluation; the largest is the best")
 
 
 @dataclass(slots=True)
 class Evaluate:
-    # .npy, float [N, L]: evaluate anyone's scores, no model needed; several, separated by commas: as an ensemble
-    scores: str = ""
-    targets: str = ""  # .npy, 0/1 [N, L]
-    groups: str = ""  # .npy, int [N], with scores: fields of one number are no independent evidence; '': all are
-    folds: int = 5  # of the cross-fitted thresholds
-    seed: int = 0  # of the folds and of the bootstrap
-    checkpoint: str = "best"  # best, latest, or a step; for evaluate, predict and export
-    tta: str = "none"  # symmetries: the mean score of the eight symmetries of the square; for evaluate and predict
-    crops: int = 0  # test-time windows of crop_side: 1 (centre) or 5 (and corners), zoomed; 0: the whole field
-    crop_side: float = 0.875  # of the field's side
-    combine: str = "mean"  # of the scores of the windows: mean, max
-    few_positives: int = (
-        5  # a label with fewer among the fields fitted on borrows from the other labels' thresholds
+    """How scores are made, evaluated, and turned into labels."""
+
+    scores: str = setting(
+        "",
+        "a .npy file, float [N, L]: evaluates anyone's scores, no model needed; several, separated "
+        "by commas: as an ensemble",
     )
-    fill_empty: bool = (
-        False  # a field above no threshold gets the label that comes nearest to its own
+    targets: str = setting("", "a .npy file, 0/1 [N, L], to go with scores")
+    groups: str = setting(
+        "",
+        "a .npy file, int [N], to go with scores: images of one number are no independent "
+        "evidence; '': all are",
     )
-    replicates: int = 1000  # of the bootstrap; 0: no intervals
-    level: float = 0.95  # of the intervals
-    sources: str = ""  # datasets to evaluate on, separated by commas, each with a row of its own; '': data.name
-    runs: str = (
-        ""  # folders of runs to be evaluated or to predict as an ensemble, separated by commas
+    folds: int = setting(5, "of the cross-fitted thresholds", at_least=2)
+    seed: int = setting(0, "of the folds and of the bootstrap")
+    checkpoint: str = setting("best", "best, latest, or a step: for evaluate, predict and export")
+    tta: str = setting(
+        "none",
+        "test-time augmentation of evaluate and predict: none, or symmetries (mean score of the "
+        "eight symmetries of the square)",
+    )
+    crops: int = setting(
+        0,
+        "test-time crops of crop_side, zoomed: 1 (center) or 5 (and corners); 0: the full image",
+    )
+    crop_side: float = setting(0.875, "side of a crop, as a fraction of the image's")
+    combine: str = setting("mean", "of the scores of the crops: mean, max")
+    few_positives: int = setting(
+        5,
+        "the threshold of a label with fewer positives than this is shrunk toward the other "
+        "labels' (a regression on prevalence)",
+    )
+    fill_empty: bool = setting(
+        False, "an image above no threshold gets the label that is nearest to its own"
+    )
+    replicates: int = setting(1000, "of the bootstrap; 0: no intervals")
+    level: float = setting(0.95, "coverage of the intervals")
+    sources: str = setting(
+        "", "datasets to evaluate on, separated by commas, each with a row; '': data.name"
+    )
+    runs: str = setting(
+        "", "folders of runs to evaluate or predict with as an ensemble, separated by commas"
     )
 
 
 @dataclass(slots=True)
 class Export:
-    folder: str = ""  # '': WORKDIR/export
+    """Where an export goes."""
+
+    folder: str = setting("", "folder of the export; '': WORKDIR/export")
 
 
 @dataclass(slots=True)
 class Report:
-    compare: str = ""  # folders of runs to stand beside WORKDIR's, separated by commas
+    """What a report shows."""
+
+    compare: str = setting("", "folders of runs to show beside WORKDIR's, separated by commas")
 
 
 @dataclass(slots=True)
 class Devices:
-    """The devices of a run, and its processes where there are several. Not part of what is learnt: may change."""
+    """The devices and processes of a run. What is learned does not depend on them."""
 
-    # Devices over which the height of each image is cut; 0: as few as the batch needs (1 where it can be cut over all)
-    space: int = 0
-    processes: int = 0  # of the run; 0: as the cluster says (Cloud TPU, Slurm, ...), or one
-    process: int = -1  # this one's number, from 0; -1: as the cluster says
-    coordinator: str = ""  # "HOST:PORT" of process 0; '': as the cluster says
-    timeout_s: int = 300  # seconds without a step of every process after which the run ends, naming who is missing
+    space: int = setting(
+        0,
+        "devices over which the height of each image is sharded; 0: as few as the batch needs",
+        at_least=0,
+    )
+    processes: int = setting(
+        0, "of the run; 0: as the cluster says (Cloud TPU, Slurm, ...), or one", at_least=0
+    )
+    process: int = setting(-1, "index of this process, from 0; -1: as the cluster says")
+    coordinator: str = setting(
+        "",
+        "HOST:PORT of process 0; '': as the cluster says",
+        accepts=_is_address,
+        allowed="HOST:PORT",
+    )
+    timeout_s: int = setting(
+        300,
+        "seconds without progress of a process after which the run ends and names it",
+        at_least=10,
+    )
 
 
+@accept_old_names("plan")
 @dataclass(slots=True)
 class Plan:
-    topologies: str = "v5e:2x4"  # TPU slices to compile for, separated by commas; "here": the devices at hand, measured
-    search: bool = False  # also look for the largest batch that fits (powers of two)
-    images: int = 0  # of an epoch; 0: those of data.train_split, or the 31,072 of the challenge where it is not built
-    effort: float = (
-        -1.0
-    )  # of the compiler: -1 is quickest; 0 its default, slower, whose memory figures are nearer
+    """What --mode=plan compiles."""
+
+    topologies: str = setting(
+        "v5e:2x4",
+        "TPU slices to compile for, separated by commas; here: the devices at hand, measured",
+    )
+    search: bool = setting(False, "also find the largest batch that fits (powers of two)")
+    images: int = setting(
+        0,
+        "in an epoch; 0: those of data.train_split, or the challenge's 31,072 if it is not built",
+        at_least=0,
+    )
+    effort: float = setting(
+        -1.0,
+        "of the compiler: -1 is quickest; 0, its default, is slower and has better memory numbers",
+        at_least=-1,
+        at_most=1,
+    )
 
 
 @dataclass(slots=True)
 class Config:
+    """A run, in sections."""
+
     data: Data = field(default_factory=Data)
     model: Model = field(default_factory=Model)
     augment: Augment = field(default_factory=Augment)
@@ -255,245 +534,138 @@ class Config:
     plan: Plan = field(default_factory=Plan)
 
     def label_ids(self) -> tuple[int, ...]:
-        """As of `Data`."""
+        """As `Data.label_ids`."""
         return self.data.label_ids()
 
     def source_names(self) -> tuple[str, ...]:
-        """As of `Data`."""
+        """As `Data.source_names`."""
         return self.data.source_names()
 
     def source_weights(self) -> tuple[float, ...]:
-        """As of `Data`."""
+        """As `Data.source_weights`."""
         return self.data.source_weights()
 
 
 def listed(text: str) -> tuple[str, ...]:
-    """The parts of a field that lists names or folders separated by commas."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    """The items of a field that lists names or folders separated by commas."""
+    return tuple(item.strip() for item in text.split(",") if item.strip())
 
 
 def profile_window(text: str) -> tuple[int, int] | None:
-    """(START, STOP) of `train.profile`; None where it is no such pair."""
-    start, _, stop = text.partition(":")
-    found = (int(start), int(stop)) if start.isdecimal() and stop.isdecimal() else (0, 0)
-    return found if found[0] < found[1] else None
+    """(START, STOP) of `train.profile`; None for any other text."""
+    match = re.fullmatch(r"(\d+):(\d+)", text, re.ASCII)
+    if match is None:
+        return None
+    start, stop = map(int, match.groups())
+    return (start, stop) if start < stop else None
 
 
 def to_dict(config: Config) -> dict:
     """The resolved form that `config.json` holds: nested dicts, tuples as lists."""
-    plain = dataclasses.asdict(config)
-    return {
-        s: {k: list(v) if isinstance(v, tuple) else v for k, v in f.items()}
-        for s, f in plain.items()
-    }
-
-
-def from_dict(plain: dict) -> Config:
-    """The inverse of `to_dict`; fields that `plain` lacks take their defaults, unknown ones are refused by name."""
-    config = Config()
-    for section, values in plain.items():
-        target = getattr(config, section, None)
+    sections = dataclasses.asdict(config)
+    for values in sections.values():
         for name, value in values.items():
-            if target is None or not hasattr(target, name):
+            if isinstance(value, tuple):
+                values[name] = list(value)
+    return sections
+
+
+def from_dict(sections: dict) -> Config:
+    """The inverse of `to_dict`; old spellings are translated, missing fields take their defaults.
+
+    Raises:
+      InputError: names a field that is unknown.
+    """
+    config = Config()
+    for section_name, values in sections.items():
+        section = getattr(config, section_name, None)
+        known = _field_names(section) if section is not None else ()
+        for old_name, value in values.items():
+            setting_name, value = current_spelling(f"{section_name}.{old_name}", value, warn=False)
+            if setting_name is None:
+                continue
+            name = setting_name.rpartition(".")[2]
+            if name not in known:
                 raise InputError(
-                    f"config.json has the unknown field {section}.{name}; was it written by another version?"
+                    f"config.json has the unknown field {setting_name}; "
+                    "was it written by another version?"
                 )
-            setattr(target, name, tuple(value) if isinstance(value, list) else value)
+            if isinstance(value, list):
+                value = tuple(value)
+            setattr(section, name, value)
     return config
 
 
+def _field_names(section: Any) -> list[str]:
+    return [item.name for item in dataclasses.fields(section)]
+
+
 def differences(a: Config, b: Config) -> dict[str, tuple]:
-    """`{'section.field': (value in a, value in b)}` for each field in which two configurations differ."""
-    flat_a, flat_b = (
-        {(s, k): v for s, f in to_dict(c).items() for k, v in f.items()} for c in (a, b)
-    )
-    return {
-        ".".join(key): (flat_a[key], flat_b[key]) for key in flat_a if flat_a[key] != flat_b[key]
-    }
+    """`{'section.field': (value in a, value in b)}` for each field in which they differ."""
+    sections_a = to_dict(a)
+    sections_b = to_dict(b)
+    differing = {}
+    for section, values in sections_a.items():
+        for name, value in values.items():
+            other = sections_b[section][name]
+            if value != other:
+                differing[f"{section}.{name}"] = (value, other)
+    return differing
 
 
 def check(config: Config) -> None:
-    """Refuses what no type can: values out of range, and names that are not in their tables.
+    """Refuses values out of range, which no type can.
+
+    Names of nets, losses and the like are checked where their tables are.
 
     Raises:
-      InputError: names the field, its value and what it may be.
+      InputError: names the field, its value, and what is allowed.
     """
-    d, m, a, t, c = config.data, config.model, config.augment, config.train, config.checkpoint
-    loss = config.loss
-    figures = (0, len(CHANNELS), len(CHANNELS) * len(config.source_names()))
-    rules = (
-        (
-            "data.image_size",
-            d.image_size,
-            d.image_size == 0 or 32 <= d.image_size <= 8192,
-            "0 or 32 to 8192 px",
-        ),
-        ("data.batch_size", d.batch_size, d.batch_size >= 1, "1 or more"),
-        ("data.threads", d.threads, d.threads >= 1, "1 or more"),
-        (
-            "data.sources",
-            d.sources,
-            _sources(d.sources),
-            "NAME or NAME:WEIGHT, weights 0.001 to 1000, each name once",
-        ),
-        ("data.fold", d.fold, d.fold >= 0, "0 or more"),
-        ("data.rare_below", d.rare_below, d.rare_below >= 1, "1 or more"),
-        ("data.rare_copies", d.rare_copies, d.rare_copies >= 1, "1 or more"),
-        (
-            "data.repeat_threshold",
-            d.repeat_threshold,
-            0 < d.repeat_threshold <= 1,
-            "above 0, up to 1",
-        ),
-        (
-            "data.labels",
-            d.labels,
-            not d.labels or _distinct(d.labels, range(len(LABELS))),
-            "ids 0 to 27, each once",
-        ),
-        ("data.mean", d.mean, len(d.mean) in figures, "four shares of 255 for each source"),
-        (
-            "data.std",
-            d.std,
-            len(d.std) == len(d.mean) and all(v > 0 for v in d.std),
-            "as many shares of 255 above 0",
-        ),
-        (
-            "data.shown_std",
-            d.input_std,
-            len(d.input_std) == len(d.input_mean) and all(v > 0 for v in d.input_std),
-            "as many shares above 0 as data.shown_mean",
-        ),
-        ("model.dropout", m.dropout, 0 <= m.dropout < 1, "0 to below 1"),
-        ("model.bn_momentum", m.bn_momentum, 0 <= m.bn_momentum < 1, "0 to below 1"),
-        (
-            "augment.rotate_degrees",
-            a.rotate_degrees,
-            0 <= a.rotate_degrees <= 180,
-            "0 to 180 degrees",
-        ),
-        (
-            "augment.scale",
-            a.scale,
-            len(a.scale) == 2 and 0 < a.scale[0] <= a.scale[1],
-            "(low, high), 0 < low <= high",
-        ),
-        ("augment.channel_dropout", a.channel_dropout, 0 <= a.channel_dropout < 1, "0 to below 1"),
-        ("augment.shift", a.shift, 0 <= a.shift <= 0.5, "0 to 0.5"),
-        ("optim.lr", config.optim.lr, config.optim.lr > 0, "above 0"),
-        *(
-            (f"optim.{n}", v, 0 <= v < 1, "0 to below 1")
-            for n, v in (("b1", config.optim.b1), ("b2", config.optim.b2))
-        ),
-        (
-            "optim.weight_decay",
-            config.optim.weight_decay,
-            config.optim.weight_decay >= 0,
-            "0 or more",
-        ),
-        ("optim.clip", config.optim.clip, config.optim.clip >= 0, "0 or more"),
-        ("optim.accumulate", config.optim.accumulate, config.optim.accumulate >= 1, "1 or more"),
-        ("optim.backbone_lr", config.optim.backbone_lr, config.optim.backbone_lr >= 0, "0 or more"),
-        (
-            "optim.freeze_backbone",
-            config.optim.freeze_backbone,
-            config.optim.freeze_backbone >= 0,
-            "0 or more",
-        ),
-        (
-            "optim.plateau_patience",
-            config.optim.plateau_patience,
-            config.optim.plateau_patience >= 0,
-            "0 or more",
-        ),
-        (
-            "optim.plateau_factor",
-            config.optim.plateau_factor,
-            0 < config.optim.plateau_factor < 1,
-            "between 0 and 1",
-        ),
-        ("train.seed", t.seed, t.seed >= 0, "0 or more"),
-        ("train.epochs", t.epochs, t.epochs > 0, "above 0"),
-        ("train.steps", t.steps, t.steps >= 0, "0 or more"),
-        ("train.log_every", t.log_every, t.log_every >= 1, "1 or more"),
-        ("train.ema", t.ema, 0 <= t.ema < 1, "0 to below 1"),
-        ("train.ema_batches", t.ema_batches, t.ema_batches >= 1, "1 or more"),
-        ("train.stop_after", t.stop_after, t.stop_after >= 0, "0 or more"),
-        ("train.eval_every", t.eval_every, t.eval_every >= 0, "0 or more"),
-        (
-            "train.profile",
-            t.profile,
-            not t.profile or profile_window(t.profile),
-            "START:STOP, steps, 0 <= START < STOP",
-        ),
-        ("checkpoint.every", c.every, c.every >= 0, "0 or more"),
-        ("checkpoint.keep", c.keep, c.keep >= 1, "1 or more"),
-        ("loss.positive_power", loss.positive_power, 0 <= loss.positive_power <= 4, "0 to 4"),
-        (
-            "loss.positive_limit",
-            loss.positive_limit,
-            1 <= loss.positive_limit <= 1e6,
-            "1 to 1000000",
-        ),
-        ("loss.focal_gamma", loss.focal_gamma, 0 <= loss.focal_gamma <= 20, "0 to 20"),
-        (
-            "loss.focal_alpha",
-            loss.focal_alpha,
-            loss.focal_alpha <= 1,
-            "0 to 1, or below 0 for none",
-        ),
-        *(
-            (f"loss.{name}", getattr(loss, name), 0 <= getattr(loss, name) <= 20, "0 to 20")
-            for name in ("asymmetric_gamma_positive", "asymmetric_gamma_negative")
-        ),
-        (
-            "loss.asymmetric_clip",
-            loss.asymmetric_clip,
-            0 <= loss.asymmetric_clip < 1,
-            "0 to below 1",
-        ),
-        ("model.tile", m.tile, m.tile == 0 or 32 <= m.tile <= 4096, "0 or 32 to 4096 px"),
-        ("devices.space", config.devices.space, config.devices.space >= 0, "0 or more"),
-        ("devices.processes", config.devices.processes, config.devices.processes >= 0, "0 or more"),
-        (
-            "devices.process",
-            config.devices.process,
-            -1 <= config.devices.process < max(1, config.devices.processes),
-            "0 to below config.devices.processes; -1: as the cluster says",
-        ),
-        (
-            "devices.coordinator",
-            config.devices.coordinator,
-            re.fullmatch(r"(\S+:\d+)?", config.devices.coordinator) is not None,
-            "HOST:PORT",
-        ),
-        (
-            "devices.timeout_s",
-            config.devices.timeout_s,
-            config.devices.timeout_s >= 10,
-            "10 s or more",
-        ),
-        ("plan.images", config.plan.images, config.plan.images >= 0, "0 or more"),
-        ("plan.effort", config.plan.effort, -1 <= config.plan.effort <= 1, "-1 to 1"),
-        ("evaluate.folds", config.evaluate.folds, config.evaluate.folds >= 2, "2 or more"),
-    )
-    for name, value, holds, allowed in rules:
-        if not holds:
-            raise InputError(f"config.{name}={value!r} is out of range; allowed: {allowed}")
+    for section_field in dataclasses.fields(config):
+        section = getattr(config, section_field.name)
+        for item in dataclasses.fields(section):
+            value = getattr(section, item.name)
+            if not item.metadata["accepts"](value):
+                name = f"{section_field.name}.{item.name}"
+                raise _out_of_range(name, value, item.metadata["allowed"])
+    _check_channel_statistics(config.data)
+    devices = config.devices
+    if not -1 <= devices.process < max(1, devices.processes):
+        allowed = "0 to below config.devices.processes; -1: as the cluster says"
+        raise _out_of_range("devices.process", devices.process, allowed)
 
 
-def _sources(sources: tuple[str, ...]) -> bool:
-    names = [source.partition(":")[0] for source in sources]
-    try:
-        weights = [float(source.partition(":")[2] or 1) for source in sources]
-    except ValueError:
-        return False
-    return (
-        all(names)
-        and len(set(names)) == len(names)
-        and all(1e-3 <= weight <= 1e3 for weight in weights)
-    )
+def _check_channel_statistics(data: Data) -> None:
+    for_every_source = len(CHANNELS) * len(data.source_names())
+    if len(data.mean) not in (0, len(CHANNELS), for_every_source):
+        allowed = "four fractions of 255 for each source"
+        raise _out_of_range("data.mean", data.mean, allowed)
+    if not _are_stds(data.std, data.mean):
+        allowed = "as many fractions of 255 above 0 as data.mean has"
+        raise _out_of_range("data.std", data.std, allowed)
+    if not _are_stds(data.input_std, data.input_mean):
+        allowed = "as many values above 0 as data.input_mean has"
+        raise _out_of_range("data.input_std", data.input_std, allowed)
 
 
-def _distinct(values: tuple, known) -> bool:
-    return 0 < len(values) == len(set(values)) and all(value in known for value in values)
+def _are_stds(std: tuple[float, ...], mean: tuple[float, ...]) -> bool:
+    return len(std) == len(mean) and all(value > 0 for value in std)
+
+
+def _out_of_range(name: str, value: Any, allowed: str) -> InputError:
+    return InputError(f"config.{name}={value!r} is out of range; allowed: {allowed}")
+
+
+def help_text() -> str:
+    """Every setting as the flag that sets it, with its default, what it means and its range."""
+    lines = []
+    for section_field in dataclasses.fields(Config):
+        section = section_field.default_factory
+        lines += ["", f"{section_field.name}: {section.__doc__}"]
+        for item in dataclasses.fields(section):
+            lines.append(f"  --config.{section_field.name}.{item.name}={item.default!r}")
+            meaning = item.metadata["help"]
+            if item.metadata["allowed"]:
+                meaning += f" [{item.metadata['allowed']}]"
+            lines.append(textwrap.indent(textwrap.fill(meaning, 90), " " * 6))
+    return "\n".join(lines)

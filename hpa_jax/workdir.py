@@ -1,10 +1,10 @@
-"""A run's folder: one run at a time in it, and the same run each time.
+"""A run's folder: the same run at each start.
 
 config.json      the resolved configuration; a second start must agree with it
-metrics.jsonl    one object a line (runlog.py)
-checkpoints/     Orbax (checkpoint.py)
+metrics.jsonl    one object a line (tracking/logger.py)
+checkpoints/     Orbax (training/checkpoint.py)
 thresholds.json  of the best checkpoint
-pretrained.json  what the run started from, if from given weights: file, SHA-256 (pretrained/load.py)
+pretrained.json  the weights that the run started from, if any: file, SHA-256 (pretrained/load.py)
 """
 
 import json
@@ -14,17 +14,15 @@ from hpa_jax.config import Config, differences, from_dict, to_dict
 from hpa_jax.errors import InputError
 from hpa_jax.files import write_json
 
-# What may change between two starts of the same run, without changing the steps that are already done.
+# What may change between two starts of a run: it does not change the steps that are already done.
 FREE_TO_CHANGE = (
-    *(
-        "train.epochs",
-        "train.steps",
-        "train.log_every",
-        "train.eval_every",
-        "train.log_ids",
-        "train.profile",
-    ),
-    *("data.threads", "model.block"),
+    "train.epochs",
+    "train.steps",
+    "train.log_every",
+    "train.eval_every",
+    "train.profile",
+    "data.threads",
+    "model.block",
 )
 FREE_SECTIONS = ("checkpoint.", "evaluate.", "export.", "report.", "devices.", "plan.")
 
@@ -48,14 +46,8 @@ def read_config(workdir: Path) -> Config:
         ) from error
 
 
-def _may_change(name: str, config: Config) -> bool:
-    if name == "checkpoint.metric" and (config.optim.plateau_patience or config.train.stop_after):
-        return False  # the best figure so far is one of this metric
-    return name in FREE_TO_CHANGE or name.startswith(FREE_SECTIONS)
-
-
 def claim(workdir: Path, config: Config) -> None:
-    """Records `config` as the run's, or checks that a run that has begun goes on with the same.
+    """Records `config` as the run's, or checks that a run that was started resumes with the same.
 
     Raises:
       InputError: names the first field that differs and may not.
@@ -66,6 +58,13 @@ def claim(workdir: Path, config: Config) -> None:
             if not _may_change(name, config):
                 raise InputError(
                     f"{workdir} holds a run with config.{name}={before!r}, now {now!r}; "
-                    "set it back to go on with that run, or choose another --workdir"
+                    "set it back to resume that run, or choose another --workdir"
                 )
     write_json(path, to_dict(config))
+
+
+def _may_change(name: str, config: Config) -> bool:
+    keeps_progress = config.optim.plateau_patience or config.train.stop_after
+    if name == "checkpoint.metric" and keeps_progress:
+        return False  # the best value so far is one of this metric
+    return name in FREE_TO_CHANGE or name.startswith(FREE_SECTIONS)

@@ -1,4 +1,4 @@
-"""Eight virtual CPU devices for every test, so that sharded code runs sharded; a small dataset; runs as processes."""
+"""Eight virtual CPU devices, so that sharded code runs sharded; a small dataset; runs."""
 
 import os
 import shutil
@@ -20,6 +20,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+RECORDED_RUN = REPOSITORY / "tests" / "support" / "recorded_run.py"
 
 
 @pytest.fixture(scope="session")
@@ -45,28 +46,17 @@ def compiled_once(compilation_cache):
 
 @pytest.fixture(scope="session")
 def small_data(tmp_path_factory):
-    """A data_dir with `synthetic_32`: 80 synthetic fields of 32 px, 56 to train on."""
+    """A data_dir with `synthetic_32`: 80 synthetic images of 32 px, 54 to train on."""
     from tfds_builder.hpa.__main__ import main
 
     data_dir = tmp_path_factory.mktemp("data")
-    assert (
-        main(
-            [
-                "--config=synthetic",
-                "--size=32",
-                "--images=80",
-                "--workers=1",
-                f"--data_dir={data_dir}",
-            ]
-        )
-        == 0
-    )
+    flags = ["--config=synthetic", "--size=32", "--images=80", "--workers=1"]
+    assert main([*flags, f"--data_dir={data_dir}"]) == 0
     return data_dir
 
 
-@pytest.fixture(scope="session")
-def start(compilation_cache):
-    """Starts `python -m hpa_jax.main ARGUMENTS` as a process of its own, on one CPU device."""
+def starter(compilation_cache, *program):
+    """Starts a program of Python with arguments as a process of its own, on one CPU device."""
 
     def start(*arguments) -> subprocess.Popen:
         environment = os.environ | {
@@ -74,7 +64,7 @@ def start(compilation_cache):
             "JAX_COMPILATION_CACHE_DIR": str(compilation_cache),
         }
         environment.setdefault("JAX_NUM_CPU_DEVICES", "1")
-        command = [sys.executable, "-m", "hpa_jax.main", *map(str, arguments)]
+        command = [sys.executable, *program, *map(str, arguments)]
         return subprocess.Popen(
             command,
             cwd=REPOSITORY,
@@ -87,9 +77,8 @@ def start(compilation_cache):
     return start
 
 
-@pytest.fixture(scope="session")
-def run(start):
-    """Runs it to its end: a CompletedProcess."""
+def runner(start):
+    """Runs what `start` starts to its end: a CompletedProcess."""
 
     def run(*arguments) -> subprocess.CompletedProcess:
         process = start(*arguments)
@@ -97,6 +86,30 @@ def run(start):
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def start(compilation_cache):
+    """Starts `python -m hpa_jax.main ARGUMENTS`."""
+    return starter(compilation_cache, "-m", "hpa_jax.main")
+
+
+@pytest.fixture(scope="session")
+def run(compilation_cache):
+    """Runs `python -m hpa_jax.main ARGUMENTS` to its end."""
+    return runner(starter(compilation_cache, "-m", "hpa_jax.main"))
+
+
+@pytest.fixture(scope="session")
+def start_recorded(compilation_cache):
+    """`start`, of runs that also write the Ids of their batches (support/recorded_run.py)."""
+    return starter(compilation_cache, RECORDED_RUN)
+
+
+@pytest.fixture(scope="session")
+def run_recorded(compilation_cache):
+    """`run`, of runs that also write the Ids of their batches."""
+    return runner(starter(compilation_cache, RECORDED_RUN))
 
 
 @pytest.fixture(scope="session")
@@ -120,5 +133,4 @@ def small_run(small_data):
         "--config.data.batch_size=8",
         "--config.model.name=densenet_tiny",
         "--config.model.dropout=0.3",
-        "--config.train.log_ids=True",
     )

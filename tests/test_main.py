@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hpa_jax import main as command
-from hpa_jax.config import Config, differences, from_dict, to_dict
+from hpa_jax.config import Config, from_dict, to_dict
 from hpa_jax.files import write_json
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -27,7 +27,7 @@ def refusal(capsys, *arguments):
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_every_recipe_is_whole_and_says_source_expectation_and_command(path):
+def test_every_recipe_is_complete_and_has_source_expectation_and_command(path):
     mode, _, config = command.parse([f"--config={path}", "--workdir=somewhere"])
     assert mode == "train"
     assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
@@ -46,11 +46,8 @@ def test_overrides_are_typed():
     _, _, config = command.parse(
         ["--config=configs/lowres.py", "--workdir=x", *(f"--config.{f}" for f in flags)]
     )
-    assert (
-        config.optim.lr == 3e-4
-        and config.data.channel_mix == "red,blue"
-        and config.label_ids() == (3, 1)
-    )
+    assert config.optim.lr == 3e-4 and config.data.channel_mix == "red,blue"
+    assert config.label_ids() == (3, 1)
     assert config.source_names() == ("a", "b") and config.source_weights() == (1.0, 0.5)
     assert config.augment.scale == (0.5, 1.0)
 
@@ -74,6 +71,8 @@ def test_overrides_are_typed():
         ("--mode=training", "training"),
         ("--nonsense=1", "nonsense"),
         ("stray", "stray"),
+        ("--conf=configs/quickstart.py", "conf"),
+        ("--mode", "mode"),
     ],
 )
 def test_wrong_flags_are_refused_by_name(capsys, tmp_path, flag, named):
@@ -87,7 +86,7 @@ def test_wrong_flags_are_refused_by_name(capsys, tmp_path, flag, named):
     "flag, named",
     [
         ("--config.model.name=resnet", "densenet121"),
-        ("--config.model.head=flat", "seed, pooled"),
+        ("--config.model.head=flat", "hpa_densenet, pooled"),
         ("--config.model.dtype=float16", "bfloat16"),
         ("--config.train.loss=mse", "bce"),
         ("--config.optim.schedule=cosine", "cosine_decay"),
@@ -119,7 +118,7 @@ def test_missing_things_are_named(capsys, tmp_path):
         refusal(capsys, f"--workdir={tmp_path}", "--mode=evaluate", *flags)
 
 
-def test_a_recipe_that_fails_is_told_in_one_line(capsys, tmp_path):
+def test_a_recipe_that_fails_is_refused_in_one_line(capsys, tmp_path):
     for text in (
         "get_config = 1 +",
         "def get_config():\n    return {}\n",
@@ -140,25 +139,48 @@ def test_a_config_json_that_was_edited_is_refused(capsys, tmp_path):
 
 def test_a_run_cannot_be_read_as_another_net(capsys, tmp_path):
     write_json(tmp_path / "config.json", to_dict(Config()))
-    error = refusal(
-        capsys, f"--workdir={tmp_path}", "--mode=export", "--config.model.head=hpa_densenet"
-    )
+    error = refusal(capsys, f"--workdir={tmp_path}", "--mode=export", "--config.model.head=linear")
     assert "model.head='pooled'" in error
 
 
-def test_differences_are_named():
-    a, b = Config(), Config()
-    b.optim.lr, b.data.labels = 0.5, (1,)
-    assert differences(a, b) == {"data.labels": ([], [1]), "optim.lr": (0.01, 0.5)}
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--config=configs/lowres.py", "--workdir=a b", "--mode=plan", "--config.optim.lr=0.5"],
+        ["--config", "configs/lowres.py", "--workdir", "a b", "--mode", "plan"]
+        + ["--config.optim.lr", "0.5"],
+        ["-config=configs/lowres.py", "-workdir=a b", "-mode=plan", "-config.optim.lr=0.5"],
+        ["-config.optim.lr", "0.5", "-mode", "plan", "-workdir", "a b"]
+        + ["-config", "configs/lowres.py"],
+        # The last one given holds.
+        ["--workdir=x", "--mode=train", "--config=none.py", "--config.optim.lr=1"]
+        + ["--config=configs/lowres.py", "--workdir=a b", "--mode=plan", "--config.optim.lr=0.5"],
+    ],
+)
+def test_flags_have_one_dash_or_two_and_a_value_behind_or_after(arguments):
+    mode, workdir, config = command.parse(arguments)
+    assert (mode, workdir, config.optim.lr) == ("plan", Path("a b"), 0.5)
+    assert config.data.name == "kaggle_512"
 
 
-def test_help_lists_modes_and_fields(capsys):
-    assert command.main(["--help"]) == 0
-    text = capsys.readouterr().out
-    assert all(
-        word in text
-        for word in ("evaluate", "predict", "export", "--config.optim.lr=0.01", "Exit status")
+def test_values_may_look_like_other_things(tmp_path):
+    flags = (
+        *("--config.devices.process", "-1"),
+        *("--config.data.labels", "(3, 1)"),
+        *("--config.optim.schedule_options", '{"boundaries_and_scales": {0: 1e-30}}'),
+        "--config.evaluate.runs=",
     )
+    _, _, config = command.parse(["--config=configs/lowres.py", "--workdir=x", *flags])
+    assert config.devices.process == -1 and config.data.labels == (3, 1)
+    assert config.optim.schedule_options == '{"boundaries_and_scales": {0: 1e-30}}'
+
+
+@pytest.mark.parametrize("flag", ["--help", "-help", "-h"])
+def test_help_lists_modes_and_every_field_with_its_meaning(capsys, flag):
+    assert command.main(["--config=configs/lowres.py", flag]) == 0
+    text = capsys.readouterr().out
+    assert all(word in text for word in (*command.MODES, "Exit status"))
+    assert "--config.optim.lr=0.01\n      peak learning rate" in text
 
 
 def test_scores_of_a_file_need_no_recipe(capsys, tmp_path):
@@ -171,11 +193,6 @@ def test_scores_of_a_file_need_no_recipe(capsys, tmp_path):
     )
     assert command.main(["--mode=evaluate", f"--workdir={tmp_path / 'out'}", *flags]) == 0
     report = json.loads((tmp_path / "out" / "evaluation.json").read_text())
-    assert {
-        "macro_f1",
-        "micro_f1",
-        "macro_f1_crossfit",
-        "macro_f1_in_sample",
-        "per_label",
-    } <= report.keys()
+    keys = {"macro_f1", "micro_f1", "macro_f1_crossfit", "macro_f1_in_sample", "per_label"}
+    assert keys <= report.keys()
     assert "macro" in capsys.readouterr().out

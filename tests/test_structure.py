@@ -16,10 +16,10 @@ BUILDER = REPOSITORY / "tfds_builder"
 
 # A package or module imports from lower floors and from itself, never from its own floor or above.
 FLOORS = (
-    ("errors", "labels"),
-    ("config", "deprecations", "files", "http_fetch", "metrics", "models", "optim"),
+    ("deprecations", "errors", "labels"),
+    ("config", "files", "http_fetch", "metrics", "models", "optim"),
     ("data", "parallel", "pretrained", "transforms", "workdir"),
-    ("tracking",),
+    ("recipes", "tracking"),
     ("training",),
     ("evaluation", "plan"),
     ("report", "serving"),

@@ -235,6 +235,10 @@ class ConcatDataset:
         fingerprints = [source.fingerprint() for source in self._sources]
         return hashlib.sha256("".join(fingerprints).encode()).hexdigest()
 
+    def ids(self) -> list[str]:
+        """All Ids, from the indexes."""
+        return [image_id for dataset in self._sources for image_id in dataset.ids()]
+
     def lengths(self) -> list[int]:
         """Number of images of each dataset."""
         return [len(source) for source in self._sources]

@@ -31,7 +31,7 @@ from hpa_jax.workdir import read_config
 # the host sees.
 _OF_ONE_RUN = {
     "data": ("fold", "data_dir", "threads"),
-    "train": ("seed", "log_every", "log_ids"),
+    "train": ("seed", "log_every"),
     "checkpoint": ("every", "keep"),
 }
 _SECTIONS = ("data", "model", "augment", "optim", "train", "loss", "checkpoint")

@@ -29,7 +29,7 @@ from hpa_jax.evaluation.score_table import ScoreTable
 from hpa_jax.labels import CHANNELS, LABELS
 from hpa_jax.metrics.crossfitting import crossfit
 from hpa_jax.parallel.mesh import batch_sharding, put_batch
-from hpa_jax.training import experiment
+from hpa_jax.training import components
 from hpa_jax.training.checkpoint import Checkpoints
 from hpa_jax.training.state import eval_variables
 from hpa_jax.training.steps import make_score_step
@@ -93,14 +93,14 @@ class Predictor:
         }
         self.tta = tta.describe(**self._tta_settings)
         self.config = config
-        self.mesh = experiment.make_mesh(config)
+        self.mesh = components.make_mesh(config.data, config.model, config.devices.space)
         self.label_ids = config.label_ids()
         self.labels = tuple(LABELS[i] for i in self.label_ids)
         self.image_size = config.data.image_size
         self._workdir = workdir
         checkpoints = self._checkpoints()
         self.step = checkpoints.choose(settings.checkpoint)
-        metrics = checkpoints.figures(self.step)
+        metrics = checkpoints.metrics(self.step)
         self._written = checkpoints.written(self.step)
         checkpoints.close()
         without_evaluation = [0.5] * len(self.labels)
@@ -150,7 +150,7 @@ class Predictor:
     def variables(self) -> dict:
         """`{'params', 'batch_stats'}` on the devices; the averaged ones if the run has them."""
         checkpoints = self._checkpoints()
-        state, _ = experiment.abstract_state(self.config, self.mesh, steps=0)
+        state = components.Setup(self.config, self.mesh).abstract_state()
         # What is None is not read: Adam's state is twice as large as the net.
         state = checkpoints.restore(self.step, state.replace(opt_state=None))
         checkpoints.close()
@@ -302,7 +302,7 @@ class Predictor:
         Args:
           config: `config.data.name` decides which channel statistics normalize the images.
         """
-        model = experiment.make_model(config)
+        model = components.make_model(config.model, len(config.label_ids()))
         preparation = normalize.preparation(config.data)
         score_step = make_score_step(model, preparation=preparation, mesh=self.mesh)
         tta_score_step = tta.make_tta_score_step(score_step, **self._tta_settings)

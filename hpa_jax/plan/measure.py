@@ -16,7 +16,7 @@ from hpa_jax.plan.estimate import memory_columns
 from hpa_jax.plan.program import read_program, roofline
 from hpa_jax.plan.steps import STEPS, Step, evaluation_step, mesh_of, training_step
 from hpa_jax.plan.topologies import HERE
-from hpa_jax.training import experiment
+from hpa_jax.training import components
 from hpa_jax.training.state import eval_variables
 
 MAX_STEPS = 20
@@ -78,7 +78,9 @@ def _measure_steps(config: Config, mesh: jax.sharding.Mesh, row: dict, report: C
     device_ms_per_second = 1e3 * row["devices"] / row["batch_size"]
     arrays = _random_batch(config)
 
-    state, _ = experiment.initial_state(config, mesh, STEPS)
+    setup = components.Setup(config, mesh, num_steps=STEPS)
+    variables = components.initial_variables(setup.model, setup.input_shape, config.train.seed)
+    state = setup.initial_state(variables)
     report(stage="here: compiling the training step")
     start = time.monotonic()
     step = training_step(config, mesh)

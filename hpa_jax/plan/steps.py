@@ -1,6 +1,5 @@
 """The real training and evaluation steps of a configuration, on arrays without values."""
 
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import jax
@@ -12,8 +11,7 @@ from hpa_jax.labels import CHANNELS
 from hpa_jax.metrics import histogram
 from hpa_jax.models import split_multiple
 from hpa_jax.parallel.mesh import batch_sharding, make_mesh, replicated, space_for
-from hpa_jax.training import experiment
-from hpa_jax.training.evaluator import make_count_step
+from hpa_jax.training import components
 from hpa_jax.training.state import eval_variables
 
 STEPS = 10_000
@@ -50,21 +48,15 @@ def mesh_of(config: Config, devices: list) -> Mesh:
 
 def training_step(config: Config, mesh: Mesh) -> Step:
     """The step that training/loop.py compiles."""
-    state, optimizer = experiment.abstract_state(config, mesh, STEPS)
-    dataset = SimpleNamespace(
-        image_shape=(config.data.image_size, config.data.image_size, len(CHANNELS)),
-        targets=lambda: np.eye(len(config.label_ids()), dtype=np.uint8),
-    )
-    step = experiment.make_step(config, optimizer, dataset, mesh)
-    both_replicated = (replicated(mesh), replicated(mesh))
-    function = jax.jit(step, donate_argnums=0, out_shardings=both_replicated)
-    batch = experiment.abstract_batch(config, dataset, mesh)
-    return Step("training", function, (state, batch), _bytes(state))
+    setup = components.Setup(config, mesh, num_steps=STEPS)
+    state = setup.abstract_state()
+    arguments = (state, setup.abstract_batch())
+    return Step("training", setup.make_train_step(), arguments, _bytes(state))
 
 
 def evaluation_step(config: Config, mesh: Mesh) -> Step:
     """The step that training/evaluator.py compiles."""
-    state, _ = experiment.abstract_state(config, mesh, STEPS)
+    setup = components.Setup(config, mesh, num_steps=STEPS)
     num_labels = len(config.label_ids())
     by_label = _counts((num_labels, histogram.BINS + 2), mesh)
     by_image = _counts((num_labels + 1, 2 * num_labels + 1), mesh)
@@ -82,8 +74,8 @@ def evaluation_step(config: Config, mesh: Mesh) -> Step:
         "targets": batch_array((num_labels,), np.uint8),
         "mask": batch_array((), np.bool_),
     }
-    arguments = (counts, eval_variables(state), batch)
-    return Step("evaluation", make_count_step(config, mesh), arguments, _bytes(counts))
+    arguments = (counts, eval_variables(setup.abstract_state()), batch)
+    return Step("evaluation", setup.make_count_step(), arguments, _bytes(counts))
 
 
 def _counts(shape: tuple[int, ...], mesh: Mesh) -> jax.ShapeDtypeStruct:

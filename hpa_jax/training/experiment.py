@@ -1,287 +1,178 @@
-"""From a configuration to the parts of a run: the one place where its fields become arguments of plain functions."""
+"""The parts of a training run, each made once: data, mesh, model, optimizer, steps."""
 
 import dataclasses
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
-from jax.sharding import Mesh
 
 from hpa_jax import pretrained
-from hpa_jax.config import Config
-from hpa_jax.data import sampler
-from hpa_jax.data.dataset import ConcatDataset
-from hpa_jax.data.sampler import Order
+from hpa_jax.config import Config, to_dict
+from hpa_jax.data import pipeline
+from hpa_jax.data.loader import train_batches
 from hpa_jax.errors import InputError
-from hpa_jax.models import (
-    Classifier,
-    check_size,
-    create_model,
-    init_variables,
-    prior_bias,
-    split_multiple,
-)
-from hpa_jax.optim.losses import make_loss, parse_terms, positive_weights
-from hpa_jax.optim.optimizer import make_optimizer, make_schedule
-from hpa_jax.parallel.chips import chip_of
-from hpa_jax.parallel.mesh import batch_sharding, mesh_for, put_replicated, replicated
-from hpa_jax.tracking.throughput import Utilization, bytes_accessed, training_flops
-from hpa_jax.training.state import TrainState, new_state
-from hpa_jax.training.steps import make_statistics_step, make_train_step
-from hpa_jax.transforms import normalize
-from hpa_jax.transforms.channel_mix import parse_channel_mix
+from hpa_jax.optim.plateau import after_evaluation
+from hpa_jax.parallel.compile import compile_for
+from hpa_jax.parallel.mesh import process_slice, put_batch, put_replicated
+from hpa_jax.parallel.process_group import SINGLE_PROCESS, ProcessGroup, SingleProcess
+from hpa_jax.tracking.throughput import Utilization
+from hpa_jax.training import components
+from hpa_jax.training.evaluator import METRICS, Evaluator, StatisticsEstimator
+from hpa_jax.training.state import TrainState, eval_variables
 
 
-def make_model(config: Config, mesh: Mesh | None = None) -> Classifier:
-    """The net of a configuration, in its plain form; for a training step on `mesh`, in that of config.model.block."""
-    m, block = config.model, {}
-    if mesh is not None:
-        block = {"block": m.block, "mesh": mesh}
-    labels, numbers = (
-        len(config.label_ids()),
-        {"dropout": m.dropout, "momentum": m.bn_momentum, "dtype": m.dtype},
-    )
-    return create_model(m.name, head=m.head, num_labels=labels, tile=m.tile, **numbers, **block)
+class Experiment:
+    """The parts of a training run, each made once.
 
-
-def make_mesh(config: Config) -> Mesh:
-    """The mesh of this run's devices; `config.data.image_size` is resolved.
-
-    Raises:
-      InputError: they cannot share its batches, or its images.
-    """
-    data, m = config.data, config.model
-    mesh = mesh_for(data.batch_size, data.image_size, split_multiple(m.name), config.devices.space)
-    if m.tile and mesh.shape["space"] > 1:
-        raise InputError(
-            f"config.model.tile={m.tile} takes whole fields, and config.devices.space={mesh.shape['space']} cuts their "
-            f"height; choose a config.data.batch_size that is a multiple of {mesh.size}, or config.model.tile=0"
-        )
-    return mesh
-
-
-def total_steps(config: Config, order: Order) -> int:
-    """Length of the run in steps."""
-    steps = config.train.steps or round(
-        config.train.epochs * order.epoch_length / config.data.batch_size
-    )
-    return max(1, steps)
-
-
-def total_updates(config: Config, steps: int) -> int:
-    """Updates of the weights in so many steps; what the last steps gather without completing one is lost."""
-    return max(1, steps // config.optim.accumulate)
-
-
-def initial_variables(config: Config, fields: ConcatDataset | None = None) -> dict:
-    """A net's first `{'params', 'batch_stats'}`, drawn on the host.
-
-    `fields`, those to train on, give the scores their starting values where the configuration wants that.
-
-    Raises:
-      InputError: the net does not take images of this size.
-    """
-    model, size = make_model(config), config.data.image_size
-    image_shape = (size, size, len(parse_channel_mix(config.data.channel_mix)))
-    check_size(model, image_shape)
-    variables = init_variables(model, image_shape, config.train.seed)
-    if fields is not None and config.train.prior_bias:
-        variables["params"]["head"]["logits"]["bias"] = prior_bias(fields.targets().mean(0))
-    return variables
-
-
-def pretrained_variables(
-    config: Config, fields: ConcatDataset | None = None
-) -> tuple[dict, pretrained.Loaded]:
-    """The same with what `config.model.pretrained` holds in place of what was drawn, and what that was.
-
-    Raises:
-      InputError: it cannot be had, or is of another net.
-    """
-    m, variables = config.model, initial_variables(config, fields)
-    return pretrained.load_described(m.pretrained, net=m.name, variables=variables, stem=m.stem)
-
-
-def make_learning_rate(config: Config, steps: int) -> Callable[[int], float]:
-    """The schedule's rate of each step (from 0), on the host; without what a plateau makes of it."""
-    schedule, o = (
-        jax.jit(_schedule(config, steps)),
-        config.optim,
-    )  # op by op it would be some forty programs
-    return lambda step: float(schedule(step // o.accumulate))
-
-
-def initial_state(
-    config: Config,
-    mesh: Mesh,
-    steps: int,
-    fields: ConcatDataset | None = None,
-    variables: dict | None = None,
-) -> tuple[TrainState, optax.GradientTransformation]:
-    """The state before the first step, on every device of the mesh, and the optimiser that advances it.
+    Attributes:
+      config: with its `data` section resolved. It is read, never changed.
+      dataset, eval_dataset: the images to train and to evaluate on.
+      order: which image comes when.
+      num_steps: length of the run.
+      eval_every: steps between evaluations.
+      mesh: of the devices.
+      setup: model and optimizer.
+      train_step: jitted, the state donated.
+      learning_rate: the schedule's, of a step counted from 0, without the factor of a plateau.
 
     Args:
-      steps: of the run.
-      fields: those to train on, or None.
-      variables: to start from; None: `initial_variables`.
-    """
-    optimizer = _optimizer(config, steps)
-    variables = initial_variables(config, fields) if variables is None else variables
-    state = _new_state(config, optimizer, variables)
-    return put_replicated(state, mesh), optimizer
-
-
-def abstract_state(
-    config: Config, mesh: Mesh, steps: int
-) -> tuple[TrainState, optax.GradientTransformation]:
-    """The same without any numbers: shapes, types and shardings, for a mesh of devices that need not be there.
-
-    Args:
-      steps: of the run; 0 where no step is to be taken: the schedule is then of no matter.
+      config: of the run, as configured.
+      group: the processes of the run.
 
     Raises:
-      InputError: the net does not take images of this size.
+      InputError: what is configured cannot be done.
     """
-    model, size, optimizer = make_model(config), config.data.image_size, _optimizer(config, steps)
-    image_shape = (size, size, len(parse_channel_mix(config.data.channel_mix)))
-    check_size(model, image_shape)
 
-    def begin():
-        image = jnp.zeros((1, *image_shape), jnp.float32)
-        variables = {"batch_stats": {}} | model.init(jax.random.key(0), image, train=False)
-        return _new_state(config, optimizer, variables)
+    def __init__(self, config: Config, group: SingleProcess | ProcessGroup = SINGLE_PROCESS):
+        metric = config.checkpoint.metric
+        if metric not in METRICS:
+            choices = ", ".join(METRICS)
+            raise InputError(
+                f"config.checkpoint.metric={metric!r} is unknown; choose one of {choices}"
+            )
+        group.check_same_config(to_dict(config))
+        self.dataset = pipeline.open_sources(config.data)
+        data = pipeline.resolve_data(config.data, self.dataset)
+        self.config = dataclasses.replace(config, data=data)
+        self.mesh = components.make_mesh(data, config.model, config.devices.space)
+        self.eval_dataset = pipeline.open_split(data, data.eval_split)
+        group.check_equal("the data to train on (as SHA-256)", self.dataset.fingerprint())
+        group.check_equal("the data to evaluate on (as SHA-256)", self.eval_dataset.fingerprint())
+        self.order = pipeline.make_order(data, self.dataset, config.train.seed)
+        epoch_length = self.order.epoch_length
+        self.num_steps = components.total_steps(config.train, epoch_length, data.batch_size)
+        self.eval_every = config.train.eval_every or max(1, round(epoch_length / data.batch_size))
 
-    whole = replicated(mesh)
-    state = jax.eval_shape(begin)
-    return jax.tree.map(
-        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=whole), state
-    ), optimizer
-
-
-def _optimizer(config: Config, steps: int) -> optax.GradientTransformation:
-    o = config.optim
-    return make_optimizer(
-        o.name,
-        _schedule(config, steps) if steps else optax.constant_schedule(o.lr),
-        b1=o.b1,
-        b2=o.b2,
-        eps=o.eps,
-        weight_decay=o.weight_decay,
-        clip=o.clip,
-        accumulate=o.accumulate,
-        backbone_lr=o.backbone_lr,
-        freeze_backbone=o.freeze_backbone,
-    )
-
-
-def _new_state(
-    config: Config, optimizer: optax.GradientTransformation, variables: dict
-) -> TrainState:
-    watched = config.optim.plateau_patience > 0 or config.train.stop_after > 0
-    return new_state(variables, optimizer, average=config.train.ema > 0, progress=watched)
-
-
-def _schedule(config: Config, steps: int) -> optax.Schedule:
-    o = config.optim
-    return make_schedule(o.schedule, o.lr, total_updates(config, steps), o.schedule_options)
-
-
-def make_statistics(config: Config, mesh: Mesh | None = None) -> Callable:
-    """The function that finds a batch's own statistics for given weights, not jitted (steps.make_statistics_step)."""
-    bare = dataclasses.replace(config.model, dropout=0.0, bn_momentum=0.0)
-    model = make_model(dataclasses.replace(config, model=bare))
-    preparation = normalize.preparation_by_source(config.data)
-    return make_statistics_step(model, preparation=preparation, mesh=mesh)
-
-
-def make_step(
-    config: Config,
-    optimizer: optax.GradientTransformation,
-    fields: ConcatDataset | None = None,
-    mesh: Mesh | None = None,
-) -> Callable:
-    """The training step of this configuration, not jitted; `fields`, those to train on, say which labels are rare.
-
-    Where the mesh has several devices along `space`, the step cuts the height of images over them.
-    """
-    a = config.augment
-    only_labels = None
-    if a.only_rare and fields is not None:
-        only_labels = tuple(
-            np.flatnonzero(sampler.rare_labels(fields.targets(), config.data.rare_below)).tolist()
+        self.setup = components.Setup(self.config, self.mesh, num_steps=self.num_steps)
+        self.train_step = self.setup.make_train_step(self.dataset.targets())
+        self.learning_rate = components.make_learning_rate(config.optim, self.num_steps)
+        self._evaluator = Evaluator(
+            self.eval_dataset,
+            self.mesh,
+            self.setup.make_count_step(),
+            split=data.eval_split,
+            batch_size=data.batch_size,
+            threads=data.threads,
+            few_positives=config.evaluate.few_positives,
         )
-    return make_train_step(
-        make_model(config, mesh),
-        optimizer,
-        _loss(config, fields),
-        seed=config.train.seed,
-        augmentation={
-            "flips": a.flips,
-            "rotate_degrees": a.rotate_degrees,
-            "scale": tuple(a.scale),
-            "shift": a.shift,
-            "channel_dropout": a.channel_dropout,
-        },
-        preparation=normalize.preparation_by_source(config.data),
-        only_labels=only_labels,
-        average_decay=config.train.ema,
-        mesh=mesh,
-    )
-
-
-def abstract_batch(
-    config: Config, fields: ConcatDataset, mesh: Mesh
-) -> dict[str, jax.ShapeDtypeStruct]:
-    """What a training step takes of each batch: shapes, types and shardings, without any data."""
-    size, labels = config.data.batch_size, len(config.label_ids())
-    arrays = {
-        "image": ((size, *fields.image_shape), np.uint8),
-        "targets": ((size, labels), np.uint8),
-    }
-    arrays["source"] = ((size,), np.int32)
-    return {
-        name: jax.ShapeDtypeStruct(shape, dtype, sharding=batch_sharding(mesh))
-        for name, (shape, dtype) in arrays.items()
-    }
-
-
-def make_utilisation(
-    config: Config, mesh: Mesh, program: jax.stages.Compiled, state: TrainState
-) -> Utilization:
-    """What the compiled training step, with which such a state advances, gets out of the chips of `mesh`."""
-    chip = chip_of(mesh.devices.flat[0].device_kind)
-    if chip is None:
-        return Utilization(None, mesh.size, 0.0, 0.0)
-    plain, size = make_model(config), config.data.image_size
-    image = jax.ShapeDtypeStruct(
-        (1, size, size, len(parse_channel_mix(config.data.channel_mix))), np.float32
-    )
-    variables = {"params": state.params, "batch_stats": state.batch_stats}
-    flops = training_flops(
-        lambda variables, images: plain.apply(variables, images, train=False), variables, image
-    )
-    # Of a loop over tiles the compiler counts one turn: nothing is said then, rather than too little.
-    return Utilization(
-        chip, mesh.size, flops, 0.0 if config.model.tile else bytes_accessed(program)
-    )
-
-
-def _loss(config: Config, fields: ConcatDataset | None) -> Callable:
-    settings = config.loss
-    options = {
-        "focal": {"gamma": settings.focal_gamma, "alpha": settings.focal_alpha},
-        "asymmetric": {
-            "gamma_positive": settings.asymmetric_gamma_positive,
-            "gamma_negative": settings.asymmetric_gamma_negative,
-            "clip": settings.asymmetric_clip,
-        },
-    }
-    if "weighted" in parse_terms(config.train.loss):
-        targets = (
-            np.eye(len(config.label_ids()), dtype=np.uint8) if fields is None else fields.targets()
+        self._statistics_estimator = StatisticsEstimator(
+            self.setup.make_statistics_step(),
+            self.mesh,
+            self._host_batches,
+            num_batches=config.train.ema_batches,
         )
-        weights = positive_weights(targets, settings.positive_power, settings.positive_limit)
-        options["weighted"] = {"positive_weights": weights}
-    return make_loss(config.train.loss, options)
+
+    def initial_state(self, *, use_pretrained: bool) -> tuple[TrainState, pretrained.Loaded | None]:
+        """The state before the first step, and which weights it starts from.
+
+        Args:
+          use_pretrained: start from `config.model.pretrained`, if that names weights.
+
+        Raises:
+          InputError: those weights are not there, or of another net; or images of a wrong size.
+        """
+        config = self.config
+        targets = self.dataset.targets() if config.train.prior_bias else None
+        variables = components.initial_variables(
+            self.setup.model, self.setup.input_shape, config.train.seed, targets
+        )
+        loaded = None
+        if use_pretrained and config.model.pretrained:
+            variables, loaded = pretrained.load_described(
+                config.model.pretrained,
+                net=config.model.name,
+                variables=variables,
+                stem=config.model.stem,
+            )
+        return self.setup.initial_state(variables), loaded
+
+    def batches(self, position: int):
+        """Endless batches of this process from a position in the order, on the host."""
+        data = self.config.data
+        return train_batches(
+            self.dataset,
+            self.order,
+            batch_size=data.batch_size,
+            threads=data.threads,
+            start=position,
+            **process_slice(),
+        )
+
+    def _host_batches(self):
+        return self.batches(0)
+
+    def put_batch(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+        """What a training step takes of this process's part of a batch, on the devices."""
+        arrays = {name: batch[name] for name in ("image", "targets", "source")}
+        return put_batch(arrays, self.mesh)
+
+    def batch_ids(self, position: int) -> list[str]:
+        """Ids of the batch, over all processes, from a position in the order."""
+        ids = self.dataset.ids()
+        end = position + self.config.data.batch_size
+        return [ids[self.order[place]] for place in range(position, end)]
+
+    def compile_train_step(self, state: TrainState) -> tuple[jax.stages.Compiled, Utilization]:
+        """The compiled training step, and what it gets out of the chips."""
+        batch = self.setup.abstract_batch(self.dataset.image_shape)
+        platform = self.mesh.devices.flat[0].platform
+        program = compile_for(platform, self.train_step, state, batch)
+        return program, components.make_utilization(
+            self.setup, program, state, tiled=self.config.model.tile > 0
+        )
+
+    def evaluate(
+        self, state: TrainState, stopped: Callable[..., bool]
+    ) -> tuple[TrainState, dict | None]:
+        """Evaluates a state between two steps.
+
+        What changes in the state (batch statistics of averaged weights, progress) follows from
+        the state alone, so that a run that was stopped here and evaluates again finds the same.
+
+        Args:
+          state: before the next step.
+          stopped: whether to leave off. All processes ask at the same places
+            (`PreemptionSignal.should_stop`).
+
+        Returns:
+          The state and the metrics; the state as it was and None if it was stopped on the way.
+        """
+        average = state.average
+        if average is not None and average.batch_stats:
+            average = self._statistics_estimator(average, stopped)
+        evaluated = state.replace(average=average)
+        metrics = None
+        if not stopped("an evaluation"):
+            metrics = self._evaluator(eval_variables(evaluated), stopped)
+        if metrics is None:
+            return state, None
+        if state.progress is not None:
+            optim = self.config.optim
+            progress = after_evaluation(
+                jax.device_get(state.progress),
+                metrics[self.config.checkpoint.metric],
+                patience=optim.plateau_patience,
+                factor=optim.plateau_factor,
+            )
+            evaluated = evaluated.replace(progress=put_replicated(progress, self.mesh))
+        return evaluated, metrics

@@ -1,11 +1,13 @@
-"""The pure functions that run on the devices: one training step, scores of a batch, batch statistics of given weights.
+"""Pure functions that run on the devices: a training step, scores of a batch, batch statistics.
 
-Unusual:
-- a step whose loss or gradient is not finite changes nothing but `failed_at` (neither what is gathered nor what is
-  averaged), without asking the host; the loop reads that flag before it saves and when it logs;
-- where gradients are gathered over several steps, each step is a batch of its own to batch norm: it normalises by its
-  own moments, and the running ones move at every step. Two gathered batches of 16 are no batch of 32;
-- a frozen backbone runs in training mode: its batch norms use the batch's moments, and the running ones move.
+Notes:
+- a step whose loss or gradient is not finite changes nothing but `failed_at`, without asking the
+  host; the loop reads that flag before it saves and when it logs;
+- where gradients are accumulated over several steps, each step is a batch of its own to batch
+  norm: it normalizes by its own moments, and the running ones move at every step. Two
+  accumulated batches of 16 are not a batch of 32;
+- a frozen backbone runs in training mode: its batch norms use the batch's moments, and the
+  running ones move.
 """
 
 from collections.abc import Callable
@@ -40,39 +42,52 @@ def make_train_step(
     average_decay: float = 0.0,
     mesh: Mesh | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
-    """One step of training, to be jitted with the state donated.
+    """One training step, to be jitted with the state donated.
 
     Args:
       model: images to logits.
-      optimizer: Optax's, of what `pack` makes of parameters.
+      optimizer: Optax's, for parameters as `pack` arranges them.
       loss: logits and targets `[B, L]` to a scalar.
       seed: of augmentation and dropout; the key of step `s` is `fold_in(key(seed), s)`.
       augmentation: keyword arguments of `augment`.
-      preparation: keyword arguments of `prepare`; `mean` and `std` may have a row for each source of the fields.
-      only_labels: augment only images of fields that bear one of these (positions in `targets`); None: all.
-      average_decay: of the averaged weights, where the state has them: an update moves them, as it does the weights.
-      mesh: of the devices; where it has several along `space`, the height of augmented images is cut over those.
+      preparation: keyword arguments of `prepare`; `mean` and `std` may have a row for each
+        source.
+      only_labels: augment only images that have one of these labels (positions in `targets`);
+        None: all images.
+      average_decay: of the averaged weights, where the state has them. They move when the
+        weights do.
+      mesh: of the devices; where it has several along `space`, the height of augmented images is
+        sharded over those.
 
     Returns:
-      A function of a state and a batch (`image` uint8 `[B, H, W, 4]`, `targets` 0/1 `[B, L]`, and with several sources
-      `source` int32 `[B]`) that gives the next
-      state and three float32 figures of this step: `loss`, `grad_norm` (before any clipping), and `accuracy`, the share
-      of (field, label) pairs that are right at 0.5, as the seed study logs it.
+      A function of a state and a batch to the next state and three float32 metrics of this
+      step. The batch has `image` uint8 `[B, H, W, 4]`, `targets` 0/1 `[B, L]`, and with several
+      sources `source` int32 `[B]`. The metrics are `loss`, `grad_norm` (before any clipping),
+      and `accuracy`, the fraction of (image, label) pairs that are right at 0.5, as the
+      baseline logs it.
     """
+    shard_rows = row_sharder(mesh)
+    replicate_images = image_replicator(mesh)
 
-    cut, whole = row_sharder(mesh), image_replicator(mesh)
-
-    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
-        augment_key, dropout_key = jax.random.split(
-            jax.random.fold_in(jax.random.key(seed), state.step)
-        )
+    def augmented(batch: Batch, key: jax.Array) -> jax.Array:
         rows = None
         if only_labels is not None:
-            rows = jnp.any(batch["targets"][:, jnp.array(only_labels, jnp.int32)] > 0, axis=1)
-        images = augment(
-            batch["image"], augment_key, rows=rows, shard_rows=cut, replicate=whole, **augmentation
+            chosen = batch["targets"][:, jnp.array(only_labels, jnp.int32)]
+            rows = jnp.any(chosen > 0, axis=1)
+        return augment(
+            batch["image"],
+            key,
+            rows=rows,
+            shard_rows=shard_rows,
+            replicate=replicate_images,
+            **augmentation,
         )
-        images = cut(prepare(images, **_preparation_of(batch, preparation)))
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+        step_key = jax.random.fold_in(jax.random.key(seed), state.step)
+        augment_key, dropout_key = jax.random.split(step_key)
+        images = augmented(batch, augment_key)
+        images = shard_rows(prepare(images, **_preparation_of(batch, preparation)))
 
         def mean_loss(params):
             logits, updates = model.apply(
@@ -84,9 +99,8 @@ def make_train_step(
             )
             return loss(logits, batch["targets"]), (logits, updates.get("batch_stats", {}))
 
-        (value, (logits, batch_stats)), gradients = jax.value_and_grad(mean_loss, has_aux=True)(
-            state.params
-        )
+        loss_and_gradients = jax.value_and_grad(mean_loss, has_aux=True)
+        (value, (logits, batch_stats)), gradients = loss_and_gradients(state.params)
         gradients = pack(gradients)
         grad_norm = optax.tree.norm(gradients)
         updates, opt_state = optimizer.update(gradients, state.opt_state, pack(state.params))
@@ -94,7 +108,7 @@ def make_train_step(
             updates = jax.tree.map(lambda update: state.progress.rate_scale * update, updates)
 
         finite = jnp.isfinite(value) & jnp.isfinite(grad_norm)
-        keep = partial(jax.tree.map, partial(jnp.where, finite))
+        keep_if_finite = partial(jax.tree.map, partial(jnp.where, finite))
         updates = jax.tree.map(lambda update: jnp.where(finite, update, 0), updates)
         params = optax.apply_updates(state.params, unpack(updates, state.params))
         average = state.average
@@ -106,8 +120,8 @@ def make_train_step(
         next_state = TrainState(
             step=state.step + 1,
             params=params,
-            batch_stats=keep(batch_stats, state.batch_stats),
-            opt_state=keep(opt_state, state.opt_state),
+            batch_stats=keep_if_finite(batch_stats, state.batch_stats),
+            opt_state=keep_if_finite(opt_state, state.opt_state),
             failed_at=jnp.where(state.failed_at == HEALTHY, failed_now, state.failed_at),
             average=average,
             progress=state.progress,
@@ -119,32 +133,34 @@ def make_train_step(
 
 
 def _preparation_of(batch: Batch, preparation: dict) -> dict:
-    """Keyword arguments of `prepare`: where there is a row of figures for each source, those of each image `[B, 4]`."""
+    """Keyword arguments of `prepare`; with statistics per source, those of each image."""
     if np.ndim(preparation["mean"]) < 2:
         return preparation
-    return preparation | {
-        n: jnp.array(preparation[n], jnp.float32)[batch["source"]] for n in ("mean", "std")
-    }
+    mean = jnp.array(preparation["mean"], jnp.float32)
+    std = jnp.array(preparation["std"], jnp.float32)
+    return preparation | {"mean": mean[batch["source"]], "std": std[batch["source"]]}
 
 
 def make_statistics_step(
     model: nn.Module, *, preparation: dict, mesh: Mesh | None = None
 ) -> Callable[[dict, Batch], dict]:
-    """Batch statistics of one batch.
+    """Batch statistics of one batch under given weights.
 
     Args:
-      model: with momentum 0, so that it keeps nothing of older statistics, and without dropout, which would widen
-        variances that no evaluation sees (Li et al. 2018, arXiv:1801.05134).
-      preparation, mesh: as in `make_train_step`. Images are not augmented: the statistics are for those that
-        are evaluated.
+      model: with momentum 0, so that it keeps nothing of older statistics, and without dropout,
+        which would widen variances that no evaluation sees (Li et al. 2018, arXiv:1801.05134).
+      preparation, mesh: as in `make_train_step`. Images are not augmented: the statistics are for
+        images as they are evaluated.
 
     Returns:
-      A function of `{'params', 'batch_stats'}` (of the statistics the shapes alone matter) and a batch that gives the
-      batch's own statistics, in the shape of `batch_stats`.
+      A function of `{'params', 'batch_stats'}` (only the shapes of the latter matter) and a
+      batch to the batch's own statistics, in the structure of `batch_stats`.
     """
+    shard_rows = row_sharder(mesh)
 
     def statistics_step(variables: dict, batch: Batch) -> dict:
-        images = row_sharder(mesh)(prepare(batch["image"], **_preparation_of(batch, preparation)))
+        images = prepare(batch["image"], **_preparation_of(batch, preparation))
+        images = shard_rows(images)
         _, updates = model.apply(variables, images, train=True, mutable=["batch_stats"])
         return updates["batch_stats"]
 
@@ -154,14 +170,18 @@ def make_statistics_step(
 def make_score_step(
     model: nn.Module, *, preparation: dict, mesh: Mesh | None = None
 ) -> Callable[[dict, jax.Array], jax.Array]:
-    """The forward pass: `{'params', 'batch_stats'}` and uint8 `[B, H, W, 4]` to logits `float32 [B, L]`.
+    """The forward pass: `{'params', 'batch_stats'}` and uint8 `[B, H, W, 4]` to logits.
 
-    Arguments as in `make_train_step`.
+    Args:
+      model, preparation, mesh: as in `make_train_step`; `mean` and `std` of one source.
+
+    Returns:
+      A function of variables and images to logits, float32 `[B, L]`.
     """
+    shard_rows = row_sharder(mesh)
 
     def score_step(variables: dict, images: jax.Array) -> jax.Array:
-        return model.apply(
-            variables, row_sharder(mesh)(prepare(images, **preparation)), train=False
-        )
+        images = shard_rows(prepare(images, **preparation))
+        return model.apply(variables, images, train=False)
 
     return score_step

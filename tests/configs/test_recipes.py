@@ -1,4 +1,4 @@
-"""Every recipe of configs/ is started: two steps, an evaluation and a checkpoint, on a few small fields."""
+"""Every recipe of configs/ is started: two steps, an evaluation, a checkpoint, on small images."""
 
 import json
 from pathlib import Path
@@ -9,8 +9,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 RECIPES = sorted(
     path.stem for path in (REPOSITORY / "configs").glob("*.py") if path.stem != "__init__"
 )
-# The net is the recipe's own where it compiles in seconds, else the tiny one; its own nets have tests of their own, and
-# `launch/local.sh test --all` starts each recipe with it.
+# The net is the recipe's own where it compiles in seconds, else the tiny one. Nets have tests of
+# their own, and `launch/local.sh test --all` starts each recipe with its own.
 OWN = ("all_cnn",)
 
 

@@ -7,7 +7,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from support.made_runs import STEP, made_run
+from support.made_runs import STEP, first_state, made_run
 
 from hpa_jax import main as command
 from hpa_jax.config import Config
@@ -19,8 +19,6 @@ from hpa_jax.evaluation.predictor import Predictor
 from hpa_jax.labels import LABELS
 from hpa_jax.main import override
 from hpa_jax.metrics import crossfit
-from hpa_jax.parallel.mesh import make_mesh
-from hpa_jax.training import experiment
 from hpa_jax.training.state import eval_variables
 from hpa_jax.workdir import read_config
 
@@ -115,7 +113,7 @@ def test_averaged_weights_are_the_ones_that_are_scored(tmp_path, data_dir):
         return state.replace(average=jax.tree.map(lambda a: a * 2, state.average))
 
     config = made_run(tmp_path, data_dir, train__ema=0.9, changed=with_another_average)
-    own, _ = experiment.initial_state(config, make_mesh(), steps=0)
+    own = first_state(config)
     variables = Predictor(config, tmp_path).variables
     for ours, expected in zip(
         jax.tree.leaves(variables), jax.tree.leaves(eval_variables(own)), strict=True

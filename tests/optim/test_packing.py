@@ -14,7 +14,7 @@ from hpa_jax.optim.optimizer import make_optimizer
 from hpa_jax.optim.packing import pack, unpack
 from hpa_jax.training.state import new_state
 from hpa_jax.training.steps import make_train_step
-from hpa_jax.transforms.channel_mix import MIXES
+from hpa_jax.transforms.channel_mix import CHANNEL_MIXES
 
 SHAPES = {
     "backbone": {
@@ -119,7 +119,7 @@ class Net(nn.Module):
 
 
 def test_a_deeper_net_adds_no_operations_to_the_optimizer():
-    preparation = {"mix": MIXES["rgby"], "mean": (0.3,) * 4, "std": (0.2,) * 4}
+    preparation = {"channel_mix": CHANNEL_MIXES["rgby"], "mean": (0.3,) * 4, "std": (0.2,) * 4}
     settings = {"seed": 0, "augmentation": {"flips": False}, "preparation": preparation}
     batch = {"image": np.zeros((2, 4, 4, 4), np.uint8), "targets": np.zeros((2, 3), np.uint8)}
 

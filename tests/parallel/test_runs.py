@@ -13,11 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-
-from hpa_jax.parallel.mesh import make_mesh
-from hpa_jax.training import experiment
-from hpa_jax.training.checkpoint import Checkpoints
-from hpa_jax.workdir import read_config
+from support.made_runs import restored_state
 
 DEVICES = 4  # in all
 STEPS = 14  # two epochs of 54 images
@@ -215,12 +211,7 @@ def test_four_learn_what_one_learns(job, reference, tmp_path):
 
 def state_of(workdir):
     """All arrays of the last checkpoint, by name."""
-    config = read_config(workdir)
-    checkpoints = Checkpoints(workdir / "checkpoints", metric="macro_f1")
-    state, _ = experiment.initial_state(config, make_mesh(), STEPS)
-    restored = checkpoints.restore(STEPS, state)
-    checkpoints.close()
-    leaves = jax.tree.leaves_with_path(restored)
+    leaves = jax.tree.leaves_with_path(restored_state(workdir, STEPS))
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
 

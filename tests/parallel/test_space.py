@@ -25,10 +25,10 @@ from hpa_jax.parallel.mesh import (
 from hpa_jax.training.state import new_state
 from hpa_jax.training.steps import make_score_step, make_train_step
 from hpa_jax.transforms.augment import augment
-from hpa_jax.transforms.channel_mix import MIXES
+from hpa_jax.transforms.channel_mix import CHANNEL_MIXES
 
 AUGMENTATION = {"flips": True, "rotate_degrees": 30.0, "scale": (0.7, 1.2), "shift": 0.1}
-PREPARATION = {"mix": MIXES["rgby"], "mean": (0.1,) * 4, "std": (0.2,) * 4}
+PREPARATION = {"channel_mix": CHANNEL_MIXES["rgby"], "mean": (0.1,) * 4, "std": (0.2,) * 4}
 SLOW = pytest.mark.slow
 MESHES = [pytest.param((8, 1), marks=SLOW), pytest.param((4, 2), marks=SLOW), (2, 4), (1, 8)]
 LABELS = 5
@@ -60,7 +60,15 @@ def outcome(net, shape, mesh_shape, head="pooled", augmentation=AUGMENTATION, bl
     """
     mesh = mesh_of(mesh_shape)
     descent = optax.sgd(1.0)
-    model = create_model(net, head=head, num_labels=LABELS, dropout=0.5, block=block, mesh=mesh)
+    model = create_model(
+        net,
+        head=head,
+        num_labels=LABELS,
+        dropout=0.5,
+        dtype="float32",
+        block=block,
+        mesh=mesh,
+    )
     state = new_state(init_variables(model, (*shape[1:], 4), seed=0), descent)
     step = make_train_step(
         model,
@@ -154,7 +162,7 @@ def test_augmented_images_are_equal_and_cost_no_exchange(settings):
 
 
 def test_scores_are_equal():
-    model = create_model("densenet_tiny", head="pooled", num_labels=LABELS)
+    model = create_model("densenet_tiny", head="pooled", num_labels=LABELS, dtype="float32")
     variables = init_variables(model, (256, 32, 4), seed=0)
     images = batch_of((2, 256, 32))["image"]
 

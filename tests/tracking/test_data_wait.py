@@ -13,13 +13,13 @@ import pytest
 
 from hpa_jax.data import pipeline
 from hpa_jax.data.dataset import ImageDataset
-from hpa_jax.data.loader import prefetched, train_batches
+from hpa_jax.data.loader import prefetch, train_batches
 from hpa_jax.main import main, parse
 from hpa_jax.parallel.chips import Chip
 from hpa_jax.parallel.mesh import put_batch
 from hpa_jax.tracking.data_wait import DataWaitTimer, idle_seconds_of
-from hpa_jax.training import experiment
-from hpa_jax.training.loop import STEPS_AHEAD
+from hpa_jax.training import components
+from hpa_jax.training.run import STEPS_AHEAD
 
 CHIP = Chip("made up", 1e10, 2**30, 1e9, None, "for tests")
 
@@ -30,12 +30,12 @@ def simulated(reading, computing, steps=1000):
     From the times at which a reader and a device of known speeds are done. The reader is ahead by
     what prefetching holds, the host by STEPS_AHEAD, as in the training loop.
     """
-    prefetched_batches = STEPS_AHEAD + 1
+    prefetch_batches = STEPS_AHEAD + 1
     taken, done, waits = [], [], []
     read = now = 0.0
     for step in range(steps):
-        if step >= prefetched_batches:
-            read = max(read, taken[step - prefetched_batches])
+        if step >= prefetch_batches:
+            read = max(read, taken[step - prefetch_batches])
         read += reading
         start = now
         now = max(now, read)
@@ -97,9 +97,9 @@ def test_the_timer_notes_when_steps_end():
 
 def test_batches_are_on_the_devices_ahead_of_time_and_never_more_than_three(small_run):
     _, _, config = parse([*small_run, "--workdir=none"])
-    fields = pipeline.open_sources(config)
-    pipeline.resolve(config, pipeline.image_size_of(config, fields))
-    mesh = experiment.make_mesh(config)
+    dataset = pipeline.open_sources(config.data)
+    data = pipeline.resolve_data(config.data, dataset)
+    mesh = components.make_mesh(data, config.model)
     put, threads = [], set()
 
     def put_and_count(batch):
@@ -107,8 +107,9 @@ def test_batches_are_on_the_devices_ahead_of_time_and_never_more_than_three(smal
         threads.add(threading.current_thread())
         return put[-1]
 
-    batches = train_batches(fields, pipeline.make_order(config, fields), batch_size=8, threads=2)
-    batches = iter(prefetched(batches, put_and_count, ahead=STEPS_AHEAD))
+    order = pipeline.make_order(data, dataset, config.train.seed)
+    batches = train_batches(dataset, order, batch_size=8, threads=2)
+    batches = iter(prefetch(batches, put_and_count, ahead=STEPS_AHEAD))
     for asked in range(1, 5):
         batch = next(batches)
         assert batch is put[asked - 1] and isinstance(batch["image"], jax.Array)
@@ -131,17 +132,17 @@ def slow_run(small_run, tmp_path_factory, compiled_once):
     out = io.StringIO()
     flags = ("train.steps=12", "train.log_every=3", "train.eval_every=100", "data.threads=1")
     read = ImageDataset.__getitem__
-    made = experiment.make_utilisation
+    made = components.make_utilization
     compiled, donated = [], []
 
     def slowly(self, i):
         time.sleep(0.05)  # 0.4 s a batch
         return read(self, i)
 
-    def make_utilisation(config, mesh, program, state):
+    def make_utilization(setup, program, state, *, tiled):
         aliased = program.memory_analysis().alias_size_in_bytes
         donated.append((aliased, sum(leaf.nbytes for leaf in jax.tree.leaves(state))))
-        return made(config, mesh, program, state)
+        return made(setup, program, state, tiled=tiled)
 
     def note(event, duration, fun_name="", **_):
         if event == "/jax/core/compile/backend_compile_duration" and "train_step" in fun_name:
@@ -149,8 +150,8 @@ def slow_run(small_run, tmp_path_factory, compiled_once):
 
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
         patch.setattr(ImageDataset, "__getitem__", slowly)
-        patch.setattr(experiment, "make_utilisation", make_utilisation)
-        patch.setattr(experiment, "chip_of", lambda kind: CHIP if kind == "cpu" else None)
+        patch.setattr(components, "make_utilization", make_utilization)
+        patch.setattr(components, "chip_of", lambda kind: CHIP if kind == "cpu" else None)
         jax.monitoring.register_event_duration_secs_listener(note)
         try:
             settings = [f"--config.{flag}" for flag in flags]

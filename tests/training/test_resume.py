@@ -10,37 +10,39 @@ import time
 import jax
 import numpy as np
 import pytest
+from support.made_runs import restored_state
 
 from hpa_jax.data.catalog import load_dataset
 from hpa_jax.data.sampler import Order, repeat_factors
-from hpa_jax.parallel.mesh import make_mesh
-from hpa_jax.training import experiment
 from hpa_jax.training.checkpoint import Checkpoints
-from hpa_jax.workdir import read_config
 
 STEPS = 60
 SAVING = (
-    *(
-        "--config.checkpoint.every=4",
-        "--config.train.eval_every=20",
-        f"--config.train.steps={STEPS}",
-    ),
-    *("--config.data.sampling=repeat_factor", "--config.data.repeat_threshold=0.3"),
+    "--config.checkpoint.every=4",
+    "--config.train.eval_every=20",
+    f"--config.train.steps={STEPS}",
+    "--config.data.sampling=repeat_factor",
+    "--config.data.repeat_threshold=0.3",
 )
+
+
+@pytest.fixture(scope="module")
+def start(start_recorded):
+    return start_recorded
+
+
+@pytest.fixture(scope="module")
+def run(run_recorded):
+    return run_recorded
 
 
 def final_state(workdir):
     """All arrays of the last checkpoint, by name."""
-    config = read_config(workdir)
     checkpoints = Checkpoints(workdir / "checkpoints", metric="macro_f1")
     assert checkpoints.latest() == STEPS
-    state, _ = experiment.initial_state(config, make_mesh(), STEPS)
-    restored = checkpoints.restore(STEPS, state)
     checkpoints.close()
-    return {
-        jax.tree_util.keystr(path): np.asarray(leaf)
-        for path, leaf in jax.tree.leaves_with_path(restored)
-    }
+    leaves = jax.tree.leaves_with_path(restored_state(workdir, STEPS))
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
 
 def records(path):
@@ -100,13 +102,13 @@ def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(
     ]
 
 
-def test_fields_come_as_the_sampling_says(uninterrupted, small_data):
-    """Repeat factors are drawn: some fields once an epoch, rare ones more often."""
+def test_images_come_as_the_sampling_says(uninterrupted, small_data):
+    """Repeat factors are drawn: some images once an epoch, rare ones more often."""
     seen = [i for record in records(uninterrupted / "ids.jsonl") for i in record["ids"]]
-    fields = load_dataset(small_data, "synthetic_32", split="train")
-    order = Order(repeat_factors(fields.targets(), 0.3), seed=0)
-    assert order.epoch_length > len(fields) * 1.2 and len(seen) == STEPS * 8 > order.epoch_length
-    assert seen == [fields.ids()[order[position]] for position in range(len(seen))]
+    dataset = load_dataset(small_data, "synthetic_32", split="train")
+    order = Order(repeat_factors(dataset.targets(), 0.3), seed=0)
+    assert order.epoch_length > len(dataset) * 1.2 and len(seen) == STEPS * 8 > order.epoch_length
+    assert seen == [dataset.ids()[order[position]] for position in range(len(seen))]
 
 
 def test_a_finished_run_says_so_and_changes_nothing(run, small_run, uninterrupted):
@@ -159,7 +161,7 @@ def test_a_second_start_in_the_same_folder_is_refused(start, run, small_run, tmp
     )
 
 
-def test_a_damaged_checkpoint_is_told_in_one_line_and_the_one_before_it_goes_on(
+def test_a_damaged_checkpoint_is_refused_in_one_line_and_the_one_before_it_resumes(
     run, uninterrupted, tmp_path
 ):
     workdir = shutil.copytree(uninterrupted, tmp_path / "run")
@@ -188,7 +190,9 @@ def test_another_configuration_in_the_same_folder_is_refused(run, small_run, uni
 def test_a_loss_that_is_not_finite_between_log_lines_stops_the_run_before_the_save(
     run, small_run, tmp_path
 ):
-    # Adam's first step at this rate moves every weight by about 1e30: the next forward pass overflows.
+    """The error names the images of the batch: those that the step that failed was given."""
+    # Adam's first step at this learning rate moves every weight by about 1e30: the next forward
+    # pass overflows.
     flags = (
         *small_run,
         f"--workdir={tmp_path}",
@@ -206,3 +210,5 @@ def test_a_loss_that_is_not_finite_between_log_lines_stops_the_run_before_the_sa
         and "checkpoint is step 4" in line
     )
     assert sorted(os.listdir(tmp_path / "checkpoints")) == ["4"]
+    ids = {record["step"]: record["ids"] for record in records(tmp_path / "ids.jsonl")}
+    assert line.endswith(f"the images of that batch: {', '.join(ids[7])}") and len(ids[7]) == 8

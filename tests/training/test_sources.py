@@ -1,4 +1,4 @@
-"""A run on two datasets of different codecs, seen through a mix, as real processes: train, evaluate, export."""
+"""A run on two datasets of different codecs, with a channel mix, as real processes."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ from hpa_jax.transforms.channel_mix import CHANNEL_MIXES, mixed_statistics
 
 @pytest.fixture(scope="module")
 def two(small_data, tmp_path_factory):
-    """A data_dir with `synthetic_32` and, in the other codec, `other`: 40 more fields."""
+    """A data_dir with `synthetic_32` and, in the other codec, `other`: 40 more images."""
     from tfds_builder.hpa.__main__ import main
 
     data_dir = tmp_path_factory.mktemp("two")
@@ -30,9 +30,9 @@ def two(small_data, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def workdir(run, small_run, two, tmp_path_factory):
+def workdir(run_recorded, small_run, two, tmp_path_factory):
     path = tmp_path_factory.mktemp("run") / "run"
-    done = run(
+    done = run_recorded(
         *small_run,
         f"--config.data.data_dir={two}",
         "--config.data.sources=('synthetic_32','other:3')",
@@ -61,7 +61,7 @@ def test_each_source_is_drawn_by_its_weight(workdir, two):
     assert sorted(epoch) == sorted(first + 3 * other)
 
 
-def test_the_run_records_the_figures_of_each(workdir, two):
+def test_the_run_records_the_channel_statistics_of_each(workdir, two):
     data = json.loads((workdir / "config.json").read_text())["data"]
     wanted = [read_channel_statistics(two, name) for name in ("synthetic_32", "other")]
     assert data["mean"] == [*wanted[0].mean, *wanted[1].mean] and data["std"] == [
@@ -86,13 +86,13 @@ def test_an_export_is_for_one_of_them(run, workdir, two, tmp_path, name):
     assert description["normalisation"]["figures_of"] == name
     np.testing.assert_allclose(description["normalisation"]["mean"], mean)
     np.testing.assert_allclose(description["normalisation"]["std"], std)
-    assert description["mix"] == {
+    assert description["channel_mix"] == {
         "name": "hpa_densenet_iii",
         "matrix": [list(row) for row in CHANNEL_MIXES["hpa_densenet_iii"]],
     }
 
 
-def test_evaluating_needs_no_word_of_mixes_and_refuses_another(run, workdir):
+def test_evaluating_takes_the_channel_mix_of_the_run_and_refuses_another(run, workdir):
     done = run(
         "--mode=evaluate",
         f"--workdir={workdir}",
@@ -102,13 +102,11 @@ def test_evaluating_needs_no_word_of_mixes_and_refuses_another(run, workdir):
     assert done.returncode == 0, done.stderr
     assert json.loads((workdir / "evaluation.json").read_text())["images"] == 40
     done = run("--mode=evaluate", f"--workdir={workdir}", "--config.data.channel_mix=rgb")
-    assert (
-        done.returncode == 2
-        and "trained with config.data.channel_mix='hpa_densenet_iii', not 'rgb'" in done.stderr
-    )
+    assert done.returncode == 2
+    assert "trained with config.data.channel_mix='hpa_densenet_iii', not 'rgb'" in done.stderr
 
 
-def test_a_source_without_figures_is_told(run, small_run, two, tmp_path):
+def test_a_source_without_channel_statistics_is_refused(run, small_run, two, tmp_path):
     data_dir = shutil.copytree(two, tmp_path / "data")
     (data_dir / "hpa/other/2.0.0/metadata.json").write_text("{}")
     flags = ("--config.data.sources=('synthetic_32','other')", f"--workdir={tmp_path / 'run'}")

@@ -1,5 +1,4 @@
-"""The training step: it learns, it is element-wise right about accuracy, and a step that is not finite changes
-nothing."""
+"""The training step: it learns; its accuracy is element-wise; not finite, it changes nothing."""
 
 import jax
 import numpy as np
@@ -23,7 +22,6 @@ def parts():
         "densenet_tiny", head="pooled", num_labels=LABELS, dropout=0.0, dtype="float32"
     )
     optimizer = optax.adam(1e-2)
-    # The scale of the loss is an input, so that one compiled step can be given a loss that is not finite.
     step = make_train_step(
         model, optimizer, losses.bce, seed=0, augmentation={"flips": False}, preparation=PREPARATION
     )
@@ -45,12 +43,12 @@ def test_it_learns_a_batch(parts):
     model, optimizer, step = parts
     state = fresh(model, optimizer)
     for _ in range(60):
-        state, figures = step(state, batch())
-    assert figures["loss"] < 0.1 and figures["accuracy"] == 1.0
+        state, metrics = step(state, batch())
+    assert metrics["loss"] < 0.1 and metrics["accuracy"] == 1.0
     assert int(state.step) == 60 and int(state.failed_at) == HEALTHY
 
 
-def test_figures_are_those_of_the_logits(parts):
+def test_metrics_are_those_of_the_logits(parts):
     model, optimizer, step = parts
     state = fresh(model, optimizer)
     images = batch()["image"].astype(np.float32) / 255
@@ -60,12 +58,12 @@ def test_figures_are_those_of_the_logits(parts):
         train=True,
         mutable=["batch_stats"],
     )
-    _, figures = step(state, batch())
+    _, metrics = step(state, batch())
     targets = batch()["targets"]
     scores = 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
     loss = -np.mean(targets * np.log(scores) + (1 - targets) * np.log(1 - scores))
-    np.testing.assert_allclose(figures["loss"], loss, rtol=1e-4)
-    np.testing.assert_allclose(figures["accuracy"], np.mean((scores > 0.5) == targets), rtol=1e-6)
+    np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-4)
+    np.testing.assert_allclose(metrics["accuracy"], np.mean((scores > 0.5) == targets), rtol=1e-6)
 
 
 @pytest.mark.parametrize("where", ["params", "batch_stats"])
@@ -85,8 +83,8 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_remembered(parts, wher
     else:
         tree["backbone"]["stem_norm"]["scale"] = kernel
     poisoned = poisoned.replace(params=tree)
-    after, figures = step(poisoned, batch())
-    assert not np.isfinite(figures["loss"]) or not np.isfinite(figures["grad_norm"])
+    after, metrics = step(poisoned, batch())
+    assert not np.isfinite(metrics["loss"]) or not np.isfinite(metrics["grad_norm"])
     for part in ("params", "batch_stats", "opt_state"):
         jax.tree.map(np.testing.assert_array_equal, getattr(after, part), getattr(poisoned, part))
     assert int(after.failed_at) == 1 and int(after.step) == 2
@@ -97,7 +95,7 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_remembered(parts, wher
     assert any(not np.array_equal(before[name], later[name]) for name in before)
 
 
-def test_scores_of_a_field_do_not_depend_on_its_batch(parts):
+def test_scores_of_an_image_do_not_depend_on_its_batch(parts):
     model, optimizer, _ = parts
     state = fresh(model, optimizer)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
@@ -120,12 +118,12 @@ def gradients_of(augmentation, images, **settings):
         model, optimizer, losses.bce, seed=0, augmentation=augmentation, **settings
     )
     source = {"source": np.array([0, 1] * 4, np.int32)}
-    _, figures = jax.jit(step)(fresh(model, optimizer), batch() | source | {"image": images})
-    return float(figures["grad_norm"])
+    _, metrics = jax.jit(step)(fresh(model, optimizer), batch() | source | {"image": images})
+    return float(metrics["grad_norm"])
 
 
-def test_each_source_is_normalised_by_its_own_figures():
-    """Two sources, of which one is twice as bright, with figures that say so: the same as two that are alike."""
+def test_each_source_is_normalized_by_its_own_statistics():
+    """Two sources, one twice as bright, each with its own statistics: the same as two alike."""
     images = batch()["image"] // 2
     brighter = images.copy()
     brighter[1::2] *= 2
@@ -143,13 +141,13 @@ def test_each_source_is_normalised_by_its_own_figures():
     assert abs(gradients_of({"flips": False}, brighter, preparation=one) - wanted) > 1e-3 * wanted
 
 
-def test_only_fields_with_the_given_labels_are_augmented():
+def test_only_images_with_the_given_labels_are_augmented():
     images = batch()["image"]
     plain, all_of_them = (
         gradients_of({"flips": False}, images),
         gradients_of({"flips": True}, images),
     )
-    for none in ((), (3,)):  # no label at all, and one that no field of the batch bears
+    for none in ((), (3,)):  # no label at all, and one that no image of the batch has
         assert gradients_of({"flips": True}, images, only_labels=none) == plain
     assert plain != gradients_of({"flips": True}, images, only_labels=(0,)) != all_of_them
     assert gradients_of({"flips": True}, images, only_labels=(0, 1)) != plain

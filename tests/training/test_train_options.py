@@ -1,4 +1,4 @@
-"""Runs with the options of training on, as real processes: exact resume, an early end, given weights."""
+"""Runs with every option of training, as real processes: resuming, an early end, given weights."""
 
 import contextlib
 import hashlib
@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 from safetensors.numpy import save_file
+from support.made_runs import first_variables, restored_state
 
 from hpa_jax.config import Config, from_dict, to_dict
 from hpa_jax.data import pipeline
 from hpa_jax.errors import InputError
 from hpa_jax.main import main, parse
 from hpa_jax.parallel.mesh import make_mesh
-from hpa_jax.training import experiment
-from hpa_jax.training.checkpoint import Checkpoints
+from hpa_jax.training import components
 from hpa_jax.workdir import claim, read_config
 
 STEPS = 28
@@ -46,13 +46,18 @@ EVERY_OPTION = (
 )
 
 
+@pytest.fixture(scope="module")
+def start(start_recorded):
+    return start_recorded
+
+
+@pytest.fixture(scope="module")
+def run(run_recorded):
+    return run_recorded
+
+
 def state_at(workdir, step):
-    config = read_config(workdir)
-    checkpoints = Checkpoints(workdir / "checkpoints", metric=config.checkpoint.metric)
-    state, _ = experiment.initial_state(config, make_mesh(), 0)
-    restored = checkpoints.restore(step, state)
-    checkpoints.close()
-    return jax.device_get(restored)
+    return jax.device_get(restored_state(workdir, step))
 
 
 def lines(path):
@@ -68,7 +73,7 @@ def variables_of_another_seed(flags):
     _, _, config = parse(
         [*flags, "--workdir=none", "--config.train.seed=5", "--config.data.image_size=32"]
     )
-    return experiment.initial_variables(config)
+    return first_variables(config)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +101,7 @@ def uninterrupted(run, flags, tmp_path_factory):
 def test_a_run_with_every_option_that_is_killed_and_stopped_ends_as_one_that_was_not(
     start, run, flags, weights, uninterrupted, tmp_path
 ):
-    """Nor does a run that has begun want the weights again that it began with."""
+    """Nor does a run that resumes need the weights that it started from."""
     rng = random.Random(time.time_ns())
     flags, ids = (*flags, f"--workdir={tmp_path}"), tmp_path / "ids.jsonl"
     for number, last in ((signal.SIGKILL, 13), (signal.SIGTERM, 25)):
@@ -109,7 +114,7 @@ def test_a_run_with_every_option_that_is_killed_and_stopped_ends_as_one_that_was
     away = weights.rename(weights.with_name("away"))
     done = run(*flags)
     away.rename(weights)
-    assert done.returncode == 0 and "going on at step" in done.stdout, done.stderr
+    assert done.returncode == 0 and "resuming at step" in done.stdout, done.stderr
     assert "starting from" not in done.stdout
 
     assert differing(state_at(tmp_path, STEPS), state_at(uninterrupted, STEPS)) == []
@@ -122,16 +127,17 @@ def test_a_run_with_every_option_that_is_killed_and_stopped_ends_as_one_that_was
 
 
 def assert_statistics_are_of_the_first_batches(config, average):
-    """Found again from the fields themselves, as they are stored."""
-    fields = pipeline.open_sources(config.data)
-    order, size = (
-        pipeline.make_order(config.data, fields, config.train.seed),
-        config.data.batch_size,
-    )
-    given = [[fields[order[i]]["image"] for i in range(b * size, (b + 1) * size)] for b in range(3)]
-    step = jax.jit(experiment.make_statistics(config))
+    """Computed again from the images themselves, as they are stored."""
+    dataset = pipeline.open_sources(config.data)
+    order = pipeline.make_order(config.data, dataset, config.train.seed)
+    size = config.data.batch_size
+    step = components.Setup(config, make_mesh()).make_statistics_step()
     variables = {"params": average.params, "batch_stats": average.batch_stats}
-    found = [step(variables, {"image": np.stack(images)}) for images in given]
+    found = []
+    for batch in range(3):
+        places = range(batch * size, (batch + 1) * size)
+        images = np.stack([dataset[order[place]]["image"] for place in places])
+        found.append(step(variables, {"image": images}))
     mean = jax.tree.map(lambda *leaves: np.mean(leaves, axis=0), *found)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4),
@@ -153,17 +159,17 @@ def test_every_option_was_at_work(uninterrupted, small_run):
     record = lines(uninterrupted / "metrics.jsonl")
     rates = {r["step"]: r["lr"] for r in record if r["split"] == "train"}
     scale = {r["step"]: r for r in record if r["split"] == "validation"}
-    schedule = experiment.make_learning_rate(read_config(uninterrupted), STEPS)
+    schedule = components.make_learning_rate(read_config(uninterrupted).optim, STEPS)
     assert rates[3] == schedule(2) == schedule(3) != schedule(1) and rates[STEPS] == pytest.approx(
         schedule(STEPS - 1) * float(state_at(uninterrupted, STEPS - 1).progress.rate_scale)
     )
     assert all(
-        {"macro_average_precision", "samples_f1"} <= figures.keys() for figures in scale.values()
+        {"macro_average_precision", "samples_f1"} <= metrics.keys() for metrics in scale.values()
     )
 
 
 def test_training_ends_early_and_stays_ended(run, flags, tmp_path):
-    """After step 3 at the latest: it only gathers, so the figure after it is that after step 2."""
+    """After step 3 at the latest, which only accumulates: its metric is that of step 2."""
     flags = (
         *flags,
         "--config.train.stop_after=1",
@@ -186,14 +192,14 @@ def test_training_ends_early_and_stays_ended(run, flags, tmp_path):
     assert (tmp_path / "ids.jsonl").read_text() == before and len(before.splitlines()) == len(found)
 
 
-def test_given_weights_are_told_and_kept(uninterrupted, weights):
+def test_given_weights_are_logged_and_recorded(uninterrupted, weights):
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     assert json.loads((uninterrupted / "pretrained.json").read_text())["sha256"] == digest
-    told = (uninterrupted / "stdout").read_text()
-    assert "starting from" in told and digest[:8] in told
+    logged = (uninterrupted / "stdout").read_text()
+    assert "starting from" in logged and digest[:8] in logged
 
 
-def test_given_weights_that_lack_an_array_are_refused_and_bind_nobody(small_run, tmp_path, capsys):
+def test_given_weights_that_lack_an_array_are_refused_and_leave_no_run(small_run, tmp_path, capsys):
     some = dict(list(flatten_dict(variables_of_another_seed(small_run), sep="/").items())[1:])
     save_file(some, tmp_path / "weights.safetensors")
     workdir = tmp_path / "run"
@@ -203,8 +209,8 @@ def test_given_weights_that_lack_an_array_are_refused_and_bind_nobody(small_run,
         f"--workdir={workdir}",
     )
     assert main(list(flags)) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: ") and "missing" in said and len(said.splitlines()) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and "missing" in error and len(error.splitlines()) == 1
     assert not (workdir / "config.json").exists()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from hpa_jax.config import Config, Evaluate, listed
+from hpa_jax.deprecations import METRICS_KEYS, current_keys
 from hpa_jax.errors import InputError
 from hpa_jax.evaluation.evaluate import evaluate_table, score_run
 from hpa_jax.evaluation.score_table import ScoreTable
@@ -38,9 +39,6 @@ METRICS = {
 """Metrics over all labels that a page shows, where the evaluation has them, and their names."""
 
 Interval = tuple[float, float]
-
-# Keys of metrics.jsonl as earlier versions wrote them.
-_RENAMED_KEYS = {"hbm_share": "hbm_fraction"}
 
 
 @dataclass(frozen=True)
@@ -196,11 +194,11 @@ def read_records(path: Path) -> list[dict]:
 
 
 def _parse_record(line: str) -> dict[str, Any]:
-    fields = json.loads(line)
+    fields = current_keys(json.loads(line), METRICS_KEYS)
     record = {"step": int(fields.pop("step")), "split": str(fields.pop("split"))}
     for key, value in fields.items():
         if isinstance(value, int | float):
-            record[_RENAMED_KEYS.get(key, key)] = float(value)
+            record[key] = float(value)
     return record
 
 

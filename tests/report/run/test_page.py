@@ -197,7 +197,8 @@ def test_what_cannot_be_compared_is_one_line(runs, run, tmp_path):
         f"error: {tmp_path} holds no run (no config.json); "
         "give --workdir the folder of a training run\n"
     )
-    with pytest.raises(InputError, match="was trained with config.data.channel_mix='rgby', not 'green'"):
+    trained = "was trained with config.data.channel_mix='rgby', not 'green'"
+    with pytest.raises(InputError, match=trained):
         parse(["--mode=report", f"--workdir={runs[0]}", "--config.data.channel_mix=green"])
     for field, value, words in (
         ("report.compare", "a,b,c,d,e", "config.report.compare names 5 runs"),
