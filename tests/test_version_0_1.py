@@ -89,8 +89,11 @@ def test_its_run_is_exported_again_and_its_export_still_runs(run, compiled_once)
     assert load(run / "export").check_golden() < 1e-5
 
 
-def test_its_run_resumes(run, compiled_once):
-    assert main([f"--workdir={run}", DATA, "--config.train.steps=12"]) == 0
+def test_its_run_resumes(run, compiled_once, tmp_path, monkeypatch):
+    # A run that resumes keeps the path of its data, which was relative.
+    shutil.copytree(GOLDEN / "data", tmp_path / "fx" / "data")
+    monkeypatch.chdir(tmp_path)
+    assert main([f"--workdir={run}", "--config.train.steps=12"]) == 0
     found = (run / "metrics.jsonl").read_text().splitlines()
     expected = (EXPECTED / "metrics_resumed.jsonl").read_text().splitlines()
     assert len(found) == len(expected)

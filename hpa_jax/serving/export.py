@@ -142,7 +142,7 @@ def _describe(config: Config, predictor: Predictor) -> dict:
     """The contents of model.json."""
     size = config.data.image_size
     preparation = normalize.preparation(config.data)
-    statistics_of = normalize.statistics_source(config)
+    statistics_of = normalize.statistics_source(config.data)
     if preparation["input_statistics"]:
         mean, std = preparation["input_statistics"]
         statistics_of = "config.data.input_mean"

@@ -1,4 +1,4 @@
-"""A stand-in for gcloud with one TPU slice behind it: tests/test_launch.py puts it first on PATH.
+"""A stand-in for gcloud with one TPU slice behind it; tests/launch puts it first on PATH.
 
 It keeps a state machine of the slice in $FAKE_CLOUD, writes down every call as NUL-separated words, and runs what
 comes by ssh and scp for real: one home folder a worker, `bash -c` in place of the remote shell. A queued resource goes

@@ -16,9 +16,9 @@ from hpa_jax.report.dataset.overview import findings
 
 def test_a_summary_has_the_splits_and_the_pixels_of_the_dataset(small_data):
     summary, images = read_dataset(small_data, "synthetic_32")
-    splits = [
-        load_dataset(small_data, "synthetic_32", split=split) for split in ("train", "validation", "test")
-    ]
+    splits = []
+    for name in ("train", "validation", "test"):
+        splits.append(load_dataset(small_data, "synthetic_32", split=name))
     assert summary.ids == [image_id for split in splits for image_id in split.ids()]
     members = [int((summary.split_indices() == i).sum()) for i in range(3)]
     assert members == [len(split) for split in splits]
