@@ -39,7 +39,7 @@ def workdir(run, small_run, tmp_path_factory):
 @pytest.fixture(scope="module")
 def test_images(workdir):
     config = read_config(workdir)
-    return open_split(config, "test")
+    return open_split(config.data, "test")
 
 
 def test_predictions_are_one_row_per_image(workdir, test_images):

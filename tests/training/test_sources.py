@@ -111,4 +111,4 @@ def test_a_source_without_channel_statistics_is_refused(run, small_run, two, tmp
     (data_dir / "hpa/other/2.0.0/metadata.json").write_text("{}")
     flags = ("--config.data.sources=('synthetic_32','other')", f"--workdir={tmp_path / 'run'}")
     done = run(*small_run, f"--config.data.data_dir={data_dir}", *flags)
-    assert done.returncode == 2 and "no normalisation figures: build it again" in done.stderr
+    assert done.returncode == 2 and "no channel statistics: build it again" in done.stderr
