@@ -26,7 +26,7 @@ import json, sys
 import jax, jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec as P
 from hpa_jax.main import load_recipe, override
-from hpa_jax.models.layers import add_bias, convolution, product
+from hpa_jax.models.layers import add_bias, convolution, matmul
 from hpa_jax.plan.steps import mesh_of, training_step
 from hpa_jax.plan.topologies import devices_of
 
@@ -60,7 +60,7 @@ maps = (64, 8, 8, 128)
 programs = {
     "step": text(step.function, *step.arguments),
     "cast": alone(cast, maps, (128, 128)),
-    "product": alone(product, maps, (128, 128)),
+    "matmul": alone(matmul, maps, (128, 128)),
     "convolution": alone(strided, maps, (3, 3, 128, 128)),
     "bias": alone(add_bias, maps, (128,)),
 }
@@ -115,7 +115,7 @@ def test_a_cast_kernel_s_gradient_would_cross_in_bfloat16(compiled):
 
 
 @pytest.mark.parametrize(
-    "layer, size", [("product", 128 * 128), ("convolution", 9 * 128 * 128), ("bias", 128)]
+    "layer, size", [("matmul", 128 * 128), ("convolution", 9 * 128 * 128), ("bias", 128)]
 )
 def test_each_layer_s_gradient_crosses_in_float32(compiled, layer, size):
     assert reduced(compiled["programs"][layer]) == {"f32": size}

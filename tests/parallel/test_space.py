@@ -131,8 +131,8 @@ def test_other_implementations_of_a_block_are_sharded_alike(complete, block):
 
 @pytest.mark.slow
 def test_the_flatten_head_too():
-    sharded = outcome("densenet_tiny", (4, 128, 32), (2, 4), head="seed")
-    check_equal(sharded, outcome("densenet_tiny", (4, 128, 32), (1, 1), head="seed"))
+    sharded = outcome("densenet_tiny", (4, 128, 32), (2, 4), head="hpa_densenet")
+    check_equal(sharded, outcome("densenet_tiny", (4, 128, 32), (1, 1), head="hpa_densenet"))
 
 
 @pytest.mark.slow
@@ -251,7 +251,7 @@ def test_uneven_shards_are_refused_by_name(net, batch_size, height, space, messa
 def test_a_height_that_can_be_sharded_is_shrunk_without_remainder(net):
     backbone = BACKBONES[net]()
     multiple = split_multiple(net)
-    assert [backbone.map_side(multiple * n) for n in (1, 3, 8)] == [1, 3, 8]
+    assert [backbone.feature_map_size(multiple * n) for n in (1, 3, 8)] == [1, 3, 8]
 
 
 def test_neighbours_in_a_group_are_neighbours_in_the_torus():
