@@ -165,7 +165,7 @@ def test_importing_it_starts_no_jax(name):
 
 def test_tests_mirror_the_packages_and_stay_readable():
     tests = REPOSITORY / "tests"
-    outside = {"support", "golden", "benchmarks", "launch", "configs", "tfds_builder"}
+    outside = {"support", "golden", "benchmarks", "launch", "configs", "docs", "tfds_builder"}
     for folder in tests.iterdir():
         if folder.is_dir() and folder.name not in outside and not folder.name.startswith("_"):
             assert (PACKAGE / folder.name).is_dir(), f"tests/{folder.name} mirrors no package"
