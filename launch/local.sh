@@ -62,7 +62,7 @@ install_into() {
 
 build_docs() {
   install_into .venv/docs requirements/docs.lock without
-  .venv/docs/bin/python -m mkdocs build --quiet --strict --site-dir build/site
+  NO_MKDOCS_2_WARNING=1 .venv/docs/bin/python -m mkdocs build --quiet --strict --site-dir build/site
 }
 
 setup() {
