@@ -16,7 +16,7 @@ BUILDER = REPOSITORY / "tfds_builder"
 
 # A package or module imports from lower floors and from itself, never from its own floor or above.
 FLOORS = (
-    ("deprecations", "errors", "labels"),
+    ("deprecations", "errors", "labels", "lazy"),
     ("config", "files", "http_fetch", "metrics", "models", "optim"),
     ("data", "parallel", "pretrained", "transforms", "workdir"),
     ("recipes", "tracking"),

@@ -254,10 +254,11 @@ def _leaf_name(path: tuple) -> str:
     return "/".join(names)
 
 
-def _ignore_closed_event_loops(unraisable) -> None:
+def _ignore_closed_event_loops(unraisable, default_hook=sys.__unraisablehook__) -> None:
     """A sys.unraisablehook: Orbax's reading threads all complain so after a read that failed."""
+    # The default is bound early, as modules are gone when the interpreter's end calls this.
     if str(unraisable.exc_value) != "Event loop is closed":
-        sys.__unraisablehook__(unraisable)
+        default_hook(unraisable)
 
 
 def _reason(error: Exception) -> str:

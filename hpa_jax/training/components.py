@@ -298,7 +298,7 @@ def make_loss_from(loss: Loss, terms: str, targets: np.ndarray) -> Callable:
 
 
 def augmentation(augment: Augment) -> dict:
-    """Keyword arguments of `hpa_jax.transforms.augment.augment`."""
+    """Keyword arguments of `hpa_jax.transforms.augment.augment_images`."""
     return {
         "flips": augment.flips,
         "rotate_degrees": augment.rotate_degrees,

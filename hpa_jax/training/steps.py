@@ -25,7 +25,7 @@ from hpa_jax.optim.optimizer import completes_update
 from hpa_jax.optim.packing import pack, unpack
 from hpa_jax.parallel.mesh import image_replicator, row_sharder
 from hpa_jax.training.state import HEALTHY, TrainState
-from hpa_jax.transforms.augment import augment, prepare
+from hpa_jax.transforms.augment import augment_images, prepare
 
 Batch = dict[str, jax.Array]
 
@@ -74,7 +74,7 @@ def make_train_step(
         if only_labels is not None:
             chosen = batch["targets"][:, jnp.array(only_labels, jnp.int32)]
             rows = jnp.any(chosen > 0, axis=1)
-        return augment(
+        return augment_images(
             batch["image"],
             key,
             rows=rows,

@@ -87,7 +87,7 @@ def _broadcastable(statistics: tuple) -> jax.Array:
     return jnp.stack(statistics, axis=-1)[:, None, None, :]
 
 
-def augment(
+def augment_images(
     images: jax.Array,
     key: jax.Array,
     *,

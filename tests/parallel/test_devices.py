@@ -12,7 +12,7 @@ from hpa_jax.optim import losses
 from hpa_jax.parallel.mesh import batch_sharding, make_mesh, put_batch, replicated
 from hpa_jax.training.state import new_state
 from hpa_jax.training.steps import make_train_step
-from hpa_jax.transforms.augment import augment
+from hpa_jax.transforms.augment import augment_images
 from hpa_jax.transforms.channel_mix import CHANNEL_MIXES
 
 AUGMENTATION = {"flips": True, "rotate_degrees": 30.0, "scale": (0.7, 1.2), "shift": 0.1}
@@ -101,7 +101,7 @@ def test_batch_norm_on_each_device_alone_would_be_noticed(on_one, monkeypatch):
 @pytest.mark.parametrize("rotate", [0.0, 30.0])
 def test_augmented_images_are_equal(rotate):
     settings = AUGMENTATION | {"rotate_degrees": rotate}
-    function = jax.jit(lambda images: augment(images, jax.random.key(3), **settings))
+    function = jax.jit(lambda images: augment_images(images, jax.random.key(3), **settings))
     images = batch_of(5)["image"]
     one = np.asarray(function(images))
     mesh = make_mesh()

@@ -24,7 +24,7 @@ from hpa_jax.parallel.mesh import (
 )
 from hpa_jax.training.state import new_state
 from hpa_jax.training.steps import make_score_step, make_train_step
-from hpa_jax.transforms.augment import augment
+from hpa_jax.transforms.augment import augment_images
 from hpa_jax.transforms.channel_mix import CHANNEL_MIXES
 
 AUGMENTATION = {"flips": True, "rotate_degrees": 30.0, "scale": (0.7, 1.2), "shift": 0.1}
@@ -149,10 +149,10 @@ def test_resnet_too(monkeypatch):
 def test_augmented_images_are_equal_and_cost_no_exchange(settings):
     images = batch_of((2, 64, 64))["image"]
     key = jax.random.key(3)
-    one = jax.jit(lambda images: augment(images, key, **settings))(images)
+    one = jax.jit(lambda images: augment_images(images, key, **settings))(images)
     mesh = mesh_of((2, 4))
     layout = {"cut": row_sharder(mesh), "whole": image_replicator(mesh)}
-    function = jax.jit(lambda images: augment(images, key, **layout, **settings))
+    function = jax.jit(lambda images: augment_images(images, key, **layout, **settings))
     program = function.lower(jax.device_put(images, batch_sharding(mesh))).compile()
     augmented = program(jax.device_put(images, batch_sharding(mesh)))
     np.testing.assert_allclose(augmented, one, atol=1e-4)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hpa_jax.parallel.mesh import batch_sharding, make_mesh
-from hpa_jax.transforms.augment import augment, prepare
+from hpa_jax.transforms.augment import augment_images, prepare
 from hpa_jax.transforms.channel_mix import CHANNEL_MIXES, IMAGENET, parse_channel_mix
 from hpa_jax.transforms.geometry import warp_upright
 
@@ -102,10 +102,10 @@ def test_the_draws_are_those_of_version_0_1():
         one = flipped[i][::-1] if which & 1 else flipped[i]
         one = one[:, ::-1] if which & 2 else one
         flipped[i] = one.swapaxes(0, 1) if which & 4 else one
-    np.testing.assert_array_equal(augment(images(), key, flips=True), flipped)
+    np.testing.assert_array_equal(augment_images(images(), key, flips=True), flipped)
     side = jnp.exp(jax.random.uniform(scale_key, (4,), minval=jnp.log(0.7), maxval=jnp.log(1.2)))
     center = jax.random.uniform(shift_key, (4, 2), minval=-0.1, maxval=0.1)
-    zoomed = augment(images(), key, flips=True, scale=(0.7, 1.2), shift=0.1)
+    zoomed = augment_images(images(), key, flips=True, scale=(0.7, 1.2), shift=0.1)
     np.testing.assert_allclose(zoomed, warp_upright(flipped, side, center), atol=1e-3)
 
 
@@ -114,7 +114,9 @@ def test_the_draws_are_those_of_version_0_1():
 )
 def test_images_outside_rows_keep_their_pixels_and_the_others_are_augmented_as_ever(settings):
     rows = np.array([True, False, False, True])
-    every, some = (augment(images(), jax.random.key(5), rows=r, **settings) for r in (None, rows))
+    every, some = (
+        augment_images(images(), jax.random.key(5), rows=r, **settings) for r in (None, rows)
+    )
     np.testing.assert_array_equal(some[~rows], images()[~rows])
     np.testing.assert_array_equal(some[rows], every[rows])
     assert not np.array_equal(every[~rows], images()[~rows])
@@ -126,8 +128,8 @@ def test_images_outside_rows_keep_their_pixels_and_the_others_are_augmented_as_e
 def test_channel_dropout_blackens_reference_channels_and_leaves_every_other_draw(settings):
     stored = np.maximum(images(512, 8, 8), 1)
     key = jax.random.key(7)
-    complete = np.asarray(augment(stored, key, **settings))
-    dropped = np.asarray(augment(stored, key, channel_dropout=0.3, **settings))
+    complete = np.asarray(augment_images(stored, key, **settings))
+    dropped = np.asarray(augment_images(stored, key, channel_dropout=0.3, **settings))
     black = (dropped == 0).all((1, 2))
     np.testing.assert_array_equal(dropped, np.where(black[:, None, None], 0, complete))
     assert not black[:, 1].any()  # green is the protein
@@ -138,7 +140,7 @@ def test_channel_dropout_blackens_reference_channels_and_leaves_every_other_draw
 
 
 def test_channel_dropout_ignores_rows():
-    dropped = augment(
+    dropped = augment_images(
         images(), jax.random.key(0), flips=True, rows=np.zeros(4, bool), channel_dropout=1.0
     )
     np.testing.assert_array_equal(dropped, images() * np.array([0, 1, 0, 0]))
@@ -147,7 +149,7 @@ def test_channel_dropout_ignores_rows():
 def test_eight_devices_augment_rows_and_drop_channels_as_one_does():
     rows = np.arange(16) % 3 == 0
     function = jax.jit(
-        lambda stored, rows: augment(
+        lambda stored, rows: augment_images(
             stored, jax.random.key(3), rows=rows, channel_dropout=0.5, **EVERYTHING
         )
     )
@@ -157,26 +159,28 @@ def test_eight_devices_augment_rows_and_drop_channels_as_one_does():
 
 
 def test_without_settings_nothing_changes():
-    np.testing.assert_array_equal(augment(images(), jax.random.key(0), flips=False), images())
+    np.testing.assert_array_equal(
+        augment_images(images(), jax.random.key(0), flips=False), images()
+    )
 
 
 def test_flips_are_the_eight_symmetries_evenly():
     one = np.repeat(images(1), 800, axis=0)
-    flipped = np.asarray(augment(one, jax.random.key(0), flips=True))
+    flipped = np.asarray(augment_images(one, jax.random.key(0), flips=True))
     symmetries = [np.rot90(side, k) for side in (one[0], one[0][::-1]) for k in range(4)]
     counts = [sum(np.array_equal(image, symmetry) for image in flipped) for symmetry in symmetries]
     assert sum(counts) == 800 and min(counts) > 60
 
 
 def test_images_that_are_not_square_keep_their_shape():
-    assert augment(
+    assert augment_images(
         images(height=32, width=48), jax.random.key(0), flips=True, scale=(0.5, 1)
     ).shape == (4, 32, 48, 4)
 
 
 def test_nothing_is_gathered():
     """A TPU gathers pixel by pixel: that was three quarters of a step's bytes at 1024 px."""
-    program = jax.make_jaxpr(lambda stored, key: augment(stored, key, **EVERYTHING))(
+    program = jax.make_jaxpr(lambda stored, key: augment_images(stored, key, **EVERYTHING))(
         images(), jax.random.key(0)
     )
     primitives = re.findall(r"= (\w+)\[?", str(program))
@@ -188,6 +192,6 @@ def test_nothing_is_gathered():
 def test_every_image_is_drawn_for_itself(seed):
     same = np.repeat(images(1), 8, axis=0)
     drawn = np.asarray(
-        augment(same, jax.random.key(seed), flips=False, scale=(0.6, 0.9), shift=0.1)
+        augment_images(same, jax.random.key(seed), flips=False, scale=(0.6, 0.9), shift=0.1)
     )
     assert len({image.tobytes() for image in drawn}) == 8
