@@ -151,7 +151,7 @@ def test_augmented_images_are_equal_and_cost_no_exchange(settings):
     key = jax.random.key(3)
     one = jax.jit(lambda images: augment(images, key, **settings))(images)
     mesh = mesh_of((2, 4))
-    layout = {"cut": row_sharder(mesh), "whole": image_replicator(mesh)}
+    layout = {"shard_rows": row_sharder(mesh), "replicate": image_replicator(mesh)}
     function = jax.jit(lambda images: augment(images, key, **layout, **settings))
     program = function.lower(jax.device_put(images, batch_sharding(mesh))).compile()
     augmented = program(jax.device_put(images, batch_sharding(mesh)))
