@@ -36,7 +36,6 @@ _FOREVER_MS = 2**31 - 1
 _PER_PROCESS = ("devices.process", "data.data_dir", "data.threads")
 """Settings that may differ between processes."""
 
-
 _LONGEST_ERROR = 300
 """Characters of an error of JAX in a message."""
 
