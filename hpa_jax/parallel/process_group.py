@@ -23,7 +23,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from hpa_jax.config import Devices
-from hpa_jax.errors import EXIT_OK, EXIT_START_AGAIN, InputError, RunStopped
+from hpa_jax.errors import EXIT_OK, EXIT_START_AGAIN, InputError, RunStopped, one_line
 from hpa_jax.parallel.cluster import is_one_of_several, may_be_tpu_worker
 from hpa_jax.parallel.watchdog import Watchdog, delay_abort
 
@@ -35,6 +35,9 @@ _FOREVER_MS = 2**31 - 1
 
 _PER_PROCESS = ("devices.process", "data.data_dir", "data.threads")
 """Settings that may differ between processes."""
+
+_LONGEST_ERROR = 300
+"""Characters of an error of JAX in a message."""
 
 
 class SingleProcess:
@@ -303,15 +306,17 @@ def _initialize(address: dict[str, Any], devices: Devices) -> None:
             shutdown_timeout_seconds=60,
         )
     except (ValueError, TypeError) as error:
+        reason = one_line(error, limit=_LONGEST_ERROR)
         raise InputError(
-            f"the processes of this run cannot meet ({_summary(error)}); give "
+            f"the processes of this run cannot meet ({reason}); give "
             "config.devices.coordinator=HOST:PORT of process 0, config.devices.processes and "
             "config.devices.process"
         ) from error
     except RuntimeError as error:
+        reason = one_line(error, limit=_LONGEST_ERROR)
         raise RunStopped(
             f"not all processes met at {devices.coordinator or 'the cluster'} within "
-            f"{devices.timeout_s} s ({_summary(error)}); start all of them again"
+            f"{devices.timeout_s} s ({reason}); start all of them again"
         ) from error
 
 
@@ -319,11 +324,3 @@ def _number_of_processes() -> int:
     from jax._src.distributed import global_state
 
     return global_state.num_processes
-
-
-def _summary(error: Exception, limit: int = 300) -> str:
-    """The error's text on one line."""
-    text = " ".join(str(error).split())
-    if len(text) <= limit:
-        return text
-    return f"{text[:limit]} ..."

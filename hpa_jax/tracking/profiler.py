@@ -16,6 +16,11 @@ from typing import Any
 
 import jax
 
+from hpa_jax.errors import one_line
+
+_LONGEST_ERROR = 160
+"""Characters of an error of the profiler in a message."""
+
 
 class StepProfiler:
     """Traces the steps START to STOP - 1 into a folder.
@@ -86,7 +91,8 @@ class StepProfiler:
                 )
             self._is_tracing = True
         except (OSError, RuntimeError) as error:
-            self._log(f"step {step} cannot be traced ({_summary(error)}); training continues")
+            reason = one_line(error, limit=_LONGEST_ERROR)
+            self._log(f"step {step} cannot be traced ({reason}); training continues")
 
     def after_step(self, step: int, state: Any) -> None:
         """Ends the trace if `step` is the last to trace; `state` is what it returns."""
@@ -108,7 +114,8 @@ class StepProfiler:
                 jax.profiler.stop_trace()
             trace = self._latest_trace()
         except (OSError, RuntimeError, ValueError, KeyError) as error:
-            self._log(f"the trace of {steps} is not in {self._folder}: {_summary(error)}")
+            reason = one_line(error, limit=_LONGEST_ERROR)
+            self._log(f"the trace of {steps} is not in {self._folder}: {reason}")
             return
         seconds = time.monotonic() - writing_since
         self._log(
@@ -120,10 +127,3 @@ class StepProfiler:
     def _latest_trace(self) -> Path:
         traces = self._folder.glob("plugins/profile/*/perfetto_trace.json.gz")
         return max(traces, key=lambda path: path.stat().st_mtime)
-
-
-def _summary(error: Exception, limit: int = 160) -> str:
-    """The first line of an error's text."""
-    lines = str(error).strip().splitlines()
-    first = lines[0] if lines else type(error).__name__
-    return first[:limit]

@@ -252,7 +252,7 @@ def test_one_whose_data_hang_is_named_and_ends_as_well(job, tmp_path):
     (first, _, err), (second, _, own) = two.end()
     assert (first, second) == (1, 1), err + own
     for line in (stopped_line(err), stopped_line(own)):
-        assert f"process 1 ({socket.gethostname()}) did not get on for" in line
+        assert f"process 1 ({socket.gethostname()}) did not get on for" in line, err + own
         assert "reading the batch of step" in line
 
 
