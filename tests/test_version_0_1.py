@@ -22,8 +22,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hpa_jax.deprecations import EVALUATION_KEYS
 
+from hpa_jax.deprecations import EVALUATION_KEYS
 from hpa_jax.main import main
 from hpa_jax.serving import load
 
