@@ -113,34 +113,34 @@ run_until_finished() {
       trap - INT TERM
       return "$status"
     fi
-    echo "started again after exit status 75" >&2
+    echo "exit status 75: starting again" >&2
   done
 }
 
 quickstart() {
-  local begun=$SECONDS installed
+  local started=$SECONDS installed
   setup
   installed=$SECONDS
   echo "== 1/5 drawing the synthetic dataset"
   $python -m tfds_builder.hpa --config=synthetic --data_dir=data | sed -n 1p
   echo "== 2/5 training DenseNet-121"
   run_until_finished --config=configs/quickstart.py --workdir=runs/quickstart
-  echo "== 3/5 evaluating the best checkpoint on fields that it was not trained on"
+  echo "== 3/5 evaluating the best checkpoint on images that it was not trained on"
   $python -m hpa_jax.main --mode=evaluate --workdir=runs/quickstart --config.data.eval_split=test
-  echo "== 4/5 a peer that does not look: logistic regression on intensity histograms of the same fields"
+  echo "== 4/5 a baseline without a net: logistic regression on intensity histograms of the same images"
   $python benchmarks/histogram_baseline.py --data_dir=data --dataset=synthetic --workdir=runs/quickstart
   echo "== 5/5 exporting"
   $python -m hpa_jax.main --mode=export --workdir=runs/quickstart
   cat <<END
 
-Done in $((SECONDS - begun)) s, $((installed - begun)) s of them for installing.
+Done in $((SECONDS - started)) s, $((installed - started)) s of them for installing.
   data/hpa/synthetic                   the dataset: TFRecords that any TensorFlow program reads
   runs/quickstart                      the run: metrics.jsonl, evaluation.json, checkpoints/, thresholds.json
   runs/quickstart/export               the net for serving: parameters, forward pass, model.json, golden output
 Next:
   .venv/bin/python -m tensorboard.main --logdir=runs      learning curves (pip install tensorboard first)
   .venv/bin/python -m hpa_jax.serving runs/quickstart/export      checks the export, as a server would
-  README.md, "Your own images"                            the same on real fields
+  docs/your_images.md                                     the same on real images
 END
 }
 
@@ -159,7 +159,7 @@ run_tests() {
   $python -m ruff check .
   $python -m ruff format --check --quiet .
   build_docs
-  # Two at a time: most tests wait for a compiler that uses one core. A file's tests share what they prepare.
+  # Two at a time: most tests wait for a compiler that uses one core. The tests of a file share what they prepare.
   exec $python -m pytest --numprocesses="${HPA_TEST_PROCESSES:-2}" --dist=loadfile "${slow[@]}" "$@"
 }
 

@@ -42,12 +42,12 @@ cd "${SLURM_SUBMIT_DIR:?}" # what runs is a copy of this file in another folder
 
 asked='' losses=0 child=''
 trap 'asked=1; [ -z "$child" ] || kill -TERM "$child" 2>/dev/null || true' TERM # srun passes it on to every process
-said=$(mktemp)
-trap 'rm -f "$said"' EXIT
+errors=$(mktemp)
+trap 'rm -f "$errors"' EXIT
 
 while :; do
-  : >"$said"
-  srun --label --kill-on-bad-exit=0 .venv/bin/python -m hpa_jax.main "$@" 2> >(tee "$said" >&2) &
+  : >"$errors"
+  srun --label --kill-on-bad-exit=0 .venv/bin/python -m hpa_jax.main "$@" 2> >(tee "$errors" >&2) &
   child=$!
   status=0
   wait "$child" || status=$?
@@ -64,7 +64,7 @@ while :; do
   again=no
   [ "$status" -ne 75 ] || again=yes
   # srun gives the highest status of all processes: 1 of those that named another, or over 128 of one that was killed
-  if { [ "$status" -eq 1 ] || [ "$status" -gt 128 ]; } && grep -q 'stopped: .*; start all processes again' "$said"; then
+  if { [ "$status" -eq 1 ] || [ "$status" -gt 128 ]; } && grep -q 'stopped: .*; start all processes again' "$errors"; then
     again=yes losses=$((losses + 1))
   fi
   if [ "$again" = no ] || [ "$losses" -gt "${HPA_MAX_LOSSES:-10}" ] || [ -n "$asked" ]; then

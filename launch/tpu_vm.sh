@@ -2,7 +2,7 @@
 # Runs one command on all workers of a Cloud TPU slice, and keeps it running: creates (or finds) the slice, installs, starts,
 # follows the log, and after a preemption deletes, creates and starts again. See launch/README.md; `-h` lists the flags.
 #
-# Unusual here: the run does not hang on this script. It goes on when the connection or this machine fails, and the same call
+# Design: the run does not depend on this script. It continues when the connection or this machine fails, and the same call
 # finds it again.
 set -euo pipefail
 
@@ -104,7 +104,7 @@ fi
 [ -z "$missing" ] || die 2 "missing:$missing; nothing that costs money is guessed; see launch/tpu_vm.sh -h"
 [[ $name =~ ^[a-z]([-a-z0-9]*[a-z0-9])?$ ]] || die 2 "--name=$name: wanted small letters, digits and hyphens, a letter first"
 [[ $poll =~ ^[0-9]+$ && $max_restarts =~ ^[0-9]+$ && $max_losses =~ ^[0-9]+$ ]] ||
-  die 2 "--poll-seconds, --max-restarts and --max-losses want whole numbers"
+  die 2 "--poll-seconds, --max-restarts and --max-losses must be whole numbers"
 [ -z "$repo" ] || [ "$copy" = no ] || die 2 "--copy and --repo exclude each other"
 [ -z "$ref" ] || [ -n "$repo" ] || die 2 "--ref wants --repo"
 [ "$dry" = yes ] || type gcloud >/dev/null 2>&1 || die 2 "gcloud is not installed: see https://cloud.google.com/sdk/docs/install"
@@ -156,7 +156,7 @@ on_exit() {
     local me="launch/tpu_vm.sh --name=$name ${where[*]}"
     {
       echo "$name in $zone of $project may still be there, and then it costs money until it is deleted."
-      echo "  go on watching (or start again): the same call once more"
+      echo "  keep watching (or start again): the same call once more"
       echo "  stop the run after it has saved: $me --stop"
       echo "  delete:                          $me --delete"
     } >&3
@@ -425,7 +425,7 @@ watch() {
     if [ "$stopped" -gt 0 ]; then
       outcome=stopped
     elif [ "$peers" -gt 0 ] && { [ "$bad" -eq 0 ] || [ "$bad" -gt 128 ]; }; then
-      # a process died or hung, and the others said so
+      # a process died or hung, and the others reported it
       outcome=again
       describe_node
       [ "$state" = READY ] || outcome=gone

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What launch/tpu_vm.sh does on each worker of a TPU slice: install, start, poll, log, size, stop, kill.
 #
-# launch/tpu_vm.sh copies this file into the home folder of every worker and calls it over ssh. The run goes on without the
+# launch/tpu_vm.sh copies this file into the home folder of every worker and calls it over ssh. The run continues without the
 # connection: a supervisor in a session of its own starts it, waits for it, and writes down its exit status. Everything about
 # the run lies in ~/.hpa_jax_run: log, command, supervisor, child, status.
 #
@@ -49,7 +49,7 @@ state() {
   fi
 }
 
-# Whether the last run ended since another process was dead or hung: its last word, hpa_jax/parallel/watchdog.py.
+# Whether the last run ended since another process was dead or hung: its last message, hpa_jax/parallel/watchdog.py.
 ended_for_another() {
   [ "$(cat "$run/status")" = 1 ] && tail -n 200 "$run/log" | awk '
     /^=== .* start:/ { found = 0 }

@@ -172,7 +172,7 @@ WRONG_CALLS = {
     "bad name": ([*PLACE[1:], "--name=Bad_Name", "--stop"], "--name=Bad_Name"),
     "copy and repo": ([*SLICE, "--copy", "--repo=x", "--", "true"], "exclude each other"),
     "ref alone": ([*SLICE, "--ref=x", "--", "true"], "--ref wants --repo"),
-    "bad number": ([*SLICE, "--poll-seconds=1s", "--", "true"], "want whole numbers"),
+    "bad number": ([*SLICE, "--poll-seconds=1s", "--", "true"], "must be whole numbers"),
 }
 
 
