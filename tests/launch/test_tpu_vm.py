@@ -27,7 +27,7 @@ class Cloud:
         self.folder.mkdir()
         (folder / "bin").mkdir()
         gcloud = folder / "bin" / "gcloud"
-        python, fake = shlex.quote(sys.executable), shlex.quote(str(ROOT / "tests/fake_gcloud.py"))
+        python, fake = shlex.quote(sys.executable), shlex.quote(str(ROOT / "tests/support/fake_gcloud.py"))
         gcloud.write_text(f'#!/bin/sh\nexec {python} -I -S {fake} "$@"\n')
         gcloud.chmod(0o755)
         path = os.pathsep.join(
