@@ -1,136 +1,161 @@
-"""Bootstrap intervals of every figure beside a loop over scikit-learn on resampled arrays.
+"""Bootstrap intervals of every metric, beside a loop over scikit-learn on resampled arrays.
 
-    python benchmarks/bootstrap.py [--fields=31072] [--labels=28] [--replicates=1000] [--peer_replicates=3] [--json=F]
+    python benchmarks/bootstrap.py [--images=31072] [--replicates=1000] [--json=FILE]
 
-Ours draws the replicates, takes macro, micro and samples F1, precision, recall and accuracy of two sets of decisions,
-average precision and AUC (macro, micro, and of each label) and calibration error of each, and the intervals. The peer
-takes of each replicate what scikit-learn has: F1 macro, micro and samples of both sets, average precision and AUC,
-macro and micro; no calibration error. Its time is that of `--peer_replicates`, brought up to `--replicates`. The
+Ours draws the replicates and takes of each macro, micro and samples F1, precision, recall and
+accuracy of two sets of decisions, average precision and AUC (macro, micro, and of each label) and
+the calibration error; then the intervals. The peer takes of each replicate what scikit-learn has:
+F1 (macro, micro, samples) of both sets, and average precision and AUC (macro, micro), but no
+calibration error. Its time is that of `--peer_replicates`, scaled up to `--replicates`. The
 largest difference between both on the peer's replicates is printed, too.
 
-Seconds are of the wall clock and of the processor (all threads): the second does not mind a busy machine.
+Seconds are given twice: elapsed, and CPU seconds of all threads, which other programs on the
+machine hardly change.
 """
 
-import argparse
-import json
-import platform
-import resource
 import sys
 import time
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+from challenge import TRAIN_IMAGES, label_frequencies
+from command_line import make_parser, run
+from processes import peak_bytes
+from results import machine_name, make_row, write_rows
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from hpa_jax.metrics import bootstrap, resampling, weighted  # noqa: E402
+from hpa_jax.metrics import bootstrap, resampling, weighted
 
-# positives of the 28 labels among the challenge's 31,072 training fields
-POSITIVES = (
-    *(12885, 1254, 3621, 1561, 1858, 2513, 1008, 2822, 53, 45, 28, 1093, 688, 537),
-    *(1066, 21, 530, 210, 902, 1482, 172, 3777, 802, 2965, 322, 8228, 328, 11),
-)
+Decisions = dict[str, np.ndarray]
 
 
-def arrays(fields: int, labels: int):
-    """Scores without ties, float32 [N, L], targets with the challenge's shares, and two sets of decisions."""
+def make_arrays(images: int, labels: int) -> tuple[np.ndarray, np.ndarray, Decisions]:
+    """Random data with labels as frequent as in the challenge.
+
+    Returns:
+      Scores float32 `[N, L]` without ties, targets uint8 `[N, L]` with every label at least once,
+      and two sets of decisions bool `[N, L]` by the suffix of their metrics.
+    """
     rng = np.random.default_rng(0)
-    share = np.resize(POSITIVES, labels) / 31072
-    targets = (rng.random((fields, labels)) < share).astype(np.uint8)
-    targets[rng.integers(fields, size=labels), np.arange(labels)] = 1  # each label is borne
-    logits = rng.normal(size=targets.shape) * 1.5 + 2.5 * targets + np.log(share / (1 - share))
+    frequencies = label_frequencies(labels)
+    targets = (rng.random((images, labels)) < frequencies).astype(np.uint8)
+    targets[rng.integers(images, size=labels), np.arange(labels)] = 1
+    prior = np.log(frequencies / (1 - frequencies))
+    logits = rng.normal(size=targets.shape) * 1.5 + 2.5 * targets + prior
     scores = (1 / (1 + np.exp(-logits))).astype(np.float32)
     return scores, targets, {"": scores > 0.5, "_crossfit": scores > 0.3}
 
 
-def peer(scores, targets, decisions) -> dict:
-    """The same figures by scikit-learn."""
-    found = {}
+def sklearn_metrics(
+    scores: np.ndarray, targets: np.ndarray, decisions: Decisions
+) -> dict[str, float]:
+    """The same metrics by scikit-learn, as far as it has them."""
+    metrics = {}
     for suffix, decided in decisions.items():
         for average in ("macro", "micro", "samples"):
-            found[f"{average}_f1{suffix}"] = f1_score(
-                targets, decided, average=average, zero_division=0
-            )
-    for name, of in (("average_precision", average_precision_score), ("auc", roc_auc_score)):
-        defined = [i for i in range(targets.shape[1]) if 0 < targets[:, i].sum() < len(targets)]
-        found[f"macro_{name}"] = np.mean([of(targets[:, i], scores[:, i]) for i in defined])
-        found[f"micro_{name}"] = of(targets.ravel(), scores.ravel())
-    return found
+            value = f1_score(targets, decided, average=average, zero_division=0)
+            metrics[f"{average}_f1{suffix}"] = value
+    positives = targets.sum(axis=0)
+    defined = np.flatnonzero((positives > 0) & (positives < len(targets)))
+    ranking = {"average_precision": average_precision_score, "auc": roc_auc_score}
+    for name, function in ranking.items():
+        of_labels = [function(targets[:, label], scores[:, label]) for label in defined]
+        metrics[f"macro_{name}"] = np.mean(of_labels)
+        metrics[f"micro_{name}"] = function(targets.ravel(), scores.ravel())
+    return metrics
 
 
-def clock(function):
-    wall, cpu = time.perf_counter(), time.process_time()
+def sklearn_replicates(
+    scores: np.ndarray, targets: np.ndarray, decisions: Decisions, weights: np.ndarray
+) -> Iterator[dict[str, float]]:
+    """scikit-learn's metrics of each replicate; weights int `[N, R]` count each image's draws."""
+    for column in weights.T:
+        rows = np.repeat(np.arange(len(targets)), column)
+        resampled = {suffix: decided[rows] for suffix, decided in decisions.items()}
+        yield sklearn_metrics(scores[rows], targets[rows], resampled)
+
+
+def timed(function: Callable) -> tuple[object, float, float]:
+    """The result of `function()`, and the elapsed and CPU seconds that it took."""
+    wall_start = time.perf_counter()
+    cpu_start = time.process_time()
     result = function()
-    return result, time.perf_counter() - wall, time.process_time() - cpu
+    wall = time.perf_counter() - wall_start
+    cpu = time.process_time() - cpu_start
+    return result, wall, cpu
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, default in (
-        ("fields", 31072),
-        ("labels", 28),
-        ("replicates", 1000),
-        ("peer_replicates", 3),
-    ):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
-    scores, targets, decisions = arrays(args.fields, args.labels)
+def largest_difference(ours: dict[str, np.ndarray], theirs: list[dict[str, float]]) -> float:
+    """Over all metrics that both have, and all replicates."""
+    largest = 0.0
+    for replicate, metrics in enumerate(theirs):
+        for name, value in metrics.items():
+            largest = max(largest, abs(ours[name][replicate] - value))
+    return largest
 
-    def ours():
-        return bootstrap.bootstrap_intervals(
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = make_parser(__doc__)
+    parser.add_argument("--images", "--fields", type=int, default=TRAIN_IMAGES)
+    parser.add_argument("--labels", type=int, default=28)
+    parser.add_argument("--replicates", type=int, default=1000)
+    parser.add_argument("--peer_replicates", type=int, default=3)
+    args = parser.parse_args(argv)
+    return run(lambda: compare(args))
+
+
+def compare(args) -> None:
+    """Measures both, prints the table and writes the rows."""
+    scores, targets, decisions = make_arrays(args.images, args.labels)
+    memory_before = peak_bytes()
+    _, wall, cpu = timed(
+        lambda: bootstrap.bootstrap_intervals(
             targets, decisions=decisions, scores=scores, replicates=args.replicates
         )
+    )
+    memory = (peak_bytes() - memory_before) / 2**20
 
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    _, wall, cpu = clock(ours)
-    memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10
-    drawn = bootstrap.bootstrap_weights(args.fields, range(args.peer_replicates))
-
-    def theirs():
-        for r in range(args.peer_replicates):
-            rows = np.repeat(np.arange(args.fields), drawn[:, r])
-            yield peer(
-                scores[rows], targets[rows], {name: d[rows] for name, d in decisions.items()}
-            )
-
-    found, peer_wall, peer_cpu = clock(lambda: list(theirs()))
+    weights = bootstrap.bootstrap_weights(args.images, range(args.peer_replicates))
+    theirs, peer_wall, peer_cpu = timed(
+        lambda: list(sklearn_replicates(scores, targets, decisions, weights))
+    )
     scale = args.replicates / args.peer_replicates
-    group = np.arange(args.fields)
+    peer_wall *= scale
+    peer_cpu *= scale
+
     problem = resampling.prepare(
-        targets, decisions=decisions, scores=scores, group=group, groups=args.fields
+        targets,
+        decisions=decisions,
+        scores=scores,
+        group=np.arange(args.images),
+        groups=args.images,
     )
-    own, _ = weighted.weighted_metrics(problem, drawn)
-    difference = max(abs(own[name][r] - row[name]) for r, row in enumerate(found) for name in row)
-    what = f"{args.replicates} replicates of {args.fields} x {args.labels}"
-    print(f"{what:<36} {'wall s':>9} {'cpu s':>9}")
-    print(
-        f"{'all figures, ours':<36} {wall:>9.1f} {cpu:>9.1f}   {memory:.0f} MB more memory at the most"
-    )
-    print(f"{'some of them, scikit-learn':<36} {peer_wall * scale:>9.0f} {peer_cpu * scale:>9.0f}")
-    print(f"{'ratio':<36} {peer_wall * scale / wall:>9.0f} {peer_cpu * scale / cpu:>9.0f}")
-    print(f"largest difference of a figure of the same replicate: {difference:.1e}")
-    if args.json:
-        name = f"bootstrap_{args.replicates}_of_{args.fields}x{args.labels}"
-        shared = {"peer": "scikit-learn", "device": platform.processor() or platform.machine()}
-        rows = [
-            {
-                "name": name,
-                "value": wall,
-                "unit": "s",
-                "ratio_to_peer": peer_wall * scale / wall,
-                **shared,
-            },
-            {
-                "name": f"{name}_cpu",
-                "value": cpu,
-                "unit": "s",
-                "ratio_to_peer": peer_cpu * scale / cpu,
-                **shared,
-            },
-        ]
-        args.json.write_text(json.dumps(rows, indent=2) + "\n")
+    ours, _ = weighted.weighted_metrics(problem, weights)
+
+    size = f"{args.images} x {args.labels}"
+    print(f"{f'{args.replicates} replicates of {size}':<36} {'wall s':>9} {'cpu s':>9}")
+    ours_line = f"{'all metrics, ours':<36} {wall:>9.1f} {cpu:>9.1f}"
+    print(f"{ours_line}   {memory:.0f} MB more memory at the most")
+    print(f"{'some of them, scikit-learn':<36} {peer_wall:>9.0f} {peer_cpu:>9.0f}")
+    print(f"{'ratio':<36} {peer_wall / wall:>9.0f} {peer_cpu / cpu:>9.0f}")
+    difference = largest_difference(ours, theirs)
+    print(f"largest difference of a metric of the same replicate: {difference:.1e}")
+
+    name = f"bootstrap_{args.replicates}_of_{args.images}x{args.labels}"
+    device = machine_name()
+    rows = []
+    for row_name, seconds, peer_seconds in (
+        (name, wall, peer_wall),
+        (f"{name}_cpu", cpu, peer_cpu),
+    ):
+        # The other way around than elsewhere: how many times as long the peer takes.
+        ratio = peer_seconds / seconds
+        row = make_row(
+            row_name, seconds, "s", peer="scikit-learn", ratio_to_peer=ratio, device=device
+        )
+        rows.append(row)
+    write_rows(args.json, rows)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

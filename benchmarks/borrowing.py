@@ -1,96 +1,110 @@
-"""What borrowed thresholds are worth: cross-fitted macro F1 with and without, on simulated and on given scores.
+"""Cross-fitted macro F1 with and without shrinking the thresholds of rare labels.
 
     python benchmarks/borrowing.py [--scores=S.npy --targets=T.npy] [--seeds=5] [--json=FILE]
 
-Simulated: 6,000 fields with the 28 labels at the challenge's shares, scores of a net that parts each label's bearers
-from the others by about `separation` standard deviations of its logit, each label by another amount. The scores are
-calibrated; or each label's logits are off by another constant; or the net was trained on balanced labels. The peer of
-each row is the same cross-fit with every label for itself (few_positives 0), and the ratio that of the macro F1.
+A label with few positives has its threshold shrunk toward a regression on prevalence. On simulated
+scores, and on given ones. Simulated are 6,000 images with the 28 labels as frequent as in the
+challenge; in the logits of each label, positives and negatives are about `separation` standard
+deviations apart, by another amount for each label. The scores are calibrated; or the logits of
+each label are off by another constant (shifted); or the net was trained on balanced labels. The
+peer of each row is the same cross-fit with every label by itself (few_positives 0), and the ratio
+is that of macro F1.
 """
 
-import argparse
-import json
 import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from challenge import label_frequencies
+from command_line import make_parser, run
+from hpa_jax.metrics.crossfitting import crossfit
+from results import make_row, write_rows
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from hpa_jax.evaluation.score_arrays import load_scores
-from hpa_jax.labels import TRAIN_COUNTS  # noqa: E402
-from hpa_jax.metrics.crossfitting import crossfit  # noqa: E402
 
-FEW = (0, 5, 10)
+FEW_POSITIVES = (0, 5, 10)
+SEPARATIONS = (2.0, 3.0)
+KINDS = ("calibrated", "shifted", "balanced")
+
+ScoresAndTargets = tuple[np.ndarray, np.ndarray]
 
 
-def simulated(separation: float, kind: str, seed: int, fields: int = 6000):
-    """Scores float32 [fields, 28] and targets bool; `kind` is calibrated, shifted or balanced."""
+def simulate(separation: float, kind: str, seed: int, images: int = 6000) -> ScoresAndTargets:
+    """Scores float32 `[images, 28]` and targets bool, of one of KINDS."""
     rng = np.random.default_rng(seed)
-    share = np.array(TRAIN_COUNTS) / 31072
-    targets = rng.random((fields, len(share))) < share
-    apart = separation * np.exp(rng.normal(0, 0.25, len(share)))
-    x = rng.normal(size=targets.shape) + apart * targets
-    logits = apart * x - apart**2 / 2
-    logits += -2 if kind == "balanced" else np.log(share / (1 - share))
+    frequencies = label_frequencies()
+    targets = rng.random((images, len(frequencies))) < frequencies
+    distances = separation * np.exp(rng.normal(0, 0.25, len(frequencies)))
+    evidence = rng.normal(size=targets.shape) + distances * targets
+    logits = distances * evidence - distances**2 / 2
+    logits += -2 if kind == "balanced" else np.log(frequencies / (1 - frequencies))
     if kind == "shifted":
-        logits += rng.normal(size=len(share))
+        logits += rng.normal(size=len(frequencies))
     return (1 / (1 + np.exp(-logits))).astype(np.float32), targets
 
 
-def macro(scores, targets, few: int, seed: int) -> float:
-    return crossfit(scores, targets, seed=seed, few_positives=few)["crossfit"]["macro_f1"]
+def crossfit_macro_f1(
+    scores: np.ndarray, targets: np.ndarray, few_positives: int, seed: int
+) -> float:
+    metrics = crossfit(scores, targets, seed=seed, few_positives=few_positives)
+    return metrics["crossfit"]["macro_f1"]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=5)
-    for name in ("scores", "targets", "json"):
-        parser.add_argument(f"--{name}", type=Path)
-    args = parser.parse_args()
-    cases = {
-        f"simulated_{kind}_{separation}": [
-            simulated(separation, kind, seed) for seed in range(args.seeds)
-        ]
-        for separation in (2.0, 3.0)
-        for kind in ("calibrated", "shifted", "balanced")
-    }
+def make_cases(args) -> dict[str, list[ScoresAndTargets]]:
+    """By name, scores and targets for each seed."""
+    cases = {}
+    for separation in SEPARATIONS:
+        for kind in KINDS:
+            name = f"simulated_{kind}_{separation}"
+            cases[name] = [simulate(separation, kind, seed) for seed in range(args.seeds)]
     if args.scores:
-        cases[args.scores.stem] = [
-            load_scores(args.scores, args.targets)
-        ] * args.seeds  # as many dealings of the folds
-    print(
-        f"{'cross-fitted macro F1, means of ' + str(args.seeds):<36}"
-        + "".join(f"{f'few {f}':>10}" for f in FEW)
-    )
+        # The same arrays every time: the seed then only assigns the folds.
+        cases[args.scores.stem] = [load_scores(args.scores, args.targets)] * args.seeds
+    return cases
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = make_parser(__doc__)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--scores", type=Path, help="float .npy [N, L]")
+    parser.add_argument("--targets", type=Path, help="0/1 .npy [N, L]")
+    args = parser.parse_args(argv)
+    return run(lambda: compare(args))
+
+
+def compare(args) -> None:
+    """Prints a line a case and writes the rows."""
+    cases = make_cases(args)
+    title = f"cross-fitted macro F1, means of {args.seeds}"
+    columns = "".join(f"{f'few {few}':>10}" for few in FEW_POSITIVES)
+    print(f"{title:<36}{columns}")
     rows = []
-    for name, pairs in cases.items():
-        found = np.array(
-            [[macro(*pair, few, seed) for few in FEW] for seed, pair in enumerate(pairs)]
-        )
-        mean = found.mean(0)
-        rises = [
-            f"few {few}: up in {np.sum(found[:, i] > found[:, 0])}"
-            for i, few in enumerate(FEW)
-            if few
-        ]
-        print(
-            f"{name:<36}" + "".join(f"{value:>10.4f}" for value in mean) + f"   {', '.join(rises)}",
-            flush=True,
-        )
-        shared = {"unit": "macro F1", "peer": "few_positives 0", "device": platform.machine()}
-        for few, value in zip(FEW[1:], mean[1:], strict=True):
-            rows.append(
-                {
-                    "name": f"{name}_few_{few}",
-                    "value": value,
-                    "ratio_to_peer": value / mean[0],
-                    **shared,
-                }
+    for name, by_seed in cases.items():
+        values = np.zeros((len(by_seed), len(FEW_POSITIVES)))
+        for seed, (scores, targets) in enumerate(by_seed):
+            for column, few in enumerate(FEW_POSITIVES):
+                values[seed, column] = crossfit_macro_f1(scores, targets, few, seed)
+        means = values.mean(axis=0)
+        rises = []
+        for column, few in enumerate(FEW_POSITIVES[1:], start=1):
+            better = np.sum(values[:, column] > values[:, 0])
+            rises.append(f"few {few}: up in {better}")
+        cells = "".join(f"{mean:>10.4f}" for mean in means)
+        print(f"{name:<36}{cells}   {', '.join(rises)}", flush=True)
+        for few, mean in zip(FEW_POSITIVES[1:], means[1:], strict=True):
+            row = make_row(
+                f"{name}_few_{few}",
+                mean,
+                "macro F1",
+                peer="few_positives 0",
+                ratio_to_peer=mean / means[0],
+                device=platform.machine(),
             )
-    if args.json:
-        args.json.write_text(json.dumps(rows, indent=2) + "\n")
+            rows.append(row)
+    write_rows(args.json, rows)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,38 +1,44 @@
-"""How far intensity alone gets: logistic regression on histograms of the four channels, beside the net's figure.
+"""How far intensity alone gets: logistic regression on histograms of the four channels.
 
-    python benchmarks/histogram_baseline.py --data_dir=DIR --dataset=synthetic [--workdir=RUN] [--json=FILE]
+    python benchmarks/histogram_baseline.py --data_dir=DIR --dataset=synthetic [--workdir=RUN]
 
-A data set that needs looking leaves this baseline near guessing. Fitted on the train part, scored on the test part,
-macro F1 at threshold 0.5 over all 28 labels, a label without positives and predictions counted as 0.
+A dataset that wants looking at leaves this baseline near guessing. It is fitted on the split
+`train` and scored on `test`: macro F1 at threshold 0.5 over all 28 labels, where a label without
+positives and predictions counts as 0. With --workdir its metric stands beside that of the net.
 """
 
-import argparse
 import json
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
+import checkout  # noqa: F401
 import numpy as np
+from command_line import make_parser, run
+from results import make_row, write_rows
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
 
 from hpa_jax.data.catalog import load_dataset
-from hpa_jax.errors import EXIT_BAD_INPUT, InputError
+from hpa_jax.errors import InputError
 
 BINS = 16
+CLASS_WEIGHTS = {"histogram_baseline": None, "histogram_baseline_balanced": "balanced"}
 
 
 def intensity_histograms(images: np.ndarray) -> np.ndarray:
-    """Shares of pixels in 16 equal bins of each channel: uint8 [N, H, W, 4] -> float32 [N, 64]."""
+    """Fractions of pixels in 16 equal bins of each channel: uint8 [N, H, W, 4] to float32 [N, 64]."""
     rows = []
     for image in images:
-        counts = [
-            np.bincount(image[..., c].ravel() // (256 // BINS), minlength=BINS)
-            for c in range(image.shape[-1])
-        ]
-        rows.append(np.concatenate(counts) / (image.shape[0] * image.shape[1]))
+        height, width, channels = image.shape
+        bins = image // (256 // BINS)
+        counts = []
+        for channel in range(channels):
+            counts.append(np.bincount(bins[..., channel].ravel(), minlength=BINS))
+        rows.append(np.concatenate(counts) / (height * width))
     return np.asarray(rows, np.float32)
 
 
@@ -43,13 +49,18 @@ def fit_and_score(
     test_targets: np.ndarray,
     class_weight: str | None = None,
 ) -> float:
-    """Macro F1 at 0.5 of one logistic regression a label on standardised features.
+    """Macro F1 at 0.5 of one logistic regression a label on standardized features.
 
-    Features float [N, F], targets 0/1 [N, L]; `class_weight` as in scikit-learn. A label that is always or never
-    present in the train part is predicted so.
+    A label that is always or never present in training is predicted so.
+
+    Args:
+      train, test: features, float `[N, F]`.
+      train_targets, test_targets: 0/1 `[N, L]`.
+      class_weight: as in scikit-learn.
     """
     scaler = StandardScaler().fit(train)
-    train, test = scaler.transform(train), scaler.transform(test)
+    train = scaler.transform(train)
+    test = scaler.transform(test)
     predicted = np.zeros(test_targets.shape, int)
     for label in range(train_targets.shape[1]):
         column = train_targets[:, label]
@@ -63,22 +74,23 @@ def fit_and_score(
     return float(f1_score(test_targets, predicted, average="macro", zero_division=0))
 
 
-def _read(data_dir: str, dataset: str, part: str) -> tuple[np.ndarray, np.ndarray]:
-    """Features float32 [N, 64] and targets uint8 [N, 28] of one part, field by field: a part need not fit in memory."""
-    features, targets = [], []
-    fields = load_dataset(data_dir, dataset, split=part)
-    for position in range(len(fields)):
-        field = fields[position]
-        features.append(intensity_histograms(field["image"][None])[0])
-        targets.append(field["targets"])
+def _read_split(data_dir: str, name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Features float32 `[N, 64]` and targets uint8 `[N, 28]`; images need not fit in memory."""
+    dataset = load_dataset(data_dir, name, split=split)
+    features = []
+    targets = []
+    for position in range(len(dataset)):
+        example = dataset[position]
+        features.append(intensity_histograms(example["image"][None])[0])
+        targets.append(example["targets"])
     if not features:
         raise InputError(
-            f"{data_dir}: part {part} of {dataset} holds no field: build the data set with a {part} part"
+            f"{data_dir}: split {split} of {name} holds no image: build the dataset with one"
         )
     return np.stack(features), np.stack(targets)
 
 
-def _net_score(workdir: str) -> float:
+def _net_macro_f1(workdir: str) -> float:
     path = Path(workdir) / "evaluation.json"
     try:
         return float(json.loads(path.read_text())["macro_f1"])
@@ -88,47 +100,36 @@ def _net_score(workdir: str) -> float:
         ) from error
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data_dir", required=True, help="folder of prepared data sets")
-    parser.add_argument("--dataset", default="synthetic", help="builder config")
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = make_parser(__doc__)
+    parser.add_argument("--data_dir", required=True, help="folder of prepared datasets")
+    parser.add_argument("--dataset", default="synthetic", help="its name there")
     parser.add_argument("--workdir", help="run whose evaluation.json holds the net's macro_f1")
-    parser.add_argument("--json", help="file for the rows")
     args = parser.parse_args(argv)
-    try:
-        train, train_targets = _read(args.data_dir, args.dataset, "train")
-        test, test_targets = _read(args.data_dir, args.dataset, "test")
-        net = _net_score(args.workdir) if args.workdir else None
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
+    return run(lambda: compare(args))
+
+
+def compare(args) -> None:
+    """Fits both baselines, prints them and writes the rows."""
+    train, train_targets = _read_split(args.data_dir, args.dataset, "train")
+    test, test_targets = _read_split(args.data_dir, args.dataset, "test")
+    net = None
+    if args.workdir:
+        net = _net_macro_f1(args.workdir)
+    print(f"{args.dataset}: macro F1 at 0.5, {len(train)} images to fit, {len(test)} to score")
     rows = []
-    print(f"{args.dataset}: macro F1 at 0.5, {len(train)} fields to fit, {len(test)} to score")
-    for name, class_weight in (
-        ("histogram_baseline", None),
-        ("histogram_baseline_balanced", "balanced"),
-    ):
+    for name, class_weight in CLASS_WEIGHTS.items():
         score = fit_and_score(train, train_targets, test, test_targets, class_weight)
-        ratio = score / net if net else None
-        beside = (
-            ""
-            if net is None
-            else f"   net {net:.3f}   baseline / net {'-' if ratio is None else f'{ratio:.2f}'}"
-        )
+        ratio = None
+        beside = ""
+        if net is not None:
+            ratio = score / net if net else None
+            shown_ratio = "-" if ratio is None else f"{ratio:.2f}"
+            beside = f"   net {net:.3f}   baseline / net {shown_ratio}"
         print(f"{name:28s} {score:.3f}{beside}")
-        rows.append(
-            {
-                "name": name,
-                "value": score,
-                "unit": "macro F1 at 0.5",
-                "peer": net,
-                "ratio_to_peer": ratio,
-                "device": "cpu",
-            }
-        )
-    if args.json:
-        Path(args.json).write_text(json.dumps(rows, indent=1) + "\n")
-    return 0
+        row = make_row(name, score, "macro F1 at 0.5", peer=net, ratio_to_peer=ratio, device="cpu")
+        rows.append(row)
+    write_rows(args.json, rows)
 
 
 if __name__ == "__main__":

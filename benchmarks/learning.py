@@ -1,244 +1,163 @@
-"""Does it learn? The seed study's recipe against `best`, and `best` against the same in PyTorch, some seeds each.
+"""Does it learn? The baseline's recipe against `best`, and `best` against the same in PyTorch.
 
     python benchmarks/learning.py [--folder=runs/learning] [--seeds=3] [--json=FILE] [--quick]
 
-The same command goes on where it was stopped; what is done is kept in FOLDER. learning_recipes.py has the recipes and
-the data, learning_peer.py the peer. All figures are of the test part, which plays no part in training.
+The same command resumes where it was stopped; what is done is kept in FOLDER. learning_recipes.py
+has the recipes and the data, learning_peer.py the peer. All metrics are of the test split, which
+takes no part in training.
 
-Our mean is held against the peer's 95 % t-interval over its seeds, and the difference of the means against Welch's.
+Our mean is held against the peer's 95 % t-interval over its seeds, and the difference of the means
+against Welch's.
 """
 
 import argparse
-import dataclasses
-import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import learning_recipes as recipes
-import numpy as np
+from learning_program import describe_data, make_learning_parser, run_resumable, scale_of
+from learning_recipes import PLAIN, SYMMETRIES
 from learning_runs import build, run_all
-from scipy import stats
+from learning_statistics import chance, mean, metric_values, std, t_interval, welch_interval
+from results import make_row, write_rows
 
-from hpa_jax.data.catalog import load_dataset
-from hpa_jax.errors import (
-    EXIT_BAD_INPUT,
-    EXIT_RUN_STOPPED,
-    EXIT_START_AGAIN,
-    InputError,
-    RunStopped,
-)
-from hpa_jax.labels import LABELS
-
-LEVEL = 0.95
-# Title of a row of the table, recipe, views, and the figure that the recipe's decisions give.
+# Title of a row of the table, recipe, test-time augmentation, and the metric of its decisions.
 ROWS = (
-    ("seed study's recipe, threshold 0.5", "seed", "none", "macro_f1"),
-    ("seed study's recipe, cross-fitted thresholds", "seed", "none", "macro_f1_crossfit"),
-    ("best, threshold 0.5", "best", "none", "macro_f1"),
-    ("best, cross-fitted thresholds", "best", "none", "macro_f1_crossfit"),
+    ("hpa_densenet, threshold 0.5", "hpa_densenet", PLAIN, "macro_f1"),
+    ("hpa_densenet, cross-fitted thresholds", "hpa_densenet", PLAIN, "macro_f1_crossfit"),
+    ("best, threshold 0.5", "best", PLAIN, "macro_f1"),
+    ("best, cross-fitted thresholds", "best", PLAIN, "macro_f1_crossfit"),
     (
         "best, the eight symmetries, cross-fitted thresholds",
         "best",
-        "symmetries",
+        SYMMETRIES,
         "macro_f1_crossfit",
     ),
 )
 PEER = "MONAI's DenseNet in PyTorch, the same recipe and batches"
-MORE = ("micro_f1", "macro_average_precision")  # columns beside macro F1, by the same views
+COLUMNS = ("recipe", "macro F1", "each seed", "micro F1 at 0.5", "macro average precision")
+MORE = ("micro_f1", "macro_average_precision")  # columns beside macro F1, of the same TTA
 
 
-def interval(values: Sequence[float]) -> list[float] | None:
-    """The 95 % t-interval of the mean of some seeds' figures; None with one seed, which gives none."""
-    if len(values) < 2:
-        return None
-    half = (
-        stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)
-        * np.std(values, ddof=1)
-        / np.sqrt(len(values))
-    )
-    return [float(np.mean(values) - half), float(np.mean(values) + half)]
+def make_rows(results: dict[str, dict], guessing: float) -> list[dict]:
+    """Each of ROWS beside the peer if it has the recipe, or else beside chance.
 
-
-def difference(ours: Sequence[float], peer: Sequence[float]) -> list[float] | None:
-    """Welch's 95 % interval of the mean of ours less the peer's; None with one seed of either."""
-    if min(len(ours), len(peer)) < 2:
-        return None
-    found = stats.ttest_ind(ours, peer, equal_var=False).confidence_interval(LEVEL)
-    return [float(found.low), float(found.high)]
-
-
-def deviation(values: Sequence[float]) -> float | None:
-    """Of one seed's figure; None with one seed."""
-    return float(np.std(values, ddof=1)) if len(values) > 1 else None
-
-
-def mean(values: Sequence[float]) -> float | None:
-    """None of no values: a figure that the evaluator does not give."""
-    return float(np.mean(values)) if values else None
-
-
-def chance(targets: np.ndarray) -> float:
-    """The largest macro F1 without looking, `mean 2 p / (1 + p)`: every label for every field; targets 0/1 [N, L]."""
-    shares = targets.mean(0)
-    return float(np.mean(2 * shares / (1 + shares)))
-
-
-def figures_of(results: dict[str, dict], recipe: str, views: str, figure: str) -> list[float]:
-    """One value a seed, in the order of the seeds."""
-    mine = {name: r for name, r in results.items() if name.rpartition("_")[0] == recipe}
-    return [
-        mine[name]["figures"][views][figure]
-        for name in sorted(mine)
-        if figure in mine[name]["figures"][views]
-    ]
-
-
-def rows_of(results: dict[str, dict], guessing: float) -> list[dict]:
-    """Rows for --json: each of ROWS beside the peer where there is one, else beside chance."""
+    Args:
+      results: of `run_all`.
+      guessing: macro F1 of every label for every image.
+    """
     rows = []
-    for title, recipe, views, figure in ROWS:
-        ours = figures_of(results, recipe, views, figure)
-        theirs = figures_of(results, "peer", views, figure) if recipe == "best" else []
-        row = {
-            "name": f"learning_{recipe}_{views}_{figure}",
+    for title, recipe, tta, metric in ROWS:
+        ours = metric_values(results, recipe, tta, metric)
+        details = {
             "title": title,
-            "value": mean(ours),
-            "unit": "macro F1",
+            "std": std(ours),
+            "interval": t_interval(ours),
+            "seeds": ours,
         }
-        row |= {"sd": deviation(ours), "interval": interval(ours), "seeds": ours, "device": "cpu"}
-        row |= {name: mean(figures_of(results, recipe, views, name)) for name in MORE}
+        for name in MORE:
+            details[name] = mean(metric_values(results, recipe, tta, name))
+        theirs = []
+        if recipe == "best":
+            theirs = metric_values(results, "peer", tta, metric)
+        peer = "every label for every image"
+        peer_value = guessing
         if theirs:
-            low, high = inside = interval(theirs) or [None, None]
-            row |= {
-                "peer": PEER,
-                "peer_value": mean(theirs),
-                "peer_sd": deviation(theirs),
-                "peer_seeds": theirs,
-            }
-            row |= {"peer_interval": inside, "difference_interval": difference(ours, theirs)}
-            row["within_peer_interval"] = None if low is None else low <= mean(ours) <= high
-            row |= {f"peer_{name}": mean(figures_of(results, "peer", views, name)) for name in MORE}
-        else:
-            row |= {"peer": "every label for every field", "peer_value": guessing}
-        row["ratio_to_peer"] = row["value"] / row["peer_value"] if row["peer_value"] else None
+            peer = PEER
+            peer_value = mean(theirs)
+            details |= _peer_details(ours, theirs)
+            for name in MORE:
+                details[f"peer_{name}"] = mean(metric_values(results, "peer", tta, name))
+        row = make_row(
+            f"learning_{recipe}_{tta}_{metric}",
+            mean(ours),
+            "macro F1",
+            peer=peer,
+            peer_value=peer_value,
+            device="cpu",
+            **details,
+        )
         rows.append(row)
     return rows
 
 
+def _peer_details(ours: Sequence[float], theirs: Sequence[float]) -> dict:
+    interval = t_interval(theirs)
+    within = None
+    if interval is not None:
+        low, high = interval
+        within = low <= mean(ours) <= high
+    return {
+        "peer_std": std(theirs),
+        "peer_seeds": theirs,
+        "peer_interval": interval,
+        "difference_interval": welch_interval(ours, theirs),
+        "within_peer_interval": within,
+    }
+
+
 def markdown(rows: list[dict]) -> str:
     """The rows as a table, the peer's below ours."""
-    columns = ("recipe", "macro F1", "each seed", "micro F1 at 0.5", "macro average precision")
-    lines = [f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]
+    lines = [f"| {' | '.join(COLUMNS)} |", "| --- " * len(COLUMNS) + "|"]
     for row in rows:
-        for whose, title in (("", row["title"]), ("peer_", "the same in PyTorch")):
-            if f"{whose}seeds" in row:
-                value, about = row[f"{whose}value"], row[f"{whose}sd"]
-                cells = [title, f"{value:.3f}" if about is None else f"{value:.3f} ± {about:.3f}"]
-                cells.append(" ".join(f"{seed:.3f}" for seed in row[f"{whose}seeds"]))
-                more = [row[f"{whose}{name}"] for name in MORE]
-                lines.append(
-                    f"| {' | '.join(cells + ['' if v is None else f'{v:.3f}' for v in more])} |"
-                )
+        lines.append(_table_line(row["title"], row, ""))
+        if "peer_seeds" in row:
+            lines.append(_table_line("the same in PyTorch", row, "peer_"))
     return "\n".join(lines)
+
+
+def _table_line(title: str, row: dict, prefix: str) -> str:
+    value = f"{row[f'{prefix}value']:.3f}"
+    spread = row[f"{prefix}std"]
+    if spread is not None:
+        value += f" ± {spread:.3f}"
+    seeds = " ".join(f"{seed:.3f}" for seed in row[f"{prefix}seeds"])
+    cells = [title, value, seeds]
+    for name in MORE:
+        metric = row[f"{prefix}{name}"]
+        cells.append("" if metric is None else f"{metric:.3f}")
+    return f"| {' | '.join(cells)} |"
 
 
 def verdicts(rows: list[dict]) -> str:
-    """A line on each figure that the peer has: is our mean within the peer's interval?"""
+    """A line on each row that has a peer: is our mean within the peer's interval?"""
     lines = []
     for row in rows:
-        if row.get("within_peer_interval") is not None:
-            low, high = row["peer_interval"]
-            least, most = row["difference_interval"]
-            holds = "is" if row["within_peer_interval"] else "IS NOT"
-            beyond = row["value"] - row["peer_value"]
-            lines.append(
-                f"{row['title']}: our mean {row['value']:.3f} {holds} within PyTorch's 95 % interval {low:.3f} to "
-                f"{high:.3f}; ours less theirs {beyond:+.3f}, 95 % interval {least:+.3f} to {most:+.3f}"
-            )
+        if row.get("within_peer_interval") is None:
+            continue
+        low, high = row["peer_interval"]
+        least, most = row["difference_interval"]
+        holds = "is" if row["within_peer_interval"] else "IS NOT"
+        difference = row["value"] - row["peer_value"]
+        lines.append(
+            f"{row['title']}: our mean {row['value']:.3f} {holds} within PyTorch's 95 % interval "
+            f"{low:.3f} to {high:.3f}; ours less theirs {difference:+.3f}, "
+            f"95 % interval {least:+.3f} to {most:+.3f}"
+        )
     return "\n".join(lines)
 
 
-def described(data_dir: Path, dataset: str) -> tuple[str, np.ndarray]:
-    """A line on the parts, with the labels that the held-out ones lack or hardly have; targets of the test part."""
-    parts = {
-        part: load_dataset(data_dir, dataset, split=part).targets()
-        for part in ("train", "validation", "test")
-    }
-    sizes = ", ".join(f"{len(targets)} {part}" for part, targets in parts.items())
-    held_out = parts["validation"].sum(0, dtype=int) + parts["test"].sum(0, dtype=int)
-    few = ", ".join(
-        f"{LABELS[i]} {held_out[i]} ({parts['test'][:, i].sum()} in test)"
-        for i in np.argsort(held_out)[:5]
-    )
-    without = ", ".join(LABELS[i] for i in np.flatnonzero(parts["test"].sum(0) == 0))
-    missing = f"; in test there is no field of {without}, whose F1 counts as 0" if without else ""
-    return f"{dataset}: {sizes}; fewest fields held out: {few}{missing}", parts["test"]
-
-
-def parser(description: str, folder: str) -> argparse.ArgumentParser:
-    """The flags that learning.py and ablation.py share."""
-    found = argparse.ArgumentParser(description=description)
-    found.add_argument(
-        "--folder",
-        type=Path,
-        default=Path(folder),
-        help="data and runs; kept (default %(default)s)",
-    )
-    found.add_argument(
-        "--jobs", type=int, default=2, help="runs at a time, each on cores of its own (default 2)"
-    )
-    found.add_argument("--steps", type=int, help=f"of each run (default {recipes.Scale.steps})")
-    found.add_argument(
-        "--quick", action="store_true", help="a few steps of a tiny net on tiny data: does it run?"
-    )
-    found.add_argument("--json", type=Path, help="file for the rows")
-    return found
-
-
-def scale_of(args: argparse.Namespace) -> recipes.Scale:
-    scale = recipes.QUICK if args.quick else recipes.Scale()
-    return dataclasses.replace(scale, steps=args.steps) if args.steps else scale
-
-
-def run(work) -> int:
-    """`work()`, with what the user is to know in one line and the exit status of the house."""
-    try:
-        work()
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
-    except RunStopped as error:
-        print(f"stopped: {error}", file=sys.stderr)
-        return EXIT_RUN_STOPPED
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
-        return EXIT_START_AGAIN
-    return 0
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    flags = parser(__doc__.splitlines()[0], "runs/learning")
-    flags.add_argument("--seeds", type=int, default=3, help="of each recipe (default 3)")
-    args = flags.parse_args(argv)
+    args = make_learning_parser(__doc__, seeds=3).parse_args(argv)
+    return run_resumable(lambda: compare(args))
 
-    def work() -> None:
-        scale, folder = scale_of(args), args.folder.resolve()
-        data_dir = build(scale, folder)
-        about, targets = described(data_dir, scale.dataset)
-        print(about, flush=True)
-        # Seed by seed, so that a first comparison is there early.
-        runs = [
-            make(scale, number)
-            for number in range(args.seeds)
-            for make in (recipes.best, recipes.peer, recipes.seed)
-        ]
-        rows = rows_of(run_all(runs, data_dir, folder, args.jobs), chance(targets))
-        print(f"\n{markdown(rows)}\n\nwithout looking: {chance(targets):.3f}\n{verdicts(rows)}")
-        if args.json:
-            args.json.write_text(json.dumps(rows, indent=1) + "\n")
 
-    return run(work)
+def compare(args: argparse.Namespace) -> None:
+    """Trains and scores all, prints the table and writes the rows."""
+    scale = scale_of(args)
+    folder = args.folder.resolve()
+    data_dir = build(scale, folder)
+    line, targets = describe_data(data_dir, scale.dataset)
+    print(line, flush=True)
+    runs = []
+    # Seed by seed, so that there is a first comparison early.
+    for seed in range(args.seeds):
+        for make_run in (recipes.best, recipes.peer, recipes.hpa_densenet):
+            runs.append(make_run(scale, seed))
+    guessing = chance(targets)
+    rows = make_rows(run_all(runs, data_dir, folder, args.jobs), guessing)
+    print(f"\n{markdown(rows)}\n\nwithout looking: {guessing:.3f}\n{verdicts(rows)}")
+    write_rows(args.json, rows)
 
 
 if __name__ == "__main__":

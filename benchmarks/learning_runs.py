@@ -1,10 +1,10 @@
-"""Many runs, as many at a time as there are cores to pin them to, each a process of its own; what is done is kept.
+"""Many runs, as many at a time as there are cores for them, each in a process; results are kept.
 
-Unusual: a run gets one core. A net this small leaves half of a second core idle, so two runs side by side finish sooner
-than one after the other on both.
+    FOLDER/data            the dataset, built if it is missing
+    FOLDER/runs/NAME       a run: what hpa_jax.main keeps, log.txt, and result.json when it is done
 
-FOLDER/data            the dataset, built where it is missing
-FOLDER/runs/NAME       a run: what hpa_jax.main keeps, log.txt, and result.json once it is trained and scored
+Design: a run gets one core. A net this small leaves half of a second core idle, so two runs side by
+side finish sooner than one after the other on both.
 """
 
 import contextlib
@@ -19,13 +19,13 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from threading import Event
 
+from checkout import BENCHMARKS, REPOSITORY
 from learning_recipes import Run, Scale
 from tqdm import tqdm
 
 from hpa_jax.errors import EXIT_START_AGAIN, InputError, RunStopped
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-FIGURES = (
+METRICS = (
     "macro_f1",
     "micro_f1",
     "accuracy",
@@ -35,22 +35,22 @@ FIGURES = (
 )
 """Of evaluation.json; those that it lacks are left out."""
 
+Cores = list[int] | None
+
 
 def build(scale: Scale, folder: Path) -> Path:
-    """The dataset below `folder`, drawn unless it is there; returns the --data_dir."""
+    """Draws the dataset below `folder` unless it is there; returns the --data_dir."""
     data_dir = folder / "data"
-    command = [
-        sys.executable,
-        "-m",
-        "tfds_builder.hpa",
-        *scale.build_flags(),
-        f"--data_dir={data_dir}",
-    ]
+    builder = [sys.executable, "-m", "tfds_builder.hpa"]
     done = subprocess.run(
-        command, cwd=REPOSITORY, env=_environment(), stdout=subprocess.PIPE, text=True
+        [*builder, *scale.build_flags(), f"--data_dir={data_dir}"],
+        cwd=REPOSITORY,
+        env=_environment(),
+        stdout=subprocess.PIPE,
+        text=True,
     )
     if done.returncode:
-        raise InputError(f"{data_dir}: the dataset cannot be drawn, as said above")
+        raise InputError(f"{data_dir}: the dataset cannot be drawn, see above")
     print(done.stdout.splitlines()[0], file=sys.stderr)
     return data_dir
 
@@ -62,162 +62,184 @@ def run_all(runs: Sequence[Run], data_dir: Path, folder: Path, jobs: int) -> dic
       runs: names are distinct.
       data_dir: of `build`.
       folder: their folders go to `folder/runs`.
-      jobs: runs at a time; the cores that this process may use are dealt out to them.
+      jobs: runs at a time; the cores that this process may use are divided among them.
 
     Returns:
-      By name `{"figures": {views: {figure: value}}, "seconds": of all its processes}`.
+      By name `{"metrics": {tta: {metric: value}}, "seconds": of all its processes}`.
 
     Raises:
-      RunStopped: a run failed; those that were under way are stopped, and go on the next time.
+      RunStopped: a run failed; those under way are stopped, and resume the next time.
     """
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [None]
-    jobs = max(1, min(jobs, len(cores)))
-    free = [cores[place::jobs] for place in range(jobs)]
+    free = _divide_cores(jobs)
     stop = Event()
 
-    def one(run: Run) -> dict:
-        own = free.pop()
+    def finish(run: Run) -> dict:
+        cores = free.pop()
         try:
-            return _result(run, data_dir, folder / "runs" / run.name, own, stop)
+            return _Process(run, data_dir, folder / "runs" / run.name, cores, stop).result()
         finally:
-            free.append(own)
+            free.append(cores)
 
-    with ThreadPoolExecutor(jobs) as pool:
-        found = {run.name: pool.submit(one, run) for run in runs}
+    with ThreadPoolExecutor(len(free)) as pool:
+        futures = {run.name: pool.submit(finish, run) for run in runs}
         try:
-            _watch(runs, found, folder)
+            _show_progress(runs, futures, folder)
         except BaseException:
             stop.set()
             pool.shutdown(cancel_futures=True)
             raise
-    return {name: future.result() for name, future in found.items()}
+    return {name: future.result() for name, future in futures.items()}
 
 
-def _watch(runs: Sequence[Run], found: dict[str, Future], folder: Path) -> None:
-    """Shows how far all of them are until they are done; raises what the first one to fail has raised."""
-    begun, told = time.monotonic(), set()
-    kept = sum(_steps(folder, run) for run in runs)
-    total = sum(run.steps for run in runs)
+def _divide_cores(jobs: int) -> list[Cores]:
+    """The cores of each job; None on systems that cannot pin a process to some."""
+    if not hasattr(os, "sched_getaffinity"):
+        return [None]
+    cores = sorted(os.sched_getaffinity(0))
+    jobs = max(1, min(jobs, len(cores)))
+    return [cores[first::jobs] for first in range(jobs)]
+
+
+def _show_progress(runs: Sequence[Run], futures: dict[str, Future], folder: Path) -> None:
+    """Shows a bar over all runs until they are done; raises what the first to fail has raised."""
+    start = time.monotonic()
+    reported = set()
     with tqdm(
-        total=total, initial=kept, unit="step", desc="all runs", dynamic_ncols=True, disable=None
+        total=sum(run.steps for run in runs),
+        initial=_steps_done(runs, folder),
+        unit="step",
+        desc="all runs",
+        dynamic_ncols=True,
+        disable=None,
     ) as bar:
         while True:
-            done, rest = wait(found.values(), timeout=2.0, return_when=FIRST_EXCEPTION)
-            for name, future in found.items():
-                if future in done and name not in told:
-                    told.add(name)
-                    minutes = (time.monotonic() - begun) / 60
-                    figure = future.result()["figures"]
-                    tqdm.write(
-                        f"{len(told)} of {len(runs)} after {minutes:.1f} min: {name} {_short(figure)}",
-                        sys.stderr,
-                    )
-            bar.update(sum(_steps(folder, run) for run in runs) - bar.n)
-            if not rest:
+            done, pending = wait(futures.values(), timeout=2.0, return_when=FIRST_EXCEPTION)
+            for name, future in futures.items():
+                if future not in done or name in reported:
+                    continue
+                reported.add(name)
+                minutes = (time.monotonic() - start) / 60
+                metrics = _shorten(future.result()["metrics"])
+                line = f"{len(reported)} of {len(runs)} after {minutes:.1f} min: {name} {metrics}"
+                tqdm.write(line, sys.stderr)
+            bar.update(_steps_done(runs, folder) - bar.n)
+            if not pending:
                 return
 
 
-def _short(figures: dict[str, dict]) -> str:
-    return ", ".join(
-        f"macro F1 {found['macro_f1']:.3f} (views: {views})" for views, found in figures.items()
-    )
+def _shorten(metrics: dict[str, dict]) -> str:
+    parts = []
+    for tta, found in metrics.items():
+        parts.append(f"macro F1 {found['macro_f1']:.3f} (TTA: {tta})")
+    return ", ".join(parts)
 
 
-def _steps(folder: Path, run: Run) -> int:
-    """How many a run has done, as it last told."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        return json.loads(
-            (folder / "runs" / run.name / "metrics.jsonl").read_text().splitlines()[-1]
-        )["step"]
-    return 0
+def _steps_done(runs: Sequence[Run], folder: Path) -> int:
+    """Steps of all runs, as far as their logs have come."""
+    total = 0
+    for run in runs:
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            log = (folder / "runs" / run.name / "metrics.jsonl").read_text()
+            total += json.loads(log.splitlines()[-1])["step"]
+    return total
 
 
-def _result(run: Run, data_dir: Path, workdir: Path, cores: list, stop: Event) -> dict:
-    path, asked = workdir / "result.json", json.loads(json.dumps(dataclasses.asdict(run)))
-    with contextlib.suppress(OSError, ValueError):
-        kept = json.loads(path.read_text())
-        if kept["run"] == asked:
-            return kept
-    workdir.mkdir(parents=True, exist_ok=True)
-    begun, before = time.monotonic(), _spent(workdir)
-    common = (f"--workdir={workdir}", f"--config.data.data_dir={data_dir}")
-    recipe = (f"--config={run.recipe}", *run.flags)
-    try:
-        _call(run.program, (*recipe, *common), workdir, cores, stop)
-        figures = {views: _scored(run, common, workdir, views, cores, stop) for views in run.views}
-    finally:
-        seconds = before + time.monotonic() - begun
-        (workdir / "seconds.json").write_text(json.dumps(seconds))
-    result = {"run": asked, "figures": figures, "seconds": seconds}
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    return result
+class _Process:
+    """A run in its folder: trained, then scored, each by a process on its own cores."""
 
+    def __init__(self, run: Run, data_dir: Path, workdir: Path, cores: Cores, stop: Event):
+        self._run = run
+        self._data_dir = data_dir
+        self._workdir = workdir
+        self._cores = cores
+        self._stop = stop
 
-def _spent(workdir: Path) -> float:
-    """Seconds that earlier, unfinished starts took."""
-    with contextlib.suppress(OSError, ValueError):
-        return float(json.loads((workdir / "seconds.json").read_text()))
-    return 0.0
+    def result(self) -> dict:
+        """The result that is kept, or that of doing the run."""
+        path = self._workdir / "result.json"
+        # As JSON has it, where a tuple is a list.
+        description = json.loads(json.dumps(dataclasses.asdict(self._run)))
+        with contextlib.suppress(OSError, ValueError):
+            kept = json.loads(path.read_text())
+            if kept["run"] == description:
+                return kept
+        self._workdir.mkdir(parents=True, exist_ok=True)
+        seconds_before = self._read_seconds()
+        start = time.monotonic()
+        try:
+            self._train()
+            metrics = {tta: self._evaluate(tta) for tta in self._run.tta}
+        finally:
+            seconds = seconds_before + time.monotonic() - start
+            (self._workdir / "seconds.json").write_text(json.dumps(seconds))
+        result = {"run": description, "metrics": metrics, "seconds": seconds}
+        path.write_text(json.dumps(result, indent=1) + "\n")
+        return result
 
+    def _read_seconds(self) -> float:
+        """What earlier, unfinished starts took."""
+        with contextlib.suppress(OSError, ValueError):
+            return float(json.loads((self._workdir / "seconds.json").read_text()))
+        return 0.0
 
-def _scored(
-    run: Run, common: tuple[str, ...], workdir: Path, views: str, cores: list, stop: Event
-) -> dict:
-    """Figures of the test part, by the one evaluator: of a checkpoint, or of the arrays that the peer has written."""
-    shared = (
-        "--config.evaluate.replicates=0",
-        *run.scoring,
-    )  # intervals over seeds are what is wanted
-    if run.program == "hpa_jax.main":
-        where = common
-        asked = ("--config.data.eval_split=test", f"--config.evaluate.tta={views}")
-        asked += (f"--config.evaluate.checkpoint={run.checkpoint}",)
-    else:
-        where = (f"--workdir={workdir / views}",)
-        asked = tuple(
-            f"--config.evaluate.{what}={workdir / views / what}.npy"
-            for what in ("scores", "targets")
-        )
-    _call("hpa_jax.main", ("--mode=evaluate", *where, *asked, *shared), workdir, cores, stop)
-    folder = Path(where[0].partition("=")[2])
-    evaluation = json.loads((folder / "evaluation.json").read_text())
-    return {name: evaluation[name] for name in FIGURES if name in evaluation}
+    def _train(self) -> None:
+        recipe = f"--config={self._run.recipe}"
+        self._call(self._run.program, [recipe, *self._run.flags, *self._folders()])
 
+    def _folders(self) -> tuple[str, str]:
+        return f"--workdir={self._workdir}", f"--config.data.data_dir={self._data_dir}"
 
-def _call(program: str, flags: Sequence[str], workdir: Path, cores: list, stop: Event) -> None:
-    """One process on its own cores, its output to log.txt; told to stop, it saves and goes on the next time."""
-    command = (
-        [sys.executable, "-m", program]
-        if program == "hpa_jax.main"
-        else [sys.executable, _program(program)]
-    )
-    with open(workdir / "log.txt", "a", encoding="utf-8") as log:
-        print("$", *command, *flags, file=log, flush=True)
-        child = subprocess.Popen(
-            [*command, *flags], cwd=REPOSITORY, env=_environment(), stdout=log, stderr=log
-        )
-        if cores[0] is not None:
-            os.sched_setaffinity(child.pid, cores)  # before it has threads, which inherit it
-        while child.poll() is None:
-            if stop.wait(0.2):
-                child.terminate()
-                child.wait()
-    if child.returncode == EXIT_START_AGAIN or stop.is_set():
-        raise RunStopped(f"{workdir.name} was stopped; the same command goes on")
-    if child.returncode:
-        last = (
-            (workdir / "log.txt")
-            .read_text(encoding="utf-8", errors="replace")
-            .strip()
-            .splitlines()[-1]
-        )
-        raise RunStopped(
-            f"{workdir.name} ended with status {child.returncode}: {last} ({workdir / 'log.txt'})"
-        )
+    def _evaluate(self, tta: str) -> dict[str, float]:
+        """Metrics of the test split, by the same evaluator for ours and for the peer.
 
+        Ours is evaluated from a checkpoint, the peer from the arrays that it has written.
+        """
+        if self._run.program == "hpa_jax.main":
+            folder = self._workdir
+            where = [
+                *self._folders(),
+                "--config.data.eval_split=test",
+                f"--config.evaluate.tta={tta}",
+                f"--config.evaluate.checkpoint={self._run.checkpoint}",
+            ]
+        else:
+            folder = self._workdir / tta
+            where = [
+                f"--workdir={folder}",
+                f"--config.evaluate.scores={folder / 'scores.npy'}",
+                f"--config.evaluate.targets={folder / 'targets.npy'}",
+            ]
+        # Without intervals by bootstrap: those over seeds are what is wanted.
+        flags = ["--mode=evaluate", *where, "--config.evaluate.replicates=0", *self._run.scoring]
+        self._call("hpa_jax.main", flags)
+        evaluation = json.loads((folder / "evaluation.json").read_text())
+        return {name: evaluation[name] for name in METRICS if name in evaluation}
 
-def _program(name: str) -> str:
-    return str(Path(__file__).with_name(f"{name}.py"))
+    def _call(self, program: str, flags: Sequence[str]) -> None:
+        """One process, its output in log.txt. Stopped, it saves, and resumes the next time."""
+        command = [sys.executable, "-m", program]
+        if program != "hpa_jax.main":
+            command = [sys.executable, str(BENCHMARKS / f"{program}.py")]
+        log_path = self._workdir / "log.txt"
+        with open(log_path, "a", encoding="utf-8") as log:
+            print("$", *command, *flags, file=log, flush=True)
+            child = subprocess.Popen(
+                [*command, *flags], cwd=REPOSITORY, env=_environment(), stdout=log, stderr=log
+            )
+            if self._cores is not None:
+                # Before it has threads, which inherit it.
+                os.sched_setaffinity(child.pid, self._cores)
+            while child.poll() is None:
+                if self._stop.wait(0.2):
+                    child.terminate()
+                    child.wait()
+        name = self._workdir.name
+        if child.returncode == EXIT_START_AGAIN or self._stop.is_set():
+            raise RunStopped(f"{name} was stopped; the same command resumes")
+        if child.returncode:
+            log_text = log_path.read_text(encoding="utf-8", errors="replace")
+            last = log_text.strip().splitlines()[-1]
+            raise RunStopped(f"{name} ended with status {child.returncode}: {last} ({log_path})")
 
 
 def _environment() -> dict[str, str]:

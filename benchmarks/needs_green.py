@@ -1,92 +1,105 @@
-"""Does a trained net look at the protein? Its macro F1 with each field's own green channel, and with another field's.
+"""Does a trained net look at the protein? Its macro F1 with the green channel of another image.
 
-    python benchmarks/needs_green.py --workdir=RUN [--without_green=RUN2] [--split=test] [--json=FILE]
+    python benchmarks/needs_green.py --workdir=RUN [--without_green=RUN2] [--split=test]
 
-RUN is a finished run. RUN2, if given, is one that was trained on red, blue and yellow alone (the same command with
---config.data.channel_mix=red,blue,yellow and another workdir). The peer is guessing: the net's own decisions,
-dealt out to the fields at random (the mean of 20 deals), which keeps how often each label is predicted.
+RUN is a finished run. RUN2, if given, is one that was trained on red, blue and yellow alone: the
+same command with --config.data.channel_mix=red,blue,yellow and another workdir. The peer is
+guessing: the net's own decisions, permuted among the images (the mean of 20 permutations), which
+keeps how often each label is predicted.
 """
 
-import argparse
-import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import checkout  # noqa: F401
 import numpy as np
+from command_line import make_parser, run
+from results import make_row, write_rows
 
 from hpa_jax.data import pipeline
+from hpa_jax.data.dataset import ImageDataset
 from hpa_jax.evaluation.predictor import load_run
 from hpa_jax.labels import CHANNELS
 from hpa_jax.metrics.classification import macro_f1
 from hpa_jax.workdir import read_config
 
 GREEN = CHANNELS.index("green")
+PERMUTATIONS = 20
+
+Images = Iterator[np.ndarray]
 
 
-def own_green(dataset):
-    return (dataset.image(i) for i in range(len(dataset)))
+def own_green(dataset: ImageDataset) -> Images:
+    """The images as they are."""
+    for i in range(len(dataset)):
+        yield dataset.image(i)
 
 
-def anothers_green(dataset):
+def anothers_green(dataset: ImageDataset) -> Images:
     """The images, each with the green channel of the next one."""
     for i in range(len(dataset)):
+        following = (i + 1) % len(dataset)
         image = dataset.image(i).copy()
-        image[..., GREEN] = dataset.image((i + 1) % len(dataset))[..., GREEN]
+        image[..., GREEN] = dataset.image(following)[..., GREEN]
         yield image
 
 
-def guessing(predicted, targets, deals=20):
+def guess(predicted: np.ndarray, targets: np.ndarray) -> float:
+    """Macro F1 of the decisions bool `[N, L]` permuted among the images."""
     rng = np.random.default_rng(0)
-    return float(np.mean([macro_f1(rng.permutation(predicted), targets) for _ in range(deals)]))
+    values = []
+    for _ in range(PERMUTATIONS):
+        values.append(macro_f1(rng.permutation(predicted), targets))
+    return float(np.mean(values))
 
 
-def rows_of(workdir, split, views):
-    config = read_config(workdir)
-    predictor, dataset = load_run(workdir), pipeline.open_split(config.data, split)
+def score(
+    workdir: Path, split: str, images_of: Callable[[ImageDataset], Images]
+) -> tuple[float, float]:
+    """Macro F1 at 0.5 of a run on images of a split, and that of guessing."""
+    dataset = pipeline.open_split(read_config(workdir).data, split)
+    predictor = load_run(workdir)
+    predicted = predictor(images_of(dataset)) > 0.5
     targets = dataset.targets() > 0
-    for name, images_of in views:
-        predicted = predictor(images_of(dataset)) > 0.5
-        yield name, macro_f1(predicted, targets), guessing(predicted, targets)
+    return macro_f1(predicted, targets), guess(predicted, targets)
 
 
-def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--workdir", type=Path, required=True)
-    parser.add_argument("--without_green", type=Path)
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = make_parser(__doc__)
+    parser.add_argument("--workdir", type=Path, required=True, help="a finished run")
+    parser.add_argument("--without_green", type=Path, help="a run on the other channels alone")
     parser.add_argument("--split", default="test")
-    parser.add_argument("--json", metavar="FILE")
-    arguments = parser.parse_args()
-    found = list(
-        rows_of(
-            arguments.workdir,
-            arguments.split,
-            (("own_green", own_green), ("anothers_green", anothers_green)),
-        )
-    )
-    if arguments.without_green:
-        found += rows_of(
-            arguments.without_green, arguments.split, (("red_blue_yellow_alone", own_green),)
-        )
+    args = parser.parse_args(argv)
+    return run(lambda: compare(args))
+
+
+def compare(args) -> None:
+    """Scores the runs, prints a line each and writes the rows."""
+    cases = [
+        ("own_green", args.workdir, own_green),
+        ("anothers_green", args.workdir, anothers_green),
+    ]
+    if args.without_green:
+        cases.append(("red_blue_yellow_alone", args.without_green, own_green))
+    print(f"macro F1 at 0.5 on {args.split}")
     rows = []
-    print(f"macro F1 at 0.5 on {arguments.split}")
-    for name, value, guess in found:
-        ratio = value / guess if guess else None
-        print(
-            f"  {name:<22} {value:.4f}   guessing {guess:.4f}"
-            + (f"   {ratio:.2f} times guessing" if ratio else "")
+    for name, workdir, images_of in cases:
+        value, guessing = score(workdir, args.split, images_of)
+        row = make_row(
+            f"macro_f1_{name}",
+            value,
+            "F1",
+            peer="guessing",
+            peer_value=guessing,
+            device="any",
         )
-        row = {
-            "name": f"macro_f1_{name}",
-            "value": value,
-            "unit": "F1",
-            "peer": "guessing",
-            "peer_value": guess,
-        }
-        rows.append(row | {"ratio_to_peer": ratio, "device": "any"})
-    if arguments.json:
-        Path(arguments.json).write_text(json.dumps(rows, indent=2) + "\n")
+        rows.append(row)
+        ratio = row["ratio_to_peer"]
+        times = f"   {ratio:.2f} times guessing" if ratio else ""
+        print(f"  {name:<22} {value:.4f}   guessing {guessing:.4f}{times}")
+    write_rows(args.json, rows)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,19 +1,20 @@
-"""How long from the command to the first finished step? DenseNet-121, beside the same in PyTorch; on this machine.
+"""How long from the command to the first finished step? DenseNet-121, beside the same in PyTorch.
 
-    python benchmarks/startup.py [--size=224] [--batch=8] [--repeats=3] [--json=FILE] [--data_dir=DIR]
+    python benchmarks/startup.py [--size=224] [--batch=8] [--repeats=3] [--json=FILE]
 
-Ours is `python -m hpa_jax.main` itself, for one step on the synthetic dataset (drawn if `--data_dir` is not given):
-first `cold`, with an empty folder of compiled programs, then `warm`, with what that run left. PyTorch's is a script
-that imports it, builds the net of `torch_densenet.py`, draws a batch, and does one step, eager; it reads no dataset,
-keeps no log and saves nothing. A figure is the median of `--repeats`; the two take turns. A ratio above 1: ours takes
-that many times as long.
+Ours is `python -m hpa_jax.main` itself, for one step on the synthetic dataset (drawn if
+`--data_dir` is not given): first `cold`, with an empty folder of compiled programs, then `warm`,
+with what that run left. PyTorch's is a script that imports it, builds the net of
+`torch_densenet.py`, draws a batch, and does one step, eager; it reads no dataset, keeps no log and
+saves nothing. A value is the median of `--repeats`, in which the two take turns. A ratio above 1:
+ours takes that many times as long.
 
-Unusual: seconds are given twice, as they pass and as the processors count them, since another program on the machine
-makes the first longer. The phases are seen from outside, by when a line of JAX's own log of compilations appears.
+Notes: seconds are given twice, elapsed and CPU seconds, since another program on the machine makes
+the first longer. The phases are seen from outside, by when a line of JAX's own log of compilations
+appears.
 """
 
 import argparse
-import json
 import os
 import resource
 import statistics
@@ -21,143 +22,154 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from train_step_sides import cpu_name
+from checkout import BENCHMARKS, REPOSITORY
+from command_line import make_parser
+from processes import cpu_seconds, cpu_seconds_of
+from results import cpu_name, make_row, with_cores, write_rows
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-# Where a phase ends: the first line of the log with these words.
-PHASES = (
-    ("imports, data, drawing weights", "steps (the first one compiles)"),
-    ("tracing the step", "Finished tracing train_step"),
-    ("lowering it", "Finished jaxpr to MLIR module conversion jit(train_step)"),
-    ("compiling it, or loading it", "Finished XLA compilation of jit(train_step)"),
-    ("the step itself, to the first log line", "step 1 of 1:"),
-)
+# Each phase, and the words of the line of the log at which it ends.
+PHASES = {
+    "imports, data, drawing weights": "steps (the first one compiles)",
+    "tracing the step": "Finished tracing train_step",
+    "lowering it": "Finished jaxpr to MLIR module conversion jit(train_step)",
+    "compiling it, or loading it": "Finished XLA compilation of jit(train_step)",
+    "the step itself, to the first log line": "step 1 of 1:",
+}
+LAST_PHASE = "the step itself, to the first log line"
+
 TORCH = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import numpy as np, torch
+from torch.nn.functional import binary_cross_entropy_with_logits
 from torch_densenet import DenseNet
 net = DenseNet((6, 12, 24, 16), 32, 64, 28, 0.1, 0.2).to(memory_format=torch.channels_last)
 size, batch = map(int, sys.argv[2:])
-images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (batch, size, size, 4), np.uint8))
+rng = np.random.default_rng(0)
+images = torch.from_numpy(rng.integers(0, 256, (batch, size, size, 4), np.uint8))
 optimizer = torch.optim.Adam(net.parameters(), 1e-4)
-torch.nn.functional.binary_cross_entropy_with_logits(net(images), torch.zeros(batch, 28)).backward()
+binary_cross_entropy_with_logits(net(images), torch.zeros(batch, 28)).backward()
 optimizer.step()
 """
 
 
-def processor_seconds() -> float:
-    """Of all processes that this one has started and that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def start_ours(args: argparse.Namespace, data_dir: Path, cache: Path) -> dict:
+    """Runs hpa_jax to the end of its first step.
 
-
-def ours(args, data_dir: Path, cache: Path) -> dict:
-    """Seconds to the end of each phase, and processor seconds of the whole process up to its end."""
+    Returns:
+      `ends`, the seconds to the end of each phase; `seconds`, to the end of the last one; and
+      `cpu_seconds` up to there, None without /proc.
+    """
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_LOG_COMPILES": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
     ends = {}
-    with tempfile.TemporaryDirectory() as workdir:
-        command = [sys.executable, "-u", "-m", "hpa_jax.main", "--config=configs/quickstart.py"]
-        command += [
-            f"--workdir={workdir}/run",
+    log = []
+    with tempfile.TemporaryDirectory() as folder:
+        flags = [
+            "--config=configs/quickstart.py",
+            f"--workdir={folder}/run",
             f"--config.data.data_dir={data_dir}",
             f"--config.model.name={args.net}",
-        ]
-        command += [
             f"--config.data.image_size={args.size}",
             f"--config.data.batch_size={args.batch}",
+            "--config.train.steps=1",
+            "--config.checkpoint.keep=1",
         ]
-        command += ["--config.train.steps=1", "--config.checkpoint.keep=1"]
-        environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(cache)}
-        environment |= {"JAX_LOG_COMPILES": "1", "PYTHONUNBUFFERED": "1"}
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        begun, seen = time.perf_counter(), []
-        with subprocess.Popen(command, cwd=REPOSITORY, env=environment, **pipes) as process:
+        start = time.perf_counter()
+        with subprocess.Popen(
+            [sys.executable, "-u", "-m", "hpa_jax.main", *flags],
+            cwd=REPOSITORY,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
             for line in process.stdout:
-                seen.append(line)
-                for phase, words in PHASES:
+                log.append(line)
+                for phase, words in PHASES.items():
                     if words in line:
-                        ends.setdefault(phase, time.perf_counter() - begun)
-                if PHASES[-1][0] in ends:
+                        ends.setdefault(phase, time.perf_counter() - start)
+                if LAST_PHASE in ends:
                     break  # what follows is the evaluation at the end of this run of one step
-            used = _processor_seconds_of(process.pid)
+            used = cpu_seconds_of(process.pid)
             process.terminate()
             process.stdout.read()
-    if PHASES[-1][0] not in ends:
-        raise SystemExit("error: the run did not come to its first step:\n" + "".join(seen[-20:]))
-    return {"seconds": ends[PHASES[-1][0]], "processor_seconds": used, "ends": ends}
+    if LAST_PHASE not in ends:
+        raise SystemExit("error: the run did not come to its first step:\n" + "".join(log[-20:]))
+    return {"seconds": ends[LAST_PHASE], "cpu_seconds": used, "ends": ends}
 
 
-def _processor_seconds_of(pid: int) -> float:
-    """Of a process that runs, from /proc; nan where there is none."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except OSError:
-        return float("nan")
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def torch(args) -> dict:
-    before, begun = processor_seconds(), time.perf_counter()
-    command = [
-        sys.executable,
-        "-c",
-        TORCH,
-        str(Path(__file__).parent),
-        str(args.size),
-        str(args.batch),
-    ]
-    subprocess.run(command, check=True)
+def start_torch(args: argparse.Namespace) -> dict:
+    """Runs PyTorch's script; returns its `seconds` and `cpu_seconds`."""
+    arguments = [str(BENCHMARKS), str(args.size), str(args.batch)]
+    cpu_start = cpu_seconds(resource.RUSAGE_CHILDREN)
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", TORCH, *arguments], check=True)
     return {
-        "seconds": time.perf_counter() - begun,
-        "processor_seconds": processor_seconds() - before,
+        "seconds": time.perf_counter() - start,
+        "cpu_seconds": cpu_seconds(resource.RUSAGE_CHILDREN) - cpu_start,
     }
 
 
 def median(runs: list[dict], key: str) -> float:
-    return statistics.median(run[key] for run in runs)
+    """Of a value of each run; nan if there is none."""
+    values = [run[key] for run in runs if run[key] is not None]
+    if not values:
+        return float("nan")
+    return statistics.median(values)
 
 
-def rows_of(kind: str, runs: list[dict], peers: list[dict], args) -> list[dict]:
-    own, other = median(runs, "seconds"), median(peers, "seconds")
-    print(
-        f"{kind}: {own:.1f} s ({median(runs, 'processor_seconds'):.1f} processor seconds)",
-        end="   ",
-    )
-    print(
-        f"PyTorch {other:.1f} s ({median(peers, 'processor_seconds'):.1f})   ratio {own / other:.1f}"
-    )
-    last = 0.0
-    phases = {}
-    for phase, _ in PHASES:
+def phase_seconds(runs: list[dict]) -> dict[str, float]:
+    """Of each phase that was seen, from the medians of the ends."""
+    seconds = {}
+    previous_end = 0.0
+    for phase in PHASES:
         ends = [run["ends"][phase] for run in runs if phase in run["ends"]]
         if ends:
-            phases[phase] = statistics.median(ends) - last
-            last = statistics.median(ends)
-            print(f"  {phase:<40} {phases[phase]:6.1f} s")
-    row = {
-        "name": f"startup_{kind}_{args.size}_cpu",
-        "value": own,
-        "unit": "s",
-        "peer": "PyTorch, eager, no dataset",
-    }
-    row |= {
-        "peer_value": other,
-        "ratio_to_peer": own / other,
-        "net": args.net,
-        "batch": args.batch,
-        "phases": phases,
-    }
-    row |= {"processor_seconds": median(runs, "processor_seconds")}
-    row |= {"peer_processor_seconds": median(peers, "processor_seconds")}
-    return [row | {"device": f"{cpu_name()}, {os.cpu_count()} cores", "repeats": len(runs)}]
+            end = statistics.median(ends)
+            seconds[phase] = end - previous_end
+            previous_end = end
+    return seconds
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def report(kind: str, runs: list[dict], peers: list[dict], args: argparse.Namespace) -> dict:
+    """Prints the lines of `cold` or `warm`, and returns the row."""
+    own = median(runs, "seconds")
+    own_cpu = median(runs, "cpu_seconds")
+    other = median(peers, "seconds")
+    other_cpu = median(peers, "cpu_seconds")
+    print(
+        f"{kind}: {own:.1f} s ({own_cpu:.1f} CPU seconds)   "
+        f"PyTorch {other:.1f} s ({other_cpu:.1f})   ratio {own / other:.1f}"
     )
+    phases = phase_seconds(runs)
+    for phase, seconds in phases.items():
+        print(f"  {phase:<40} {seconds:6.1f} s")
+    return make_row(
+        f"startup_{kind}_{args.size}_cpu",
+        own,
+        "s",
+        peer="PyTorch, eager, no dataset",
+        peer_value=other,
+        device=with_cores(cpu_name()),
+        net=args.net,
+        batch=args.batch,
+        phases=phases,
+        processor_seconds=own_cpu,
+        peer_processor_seconds=other_cpu,
+        repeats=len(runs),
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = make_parser(__doc__)
     parser.add_argument(
         "--net", default="densenet121", help="of ours; the peer is DenseNet-121 in any case"
     )
@@ -165,39 +177,40 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument(
-        "--data_dir", type=Path, help="with the dataset `synthetic`; none: it is drawn"
+        "--data_dir", type=Path, help="has the dataset `synthetic` (default: it is drawn)"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
-    args = parser.parse_args()
+    compare(parser.parse_args(argv))
+    return 0
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Measures both in turn, prints the tables and writes the rows."""
     runs = {"cold": [], "warm": []}
     peers = []
     with tempfile.TemporaryDirectory() as temporary:
-        data_dir = args.data_dir or Path(temporary)
-        if not args.data_dir:
-            draw = [
-                sys.executable,
-                "-m",
-                "tfds_builder.hpa",
-                "--config=synthetic",
-                "--images=80",
-                "--size=64",
-            ]
-            subprocess.run(
-                [*draw, f"--data_dir={data_dir}"],
-                cwd=REPOSITORY,
-                check=True,
-                stdout=subprocess.DEVNULL,
-            )
-        for number in range(args.repeats):
-            print(f"[{number + 1}/{args.repeats}] cold, warm, PyTorch", file=sys.stderr, flush=True)
+        data_dir = args.data_dir
+        if data_dir is None:
+            data_dir = Path(temporary)
+            draw_dataset(data_dir)
+        for number in range(1, args.repeats + 1):
+            print(f"[{number}/{args.repeats}] cold, warm, PyTorch", file=sys.stderr, flush=True)
             with tempfile.TemporaryDirectory() as cache:
                 for kind in runs:
-                    runs[kind].append(ours(args, data_dir, Path(cache)))
-            peers.append(torch(args))
-    rows = [row for kind in runs for row in rows_of(kind, runs[kind], peers, args)]
-    if args.json:
-        args.json.write_text(json.dumps(rows, indent=2) + "\n")
+                    runs[kind].append(start_ours(args, data_dir, Path(cache)))
+            peers.append(start_torch(args))
+    write_rows(args.json, [report(kind, runs[kind], peers, args) for kind in runs])
+
+
+def draw_dataset(data_dir: Path) -> None:
+    """Draws the synthetic dataset, small."""
+    flags = ["--config=synthetic", "--images=80", "--size=64", f"--data_dir={data_dir}"]
+    subprocess.run(
+        [sys.executable, "-m", "tfds_builder.hpa", *flags],
+        cwd=REPOSITORY,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

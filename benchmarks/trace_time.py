@@ -2,52 +2,60 @@
 
     python benchmarks/trace_time.py [--size=224] [--repeats=3] [--json=FILE]
 
-Both nets have the same layers and shapes; the NNX one is split once into plain state, as its own documentation advises,
-so what is timed is tracing and lowering alone. The peer is NNX. Figures: medians of `--repeats` in one process each.
+Both nets have the same layers and shapes; the NNX one is split once into plain state, as its own
+documentation advises, so what is timed is tracing and lowering alone. The peer is NNX. Seconds are
+the medians of `--repeats`, each in a process of its own.
 """
 
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 
-DEPTHS, GROWTH = (6, 12, 24, 16), 32
+import checkout  # noqa: F401
+from command_line import make_parser
+from processes import call_again
+from results import make_row, write_rows
+
+BATCH = 8
+LABELS = 28
+DEPTHS = (6, 12, 24, 16)
+GROWTH = 32
 
 
-def linen_step():
+def linen_step() -> Callable:
+    """Returns a function of the image size to a training step and its abstract arguments."""
     import jax
     import jax.numpy as jnp
 
     from hpa_jax.models import create_model
 
-    model = create_model("densenet121", head="linear", num_labels=28, dropout=0.0, dtype="float32")
+    model = create_model(
+        "densenet121", head="linear", num_labels=LABELS, dropout=0.0, dtype="float32"
+    )
 
-    def build(size):
-        image = jax.ShapeDtypeStruct((8, size, size, 4), jnp.float32)
+    def init(key, images):
+        return model.init(key, images, train=False)
+
+    def loss(params, batch_stats, images):
+        variables = {"params": params, "batch_stats": batch_stats}
+        logits, updates = model.apply(variables, images, train=True, mutable=["batch_stats"])
+        return jnp.mean(logits**2), updates
+
+    def build(size: int):
+        images = jax.ShapeDtypeStruct((BATCH, size, size, 4), jnp.float32)
         key = jax.eval_shape(lambda: jax.random.key(0))
-        variables = jax.eval_shape(
-            lambda key, image: model.init(key, image, train=False), key, image
-        )
-
-        def loss(params, stats, images):
-            rest = {"batch_stats": stats}
-            logits, new = model.apply(
-                {"params": params, **rest}, images, train=True, mutable=["batch_stats"]
-            )
-            return jnp.mean(logits**2), new
-
-        return jax.value_and_grad(loss, has_aux=True), (
-            variables["params"],
-            variables["batch_stats"],
-            image,
-        )
+        variables = jax.eval_shape(init, key, images)
+        arguments = (variables["params"], variables["batch_stats"], images)
+        return jax.value_and_grad(loss, has_aux=True), arguments
 
     return build
 
 
-def nnx_step():
+def nnx_step() -> Callable:
+    """The same as `linen_step`, of a net in NNX."""
     import jax
     import jax.numpy as jnp
     from flax import nnx
@@ -60,100 +68,105 @@ def nnx_step():
             self.conv2 = nnx.Conv(4 * GROWTH, GROWTH, (3, 3), padding=1, use_bias=False, rngs=rngs)
 
         def __call__(self, x):
-            new = self.conv2(nnx.relu(self.norm2(self.conv1(nnx.relu(self.norm1(x))))))
+            new = self.conv1(nnx.relu(self.norm1(x)))
+            new = self.conv2(nnx.relu(self.norm2(new)))
             return jnp.concatenate([x, new], -1)
+
+    class Transition(nnx.Module):
+        def __init__(self, width, rngs):
+            self.norm = nnx.BatchNorm(width, rngs=rngs)
+            self.conv = nnx.Linear(width, width // 2, use_bias=False, rngs=rngs)
+
+        def __call__(self, x):
+            return nnx.avg_pool(self.conv(nnx.relu(self.norm(x))), (2, 2), strides=(2, 2))
 
     class Net(nnx.Module):
         def __init__(self, rngs):
             self.stem = nnx.Conv(4, 64, (7, 7), strides=2, padding=3, use_bias=False, rngs=rngs)
             self.stem_norm = nnx.BatchNorm(64, rngs=rngs)
-            blocks, transitions, width = [], [], 64
+            layers = []
+            width = 64
             for number, depth in enumerate(DEPTHS):
-                blocks.append(nnx.List([Layer(width + i * GROWTH, rngs) for i in range(depth)]))
-                width += depth * GROWTH
+                for _ in range(depth):
+                    layers.append(Layer(width, rngs))
+                    width += GROWTH
                 if number < len(DEPTHS) - 1:
-                    half = nnx.Linear(width, width // 2, use_bias=False, rngs=rngs)
-                    transitions.append(nnx.List([nnx.BatchNorm(width, rngs=rngs), half]))
+                    layers.append(Transition(width, rngs))
                     width //= 2
-            self.blocks, self.transitions = nnx.List(blocks), nnx.List(transitions)
+            self.layers = nnx.List(layers)
             self.final_norm = nnx.BatchNorm(width, rngs=rngs)
-            self.logits = nnx.Linear(width, 28, rngs=rngs)
+            self.logits = nnx.Linear(width, LABELS, rngs=rngs)
 
         def __call__(self, x):
             x = nnx.relu(self.stem_norm(self.stem(x)))
             x = nnx.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
-            for number, block in enumerate(self.blocks):
-                for layer in block:
-                    x = layer(x)
-                if number < len(self.transitions):
-                    norm, half = self.transitions[number]
-                    x = nnx.avg_pool(half(nnx.relu(norm(x))), (2, 2), strides=(2, 2))
+            for layer in self.layers:
+                x = layer(x)
             return self.logits(jnp.mean(nnx.relu(self.final_norm(x)), (1, 2)))
 
-    def build(size):
-        graph, params, rest = nnx.split(nnx.eval_shape(lambda: Net(nnx.Rngs(0))), nnx.Param, ...)
-        params, rest = nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
-        image = jax.ShapeDtypeStruct((8, size, size, 4), jnp.float32)
+    def build(size: int):
+        net = nnx.eval_shape(lambda: Net(nnx.Rngs(0)))
+        graph, params, rest = nnx.split(net, nnx.Param, ...)
+        images = jax.ShapeDtypeStruct((BATCH, size, size, 4), jnp.float32)
 
         def loss(params, rest, images):
             net = nnx.merge(graph, params, rest)
-            return jnp.mean(net(images) ** 2), nnx.to_pure_dict(nnx.state(net, nnx.BatchStat))
+            logits = net(images)
+            updates = nnx.to_pure_dict(nnx.state(net, nnx.BatchStat))
+            return jnp.mean(logits**2), updates
 
-        return jax.value_and_grad(loss, has_aux=True), (params, rest, image)
+        arguments = (nnx.to_pure_dict(params), nnx.to_pure_dict(rest), images)
+        return jax.value_and_grad(loss, has_aux=True), arguments
 
     return build
 
 
-def measure(api, size):
-    """Seconds to build abstract variables, and to trace and lower the training step, in this process."""
+APIS = {"linen": linen_step, "nnx": nnx_step}
+
+
+def measure(api: str, size: int) -> dict:
+    """Seconds to build abstract variables, and to trace and lower the step, in this process."""
     import jax
 
-    make = {"linen": linen_step, "nnx": nnx_step}[api]()
-    begun = time.perf_counter()
-    step, arguments = make(size)
+    build = APIS[api]()
+    start = time.perf_counter()
+    step, arguments = build(size)
     built = time.perf_counter()
     jax.jit(step).lower(*arguments)
-    return {"build": built - begun, "trace_and_lower": time.perf_counter() - built}
+    lowered = time.perf_counter()
+    return {"build": built - start, "trace_and_lower": lowered - built}
 
 
-def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = make_parser(__doc__)
     parser.add_argument("--size", type=int, default=224, help="px a side")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", metavar="FILE", help="write the rows there too")
-    parser.add_argument("--one", choices=("linen", "nnx"), help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.one:
-        print(json.dumps(measure(arguments.one, arguments.size)))
-        return
-    runs = {"linen": [], "nnx": []}
-    for _ in range(arguments.repeats):
+    parser.add_argument("--one", choices=tuple(APIS), help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    if args.one:
+        print(json.dumps(measure(args.one, args.size)))
+        return 0
+    compare(args)
+    return 0
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Measures both in turn, prints the table and writes the rows."""
+    runs = {api: [] for api in APIS}
+    for _ in range(args.repeats):
         for api, results in runs.items():
-            command = [sys.executable, __file__, f"--one={api}", f"--size={arguments.size}"]
-            results.append(
-                json.loads(
-                    subprocess.run(command, check=True, capture_output=True, text=True).stdout
-                )
-            )
+            results.append(call_again(__file__, f"--one={api}", f"--size={args.size}"))
+    print(f"DenseNet-121, {args.size} px, seconds (median of {args.repeats})")
     rows = []
-    print(f"DenseNet-121, {arguments.size} px, seconds (median of {arguments.repeats})")
     for phase in ("build", "trace_and_lower"):
-        ours, peer = (statistics.median(r[phase] for r in runs[api]) for api in ("linen", "nnx"))
-        print(f"  {phase:<16} Linen {ours:6.2f}   NNX {peer:6.2f}   Linen / NNX {ours / peer:.2f}")
-        row = {
-            "name": f"trace_time_{phase}",
-            "value": ours,
-            "unit": "s",
-            "peer": "NNX",
-            "peer_value": peer,
-        }
-        rows.append(row | {"ratio_to_peer": ours / peer, "device": "cpu"})
-    if arguments.json:
-        with open(arguments.json, "w", encoding="utf-8") as file:
-            json.dump(rows, file, indent=2)
+        linen = statistics.median(result[phase] for result in runs["linen"])
+        nnx = statistics.median(result[phase] for result in runs["nnx"])
+        ratio = linen / nnx
+        print(f"  {phase:<16} Linen {linen:6.2f}   NNX {nnx:6.2f}   Linen / NNX {ratio:.2f}")
+        row = make_row(f"trace_time_{phase}", linen, "s", peer="NNX", peer_value=nnx, device="cpu")
+        rows.append(row)
+    write_rows(args.json, rows)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,69 +1,100 @@
-"""How fast is a step of DenseNet-121, beside the same net in PyTorch? Side by side on this machine, in one run.
+"""How fast is a step of DenseNet-121, beside the same net in PyTorch? Side by side, in one run.
 
-    python benchmarks/train_step.py [--quick] [--json=FILE] [--only=cpu|gpu] [--rounds=5] [--seconds=6]
+    python benchmarks/train_step.py [--quick] [--json=FILE] [--only=cpu|gpu] [--rounds=5]
 
-On the CPU: 224 px, batch 8, float32, all cores; the peer is PyTorch, eager, channels last. On one NVIDIA GPU: 512 px,
-bfloat16, each side with the batch at which it is fastest (powers of two); the peer is PyTorch, channels last, with
-autocast and torch.compile. Where JAX or PyTorch finds no GPU, those rows are left out, and it says so.
+On the CPU: 224 px, batch 8, float32, all cores; the peer is PyTorch, eager, channels last. On one
+NVIDIA GPU: 512 px, bfloat16, each side with the batch at which it is fastest (powers of two); the
+peer is PyTorch, channels last, with autocast and torch.compile. Where JAX or PyTorch finds no GPU,
+those rows are left out, with a line that says so.
 
-Three rows each: `train_step`, the step that hpa_jax.training.loop compiles (normalisation of uint8 images, forward, backward,
-norm of the gradient, Adam, the guard against steps that are not finite), against forward, backward and Adam;
-`inference`, probabilities of a batch; `exported`, the same by an exported artefact that was written out and read back,
-in float32 as it always is. Data lie on the device. A figure is the median over the steps of all rounds, in which the
-sides take turns; value and peer are images a second, so a ratio above 1 says that hpa_jax is the faster.
+Three rows each. `train_step`: the step that hpa_jax.training compiles (normalizing uint8 images,
+forward, backward, norm of the gradient, Adam, the guard against steps that are not finite), against
+forward, backward and Adam. `inference`: probabilities of a batch. `exported`: the same by an
+exported artifact that was written out and read back, in float32 as it always is. Data lie on the
+device. A value is the median over the steps of all rounds, in which the sides take turns; value and
+peer are images a second, so a ratio above 1 says that hpa_jax is the faster.
 
-Unusual: each side is a process of its own that waits while the other measures (train_step_sides.py); on a GPU each may
-use 45 % of the memory. Only JAX, Flax, Optax, NumPy and PyTorch are needed.
+Notes: each side is a process of its own that waits while the other measures
+(train_step_sides.py); on a GPU each may use 45 % of the memory. Only JAX, Flax, Optax, NumPy and
+PyTorch are needed.
 """
 
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from train_step_sides import KINDS, SHARE_OF_GPU
+from checkout import BENCHMARKS
+from command_line import make_parser
+from results import make_row, write_rows
+from timing import images_per_second
+from train_step_work import GPU_MEMORY_FRACTION, KINDS, SIDES
 
-SIDES = ("jax", "torch")
 WORKLOADS = {
     "cpu": {"net": "densenet121", "side": 224, "batch": 8, "dtype": "float32"},
     "gpu": {"net": "densenet121", "side": 512, "batch": 64, "dtype": "bfloat16"},
 }
 QUICK = {"net": "densenet_tiny", "side": 64, "batch": 2}
+PEERS = {
+    "cpu": "PyTorch, eager, channels last",
+    "gpu": "PyTorch, channels last, autocast, torch.compile",
+}
+ROW_NAMES = {"train": "train_step", "inference": "inference", "exported": "exported"}
 LARGEST_BATCH = 256
-WORTH = 1.02
+WORTHWHILE = 1.02
 """A batch twice as large that is not faster by this factor ends the search."""
 SEARCH_SECONDS = {"train": 80, "inference": 40}
-"""Of looking for a side's best batch: none is tried after that, so that the whole run stays below ten minutes."""
+"""Of looking for a side's best batch: none is tried after that, so that the run stays below ten
+minutes."""
+
+START = time.perf_counter()
 
 
 class Side:
     """One of the two processes."""
 
     def __init__(self, name: str, platform: str, cache: str):
-        environment = os.environ | {"JAX_PLATFORMS": "cpu"}
-        if platform == "gpu":  # the cache: a batch that was tried is not compiled again
-            environment = os.environ | {"XLA_PYTHON_CLIENT_MEM_FRACTION": str(SHARE_OF_GPU)}
-            environment |= {"JAX_COMPILATION_CACHE_DIR": cache}
-        command = [sys.executable, str(Path(__file__).with_name("train_step_sides.py")), name]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        self.name, self._process = (
-            name,
-            subprocess.Popen(command, env=environment, text=True, **pipes),
+        self.name = name
+        if platform == "gpu":
+            environment = os.environ | {
+                "XLA_PYTHON_CLIENT_MEM_FRACTION": str(GPU_MEMORY_FRACTION),
+                # A batch that was tried is not compiled again.
+                "JAX_COMPILATION_CACHE_DIR": cache,
+            }
+        else:
+            environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+        self._process = subprocess.Popen(
+            [sys.executable, str(BENCHMARKS / "train_step_sides.py"), name],
+            env=environment,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
 
-    def ask(self, **order) -> dict:
-        self._process.stdin.write(json.dumps(order) + "\n")
+    def device(self) -> dict:
+        """`gpu`, `name` and `version`."""
+        return self._ask({"device": 1})
+
+    def prepare(self, workload: dict, kinds: Sequence[str], batch: int) -> dict:
+        """`seconds` and `parameters`, or `out_of_memory`."""
+        return self._ask({"prepare": workload | {"batch": batch, "kinds": list(kinds)}})
+
+    def measure(self, kind: str, seconds: float) -> list[float]:
+        """Seconds of each step in that time."""
+        return self._ask({"measure": {"kind": kind, "seconds": seconds}})["steps"]
+
+    def _ask(self, request: dict) -> dict:
+        self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit(
-                f"error: the {self.name} side ended with status {self._process.wait()}; see above"
-            )
+            status = self._process.wait()
+            raise SystemExit(f"error: the {self.name} side ended with status {status}; see above")
         return json.loads(line)
 
     def close(self) -> None:
@@ -71,38 +102,56 @@ class Side:
         self._process.wait()
 
 
-def say(text: str) -> None:
-    print(f"[{time.perf_counter() - BEGUN:4.0f} s] {text}", file=sys.stderr, flush=True)
+class Comparison(NamedTuple):
+    """What the sides have measured.
+
+    Attributes:
+      speeds: images a second, by kind and side.
+      steps: number of steps, by kind and side.
+      build_seconds: by side.
+    """
+
+    speeds: dict[tuple[str, str], float]
+    steps: dict[tuple[str, str], int]
+    build_seconds: dict[str, float]
 
 
-def images_per_second(steps: list[float], batch: int) -> float:
-    return batch / statistics.median(steps)
+def log(text: str) -> None:
+    print(f"[{time.perf_counter() - START:4.0f} s] {text}", file=sys.stderr, flush=True)
 
 
 def best_batch(side: Side, workload: dict, kind: str) -> int:
-    """The power of two with which a GPU does most images a second, from the workload's batch upwards (or downwards)."""
-    begun, batch, best, speed = time.perf_counter(), workload["batch"], 0, 0.0
-    while (
-        batch >= 1
-        and batch <= LARGEST_BATCH
-        and (not best or time.perf_counter() - begun < SEARCH_SECONDS[kind])
-    ):
-        prepared = side.ask(prepare=workload | {"batch": batch, "kinds": [kind]})
+    """The power of two with which a GPU does most images a second.
+
+    The search starts at the workload's batch and goes upward; where that does not fit, downward.
+    """
+    start = time.perf_counter()
+    batch = workload["batch"]
+    best = 0
+    best_speed = 0.0
+    while 1 <= batch <= LARGEST_BATCH:
+        if best and time.perf_counter() - start > SEARCH_SECONDS[kind]:
+            break
+        prepared = side.prepare(workload, [kind], batch)
         if prepared.get("out_of_memory"):
-            say(f"{side.name}, {kind}: batch {batch} does not fit")
+            log(f"{side.name}, {kind}: batch {batch} does not fit")
             if best:
                 break
             batch //= 2
             continue
-        now = images_per_second(side.ask(measure={"what": kind, "seconds": 1.5})["steps"], batch)
-        say(
-            f"{side.name}, {kind}: batch {batch}: {now:.0f} images/s ({prepared['seconds']:.0f} s to build)"
+        speed = images_per_second(side.measure(kind, 1.5), batch)
+        log(
+            f"{side.name}, {kind}: batch {batch}: {speed:.0f} images/s "
+            f"({prepared['seconds']:.0f} s to build)"
         )
-        if now < speed * WORTH:
+        if speed < best_speed * WORTHWHILE:
             break
-        best, speed, batch = batch, now, batch * 2
-        if batch <= workload["batch"]:
-            break  # came from above: twice as many did not fit
+        came_from_above = batch < workload["batch"]
+        best = batch
+        best_speed = speed
+        if came_from_above:
+            break  # twice as many did not fit
+        batch *= 2
     if not best:
         raise SystemExit(f"error: not one image of {workload['side']} px fits on this GPU")
     return best
@@ -111,117 +160,125 @@ def best_batch(side: Side, workload: dict, kind: str) -> int:
 def compare(
     sides: list[Side],
     workload: dict,
-    kinds: tuple[str, ...],
-    batches: dict,
+    kinds: Sequence[str],
+    batches: dict[str, int],
     rounds: int,
     seconds: float,
-):
-    """Images a second of each kind and side, and each side's seconds to build."""
-    parameters, build = set(), {}
+) -> Comparison:
+    """Builds both sides and measures them in turn.
+
+    Args:
+      sides: the processes.
+      workload: one of WORKLOADS.
+      kinds: of steps, of KINDS.
+      batches: by side.
+      rounds: in which the sides take turns.
+      seconds: of training a side and round; a third of it for the other kinds.
+    """
+    parameters = set()
+    build_seconds = {}
     for side in sides:
-        say(f"{side.name}: building {', '.join(kinds)} at batch {batches[side.name]}")
-        prepared = side.ask(prepare=workload | {"batch": batches[side.name], "kinds": kinds})
+        batch = batches[side.name]
+        log(f"{side.name}: building {', '.join(kinds)} at batch {batch}")
+        prepared = side.prepare(workload, kinds, batch)
         if prepared.get("out_of_memory"):
-            raise SystemExit(f"error: {side.name} ran out of memory at batch {batches[side.name]}")
-        build[side.name] = prepared["seconds"]
+            raise SystemExit(f"error: {side.name} ran out of memory at batch {batch}")
+        build_seconds[side.name] = prepared["seconds"]
         parameters.add(prepared["parameters"])
     assert len(parameters) == 1, f"the two nets differ: {parameters} parameters"
-    steps = {(kind, side.name): [] for kind in kinds for side in sides}
+
+    taken = {(kind, side.name): [] for kind in kinds for side in sides}
     for number in range(rounds):
-        say(f"round {number + 1} of {rounds}")
+        log(f"round {number + 1} of {rounds}")
+        in_turn = sides if number % 2 == 0 else sides[::-1]
         for kind in kinds:
-            for side in sides if number % 2 == 0 else sides[::-1]:
-                share = seconds if kind == "train" else seconds / 3
-                steps[kind, side.name] += side.ask(measure={"what": kind, "seconds": share})[
-                    "steps"
-                ]
-    speeds = {key: images_per_second(taken, batches[key[1]]) for key, taken in steps.items()}
-    return speeds, {key: len(taken) for key, taken in steps.items()}, build
+            kind_seconds = seconds if kind == "train" else seconds / 3
+            for side in in_turn:
+                taken[kind, side.name] += side.measure(kind, kind_seconds)
+
+    speeds = {}
+    steps = {}
+    for (kind, name), found in taken.items():
+        speeds[kind, name] = images_per_second(found, batches[name])
+        steps[kind, name] = len(found)
+    return Comparison(speeds, steps, build_seconds)
 
 
-def rows_of(platform: str, sides: list[Side], workload: dict, args) -> list[dict]:
-    devices = {side.name: side.ask(device=1) for side in sides}
+def make_rows(
+    platform: str, sides: list[Side], workload: dict, args: argparse.Namespace
+) -> list[dict]:
+    """Measures on one platform, prints the lines, and returns the rows."""
+    devices = {side.name: side.device() for side in sides}
     device = devices["jax"]["name"]
     versions = f"{devices['jax']['version']}, {devices['torch']['version']}"
     print(
         f"{device} ({versions}): {workload['net']}, {workload['side']} px, {workload['dtype']}",
         flush=True,
     )
+    rounds = args.rounds
     groups = [KINDS]
-    if platform == "gpu" and not args.quick:
-        groups = [("train",), ("inference", "exported")]
+    if platform == "gpu":
+        rounds = min(rounds, 3)  # they scatter less there
+        if not args.quick:
+            # The best batch of training is not that of inference.
+            groups = [("train",), ("inference", "exported")]
     rows = []
     for kinds in groups:
         batches = {side.name: workload["batch"] for side in sides}
         if platform == "gpu":
             batches = {side.name: best_batch(side, workload, kinds[0]) for side in sides}
-        rounds = (
-            args.rounds if platform == "cpu" else min(args.rounds, 3)
-        )  # on a GPU they scatter less
-        speeds, counts, build = compare(sides, workload, kinds, batches, rounds, args.seconds)
+        found = compare(sides, workload, kinds, batches, rounds, args.seconds)
         for kind in kinds:
-            own, other = speeds[kind, "jax"], speeds[kind, "torch"]
-            name = "train_step" if kind == "train" else kind
-            dtype = "float32" if kind == "exported" else workload["dtype"]
+            own = found.speeds[kind, "jax"]
+            other = found.speeds[kind, "torch"]
+            name = ROW_NAMES[kind]
             print(
-                f"  {name:<10} hpa_jax {own:8.2f} images/s (batch {batches['jax']})   PyTorch {other:8.2f} "
-                f"(batch {batches['torch']})   ratio {own / other:.2f}",
+                f"  {name:<10} hpa_jax {own:8.2f} images/s (batch {batches['jax']})   "
+                f"PyTorch {other:8.2f} (batch {batches['torch']})   ratio {own / other:.2f}",
                 flush=True,
             )
-            row = {
-                "name": f"{name}_{workload['side']}_{platform}",
-                "value": own,
-                "unit": "images/s",
-            }
-            way = (
-                "channels last, autocast, torch.compile"
-                if platform == "gpu"
-                else "eager, channels last"
+            row = make_row(
+                f"{name}_{workload['side']}_{platform}",
+                own,
+                "images/s",
+                peer=PEERS[platform],
+                peer_value=other,
+                device=device,
+                net=workload["net"],
+                dtype="float32" if kind == "exported" else workload["dtype"],
+                batch=batches["jax"],
+                peer_batch=batches["torch"],
+                steps=found.steps[kind, "jax"],
+                peer_steps=found.steps[kind, "torch"],
+                versions=versions,
+                build_seconds=found.build_seconds["jax"],
+                peer_build_seconds=found.build_seconds["torch"],
             )
-            row |= {
-                "peer": f"PyTorch, {way}",
-                "peer_value": other,
-                "ratio_to_peer": own / other,
-                "device": device,
-            }
-            row |= {
-                "net": workload["net"],
-                "dtype": dtype,
-                "batch": batches["jax"],
-                "peer_batch": batches["torch"],
-            }
-            row |= {
-                "steps": counts[kind, "jax"],
-                "peer_steps": counts[kind, "torch"],
-                "versions": versions,
-            }
-            rows.append(row | {"build_seconds": build["jax"], "peer_build_seconds": build["torch"]})
+            rows.append(row)
     return rows
 
 
-def run(platform: str, workload: dict, args) -> list[dict]:
-    cache = tempfile.TemporaryDirectory()
-    sides = [Side(name, platform, cache.name) for name in SIDES]
-    try:
-        found = {side.name: side.ask(device=1) for side in sides}
-        if platform == "gpu" and not all(device["gpu"] for device in found.values()):
-            seen = ", ".join(f"{name} sees {device['name']}" for name, device in found.items())
-            print(
-                f"no GPU that both JAX and PyTorch can use ({seen}): its rows are left out",
-                flush=True,
-            )
-            return []
-        return rows_of(platform, sides, workload | {"block": args.block}, args)
-    finally:
-        for side in sides:
-            side.close()
-        cache.cleanup()
+def run_platform(platform: str, workload: dict, args: argparse.Namespace) -> list[dict]:
+    """The rows of one platform; none where one of the two finds no GPU."""
+    with tempfile.TemporaryDirectory() as cache:
+        sides = [Side(name, platform, cache) for name in SIDES]
+        try:
+            devices = {side.name: side.device() for side in sides}
+            if platform == "gpu" and not all(device["gpu"] for device in devices.values()):
+                seen = ", ".join(f"{name} sees {found['name']}" for name, found in devices.items())
+                print(
+                    f"no GPU that both JAX and PyTorch can use ({seen}): its rows are left out",
+                    flush=True,
+                )
+                return []
+            return make_rows(platform, sides, workload, args)
+        finally:
+            for side in sides:
+                side.close()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = make_parser(__doc__)
     parser.add_argument("--only", choices=tuple(WORKLOADS), help="this device alone")
     parser.add_argument("--rounds", type=int, default=5, help="in which the sides take turns")
     parser.add_argument(
@@ -234,17 +291,20 @@ def main() -> None:
     parser.add_argument(
         "--quick", action="store_true", help="a tiny net, one short round: does it run?"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.quick:
-        args.rounds, args.seconds = 1, 0.1
+        args.rounds = 1
+        args.seconds = 0.1
+    platforms = [args.only] if args.only else list(WORKLOADS)
     rows = []
-    for platform in [args.only] if args.only else WORKLOADS:
-        rows += run(platform, WORKLOADS[platform] | (QUICK if args.quick else {}), args)
-    if args.json:
-        args.json.write_text(json.dumps(rows, indent=2) + "\n")
+    for platform in platforms:
+        workload = WORKLOADS[platform] | {"block": args.block}
+        if args.quick:
+            workload |= QUICK
+        rows += run_platform(platform, workload, args)
+    write_rows(args.json, rows)
+    return 0
 
 
-BEGUN = time.perf_counter()
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""The changes that `ablation.py` makes, as flags on top of a recipe's."""
+
+from typing import NamedTuple
+
+from learning_recipes import Scale, config_flags, warmup_options
+
+
+class Change(NamedTuple):
+    """What a row of the table calls it, and the flags."""
+
+    title: str
+    flags: tuple[str, ...]
+
+
+def changes_to_best() -> dict[str, Change]:
+    """By name: the baseline's choice, or none, in place of that of `best`."""
+    constant_adam = {
+        "name": "adam",
+        "lr": 0.01,
+        "schedule": "constant",
+        "schedule_options": "{}",
+        "weight_decay": 0.0,
+    }
+    return {
+        "best_mix": Change(
+            "three channels (hpa_densenet_iii) in place of four",
+            config_flags("data", {"channel_mix": "hpa_densenet_iii"}),
+        ),
+        "best_sampling": Change(
+            "each image once an epoch, rare labels not repeated",
+            config_flags("data", {"sampling": "uniform"}),
+        ),
+        "best_flips": Change(
+            "no symmetries while training",
+            config_flags("augment", {"flips": False}),
+        ),
+        "best_head": Change(
+            "the baseline's flatten head, dropout 0.5",
+            config_flags("model", {"head": "hpa_densenet", "dropout": 0.5}),
+        ),
+        "best_pooled": Change(
+            "the pooled head of configs/best_512.py, dropout 0.5",
+            config_flags("model", {"head": "pooled", "dropout": 0.5}),
+        ),
+        "best_rate": Change(
+            "Adam at a constant 0.01 in place of AdamW, warm-up and cosine",
+            config_flags("optim", constant_adam),
+        ),
+        "best_clip": Change(
+            "gradients not clipped",
+            config_flags("optim", {"clip": 0.0}),
+        ),
+        "best_ema": Change(
+            "weights not averaged",
+            config_flags("train", {"ema": 0.0}),
+        ),
+        "best_prior": Change(
+            "scores start at 0.5, not at the labels' frequencies",
+            config_flags("train", {"prior_bias": False}),
+        ),
+        "best_focal_lovasz": Change(
+            "focal and Lovasz, a half each, in place of BCE",
+            config_flags("train", {"loss": "focal:0.5,lovasz:0.5"}),
+        ),
+        "best_asymmetric": Change(
+            "asymmetric loss in place of BCE",
+            config_flags("train", {"loss": "asymmetric"}),
+        ),
+        "best_weighted": Change(
+            "weighted BCE in place of BCE",
+            config_flags("train", {"loss": "weighted"}),
+        ),
+    }
+
+
+def changes_to_hpa_densenet(scale: Scale) -> dict[str, Change]:
+    """By name: the choice of `best` in place of the baseline's."""
+    symmetries = {
+        "only_rare": False,
+        "rotate_degrees": 0.0,
+        "scale": "(1.0,1.0)",
+        "shift": 0.0,
+    }
+    adamw = {
+        "name": "adamw",
+        "lr": 4e-3,
+        "weight_decay": 1e-2,
+        "clip": 1.0,
+        "schedule": "warmup_cosine_decay",
+        "schedule_options": warmup_options(scale),
+    }
+    return {
+        "hpa_densenet_mix": Change(
+            "four channels in place of three",
+            config_flags("data", {"channel_mix": "rgby", "input_mean": "()", "input_std": "()"}),
+        ),
+        "hpa_densenet_sampling": Change(
+            "repeat factors in place of four copies",
+            config_flags("data", {"sampling": "repeat_factor"}),
+        ),
+        "hpa_densenet_flips": Change(
+            "every image in its symmetries, in place of rotations and crops of rare ones",
+            config_flags("augment", symmetries),
+        ),
+        "hpa_densenet_head": Change(
+            "the linear head",
+            config_flags("model", {"head": "linear", "dropout": 0.0}),
+        ),
+        "hpa_densenet_rate": Change(
+            "AdamW, warm-up and cosine, gradients clipped",
+            config_flags("optim", adamw),
+        ),
+        "hpa_densenet_ema": Change(
+            "weights averaged",
+            config_flags("train", {"ema": 0.99}),
+        ),
+    }
