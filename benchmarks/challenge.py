@@ -9,5 +9,8 @@ TRAIN_IMAGES = 31_072
 
 
 def label_frequencies(num_labels: int = len(TRAIN_COUNTS)) -> np.ndarray:
-    """The fraction of images with each label, float64 `[num_labels]`; past the 28th from the first."""
+    """The fraction of images with each label, float64 `[num_labels]`.
+
+    More than 28 labels repeat the frequencies from the first one on.
+    """
     return np.resize(TRAIN_COUNTS, num_labels) / TRAIN_IMAGES

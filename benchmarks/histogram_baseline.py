@@ -30,7 +30,14 @@ CLASS_WEIGHTS = {"histogram_baseline": None, "histogram_baseline_balanced": "bal
 
 
 def intensity_histograms(images: np.ndarray) -> np.ndarray:
-    """Fractions of pixels in 16 equal bins of each channel: uint8 [N, H, W, 4] to float32 [N, 64]."""
+    """Fractions of pixels in 16 equal bins of each channel.
+
+    Args:
+      images: uint8 `[N, H, W, 4]`.
+
+    Returns:
+      float32 `[N, 64]`.
+    """
     rows = []
     for image in images:
         height, width, channels = image.shape

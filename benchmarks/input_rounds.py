@@ -1,4 +1,4 @@
-"""Rounds through the loaders that `input.py` compares, each a process that stays up, and a table."""
+"""Rounds through the loaders of `input.py`, each a process that stays up, and a table of them."""
 
 import json
 import subprocess

@@ -1,6 +1,6 @@
 """A recipe in PyTorch: MONAI's DenseNet on the very batches of hpa_jax; the peer of `learning.py`.
 
-    python benchmarks/learning_peer.py --config=FILE --workdir=DIR [--config.SECTION.FIELD=VALUE ...]
+    python benchmarks/learning_peer.py --config=FILE --workdir=DIR [--config.SECTION.FIELD=VALUE]
 
 The flags are those of `python -m hpa_jax.main`; what this program does not know is refused by name.
 Shared with hpa_jax: the order of the images, reading them, and the channel statistics. Everything

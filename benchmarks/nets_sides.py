@@ -1,4 +1,4 @@
-"""The sides of `nets.py`: what each library measures of a net, to be called in a process of its own."""
+"""The sides of `nets.py`: what is measured of a net in each library, each in its own process."""
 
 import os
 import time

@@ -46,7 +46,12 @@ def cpu_seconds(who: int) -> float:
 
 
 def memory_bytes(pid: int, key: str) -> int | None:
-    """A number of /proc/PID/status, such as VmRSS (now) or VmHWM (peak); None if it is not there."""
+    """Memory of a running process; None if /proc does not have it.
+
+    Args:
+      pid: of the process.
+      key: of /proc/PID/status: VmRSS is resident memory now, VmHWM its peak.
+    """
     try:
         status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     except OSError:

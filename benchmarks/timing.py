@@ -6,7 +6,11 @@ from collections.abc import Callable
 
 
 def step_seconds(step: Callable[[], object], seconds: float, *, least: int) -> list[float]:
-    """Calls `step()` for so many seconds and at least so often; returns the seconds of each call."""
+    """Calls a step for so many seconds, and at least so often.
+
+    Returns:
+      The seconds of each call.
+    """
     taken = []
     while sum(taken) < seconds or len(taken) < least:
         start = time.perf_counter()

@@ -64,7 +64,7 @@ class JaxSide:
     def prepare(
         self, net: str, side: int, batch: int, dtype: str, kinds: list[str], block: str
     ) -> dict:
-        # What was prepared before is let go first: on a GPU both do not fit.
+        # What was prepared before is let go first: on a GPU both may not fit.
         self._steps = {}
         devices = 1
         if not self._gpu:

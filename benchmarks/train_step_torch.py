@@ -33,6 +33,8 @@ class TorchSide:
     def prepare(
         self, net: str, side: int, batch: int, dtype: str, kinds: list[str], block: str
     ) -> dict:
+        # What was prepared before is let go first: on a GPU both may not fit.
+        self._runs = {}
         start = time.perf_counter()
         narrow = dtype == "bfloat16"
         parameters = {"growth": 32, "stem": 64} | BACKBONES[net].keywords
