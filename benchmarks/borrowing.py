@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 from challenge import label_frequencies
 from command_line import make_parser, run
-from hpa_jax.metrics.crossfitting import crossfit
 from results import make_row, write_rows
 
 from hpa_jax.evaluation.score_arrays import load_scores
+from hpa_jax.metrics.crossfitting import crossfit
 
 FEW_POSITIVES = (0, 5, 10)
 SEPARATIONS = (2.0, 3.0)

@@ -1,33 +1,29 @@
-"""The benchmark of a step: rows beside the peer, the same net on both sides, and what it may import."""
+"""The benchmark of a step: rows beside the peer, the same net on both sides, what it may import."""
 
-import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 import torch
+import train_step
+from torch_densenet import DenseNet
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY / "benchmarks"))
-
-from torch_densenet import DenseNet  # noqa: E402
-
-from hpa_jax.models import BACKBONES, create_model, init_variables  # noqa: E402
-from hpa_jax.pretrained.torch_names import CLASSIFIER, key_of  # noqa: E402
+from hpa_jax.models import BACKBONES, create_model, init_variables
+from hpa_jax.pretrained.torch_names import CLASSIFIER, key_of
 
 # Where a GPU is rented, none of these need be installed; absl comes with Optax.
 ABSENT = """
-tensorflow tensorflow_datasets grain orbax ml_collections cv2 zstandard safetensors tensorboardX h5py sklearn PIL
-google_crc32c monai torchvision
+tensorflow tensorflow_datasets grain orbax ml_collections cv2 zstandard safetensors tensorboardX
+h5py sklearn PIL google_crc32c monai torchvision
 """.split()
 BLOCKER = f"""
 import importlib.abc, importlib.machinery, sys
 class Absent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    def find_spec(self, name, path, target=None):  # PyTorch looks for some without importing them
+    # PyTorch looks for some without importing them.
+    def find_spec(self, name, path, target=None):
         if name.partition(".")[0] in {ABSENT!r}:
             return importlib.machinery.ModuleSpec(name, self)
     def create_module(self, spec):
@@ -38,44 +34,78 @@ sys.meta_path.insert(0, Absent())
 """
 
 
-def test_rows_beside_the_peer_where_only_jax_and_pytorch_are(tmp_path):
+def test_rows_beside_the_peer_where_only_jax_and_pytorch_are(tmp_path, run_benchmark):
     (tmp_path / "sitecustomize.py").write_text(BLOCKER)
     environment = os.environ | {"PYTHONPATH": str(tmp_path), "JAX_PLATFORMS": "cpu"}
     refused = subprocess.run(
         [sys.executable, "-c", "import grain"], env=environment, capture_output=True, text=True
     )
     assert "No module named 'grain'" in refused.stderr
-    command = [
-        sys.executable,
-        "benchmarks/train_step.py",
-        "--quick",
-        f"--json={tmp_path / 'rows.json'}",
-    ]
-    done = subprocess.run(
-        command, cwd=REPOSITORY, env=environment, text=True, capture_output=True, timeout=600
-    )
+
+    done = run_benchmark("train_step.py", "--quick", environment=environment)
     assert done.returncode == 0, done.stderr
-    rows = {row["name"]: row for row in json.loads((tmp_path / "rows.json").read_text())}
-    assert list(rows) == ["train_step_64_cpu", "inference_64_cpu", "exported_64_cpu"]
-    for row in rows.values():
-        assert row["value"] > 0 and row["ratio_to_peer"] == pytest.approx(
-            row["value"] / row["peer_value"]
-        )
-        assert (
-            row["unit"] == "images/s"
-            and row["peer"] == "PyTorch, eager, channels last"
-            and row["device"]
-        )
+    assert list(done.rows) == ["train_step_64_cpu", "inference_64_cpu", "exported_64_cpu"]
+    for row in done.rows.values():
+        assert row["value"] > 0
+        assert row["ratio_to_peer"] == pytest.approx(row["value"] / row["peer_value"])
+        assert row["unit"] == "images/s"
+        assert row["peer"] == "PyTorch, eager, channels last"
+        assert row["device"]
     assert "no GPU that both JAX and PyTorch can use" in done.stdout
+
+
+class FakeGpu:
+    """A side on which a batch up to `fits` takes so many seconds an image."""
+
+    name = "fake"
+
+    def __init__(self, fits, seconds_per_image):
+        self.fits = fits
+        self.seconds_per_image = seconds_per_image
+        self.tried = []
+
+    def prepare(self, workload, kinds, batch):
+        self.tried.append(batch)
+        if batch > self.fits:
+            return {"out_of_memory": True}
+        return {"seconds": 1.0, "parameters": 1}
+
+    def measure(self, kind, seconds):
+        batch = self.tried[-1]
+        return [batch * self.seconds_per_image(batch)]
+
+
+@pytest.mark.parametrize(
+    ("fits", "seconds_per_image", "best", "tried"),
+    [
+        (999, lambda batch: 1 / batch, 256, [64, 128, 256]),
+        (999, lambda batch: 1.0, 64, [64, 128]),
+        (128, lambda batch: 1 / batch, 128, [64, 128, 256]),
+        (20, lambda batch: 1 / batch, 16, [64, 32, 16]),
+    ],
+    ids=["larger is faster", "no faster", "larger does not fit", "smaller fits"],
+)
+def test_the_search_for_the_best_batch(fits, seconds_per_image, best, tried):
+    side = FakeGpu(fits, seconds_per_image)
+    assert train_step.best_batch(side, train_step.WORKLOADS["gpu"], "train") == best
+    assert side.tried == tried
+
+
+def test_no_batch_fits():
+    side = FakeGpu(0, lambda batch: 1.0)
+    with pytest.raises(SystemExit, match="not one image of 512 px fits"):
+        train_step.best_batch(side, train_step.WORKLOADS["gpu"], "train")
 
 
 def test_both_sides_are_the_same_net():
     ours = create_model("densenet_tiny", head="linear", num_labels=28, dropout=0.0, dtype="float32")
     variables = init_variables(ours, (64, 64, 4), seed=0)
     noise = np.random.default_rng(0)
-    variables = jax.tree.map(
-        lambda a: a + noise.uniform(0.0, 0.1, a.shape).astype(np.float32), variables
-    )
+
+    def perturb(values):
+        return values + noise.uniform(0.0, 0.1, values.shape).astype(np.float32)
+
+    variables = jax.tree.map(perturb, variables)
     theirs = DenseNet(**BACKBONES["densenet_tiny"].keywords, labels=28, mean=0.1, std=0.2).eval()
     state = theirs.state_dict()
     for path, value in jax.tree.leaves_with_path(variables):
@@ -85,10 +115,10 @@ def test_both_sides_are_the_same_net():
             value = value.T if value.ndim == 2 else value.transpose(3, 2, 0, 1)
         state[key] = torch.tensor(value).reshape(state[key].shape)
     theirs.load_state_dict(state)
+
     images = noise.integers(0, 256, (2, 64, 64, 4), np.uint8)
     with torch.inference_mode():
         expected = theirs(torch.from_numpy(images)).numpy()
-    logits = ours.apply(
-        variables, (images / np.float32(255) - np.float32(0.1)) / np.float32(0.2), train=False
-    )
+    normalized = (images / np.float32(255) - np.float32(0.1)) / np.float32(0.2)
+    logits = ours.apply(variables, normalized, train=False)
     np.testing.assert_allclose(logits, expected, atol=1e-4 * np.abs(expected).max())
