@@ -130,7 +130,7 @@ quoted() {
   printf '%s\n' "${line# }"
 }
 
-say() {
+log() {
   if [ "$dry" = yes ]; then printf '# %s\n' "$*"; else printf '%s tpu_vm: %s\n' "$(date +%H:%M:%S)" "$*" >&2; fi
 }
 
@@ -213,7 +213,7 @@ create() {
   fi
   [ "$spot" = no ] || flags+=(--spot)
   flags+=(${create_flags[@]+"${create_flags[@]}"})
-  say "creating $name: $accelerator in $zone"
+  log "creating $name: $accelerator in $zone"
   exists=yes
   if [ "$dry" = yes ]; then
     cloud compute tpus "$kind" create "$name" "${where[@]}" "${flags[@]}"
@@ -236,7 +236,7 @@ create() {
 }
 
 remove() {
-  say "deleting $name"
+  log "deleting $name"
   if [ "$queued" = yes ]; then
     cloud compute tpus queued-resources delete "$name" "${where[@]}" --force || true
   else
@@ -251,7 +251,7 @@ ensure_slice() {
   while :; do
     describe_slice
     [ "$state" = ABSENT ] || exists=yes
-    [ "$state" = "$last" ] || say "$name is ${state}"
+    [ "$state" = "$last" ] || log "$name is ${state}"
     last=$state
     case $state in
     READY) return ;;
@@ -261,13 +261,13 @@ ensure_slice() {
         back_off=$poll
         [ "$queued" = no ] || pause "$poll"
       else
-        say "no capacity; next try in $back_off s"
+        log "no capacity; next try in $back_off s"
         pause "$back_off"
         back_off=$((back_off * 2 < 900 ? back_off * 2 : 900))
       fi
       ;;
     STOPPED)
-      say "starting $name"
+      log "starting $name"
       cloud compute tpus tpu-vm start "$name" "${where[@]}" || pause "$poll"
       ;;
     PREEMPTED | TERMINATED | SUSPENDED | FAILED)
@@ -297,7 +297,7 @@ to_workers() { # files
 # What git knows of and what it does not ignore, as it lies here, changes included.
 pack() {
   if [ "$dry" = yes ]; then
-    say "pack this checkout, less what git ignores, into hpa_jax.tar.gz"
+    log "pack this checkout, less what git ignores, into hpa_jax.tar.gz"
     return
   fi
   if git -C "$root" rev-parse --is-inside-work-tree >/dev/null 2>&1; then
@@ -322,13 +322,13 @@ insist() {
     describe_node
     [ "$state" = READY ] || return 1
     [ $((tries += 1)) -lt 5 ] || die 1 "gave up after $tries tries: $(quoted "$@")"
-    say "status $status; trying again in $poll s"
+    log "status $status; trying again in $poll s"
     pause "$poll"
   done
 }
 
 install() {
-  say "installing on all workers of $name"
+  log "installing on all workers of $name"
   if [ -n "$repo" ]; then
     insist on_workers all install clone "$repo" ${ref:+"$ref"}
   else
@@ -346,7 +346,7 @@ send_worker_script() {
 }
 
 start() {
-  say "starting on all workers: $(quoted "${command[@]}")"
+  log "starting on all workers: $(quoted "${command[@]}")"
   insist on_workers all start "$setup" -- "${command[@]}"
 }
 
@@ -416,7 +416,7 @@ watch() {
       [ $((ended + lost + stopped)) -gt 0 ] || continue
       # a worker has ended and others hang: they have ten looks to notice
       if [ $((stragglers += 1)) -ge 10 ]; then
-        say "ending the workers that are left"
+        log "ending the workers that are left"
         on_workers all kill >/dev/null 2>&1 || true
       fi
       continue
@@ -458,7 +458,7 @@ attached() {
     [ "$sum" = "$own" ] || die 2 "$name is running another command: stop it with --stop, or choose another --name"
   done
   log_offset=$((log_offset > 4096 ? log_offset - 4096 : 0))
-  say "attached to the run that is going on $name"
+  log "attached to the run that is going on $name"
 }
 
 count_restart() {
@@ -479,21 +479,21 @@ run() {
     watch
     while [ "$outcome" = again ]; do
       count_restart
-      say "the run wants to be started again (restart $restarts)"
+      log "the run wants to be started again (restart $restarts)"
       if start; then watch; else outcome=gone; fi
     done
     [ "$outcome" = gone ] || break
     count_restart
-    say "$name is gone (restart $restarts)"
+    log "$name is gone (restart $restarts)"
   done
   if [ "$outcome" = stopped ]; then
-    say "the run was stopped"
+    log "the run was stopped"
     exit 75
   fi
-  say "finished with status $status"
+  log "finished with status $status"
   if [ "$dry" = yes ]; then
-    say "on status 75: start again there. On PREEMPTED, TERMINATED, SUSPENDED or FAILED: delete, create, install, start again"
-    say "on any other status: pass it on"
+    log "on status 75: start again there. On PREEMPTED, TERMINATED, SUSPENDED or FAILED: delete, create, install, start again"
+    log "on any other status: pass it on"
   fi
   if [ "$status" -eq 0 ] && [ "$delete_when_done" = yes ]; then
     remove
@@ -507,7 +507,7 @@ run) run ;;
 stop)
   exists=yes
   on_workers all stop
-  say "the run on $name has stopped"
+  log "the run on $name has stopped"
   ;;
 delete)
   # whichever there is; a queued resource takes its node with it
@@ -523,6 +523,6 @@ delete)
   done
   [ "$failed" = no ] || die 1 "$name could not be deleted: look at https://console.cloud.google.com/compute/tpus"
   exists=no
-  say "$name is deleted"
+  log "$name is deleted"
   ;;
 esac

@@ -49,7 +49,7 @@ state() {
   fi
 }
 
-# Whether the last run ended since another process was dead or hung: its last message, hpa_jax/parallel/watchdog.py.
+# Whether the last run ended since another process was dead or hung: its last message, hpa_jax/parallel/group_health.py.
 ended_for_another() {
   [ "$(cat "$run/status")" = 1 ] && tail -n 200 "$run/log" | awk '
     /^=== .* start:/ { found = 0 }

@@ -1,4 +1,4 @@
-"""launch/slurm.sh with stand-ins for srun and scontrol, and launch/gke/jobset.yaml read as Kubernetes would."""
+"""launch/slurm.sh with stand-ins for srun and scontrol, and launch/gke/jobset.yaml as read."""
 
 import math
 import os
@@ -14,9 +14,12 @@ from hpa_jax import main
 from hpa_jax.parallel.group_health import RESTART_HINT
 
 ROOT = Path(__file__).parents[2]
-NAMED = f"process 0: stopped: process 1 (b) gave no sign of life for 60 s, last at step 3{RESTART_HINT}"
+LOST = (
+    f"process 0: stopped: process 1 (b) gave no sign of life for 60 s, last at step 3{RESTART_HINT}"
+)
 
-# Ends in turn as the lines of `plan` say: a status and what goes to stderr; `wait` waits for a signal and saves.
+# Ends as the next line of `plan` says: a status and what goes to stderr; or, if it is `wait`, waits
+# for a signal and saves.
 SRUN = """#!/bin/bash
 cd "$(dirname "$0")"
 printf '%s\\n' "$*" >>calls
@@ -25,6 +28,9 @@ read -r status text < <(sed -n "$(wc -l <calls)p" plan)
 [ -z "$text" ] || echo "$text" >&2
 exit "$status"
 """
+SCONTROL = """#!/bin/bash
+echo "$*" >>"$(dirname "$0")/requeued"
+"""
 
 
 @pytest.fixture
@@ -32,39 +38,39 @@ def slurm(tmp_path):
     """Starts the script as sbatch does, in a checkout with these ends of the run to come."""
     (tmp_path / ".venv/bin").mkdir(parents=True)
     (tmp_path / ".venv/bin/python").symlink_to("/bin/true")
-    for name, text in (
-        ("srun", SRUN),
-        ("scontrol", '#!/bin/bash\necho "$*" >>"$(dirname "$0")/requeued"\n'),
-    ):
-        (tmp_path / name).write_text(text)
-        (tmp_path / name).chmod(0o755)
-    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
-    job = {
+    for name, text in {"srun": SRUN, "scontrol": SCONTROL}.items():
+        program = tmp_path / name
+        program.write_text(text)
+        program.chmod(0o755)
+    environment = os.environ | {
         "SLURM_JOB_ID": "7",
         "SLURM_SUBMIT_DIR": str(tmp_path),
-        "PATH": path,
+        "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
         "HPA_MAX_LOSSES": "2",
     }
 
     def start(*plan):
         (tmp_path / "plan").write_text("".join(f"{line}\n" for line in plan))
         command = ["bash", ROOT / "launch/slurm.sh", "--config=a b", "--workdir=w"]
-        return subprocess.Popen(command, env=os.environ | job, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
     return start
 
 
 def calls(folder, name="calls"):
-    return (folder / name).read_text().splitlines() if (folder / name).exists() else []
+    path = folder / name
+    if not path.exists():
+        return []
+    return path.read_text().splitlines()
 
 
 ENDS = {
     "finished": (["0"], 0, 1),
-    "a call that is wrong": ([f"2 {NAMED}"], 2, 1),
+    "a call that is wrong": ([f"2 {LOST}"], 2, 1),
     "a reason of its own": (["1 stopped: the loss was not finite"], 1, 1),
     "killed, and nobody else missed it": (["137"], 137, 1),
-    "named by the others": ([f"1 {NAMED}", f"137 {NAMED}", "0"], 0, 3),
-    "named too often": ([f"1 {NAMED}"] * 5, 1, 3),
+    "named by the others": ([f"1 {LOST}", f"137 {LOST}", "0"], 0, 3),
+    "named too often": ([f"1 {LOST}"] * 5, 1, 3),
     "stopped by nobody here": (["75", "0"], 0, 2),
 }
 
@@ -78,7 +84,8 @@ def test_what_the_end_of_a_run_leads_to(slurm, tmp_path, name):
     expected = (
         "--label --kill-on-bad-exit=0 .venv/bin/python -m hpa_jax.main --config=a b --workdir=w"
     )
-    assert calls(tmp_path) == [expected] * starts and not calls(tmp_path, "requeued")
+    assert calls(tmp_path) == [expected] * starts
+    assert not calls(tmp_path, "requeued")
 
 
 def test_before_the_time_limit_the_run_saves_and_is_queued_again(slurm, tmp_path):
@@ -86,20 +93,26 @@ def test_before_the_time_limit_the_run_saves_and_is_queued_again(slurm, tmp_path
     while not (tmp_path / "waiting").exists():
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 75 and "goes into the queue again" in process.stderr.read()
+    assert process.wait(60) == 75
+    assert "goes into the queue again" in process.stderr.read()
     process.stderr.close()
-    assert calls(tmp_path, "requeued") == ["requeue 7"] and len(calls(tmp_path)) == 1
+    assert calls(tmp_path, "requeued") == ["requeue 7"]
+    assert len(calls(tmp_path)) == 1
 
 
-def test_the_script_says_what_it_does_and_refuses_what_is_no_job():
+def test_help_dry_run_and_what_is_no_job():
+    environment = {}
+    for name, value in os.environ.items():
+        if not name.startswith("SLURM"):
+            environment[name] = value
+
     def call(*words):
-        environment = {
-            name: value for name, value in os.environ.items() if not name.startswith("SLURM")
-        }
         command = ["bash", ROOT / "launch/slurm.sh", *words]
         return subprocess.run(command, env=environment, capture_output=True, text=True)
 
-    assert "sbatch --nodes=2" in call("-h").stdout and "#SBATCH" not in call("-h").stdout
+    usage = call("-h").stdout
+    assert "sbatch --nodes=2" in usage
+    assert "#SBATCH" not in usage
     assert "-m hpa_jax.main --config=a\\ b" in call("--dry-run", "--config=a b").stdout
     assert call("--config=a").returncode == call().returncode == 2
 
@@ -111,21 +124,22 @@ def test_the_jobset_is_one_slice_with_all_its_chips_and_a_call_that_is_understoo
     pod = job["template"]["spec"]
     (container,) = pod["containers"]
     topology = pod["nodeSelector"]["cloud.google.com/gke-tpu-topology"]
-    hosts, chips = job["completions"], container["resources"]["limits"]["google.com/tpu"]
-    assert hosts == job["parallelism"] and hosts * chips == math.prod(map(int, topology.split("x")))
+    hosts = job["completions"]
+    chips = container["resources"]["limits"]["google.com/tpu"]
+    assert hosts == job["parallelism"]
+    assert hosts * chips == math.prod(int(side) for side in topology.split("x"))
     (rule,) = job["podFailurePolicy"]["rules"]
     assert rule["onExitCodes"] == {
         "containerName": container["name"],
         "operator": "In",
         "values": [2],
     }
-    assert (
-        job["backoffLimit"] == 0
-        and pod["restartPolicy"] == "Never"
-        and pod["terminationGracePeriodSeconds"] >= 60
-    )
-    assert {v["name"] for v in pod["volumes"]} == {m["name"] for m in container["volumeMounts"]}
-    mode, workdir, config = main.parse(
-        [word.replace("/mnt", str(tmp_path)) for word in container["args"]]
-    )
-    assert mode == "train" and config.data.batch_size % (hosts * chips) == 0
+    assert job["backoffLimit"] == 0
+    assert pod["restartPolicy"] == "Never"
+    assert pod["terminationGracePeriodSeconds"] >= 60
+    volumes = {volume["name"] for volume in pod["volumes"]}
+    assert volumes == {mount["name"] for mount in container["volumeMounts"]}
+    words = [word.replace("/mnt", str(tmp_path)) for word in container["args"]]
+    mode, _, config = main.parse(words)
+    assert mode == "train"
+    assert config.data.batch_size % (hosts * chips) == 0

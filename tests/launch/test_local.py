@@ -14,7 +14,8 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
-# Notes its arguments; ends with the next status of `statuses`; where that is "wait", waits for SIGTERM, ends with 75.
+# Writes down its arguments and ends with the next status of `statuses`; if that is "wait", it waits
+# for SIGTERM and ends with 75.
 RECORDER = """#!/usr/bin/env bash
 echo "$*" >>calls
 status=$(head -n 1 statuses)
@@ -38,12 +39,8 @@ def checkout(tmp_path):
     python.parent.mkdir(parents=True)
     python.write_text(RECORDER)
     python.chmod(0o755)
-    stamp = subprocess.run(
-        "cat requirements/cpu.lock pyproject.toml | cksum",
-        shell=True,
-        cwd=tmp_path,
-        capture_output=True,
-    )
+    checksum = "cat requirements/cpu.lock pyproject.toml | cksum"
+    stamp = subprocess.run(checksum, shell=True, cwd=tmp_path, capture_output=True)
     (tmp_path / ".venv" / "installed").write_bytes(stamp.stdout)
     return tmp_path
 
@@ -93,17 +90,19 @@ def test_a_plan_is_a_mode_of_the_same_program(checkout, call):
 
 def test_an_unknown_lock_is_refused(checkout):
     status, _, err = outcome(local(checkout, "setup", HPA_LOCK="rocm"))
-    assert status == 2 and "cpu, cuda or tpu" in err
+    assert status == 2
+    assert "cpu, cuda or tpu" in err
 
 
 @pytest.mark.parametrize("arguments", [(), ("start",), ("quickstart", "now"), ("setup", "now")])
 def test_wrong_calls_end_with_2(checkout, arguments):
     status, out, err = outcome(local(checkout, *arguments))
-    assert status == 2 and out == "" and err
+    assert (status, out) == (2, "")
+    assert err
 
 
 def test_help_names_the_commands(checkout):
     status, out, _ = outcome(local(checkout, "--help"))
-    assert status == 0 and all(
-        word in out for word in ("quickstart", "test [--all]", "train", "plan", "setup", "HPA_LOCK")
-    )
+    assert status == 0
+    for word in ("quickstart", "test [--all]", "train", "plan", "docs", "setup", "HPA_LOCK"):
+        assert word in out
