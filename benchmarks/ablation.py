@@ -69,7 +69,7 @@ RECIPES = (
     ),
 )
 READ_OFF = (
-    ReadOff("best", "one view in place of eight", PLAIN, "macro_f1_crossfit"),
+    ReadOff("best", "no TTA in place of eight symmetries", PLAIN, "macro_f1_crossfit"),
     ReadOff("best", "threshold 0.5 in place of one for each label", SYMMETRIES, "macro_f1"),
     ReadOff("hpa_densenet", "a threshold for each label", PLAIN, "macro_f1_crossfit"),
 )
@@ -93,7 +93,7 @@ def make_rows(results: dict[str, dict], titles: dict[str, str]) -> list[dict]:
         base = float(np.mean(unchanged))
         spread = std(unchanged)
         rows.append(
-            _make_row(recipe, recipe.name, f"{recipe.name}, whole", unchanged, base, spread)
+            _make_row(recipe, recipe.name, f"{recipe.name}, complete", unchanged, base, spread)
         )
         for name, title in titles.items():
             if name.startswith(f"{recipe.name}_"):
@@ -121,7 +121,7 @@ def _make_row(
         f"ablation_{name}",
         value,
         "macro F1",
-        peer=f"{recipe.name}, whole",
+        peer=f"{recipe.name}, complete",
         peer_value=base,
         device="cpu",
         title=title,
@@ -137,9 +137,9 @@ def markdown(rows: list[dict]) -> str:
     for recipe in RECIPES:
         prefix = f"ablation_{recipe.name}"
         unchanged, *changed = [row for row in rows if row["name"].startswith(prefix)]
-        lines += ["", f"| {recipe.title} | macro F1 | points | standard deviations |"]
+        lines += ["", f"| {recipe.title} | macro F1 | points | deviations |"]
         lines.append("| --- | --- | --- | --- |")
-        lines.append(f"| (whole) | {unchanged['value']:.3f} |  |  |")
+        lines.append(f"| (complete) | {unchanged['value']:.3f} |  |  |")
         changed.sort(key=lambda row, sign=recipe.sign: sign * row["difference"])
         for row in changed:
             points = f"{100 * row['difference']:+.1f}"

@@ -23,7 +23,7 @@ def changes_to_best() -> dict[str, Change]:
     }
     return {
         "best_mix": Change(
-            "three channels (hpa_densenet_iii) in place of four",
+            "three channels (`hpa_densenet_iii`) in place of four",
             config_flags("data", {"channel_mix": "hpa_densenet_iii"}),
         ),
         "best_sampling": Change(

@@ -102,9 +102,9 @@ def test_ablation_table():
     assert by_name["ablation_best_mix"]["deviations"] == pytest.approx(-5)
     head = by_name["ablation_hpa_densenet_head"]
     assert head["difference"] == pytest.approx(0.10)
-    assert head["peer"] == "hpa_densenet, whole"
+    assert head["peer"] == "hpa_densenet, complete"
     table = ablation.markdown(rows).splitlines()
-    assert table[2].startswith("| (whole) | 0.520 |")
+    assert table[2].startswith("| (complete) | 0.520 |")
     assert table[3] == "| three channels | 0.420 | -10.0 | -5.0 |"
     json.dumps(rows, allow_nan=False)
 

@@ -1,8 +1,9 @@
 """A stand-in for gcloud with one TPU slice behind it; tests/launch puts it first on PATH.
 
-It keeps a state machine of the slice in $FAKE_CLOUD, writes down every call as NUL-separated words, and runs what
-comes by ssh and scp for real: one home folder a worker, `bash -c` in place of the remote shell. A queued resource goes
-through its states one look at a time. What goes wrong is listed in $FAKE_CLOUD/plan.json:
+It keeps a state machine of the slice in $FAKE_CLOUD, writes down every call as NUL-separated words,
+and runs what comes by ssh and scp for real: one home folder a worker, `bash -c` in place of the
+remote shell. A queued resource goes one state further each time that it is described. What goes
+wrong is listed in $FAKE_CLOUD/plan.json:
 
   workers            how many there are (1)
   create_errors      list of texts: so many creations fail, with these words
@@ -47,7 +48,7 @@ def kill_runs():
 
 
 def boot():
-    """New machines: empty homes, but for a .venv whose Python writes down what pip was asked for."""
+    """New machines: homes with nothing but a .venv whose Python writes down what pip is asked."""
     kill_runs()
     shutil.rmtree(WORKERS, ignore_errors=True)
     for worker in range(get("plan.json", {}).get("workers", 1)):
