@@ -191,7 +191,7 @@ def test_a_net_without_batch_norm_is_exported_as_well(tmp_path, small_data):
         command.main(["--mode=predict", f"--workdir={tmp_path}", "--config.data.eval_split=test"])
         == 0
     )
-    dataset = open_split(read_config(tmp_path), "test")
+    dataset = open_split(read_config(tmp_path).data, "test")
     with open(tmp_path / "predictions.csv", newline="", encoding="utf-8") as file:
         scores = np.array([[float(row[name]) for name in LABELS] for row in csv.DictReader(file)])
     images = np.stack([dataset[i]["image"] for i in range(len(dataset))])
