@@ -285,7 +285,7 @@ class Run:
             )
             return EXIT_START_AGAIN
         if self._group.is_primary:
-            self._write_thresholds_and_say_best()
+            self._write_thresholds_and_log_best()
         return EXIT_OK
 
     # Parts of the above.
@@ -332,7 +332,7 @@ class Run:
         metric = self._config.checkpoint.metric
         self._logger.info(messages.evaluation(step, split, metric, metrics))
 
-    def _write_thresholds_and_say_best(self) -> None:
+    def _write_thresholds_and_log_best(self) -> None:
         best = self._checkpoints.best()
         metrics = self._checkpoints.metrics(best)
         names = [LABELS[i] for i in self._config.label_ids()]
