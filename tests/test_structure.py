@@ -14,8 +14,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "hpa_jax"
 BUILDER = REPOSITORY / "tfds_builder"
 
-# A package or module imports from lower floors and from itself, never from its own floor or above.
-FLOORS = (
+# A package or module imports from lower layers and from itself, never from its own layer or above.
+LAYERS = (
     ("deprecations", "errors", "labels", "lazy"),
     ("config", "files", "http_fetch", "metrics", "models", "optim"),
     ("data", "parallel", "pretrained", "transforms", "workdir"),
@@ -25,7 +25,7 @@ FLOORS = (
     ("report", "serving"),
     ("main",),
 )
-FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
+LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 # What the builder may use: plain files and tables, so that its workers start without JAX.
 USED_BY_BUILDER = {"errors", "labels", "files", "http_fetch", "data"}
@@ -83,29 +83,34 @@ def imports(path: Path):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def room_of(path: Path) -> str:
+def package_of(path: Path) -> str:
     """The package or module at the top of hpa_jax that a file belongs to."""
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
 @pytest.mark.parametrize("path", sources(PACKAGE), ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_come_from_lower_floors_and_owners(path):
-    room = room_of(path)
+def test_imports_come_from_lower_layers_and_owners(path):
+    package = package_of(path)
     relative = path.relative_to(PACKAGE).as_posix()
     for name in imports(path):
         top, _, rest = name.partition(".")
         imported = rest.partition(".")[0]
-        if top == "hpa_jax" and imported in FLOOR_OF and imported != room and room != "__init__":
-            assert FLOOR_OF[imported] < FLOOR_OF[room], f"{room} imports {imported}"
-        if room in MATHEMATICS:
-            assert name != "hpa_jax.config.Config", f"{room} takes plain values or one section"
+        if (
+            top == "hpa_jax"
+            and imported in LAYER_OF
+            and imported != package
+            and package != "__init__"
+        ):
+            assert LAYER_OF[imported] < LAYER_OF[package], f"{package} imports {imported}"
+        if package in MATHEMATICS:
+            assert name != "hpa_jax.config.Config", f"{package} takes plain values or one section"
         owners = OWNERS.get(top, (relative,))
         assert relative.startswith(owners), f"{top} belongs to {owners}, not {relative}"
 
 
-def test_every_room_has_a_floor_and_the_top_is_small():
-    rooms = {room_of(path) for path in sources(PACKAGE)} - {"__init__"}
-    assert rooms == set(FLOOR_OF)
+def test_every_package_has_a_layer_and_the_top_is_small():
+    packages = {package_of(path) for path in sources(PACKAGE)} - {"__init__"}
+    assert packages == set(LAYER_OF)
     modules = [path for path in PACKAGE.glob("*.py") if path.name != "__init__.py"]
     assert len(modules) <= 10, modules
 
