@@ -234,6 +234,20 @@ def called_by(instruction: Instruction) -> list[str]:
     return names
 
 
+def reachable_from(
+    callers: list[Instruction], computations: dict[str, list[Instruction]]
+) -> set[str]:
+    """Names of the computations that instructions call, directly or through others."""
+    found: set[str] = set()
+    waiting = list(callers)
+    while waiting:
+        for name in called_by(waiting.pop()):
+            if name not in found:
+                found.add(name)
+                waiting += computations.get(name, [])
+    return found
+
+
 def count_runs(text: str, instructions: list[Instruction]) -> dict[str, int]:
     """How often each computation runs in one run of the program, the body of a loop once."""
     inside = by_computation(instructions)

@@ -3,8 +3,8 @@
 Design, beyond the compiler's own counts:
 - Pallas kernels count with the blocks that their grids move, not with what they declare
   (pallas_traffic.py);
-- the compiler counts the body of a loop once, however often it runs: a program with loops says so
-  in its notes, and its traffic and arithmetic are then lower bounds.
+- the compiler counts the body of a loop once, however often it runs: where the net itself runs in
+  a loop, the notes say that traffic and arithmetic are lower bounds.
 
 The roofline bound (Williams, Waterman and Patterson 2009, doi:10.1145/1498765.1498785) follows:
 no step is faster than its arithmetic, its memory traffic or its links at their peak.
@@ -21,6 +21,8 @@ from hpa_jax.plan.instruction_cost import program_cost
 from hpa_jax.plan.pallas_traffic import Kernel, pallas_kernels
 
 LIMITS = ("arithmetic", "memory", "links")
+
+_PRODUCTS = ("convolution", "dot")
 
 
 class ProgramFacts(NamedTuple):
@@ -107,7 +109,7 @@ def _count_products(instructions: list[hlo.Instruction]) -> dict[str, int]:
     by_name = {(i.computation, i.name): i for i in instructions}
     counts = {}
     for instruction in instructions:
-        if instruction.opcode not in ("convolution", "dot"):
+        if instruction.opcode not in _PRODUCTS:
             continue
         factor = by_name.get((instruction.computation, instruction.operands[0]))
         if factor is None or not factor.arrays():
@@ -125,13 +127,19 @@ def _notes(kernels: list[Kernel], instructions: list[hlo.Instruction]) -> list[s
             "operands counted in full, as the grid does not say which blocks move: "
             + ", ".join(uncounted)
         )
-    loops = [i.name for i in instructions if i.opcode == "while"]
-    if loops:
+    if _has_products_in_loops(instructions):
         notes.append(
-            "traffic and arithmetic are lower bounds: the compiler counts the body of a loop "
-            f"once, and there are {len(loops)} loops"
+            "traffic and arithmetic are lower bounds: the net runs in a loop, whose body the "
+            "compiler counts once"
         )
     return notes
+
+
+def _has_products_in_loops(instructions: list[hlo.Instruction]) -> bool:
+    """Whether a loop does more than a search or a counter: it holds convolutions or products."""
+    loops = [instruction for instruction in instructions if instruction.opcode == "while"]
+    in_loops = hlo.reachable_from(loops, hlo.by_computation(instructions))
+    return any(i.opcode in _PRODUCTS and i.computation in in_loops for i in instructions)
 
 
 def roofline(facts: ProgramFacts, chip: Chip | None, devices: int, batch_size: int) -> dict:

@@ -163,6 +163,10 @@ def test_arithmetic_and_memory_of_a_program():
 def test_a_program_with_a_loop_says_that_its_figures_are_lower_bounds():
     facts, _ = read(looped, *MATRICES)
     assert len(facts.notes) == 1 and "lower bounds" in facts.notes[0]
+    # A loop that only searches is none of the net's.
+    table = jax.ShapeDtypeStruct((1000,), jnp.float32)
+    facts, program = read(jnp.searchsorted, table, table)
+    assert " while(" in program.as_text() and facts.notes == []
 
 
 def test_counting_instructions_gives_what_the_compiler_counts():
