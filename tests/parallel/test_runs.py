@@ -44,6 +44,22 @@ from hpa_jax.main import main
 sys.exit(main(sys.argv[1:]))
 """
 
+# A process whose steps take half a second at least, so that no machine is done before a signal.
+SLOW_STEPS = """
+import sys, time
+from hpa_jax.training.run import Run
+
+next_batch = Run.next_batch
+
+def next_batch_later(self, step):
+    time.sleep(0.5)
+    return next_batch(self, step)
+
+Run.next_batch = next_batch_later
+from hpa_jax.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
 
 class Job:
     """The processes of one run, each with its part of the devices.
@@ -217,9 +233,12 @@ def state_of(workdir):
 
 @pytest.mark.slow
 def test_two_then_four_then_one_see_the_images_that_one_sees(job, reference, tmp_path):
+    program = tmp_path.with_suffix(".py")
+    program.write_text(SLOW_STEPS)
     for count, victim in ((2, 0), (4, 3)):
         resumed_at = len(losses(tmp_path))
-        several = job(tmp_path, count, *MODEST)
+        programs = dict.fromkeys(range(count), [str(program)])
+        several = job(tmp_path, count, *MODEST, programs=programs)
         several.until_step(resumed_at + 3)
         several.signal(victim, signal.SIGTERM)
         assert [status for status, _, _ in several.end()] == [75] * count
