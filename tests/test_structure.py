@@ -45,7 +45,7 @@ OWNERS = {
     "safetensors": ("pretrained/", "serving/"),
     "torch": ("pretrained/formats.py",),
     "h5py": ("pretrained/formats.py",),
-    "flax": ("models/", "optim/", "training/", "serving/export.py"),
+    "flax": ("models/", "optim/", "training/", "serving/export.py", "serving/forward.py"),
     "tensorflow": (),
     "tensorboardX": (),
     "keras": (),

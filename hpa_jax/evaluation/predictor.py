@@ -65,6 +65,7 @@ class Predictor:
 
     Attributes:
       step: of the checkpoint.
+      written: when the checkpoint was, ns since 1970; None where it does not say.
       labels: names of the L labels, in the order of the scores.
       label_ids: which of the 28 labels those are.
       image_size: side in px of the images that it takes.
@@ -101,7 +102,7 @@ class Predictor:
         checkpoints = self._checkpoints()
         self.step = checkpoints.choose(settings.checkpoint)
         metrics = checkpoints.metrics(self.step)
-        self._written = checkpoints.written(self.step)
+        self.written = checkpoints.written(self.step)
         checkpoints.close()
         without_evaluation = [0.5] * len(self.labels)
         self.thresholds = np.array(metrics.get("thresholds", without_evaluation))
@@ -270,7 +271,7 @@ class Predictor:
             sources.append(source)
         facts = {
             "version": hpa_jax.__version__,
-            "checkpoint": [self.step, self._written],
+            "checkpoint": [self.step, self.written],
             "model": to_dict(self.config)["model"],
             "image_size": self.image_size,
             "labels": self.label_ids,
