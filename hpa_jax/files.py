@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from hpa_jax.errors import InputError
+from hpa_jax.errors import InputError, one_line
 
 PARTIAL_SUFFIX = ".part"
 
@@ -46,6 +46,32 @@ def write_json(path: Path, value: Any) -> None:
       ValueError: it holds a number that is not finite.
     """
     write_atomically(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, *, advice: str) -> dict[str, Any]:
+    """Reads a file that `write_json` wrote with an object in it.
+
+    Args:
+      path: of the file.
+      advice: what to do where it cannot be read, the end of the message.
+
+    Raises:
+      InputError: it cannot be read, or is something else.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        # Half of a surrogate pair, which JSON can spell and nobody can print.
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (OSError, ValueError, RecursionError) as error:
+        reason = one_line(error, limit=160)
+        raise InputError(f"{path} cannot be read ({reason}); {advice}") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path} cannot be read (no JSON object); {advice}")
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence]) -> None:

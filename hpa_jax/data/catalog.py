@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from hpa_jax.data.dataset import ImageDataset
+from hpa_jax.data.identity import images_digest, split_digest
 from hpa_jax.data.records import Records
 from hpa_jax.data.shard_index import REMEDY
 from hpa_jax.errors import InputError
@@ -75,6 +76,43 @@ def load_dataset(
     records = _open_records(info, stored_splits)
     folds = _choose_folds(info, records, split, fold) if other_fold else None
     return ImageDataset(records, image_size=image_size, label_ids=label_ids, folds=folds)
+
+
+class DatasetDigests(NamedTuple):
+    """What a dataset is made of: `{SPLIT: SHA-256}` of each of its splits.
+
+    Attributes:
+      splits: of Ids, labels and folds (`hpa_jax.data.identity.split_digest`).
+      images: of the stored images (`hpa_jax.data.identity.images_digest`).
+    """
+
+    splits: dict[str, str]
+    images: dict[str, str]
+
+
+def read_digests(data_dir: str | Path, name: str) -> DatasetDigests:
+    """Computes the digests of a dataset from its indexes; no shard is read.
+
+    Raises:
+      InputError: no such dataset, damage, or metadata.json has the digests of another build.
+    """
+    info = _open_info(data_dir, name)
+    _check_format(info)
+    digests = DatasetDigests({}, {})
+    for split in SPLITS:
+        if split not in info.splits:
+            continue
+        records = _open_records(info, [split])
+        ids = records.ids()
+        digests.splits[split] = split_digest(ids, records.label_ids(), records.folds())
+        digests.images[split] = images_digest(ids, records.crcs())
+    stored = (info.metadata or {}).get("digests")
+    if stored is not None and stored != digests.splits:
+        raise InputError(
+            f"{info.data_dir}: its shards have other Ids, labels or folds than its metadata.json "
+            f"says: {REMEDY}"
+        )
+    return digests
 
 
 class ChannelStatistics(NamedTuple):

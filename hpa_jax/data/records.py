@@ -92,6 +92,10 @@ class Records:
         shard, record = self._locate(i)
         return self.indexes[shard].id(record)
 
+    def ids(self) -> list[str]:
+        """The Ids of all records, from the index."""
+        return [index.id(record) for index in self.indexes for record in range(len(index))]
+
     def describe(self, i: int) -> str:
         """`SHARD: record NUMBER (Id ID)`, for messages."""
         shard, record = self._locate(i)
@@ -151,6 +155,18 @@ class Records:
                 )
             multi_hot[record_of_label, index.label_ids] = 1
         return multi_hot
+
+    def label_ids(self) -> list[list[int]]:
+        """The label ids of each record, from the index, whatever they are."""
+        found = []
+        for index in self.indexes:
+            ends = index.rows["labels_end"].tolist()
+            label_ids = index.label_ids.tolist()
+            start = 0
+            for end in ends:
+                found.append(label_ids[start:end])
+                start = end
+        return found
 
     def sizes(self) -> np.ndarray:
         """Image (height, width) of all records in px, int64 [records, 2], from the index."""
