@@ -18,7 +18,8 @@ BUILDER = REPOSITORY / "tfds_builder"
 LAYERS = (
     ("deprecations", "errors", "labels", "lazy"),
     ("config", "files", "http_fetch", "metrics", "models", "optim"),
-    ("data", "parallel", "pretrained", "transforms", "workdir"),
+    ("data", "folders", "parallel", "pretrained", "transforms"),
+    ("workdir",),
     ("recipes", "tracking"),
     ("training",),
     ("evaluation", "plan"),
@@ -28,7 +29,7 @@ LAYERS = (
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 # What the builder may use: plain files and tables, so that its workers start without JAX.
-USED_BY_BUILDER = {"errors", "labels", "files", "http_fetch", "data"}
+USED_BY_BUILDER = {"errors", "labels", "files", "folders", "http_fetch", "data"}
 
 # Mathematics takes arrays and plain values: no files, and of the configuration one section at most.
 MATHEMATICS = {"metrics", "models", "optim", "transforms"}

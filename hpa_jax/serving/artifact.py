@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import hpa_jax
 from hpa_jax.errors import InputError, one_line
-from hpa_jax.files import MARK, has_mark, write_atomically
+from hpa_jax.files import write_atomically
+from hpa_jax.folders.mark import MARK, has_mark
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,6 +10,7 @@ manifest.json        format of the export, SHA-256 of each of these
 """
 
 import datetime
+import errno
 import os
 from pathlib import Path
 
@@ -22,7 +23,8 @@ import hpa_jax
 from hpa_jax.config import Config, to_dict
 from hpa_jax.errors import InputError, one_line
 from hpa_jax.evaluation.predictor import Predictor
-from hpa_jax.files import refuse_foreign_folder, replace_folder, write_atomically
+from hpa_jax.files import write_atomically
+from hpa_jax.folders.replace import refuse_foreign_folder, replace_folder
 from hpa_jax.labels import CHANNELS, LABELS
 from hpa_jax.serving import artifact
 from hpa_jax.serving.forward import PLATFORMS
@@ -72,6 +74,8 @@ def export(config: Config, workdir: Path) -> None:
             cache = jax.config.jax_compilation_cache_dir
             difference = write_export(new, to_dict(config), description, cache)
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
         where = error.filename or folder
         raise InputError(f"cannot write {where}: {one_line(error)}; {_ADVICE}") from error
 

@@ -8,7 +8,8 @@ and so would the bytes of an export. Here none of them counts: `write_export` st
 with the few variables that it needs to run, on one device of the CPU.
 
 Request and answer are JSON, one line each: `{"folder", "config", "description"}`, the folder with
-the parameters in it; `{"difference": ...}` or `{"refused": ...}`.
+the parameters in it; `{"difference": ...}`, `{"refused": ...}` or `{"failed": [errno, reason,
+path]}` of the system.
 """
 
 import json
@@ -52,6 +53,7 @@ def write_export(folder: Path, config: dict, description: dict, cache: str | Non
 
     Raises:
       InputError: the net does not give numbers.
+      OSError: the folder cannot be written.
       RunStopped: the process ended before it was done.
     """
     request = {
@@ -85,6 +87,8 @@ def write_export(folder: Path, config: dict, description: dict, cache: str | Non
     answer = json.loads(line)
     if "refused" in answer:
         raise InputError(answer["refused"])
+    if "failed" in answer:
+        raise OSError(*answer["failed"])
     return answer["difference"]
 
 
@@ -124,6 +128,8 @@ def main() -> int:
         answer = {"difference": _write(**request)}
     except InputError as error:
         answer = {"refused": one_line(error)}
+    except OSError as error:
+        answer = {"failed": [error.errno, error.strerror, error.filename]}
     answers.write(json.dumps(answer) + "\n")
     answers.flush()
     return 0

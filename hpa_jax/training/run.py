@@ -89,7 +89,7 @@ class Run:
         """The state to start with, and the number of steps that it has done."""
         state, loaded = self._initial_state()
         if self._group.is_primary:
-            claim(self._workdir, self._config)
+            claim(self._workdir, self._config, self._experiment.data_identity)
             if loaded is not None:
                 write_json(self._workdir / "pretrained.json", loaded.to_dict())
         self._group.barrier("opening the checkpoints")
