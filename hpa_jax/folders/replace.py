@@ -56,7 +56,7 @@ def refuse_foreign_folder(folder: Path, foreign: Callable[[Path], str], advice: 
     except FileNotFoundError:
         return
     except OSError as error:
-        reason = one_line(error)
+        raise InputError(f"{folder} cannot be written: {one_line(error)}; {advice}") from error
     if reason:
         raise InputError(f"{folder} exists and is not replaced: {reason}; {advice}")
 
