@@ -49,7 +49,7 @@ def refuse_foreign_folder(folder: Path, foreign: Callable[[Path], str], advice: 
             reason = "it is a link"
         elif not stat.S_ISDIR(mode):
             reason = "it is no folder"
-        elif os.path.ismount(folder):
+        elif _is_mount_point(folder):
             reason = "it is a mount point"
         else:
             reason = foreign(folder)
@@ -59,6 +59,20 @@ def refuse_foreign_folder(folder: Path, foreign: Callable[[Path], str], advice: 
         raise InputError(f"{folder} cannot be written: {one_line(error)}; {advice}") from error
     if reason:
         raise InputError(f"{folder} exists and is not replaced: {reason}; {advice}")
+
+
+def _is_mount_point(folder: Path) -> bool:
+    if os.path.ismount(folder):
+        return True
+    # Python does not tell a folder that is bound to another place of one file system; Linux does.
+    with contextlib.suppress(OSError), open("/proc/self/mountinfo", "rb") as mounts:
+        place = os.fsencode(folder.resolve())
+        for line in mounts:
+            # Spaces are written as \040, a backslash as \134.
+            listed = line.split(b" ")[4].decode("unicode_escape").encode("latin-1")
+            if listed == place:
+                return True
+    return False
 
 
 @contextlib.contextmanager
