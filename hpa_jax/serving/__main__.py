@@ -2,13 +2,15 @@
 
     python -m hpa_jax.serving FOLDER      checks the digests and reproduces the golden output
 
-Exit status: 0 the export is sound; 2 it is not, or the call was wrong.
+Exit status: 0 the export is sound; 2 it is not, it cannot be run here, or the call was wrong.
 """
 
 import sys
 
-from hpa_jax.errors import EXIT_BAD_INPUT, EXIT_OK, InputError
+from hpa_jax.errors import EXIT_BAD_INPUT, EXIT_OK, InputError, one_line
 from hpa_jax.serving.artifact import load
+
+_LONGEST_REASON = 300
 
 
 def main(arguments: list[str]) -> int:
@@ -24,6 +26,14 @@ def main(arguments: list[str]) -> int:
         difference = load(folder).check_golden()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except (RuntimeError, OSError, MemoryError) as error:
+        # JAX has no device, or no memory, or compiles for none of those that are here.
+        reason = one_line(error, limit=_LONGEST_REASON)
+        print(
+            f"error: {folder}: its digests agree, but it does not run here: {reason}",
+            file=sys.stderr,
+        )
         return EXIT_BAD_INPUT
     print(
         f"{folder}: digests agree, golden output reproduced (largest difference {difference:.1e})"
