@@ -8,7 +8,6 @@ positives and predictions counts as 0. With --workdir its metric stands beside t
 """
 
 import json
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
 
 from hpa_jax.data.catalog import load_dataset
+from hpa_jax.environment.program import run_program
 from hpa_jax.errors import InputError
 
 BINS = 16
@@ -140,4 +140,4 @@ def compare(args) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -4,21 +4,30 @@ Design:
 - A file is written beside its place, flushed to the disk and renamed: nobody reads half of it.
 - A lock is the kernel's (`flock`): it goes with its process, however that ends. Whoever holds it
   may therefore remove what a killed process has left.
+- Where the file system has no such locks (Lustre and NFS can be mounted without), a file that its
+  owner renews stands in for one, with a warning (`hpa_jax.environment.owner_file`).
 """
 
 import contextlib
 import csv
+import errno
 import fcntl
 import io
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from hpa_jax.errors import InputError
+from hpa_jax.environment.causes import advice
+from hpa_jax.environment.owner_file import OwnerFile
+from hpa_jax.errors import InputError, one_line
 
 PARTIAL_SUFFIX = ".part"
+
+# What flock() answers where a file system, or the server behind it, has no locks.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -57,6 +66,24 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence]) -> No
     write_atomically(path, text.getvalue())
 
 
+def check_writable(
+    folder: Path, remedy: str = "give --out=DIR, a folder for what is written"
+) -> None:
+    """Makes a folder, and finds out whether files can be written there, before hours of work.
+
+    Raises:
+      InputError: they cannot; it ends with `remedy`.
+    """
+    probe = folder / f".{os.getpid()}{PARTIAL_SUFFIX}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(probe, "wb"):
+            pass
+        probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {one_line(error)}; {remedy}") from None
+
+
 def remove_partial_files(folder: Path) -> None:
     """Removes what killed writers have left in `folder`; for whoever holds its lock."""
     for entry in os.scandir(folder):
@@ -81,7 +108,15 @@ def exclusive_lock(
       InputError: another process holds the lock, and `wait` is false.
       OSError: the file cannot be opened or locked.
     """
-    with _locked_file(path, busy, advice, wait) as file:
+    try:
+        locked_file = _locked_file(path, busy, advice, wait)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        with _owned(path, error, busy, advice, wait):
+            yield
+        return
+    with locked_file as file:
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
@@ -107,6 +142,30 @@ def _locked_file(path: Path, busy: str, advice: str, wait: bool) -> TextIO:
             if _is_at(path, file):
                 on_error.pop_all()
                 return file
+
+
+@contextlib.contextmanager
+def _owned(path: Path, error: OSError, busy: str, advice: str, wait: bool) -> Iterator[None]:
+    """Holds an owner file where there are no locks."""
+    # What the attempt to lock has made.
+    with contextlib.suppress(OSError):
+        if path.stat().st_size == 0:
+            path.unlink()
+    owner = OwnerFile(path.with_name(f"{path.name}.owner"))
+    print(
+        f"warning: {path.parent} is on a file system without locks ({one_line(error)}); "
+        f"{owner.path.name} stands in for one: see that no second process works there",
+        file=sys.stderr,
+    )
+    while not owner.acquire():
+        message = f"{busy} by {owner.holder()}"
+        if not wait:
+            raise InputError(f"{message}; {advice}")
+        print(f"{message}; waiting for it", flush=True)
+    try:
+        yield
+    finally:
+        owner.release()
 
 
 def _owner(file: TextIO) -> str:
@@ -141,7 +200,6 @@ def locked(workdir: Path) -> Iterator[None]:
             held.enter_context(lock)
         except OSError as error:
             raise InputError(
-                f"cannot use --workdir={workdir}: {error.strerror}; "
-                "choose a folder that can be written"
+                f"cannot use --workdir={workdir}: {one_line(error)}; {advice(error)}"
             ) from error
         yield

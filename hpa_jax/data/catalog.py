@@ -18,6 +18,7 @@ import tensorflow_datasets as tfds
 from hpa_jax.data.dataset import ImageDataset
 from hpa_jax.data.records import Records
 from hpa_jax.data.shard_index import REMEDY
+from hpa_jax.environment.paths import local_path
 from hpa_jax.errors import InputError
 from hpa_jax.labels import LABELS
 
@@ -113,10 +114,7 @@ def dataset_dir(data_dir: str | Path, name: str) -> Path:
     Raises:
       InputError: there is none; says which datasets there are, and how to build this one.
     """
-    if "://" in str(data_dir):
-        raise InputError(
-            f"{data_dir}: not a local directory: mount the bucket (gcsfuse) or copy the dataset"
-        )
+    data_dir = local_path(data_dir)
     versions = {}
     for path in sorted(Path(data_dir).glob("hpa/*/*/dataset_info.json")):
         folder = path.parent

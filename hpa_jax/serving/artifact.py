@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
+from hpa_jax.environment.paths import local_path
 from hpa_jax.errors import InputError
 
 PARAMETERS = "model.safetensors"
@@ -88,7 +89,7 @@ def load(folder: Path | str) -> Served:
     # Only who loads an export waits for JAX.
     import jax
 
-    folder = Path(folder)
+    folder = local_path(folder)
     _check_manifest(folder)
     exported = jax.export.deserialize((folder / FORWARD).read_bytes())
     description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
