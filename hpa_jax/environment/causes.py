@@ -1,12 +1,14 @@
 """What a system error was, in its own words, and what helps against that and not another one."""
 
 import errno
+import os
 
 from hpa_jax.errors import one_line
 
 _ADVICE = {
     errno.ENOSPC: "free some and start again",
     errno.EDQUOT: "remove files of yours, or ask for a larger quota, and start again",
+    errno.EFBIG: "raise the limit (ulimit -f), or choose a file system that takes larger files",
     errno.EACCES: "change its permissions, or choose another place",
     errno.EPERM: "choose another place",
     errno.EROFS: "choose a place that can be written",
@@ -43,6 +45,16 @@ _OF_THE_CALL = frozenset(
 )
 
 
+# What only writing meets.
+_OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+
+def is_of_writing(error: OSError) -> bool:
+    """Whether the error says by itself that something could not be written."""
+    code = error.errno or _code_of(str(error))
+    return code in _OF_WRITING
+
+
 def is_input(error: OSError) -> bool:
     """Whether another call is the remedy, such as another path."""
     return error.errno in _OF_THE_CALL
@@ -57,7 +69,16 @@ def reason(error: BaseException) -> str:
 
 def advice(error: BaseException) -> str:
     """What to do about it; for a cause that is not known, only to look at what was said."""
-    return _ADVICE.get(getattr(error, "errno", None), "put that right and start again")
+    code = getattr(error, "errno", None) or _code_of(str(error))
+    return _ADVICE.get(code, "put that right and start again")
+
+
+def _code_of(text: str) -> int | None:
+    """The error that a library's text quotes in the system's words."""
+    for code in _ADVICE:
+        if os.strerror(code) in text:
+            return code
+    return None
 
 
 def reason_and_advice(error: BaseException) -> str:

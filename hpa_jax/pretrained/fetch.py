@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 
 from hpa_jax.environment.cache_folder import cache_folder
+from hpa_jax.environment.causes import advice
 from hpa_jax.environment.paths import local_path
 from hpa_jax.errors import InputError, one_line
 from hpa_jax.files import exclusive_lock, write_atomically
@@ -59,8 +60,8 @@ def fetch(source: Source, cache: Path | None = None, policy: Policy = POLICY) ->
             return path, found
     except OSError as error:
         raise InputError(
-            f"the cache {folder} cannot be used ({one_line(error)}); "
-            "set HPA_CACHE to another folder"
+            f"the cache {folder} cannot be used: {one_line(error)}; {advice(error)}; "
+            "HPA_CACHE names another folder"
         ) from error
 
 

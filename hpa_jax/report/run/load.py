@@ -11,7 +11,8 @@ import numpy as np
 
 from hpa_jax.config import Config, Evaluate, listed
 from hpa_jax.deprecations import METRICS_KEYS, current_keys
-from hpa_jax.errors import InputError
+from hpa_jax.environment.causes import advice
+from hpa_jax.errors import InputError, one_line
 from hpa_jax.evaluation.evaluate import evaluate_table
 from hpa_jax.evaluation.predictor import Predictor, scores_folder
 from hpa_jax.evaluation.score_table import ScoreTable
@@ -179,7 +180,9 @@ def read_records(path: Path) -> list[dict]:
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     except FileNotFoundError:
         return []
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {one_line(error)}; {advice(error)}") from None
+    except ValueError as error:
         raise InputError(
             f"{path}: cannot be read ({error}); it is written by training, not to be edited"
         ) from None
