@@ -43,6 +43,8 @@ def run_program(main: Callable[[Sequence[str]], int]) -> NoReturn:
         status = EXIT_BAD_INPUT if is_input(error) else EXIT_RUN_STOPPED
         kind = "error" if is_input(error) else "stopped"
         print(f"{kind}: {reason_and_advice(error)}", file=sys.stderr)
+    # The interpreter's end is not to be interrupted: it would print a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(status)
 
 

@@ -10,11 +10,11 @@ import os
 import select
 import sys
 from collections.abc import Callable
-from typing import TextIO
+from typing import Any, TextIO
 
 from hpa_jax.errors import one_line
 
-_STREAMS = {"stdout": 1, "stderr": 2}
+_DESCRIPTORS = {"stdout": 1, "stderr": 2}
 
 # Why each stream that was lost cannot be written, by its name.
 _lost: dict[str, str] = {}
@@ -58,25 +58,45 @@ def write_now(descriptor: int, text: str) -> None:
         pass
 
 
-class _Descriptor(io.FileIO):
-    """A stream's file, which drops what is written once that has failed."""
+class _Stream(io.TextIOWrapper):
+    """A stream that drops what is written once that has failed.
 
-    def __init__(self, name: str):
-        super().__init__(_STREAMS[name], "wb", closefd=False)
-        self._stream = name
+    Only whole calls are repeated here: a signal handler may raise an exception in the middle of
+    Python code, and what a buffer had written by then it would write again.
+    """
 
-    def write(self, data) -> int:
-        while self._stream not in _lost:
-            try:
-                written = super().write(data)
-            except OSError as error:
-                _lose(self._stream, error)
-                break
-            if written is not None:
-                return written
+    def __init__(self, name: str, buffer: io.BufferedWriter, **options: Any):
+        super().__init__(buffer, errors="backslashreplace", **options)
+        self._name = name
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except OSError as error:
+            self._recover(error)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError as error:
+            self._recover(error)
+
+    def _recover(self, error: OSError) -> None:
+        while isinstance(error, BlockingIOError):
             # Another program has made the terminal non-blocking, and it is full for now.
-            select.select([], [self], [])
-        return len(data)
+            select.select([], [_DESCRIPTORS[self._name]], [])
+            try:
+                super().flush()
+                return
+            except OSError as another:
+                error = another
+        # What is left in the buffers goes there too, and what libraries print.
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, _DESCRIPTORS[self._name])
+        os.close(null)
+        super().flush()
+        _lose(self._name, error)
 
 
 def _lose(stream: str, error: OSError) -> None:
@@ -88,21 +108,14 @@ def _lose(stream: str, error: OSError) -> None:
 
 
 def _guarded(name: str, stream: TextIO | None) -> TextIO:
-    encoding = "utf-8"
-    line_buffering = True
-    write_through = False
+    options = {"encoding": "utf-8", "line_buffering": True}
     if stream is not None:
         stream.flush()
-        encoding = stream.encoding
-        line_buffering = stream.line_buffering
-        write_through = stream.write_through
-    return io.TextIOWrapper(
-        io.BufferedWriter(_Descriptor(name)),
-        encoding=encoding,
-        errors="backslashreplace",
-        line_buffering=line_buffering,
-        write_through=write_through,
-    )
+        options["encoding"] = stream.encoding
+        options["line_buffering"] = stream.line_buffering
+        options["write_through"] = stream.write_through
+    file = io.FileIO(_DESCRIPTORS[name], "wb", closefd=False)
+    return _Stream(name, io.BufferedWriter(file), **options)
 
 
 def _open_closed_descriptors() -> None:
