@@ -13,7 +13,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -23,8 +23,16 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from hpa_jax.config import Devices
-from hpa_jax.errors import EXIT_OK, EXIT_START_AGAIN, InputError, RunStopped, one_line
+from hpa_jax.errors import (
+    EXIT_OK,
+    EXIT_START_AGAIN,
+    InputError,
+    RunStopped,
+    is_out_of_space,
+    one_line,
+)
 from hpa_jax.parallel.cluster import is_one_of_several, may_be_tpu_worker
+from hpa_jax.parallel.group_health import RESTART_HINT
 from hpa_jax.parallel.watchdog import Watchdog, delay_abort
 
 _KEY = "hpa_jax"
@@ -74,6 +82,9 @@ class SingleProcess:
         pass
 
     def check_same_config(self, settings: Mapping[str, Mapping[str, Any]]) -> None:
+        pass
+
+    def watch_work(self, failure: Callable[[], str]) -> None:
         pass
 
     def wait_for_verdict(self) -> None:
@@ -200,6 +211,18 @@ class ProcessGroup:
                         "in process 0; start all processes with the same command"
                     )
 
+    def watch_work(self, failure: Callable[[], str]) -> None:
+        """Ends the run, in all processes, as soon as work in the background has failed.
+
+        For work that the main threads of all processes wait for, such as a save: one that fails
+        may never come to say so.
+
+        Args:
+          failure: returns why the run has to stop, or ''; called from another thread twice a
+            second. It must not wait.
+        """
+        self._watchdog.watch_work(failure)
+
     def wait_for_verdict(self) -> None:
         """To be called when a step failed: if another process has ended, this does not return.
 
@@ -244,6 +267,23 @@ class ProcessGroup:
 
 
 SINGLE_PROCESS = SingleProcess()
+
+
+def may_follow_from_a_loss(error: BaseException) -> bool:
+    """Whether an error may only say that another process is gone.
+
+    Where a connection breaks, JAX raises a RuntimeError; where a barrier does, Orbax puts a
+    TimeoutError without a number in its place. What the operating system says is about this
+    process.
+    """
+    if is_out_of_space(error):
+        return False
+    while error is not None:
+        is_timeout = isinstance(error, TimeoutError) and error.errno is None
+        if is_timeout or isinstance(error, RuntimeError):
+            return True
+        error = error.__cause__
+    return False
 
 
 def join_process_group(devices: Devices, mode: str) -> SingleProcess | ProcessGroup:
@@ -316,7 +356,7 @@ def _initialize(address: dict[str, Any], devices: Devices) -> None:
         reason = one_line(error, limit=_LONGEST_ERROR)
         raise RunStopped(
             f"not all processes met at {devices.coordinator or 'the cluster'} within "
-            f"{devices.timeout_s} s ({reason}); start all of them again"
+            f"{devices.timeout_s} s ({reason}){RESTART_HINT}"
         ) from error
 
 
