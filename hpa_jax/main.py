@@ -193,7 +193,7 @@ def main(arguments: Sequence[str]) -> int:
         with locked(workdir) if group.is_primary else contextlib.nullcontext():
             status = _run(mode, workdir, config, group)
     except InputError as error:
-        _wait_for_verdict(group, error)
+        _give_way(group, error)
         status = EXIT_BAD_INPUT
         why = f"error: {' '.join(str(error).split())}"
     except OSError as error:
@@ -204,7 +204,7 @@ def main(arguments: Sequence[str]) -> int:
         status = EXIT_RUN_STOPPED
         why = f"stopped: no space left on the device{where}; free some and start again"
     except RunStopped as error:
-        _wait_for_verdict(group, error)
+        _give_way(group, error)
         status = EXIT_RUN_STOPPED
         why = f"stopped: {error}"
     except BaseException as error:
@@ -279,21 +279,17 @@ def _run(mode: str, workdir: Path, config: Config, group) -> int:
     return EXIT_OK
 
 
-def _wait_for_verdict(group, error: BaseException) -> None:
-    """If another process is gone, the watchdog says so and ends this one: that is the reason."""
-    if group is None or group.count == 1:
-        return
-    from hpa_jax.parallel.process_group import may_follow_from_a_loss
-
-    if may_follow_from_a_loss(error):
-        group.wait_for_verdict()
+def _give_way(group, error: BaseException) -> None:
+    """Lets the watchdog speak, and end this process, if the error is not this process's own."""
+    if group is not None:
+        group.give_way(error)
 
 
 def _report_defect(group, error: BaseException) -> None:
     """Something is wrong in this program, or, with several processes, one of the others is gone."""
     if group is None or group.count == 1:
         return
-    _wait_for_verdict(group, error)
+    _give_way(group, error)
     traceback.print_exc()
     one_line = " ".join(str(error).split())
     group.leave(EXIT_RUN_STOPPED, f"{type(error).__name__}: {one_line[:300]}")

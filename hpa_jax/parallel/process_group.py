@@ -93,7 +93,7 @@ class SingleProcess:
     def watch_work(self, failure: Callable[[], str]) -> None:
         pass
 
-    def wait_for_verdict(self) -> None:
+    def give_way(self, error: BaseException) -> None:
         pass
 
     def leave(self, status: int, reason: str = "") -> None:
@@ -267,12 +267,14 @@ class ProcessGroup:
         """
         self._watchdog.watch_work(failure)
 
-    def wait_for_verdict(self) -> None:
-        """To be called when a step failed: if another process has ended, this does not return.
+    def give_way(self, error: BaseException) -> None:
+        """To be called before an error is told: it does not return if it is not the true reason.
 
-        The watchdog then says which one, and ends this process.
+        That is so where another process is gone, or work in the background has failed before. The
+        watchdog then says which one, or why, and ends this process.
         """
-        self._watchdog.wait_for_verdict()
+        if self._watchdog.is_ending or may_follow_from_a_loss(error):
+            self._watchdog.wait_for_verdict()
 
     def leave(self, status: int, reason: str = "") -> None:
         """Ends this process; with the others, if it has done its part.

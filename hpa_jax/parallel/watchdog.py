@@ -56,6 +56,9 @@ class Watchdog:
         number; may raise RuntimeError, or hang.
       timeout_s: as in GroupHealth.
       log: prints a line about the end of the run.
+
+    Attributes:
+      is_ending: whether it has said why the run ends, and is about to end this process.
     """
 
     def __init__(
@@ -76,7 +79,8 @@ class Watchdog:
         slowdown = min(4.0, max(1.0, count / _PROCESSES_AT_FULL_RATE))
         self._interval = _INTERVAL_S * slowdown
         self._silence = min(timeout_s, SILENCE_S)
-        self._failure_of: Callable[[], str] = str
+        self.is_ending = False
+        self._failure: Callable[[], str] = str
         self._stop_at: int | None = None
         # Guards the reports; notified when the place to stop becomes known.
         self._changed = threading.Condition()
@@ -131,7 +135,7 @@ class Watchdog:
           failure: returns why the run has to stop, or ''; called from another thread twice a
             second. It must not wait.
         """
-        self._failure_of = failure
+        self._failure = failure
 
     def wait_for_verdict(self) -> None:
         """For a process that lost its connection to another one.
@@ -191,8 +195,9 @@ class Watchdog:
             verdict = verdict or self._verdict_about_store(unanswered)
             if verdict:
                 self._exit(verdict, others_can_read=unanswered < _ABORT_SILENCE_S)
-            failure = self._failure_of()
+            failure = self._failure()
             if failure:
+                self.is_ending = True
                 self._log(f"stopped: {failure}")
                 self.end(f"stopped: {failure}")
                 os._exit(EXIT_RUN_STOPPED)
@@ -209,6 +214,7 @@ class Watchdog:
         return ""
 
     def _exit(self, verdict: str, *, others_can_read: bool) -> None:
+        self.is_ending = True
         self._report.verdict = verdict
         self._log(f"stopped: {verdict}")
         if others_can_read:
