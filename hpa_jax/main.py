@@ -229,11 +229,11 @@ def _main(arguments: Sequence[str]) -> int:
             check_writable(call.out, "give --out=DIR, a folder for what this mode writes")
         import_jax()
         check_xla_flags()
-        from hpa_jax.parallel.compile import use_compilation_cache
+        from hpa_jax.parallel.compile import use_compilation_cache, wait_for_busy_cpus
         from hpa_jax.parallel.process_group import join_process_group
 
         use_compilation_cache()
-
+        wait_for_busy_cpus()
         group = join_process_group(call.config.devices, call.mode)
         _use_cpu_cores(call.config, call.mode, group)
         _check_devices(call)
@@ -241,14 +241,17 @@ def _main(arguments: Sequence[str]) -> int:
         with locked(call.workdir) if writes_run else contextlib.nullcontext():
             status = _run(call, group)
     except InputError as error:
+        _give_way(group, error)
         status = EXIT_BAD_INPUT
         why = f"error: {' '.join(str(error).split())}"
     except OSError as error:
+        _give_way(group, error)
         # Nothing that a file system answers is a defect of this program.
         status = EXIT_BAD_INPUT if is_input(error) else EXIT_RUN_STOPPED
         kind = "error" if is_input(error) else "stopped"
         why = f"{kind}: {reason_and_advice(error)}"
     except RunStopped as error:
+        _give_way(group, error)
         status = EXIT_RUN_STOPPED
         why = f"stopped: {error}"
     except KeyboardInterrupt:
@@ -335,12 +338,17 @@ def _run(call: Call, group) -> int:
     return EXIT_OK
 
 
+def _give_way(group, error: BaseException) -> None:
+    """Lets the watchdog speak, and end this process, if the error is not this process's own."""
+    if group is not None:
+        group.give_way(error)
+
+
 def _report_defect(group, error: BaseException) -> None:
     """Something is wrong in this program, or, with several processes, one of the others is gone."""
     if group is None or group.count == 1:
         return
-    if isinstance(error, RuntimeError):  # as JAX raises where a connection breaks
-        group.wait_for_verdict()
+    _give_way(group, error)
     traceback.print_exc()
     one_line = " ".join(str(error).split())
     group.leave(EXIT_RUN_STOPPED, f"{type(error).__name__}: {one_line[:300]}")

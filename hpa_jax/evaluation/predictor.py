@@ -39,7 +39,7 @@ from hpa_jax.training.checkpoint import Checkpoints
 from hpa_jax.training.state import eval_variables
 from hpa_jax.training.steps import make_score_step
 from hpa_jax.transforms import normalize
-from hpa_jax.workdir import read_config
+from hpa_jax.workdir import read_config, read_record
 
 Result = TypeVar("Result")
 
@@ -215,7 +215,11 @@ class Predictor:
         return {entry.name for entry in folder.iterdir()}
 
     def _checkpoints(self) -> Checkpoints:
-        return Checkpoints(self._workdir / "checkpoints", metric=self.config.checkpoint.metric)
+        return Checkpoints(
+            self._workdir / "checkpoints",
+            metric=self.config.checkpoint.metric,
+            run_id=read_record(self._workdir).id,
+        )
 
     def table(self, split: str, sources: Sequence[str] = ()) -> ScoreTable:
         """The scores of a split, read from the run's folder or from `out` if they are there.

@@ -21,6 +21,37 @@ COMPILER_OPTIONS = {"cpu": {"xla_cpu_enable_concurrency_optimized_scheduler": Tr
 """By JAX's name of the platform. On CPUs independent operations run side by side: a tenth faster on
 two cores, in no more memory."""
 
+CPU_PATIENCE_S = 3600
+"""Seconds for which CPU devices wait for each other in a sum over all of them."""
+
+_CPU_TIMEOUTS = (
+    "xla_cpu_collective_call_terminate_timeout_seconds",
+    "xla_cpu_collective_timeout_seconds",
+)
+
+
+def wait_for_busy_cpus() -> None:
+    """Lets CPU devices wait for each other for an hour instead of 40 seconds.
+
+    XLA aborts the process where one device comes to a sum 40 seconds after another one; on a busy
+    machine, or one that was suspended, that is no error. Of several processes, one that hangs is
+    the watchdog's business, and it knows names. To be called before JAX looks for devices; what
+    XLA_FLAGS says already is kept.
+    """
+    os.environ["XLA_FLAGS"] = with_cpu_timeouts(os.environ.get("XLA_FLAGS", ""))
+
+
+def with_cpu_timeouts(flags: str) -> str:
+    """XLA_FLAGS with those of CPU_PATIENCE_S that it does not have."""
+    if flags and not flags.startswith("-"):
+        # The name of a file of flags, which nothing may follow.
+        return flags
+    words = flags.split()
+    for name in _CPU_TIMEOUTS:
+        if f"--{name}=" not in flags:
+            words.append(f"--{name}={CPU_PATIENCE_S}")
+    return " ".join(words)
+
 
 def use_compilation_cache() -> None:
     """Keeps compiled programs between runs.
