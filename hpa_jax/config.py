@@ -9,7 +9,9 @@ To add a setting, add a field to its section: its range and its line of `--help`
 
 import dataclasses
 import re
+import sys
 import textwrap
+import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -616,14 +618,20 @@ def from_dict(sections: dict) -> Config:
     What `hpa_jax.workdir` keeps beside the sections, under the key RUN, is passed over.
 
     Raises:
-      InputError: names a field that is unknown.
+      InputError: names a field that is unknown, or has a value of another type.
     """
     config = Config()
+    known_sections = _field_types(config)
     for section_name, values in sections.items():
         if section_name == RUN:
             continue
-        section = getattr(config, section_name, None)
-        known = _field_names(section) if section is not None else ()
+        known = {}
+        section = None
+        if section_name in known_sections:
+            section = getattr(config, section_name)
+            known = _field_types(section)
+        if not isinstance(values, dict):
+            raise InputError(f"config.json has {section_name!r}, which is no section")
         for old_name, value in values.items():
             setting_name, value = current_spelling(f"{section_name}.{old_name}", value, warn=False)
             if setting_name is None:
@@ -636,12 +644,24 @@ def from_dict(sections: dict) -> Config:
                 )
             if isinstance(value, list):
                 value = tuple(value)
+            if not _is_of_type(value, known[name]):
+                raise InputError(f"config.json has {setting_name}={value!r}, of another type")
             setattr(section, name, value)
     return config
 
 
-def _field_names(section: Any) -> list[str]:
-    return [item.name for item in dataclasses.fields(section)]
+def _is_of_type(value: Any, wanted: Any) -> bool:
+    """Whether a value from JSON is of the type that a field is declared with."""
+    if typing.get_origin(wanted) is tuple:
+        item_type = typing.get_args(wanted)[0]
+        return isinstance(value, tuple) and all(_is_of_type(item, item_type) for item in value)
+    if wanted is float:
+        return type(value) in (int, float) and abs(value) <= sys.float_info.max
+    return type(value) is wanted
+
+
+def _field_types(section: Any) -> dict[str, Any]:
+    return {item.name: item.type for item in dataclasses.fields(section)}
 
 
 def differences(a: Config, b: Config) -> dict[str, tuple]:
@@ -684,16 +704,27 @@ def _check_channel_statistics(data: Data) -> None:
     if len(data.mean) not in (0, len(CHANNELS), for_every_source):
         allowed = "four fractions of 255 for each source"
         raise _out_of_range("data.mean", data.mean, allowed)
-    if not _are_stds(data.std, data.mean):
-        allowed = "as many fractions of 255 above 0 as data.mean has"
+    # The same bounds as of a dataset's own (hpa_jax.data.metadata.statistics_fault).
+    if not all(0 <= value <= 1 for value in data.mean):
+        raise _out_of_range("data.mean", data.mean, "fractions of 255, from 0 to 1")
+    if not _are_stds(data.std, data.mean, at_most=1):
+        allowed = "as many fractions of 255 above 0 as data.mean has, none above 1"
         raise _out_of_range("data.std", data.std, allowed)
-    if not _are_stds(data.input_std, data.input_mean):
-        allowed = "as many values above 0 as data.input_mean has"
+    # Inputs may be weighted sums, or in other units: these bounds tell values from rubbish.
+    if not all(-_LARGEST_INPUT <= value <= _LARGEST_INPUT for value in data.input_mean):
+        allowed = f"values from {-_LARGEST_INPUT:g} to {_LARGEST_INPUT:g}"
+        raise _out_of_range("data.input_mean", data.input_mean, allowed)
+    if not _are_stds(data.input_std, data.input_mean, at_most=_LARGEST_INPUT):
+        allowed = f"as many values above 0 as data.input_mean has, up to {_LARGEST_INPUT:g}"
         raise _out_of_range("data.input_std", data.input_std, allowed)
 
 
-def _are_stds(std: tuple[float, ...], mean: tuple[float, ...]) -> bool:
-    return len(std) == len(mean) and all(value > 0 for value in std)
+_LARGEST_INPUT = 1e4
+
+
+def _are_stds(std: tuple[float, ...], mean: tuple[float, ...], *, at_most: float) -> bool:
+    # Written so that a NaN is refused.
+    return len(std) == len(mean) and all(0 < value <= at_most for value in std)
 
 
 def _out_of_range(name: str, value: Any, allowed: str) -> InputError:

@@ -1,7 +1,9 @@
 """Files that are written completely or not at all, and locks that one process holds at a time.
 
 Design:
-- A file is written beside its place, flushed to the disk and renamed: nobody reads half of it.
+- A file is written beside its place, flushed to the disk and renamed: nobody reads half of it, and
+  what was there before is there until then. Its mode is what the umask allows. So are folders
+  (`hpa_jax.folders`).
 - A lock is the kernel's (`flock`): it goes with its process, however that ends. Whoever holds it
   may therefore remove what a killed process has left.
 - Where the file system has no such locks (Lustre and NFS can be mounted without), a file that its
@@ -15,6 +17,8 @@ import fcntl
 import io
 import json
 import os
+import re
+import secrets
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -29,6 +33,12 @@ PARTIAL_SUFFIX = ".part"
 # What flock() answers where a file system, or the server behind it, has no locks.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
+# `.NAME.TOKEN.part`; up to version 0.2 TOKEN was the number of the process.
+_PARTIAL_NAME = re.compile(r"\..+\.([0-9a-f]{16}|[0-9]+)\.part", re.DOTALL)
+
+NOT_SUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
+"""With one of these a file system says that it cannot flush a folder, or exchange two names."""
+
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Writes a complete file or none; a text is encoded as UTF-8.
@@ -37,15 +47,38 @@ def write_atomically(path: Path, content: str | bytes) -> None:
       OSError: it cannot be written; what was at `path` before is still there.
     """
     data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")
+    temporary = partial_path(path)
+    # "x" refuses a file that is there already, whoever wrote it.
+    file = open(temporary, "xb")
     try:
-        with open(temporary, "wb") as file:
+        with file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def partial_path(path: Path) -> Path:
+    """A name beside `path` for what is not complete yet; no two are the same."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}{PARTIAL_SUFFIX}")
+
+
+def sync_folder(folder: Path) -> None:
+    """Flushes the names in a folder to the disk: a rename is lasting only then."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:
+        return  # a folder that may be written and not listed
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NOT_SUPPORTED:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -57,24 +90,98 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def read_json(path: Path, *, advice: str) -> dict[str, Any]:
+    """Reads a file that `write_json` wrote with an object in it.
+
+    Args:
+      path: of the file.
+      advice: what to do where it cannot be read, the end of the message.
+
+    Raises:
+      InputError: it cannot be read, or is something else.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        # Half of a surrogate pair, which JSON can spell and nobody can print.
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (OSError, ValueError, RecursionError) as error:
+        reason = one_line(error, limit=160)
+        raise InputError(f"{path} cannot be read ({reason}); {advice}") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path} cannot be read (no JSON object); {advice}")
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
-    r"""Writes a table with commas and `\n` line ends, atomically."""
+    r"""Writes a table with commas and `\n` line ends, atomically; safe as of `csv_text`."""
+    write_atomically(path, csv_text(header, rows))
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence]) -> str:
+    r"""The text of a csv, with commas and `\n` line ends, that is safe to print and to open.
+
+    The cells may come from anybody: names of files, columns of other people's tables. A
+    spreadsheet runs formulas and a terminal obeys escapes, so every cell passes `csv_cell`.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue())
+    writer.writerow(map(csv_cell, header))
+    for row in rows:
+        writer.writerow(map(csv_cell, row))
+    return text.getvalue()
 
 
-def check_writable(
-    folder: Path, remedy: str = "give --out=DIR, a folder for what is written"
-) -> None:
+# What makes a formula of a cell, after quotes and spaces; the last four are full-width forms.
+_FORMULA = re.compile("['\\s]*[=+\\-@\uff1d\uff0b\uff0d\uff20]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+def csv_cell(value: Any) -> Any:
+    r"""A cell as it is written to a csv.
+
+    Args:
+      value: a text is changed where it has to be; anything else is returned as it is.
+
+    Returns:
+      The text with an escape such as `\u202e` for each character that cannot be printed, and a `'`
+      before what a spreadsheet would take for a formula. A plain number stays one.
+    """
+    if not isinstance(value, str):
+        return value
+    if not value.isprintable():
+        value = "".join(char if char.isprintable() else _escaped(char) for char in value)
+    if _FORMULA.match(value) and not _NUMBER.fullmatch(value):
+        return f"'{value}"
+    return value
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode()
+
+
+def plain_cell(cell: str) -> str:
+    """The printable text of which `csv_cell` made this cell."""
+    if cell.startswith("'") and _FORMULA.match(cell):
+        return cell[1:]
+    return cell
+
+
+def is_partial(name: str) -> bool:
+    """Whether a name is one of `partial_path`."""
+    return _PARTIAL_NAME.fullmatch(name) is not None
+
+
+def check_writable(folder: Path, remedy: str) -> None:
     """Makes a folder, and finds out whether files can be written there, before hours of work.
 
     Raises:
       InputError: they cannot; it ends with `remedy`.
     """
-    probe = folder / f".{os.getpid()}{PARTIAL_SUFFIX}"
+    probe = folder / f".probe.{os.getpid()}{PARTIAL_SUFFIX}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with open(probe, "wb"):
@@ -85,9 +192,12 @@ def check_writable(
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Removes what killed writers have left in `folder`; for whoever holds its lock."""
+    """Removes the files that killed writers have left in `folder`.
+
+    For whoever holds its lock, of a folder that this program alone writes in.
+    """
     for entry in os.scandir(folder):
-        if entry.name.endswith(PARTIAL_SUFFIX):
+        if is_partial(entry.name) and entry.is_file(follow_symlinks=False):
             os.unlink(entry)
 
 

@@ -54,6 +54,7 @@ from hpa_jax.errors import (
     RunStopped,
 )
 from hpa_jax.files import check_writable, locked
+from hpa_jax.folders.results import refuse_foreign_results
 from hpa_jax.recipes import load_recipe, override
 from hpa_jax.transforms.channel_mix import parse_channel_mix
 from hpa_jax.workdir import read_config
@@ -225,7 +226,7 @@ def _main(arguments: Sequence[str]) -> int:
             return EXIT_OK
         call = _parse_call(arguments)
         _handle_signals(call.mode)
-        if call.mode != "train":
+        if _writes_to_out(call):
             check_writable(call.out, "give --out=DIR, a folder for what this mode writes")
         import_jax()
         check_xla_flags()
@@ -272,6 +273,11 @@ def _main(arguments: Sequence[str]) -> int:
     return status
 
 
+def _writes_to_out(call: Call) -> bool:
+    is_export_elsewhere = call.mode == "export" and call.config.export.folder
+    return call.mode != "train" and not is_export_elsewhere
+
+
 def _use_cpu_cores(config: Config, mode: str, group) -> None:
     """Makes each core of the CPU a device, where one net works in one process."""
     is_of_one_net = mode in ("train", "evaluate", "predict") and not config.evaluate.runs
@@ -305,8 +311,27 @@ def _stop_before_the_loop(number: int, frame) -> None:
     os._exit(EXIT_START_AGAIN)
 
 
+def _results(mode: str, config: Config, workdir: Path) -> list[str]:
+    """What a mode writes over, as `hpa_jax.folders.results` names it."""
+    if mode == "plan":
+        return ["plan.json"]
+    if mode == "report":
+        return ["report.html", "report"] if _holds_run(workdir) else ["report.html"]
+    if mode not in ("evaluate", "predict"):
+        return []
+    names = ["evaluation.json" if mode == "evaluate" else "predictions.csv"]
+    if not config.evaluate.scores:
+        names.append("scores")
+    if config.evaluate.runs:
+        names.append("ensemble.json")
+    return names
+
+
 def _run(call: Call, group) -> int:
     mode, workdir, config, out = call
+    refuse_foreign_results(
+        out, _results(mode, config, workdir), "move it away or give --out=DIR, another folder"
+    )
     # Imported here: a wrong call should be refused at once, not after seconds of loading.
     if mode == "train":
         from hpa_jax.training.loop import train_loop

@@ -91,7 +91,7 @@ class Run:
         state, loaded = self._initial_state()
         run_id = ""
         if self._group.is_primary:
-            run_id = claim(self._workdir, self._config).id
+            run_id = claim(self._workdir, self._config, self._experiment.data_identity).id
             if loaded is not None:
                 write_json(self._workdir / "pretrained.json", loaded.to_dict())
         self._group.barrier("opening the checkpoints")
