@@ -133,16 +133,16 @@ def _read(workdir: Path) -> tuple[Config, RunRecord]:
             f"{workdir} holds no run (no config.json); give --workdir the folder of a training run"
         )
     content = read_json(path, advice="it is written by training and not to be edited")
+    record = RunRecord(format=1, id="")
     if RUN in content:
         record = _parse_record(path, content)
-    else:
-        record = RunRecord(format=1, id="")
-        _warn_of_an_older_format(workdir)
     try:
         config = from_dict(content)
         check(config)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{workdir}, config.json: {error}") from None
+    if record.format == 1:
+        _warn_of_an_older_format(workdir)
     return config, record
 
 
