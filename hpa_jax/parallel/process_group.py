@@ -67,6 +67,12 @@ class SingleProcess:
     def broadcast(self, value: Any) -> Any:
         return value
 
+    def gather(self, value: Any) -> list[Any]:
+        return [value]
+
+    def collect(self, name: str, value: Any) -> list[Any] | None:
+        return [value]
+
     def barrier(self, where: str) -> None:
         pass
 
@@ -86,7 +92,8 @@ class SingleProcess:
 class ProcessGroup:
     """This process as one of several that have met.
 
-    Every process calls `report_progress`, `broadcast`, `barrier` and the checks in the same order.
+    Every process calls `report_progress`, `broadcast`, `gather`, `barrier` and the checks in the
+    same order.
 
     Args:
       timeout_s: seconds that the processes wait for one that does not get on, see Watchdog.
@@ -106,6 +113,7 @@ class ProcessGroup:
         self._client = global_state.client
         self._broadcasts = 0
         self._barriers = 0
+        self._gathers = 0
         self._watchdog = Watchdog(
             self.index,
             self.count,
@@ -149,6 +157,42 @@ class ProcessGroup:
         if self.is_primary:
             self._client.key_value_set(key, json.dumps(value))
             return value
+        return self._get(key)
+
+    def gather(self, value: Any) -> list[Any]:
+        """Returns the values of all processes, in their order, in every process.
+
+        Args:
+          value: what JSON can hold.
+        """
+        self._gathers += 1
+        self.report_progress("the others' answers", slow=True)
+        folder = f"{_KEY}/gather/{self._gathers}"
+        self._client.key_value_set(f"{folder}/{self.index}", json.dumps(value))
+        return [self._get(f"{folder}/{index}") for index in range(self.count)]
+
+    def collect(self, name: str, value: Any) -> list[Any] | None:
+        """Returns the values of all processes in process 0, None in the others.
+
+        No milestone: it may be called in a thread in the background, while the loop goes on. The
+        watchdog bounds the waiting.
+
+        Args:
+          name: what is collected, another one each time.
+          value: what JSON can hold.
+        """
+        folder = f"{_KEY}/collect/{name}"
+        if not self.is_primary:
+            self._client.key_value_set(f"{folder}/{self.index}", json.dumps(value))
+            return None
+        values = [value]
+        for index in range(1, self.count):
+            values.append(self._get(f"{folder}/{index}"))
+            # They are read once, and there may be thousands.
+            self._client.key_value_delete(f"{folder}/{index}")
+        return values
+
+    def _get(self, key: str) -> Any:
         return json.loads(self._client.blocking_key_value_get(key, _FOREVER_MS))
 
     def barrier(self, where: str) -> None:
