@@ -625,13 +625,13 @@ def from_dict(sections: dict) -> Config:
     for section_name, values in sections.items():
         if section_name == RUN:
             continue
-        known = {}
-        section = None
-        if section_name in known_sections:
-            section = getattr(config, section_name)
-            known = _field_types(section)
-        if not isinstance(values, dict):
-            raise InputError(f"config.json has {section_name!r}, which is no section")
+        if section_name not in known_sections or not isinstance(values, dict):
+            raise InputError(
+                f"{section_name!r} is no section of a configuration; "
+                "was it written by another version?"
+            )
+        section = getattr(config, section_name)
+        known = _field_types(section)
         for old_name, value in values.items():
             setting_name, value = current_spelling(f"{section_name}.{old_name}", value, warn=False)
             if setting_name is None:
@@ -639,13 +639,13 @@ def from_dict(sections: dict) -> Config:
             name = setting_name.rpartition(".")[2]
             if name not in known:
                 raise InputError(
-                    f"config.json has the unknown field {setting_name}; "
+                    f"{setting_name} is no field of a configuration; "
                     "was it written by another version?"
                 )
             if isinstance(value, list):
                 value = tuple(value)
             if not _is_of_type(value, known[name]):
-                raise InputError(f"config.json has {setting_name}={value!r}, of another type")
+                raise InputError(f"config.{setting_name}={value!r} is of another type")
             setattr(section, name, value)
     return config
 

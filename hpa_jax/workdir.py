@@ -149,19 +149,19 @@ def _read(workdir: Path) -> tuple[Config, RunRecord]:
             f"{workdir} holds no run (no config.json); give --workdir the folder of a training run"
         )
     content = read_json(path, advice="it is written by training and not to be edited")
+    record = RunRecord(format=1, id="")
     if RUN in content:
         record = _parse_record(path, content)
-    else:
-        record = RunRecord(format=1, id="")
-        _warn_of_an_older_format(workdir)
     try:
         config = from_dict(content)
         check(config)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{workdir}, config.json: {error}") from None
     for name in _OF_ONE_CALL:
         section, _, field_name = name.partition(".")
         setattr(getattr(config, section), field_name, "")
+    if record.format == 1:
+        _warn_of_an_older_format(workdir)
     return config, record
 
 
@@ -230,15 +230,20 @@ def claim(workdir: Path, config: Config, data: DataIdentity | None = None) -> Ru
       What the run is.
 
     Raises:
-      InputError: the data are others, or names the first setting that differs and may not.
+      InputError: the data are others; names the first setting that differs and may not; or the
+        folder has checkpoints without a config.json.
     """
     if not (workdir / "config.json").exists():
+        _check_new(workdir)
         _refuse_foreign(workdir)
         return write_record(workdir, config, uuid.uuid4().hex, data)
     trained, record = _read(workdir)
     data_agree = False
     if data is not None and record.datasets:
-        _check_data(workdir, record, config, data)
+        where = {"workdir": workdir, "data_dir": config.data.data_dir}
+        check_same_datasets(record.datasets, data.datasets, **where)
+        other_images = "other images, or the same in another encoding,"
+        check_same_datasets(record.images, data.images, **where, what=other_images)
         data_agree = True
     for name, (before, now) in differences(trained, config).items():
         if name == "data.data_dir" and data_agree:
@@ -253,6 +258,16 @@ def claim(workdir: Path, config: Config, data: DataIdentity | None = None) -> Ru
         _write_learned_ids(workdir, data.learned)
     _write_config(workdir, config, record)
     return record
+
+
+def _check_new(workdir: Path) -> None:
+    """Refuses to start a run where the checkpoints of another are."""
+    folder = workdir / "checkpoints"
+    if folder.is_dir() and any(entry.name.isdecimal() for entry in folder.iterdir()):
+        raise InputError(
+            f"{workdir} has checkpoints and no config.json: put that back to resume the run, or "
+            "choose another --workdir"
+        )
 
 
 def _refuse_foreign(workdir: Path) -> None:
@@ -317,20 +332,34 @@ def _write_learned_ids(workdir: Path, hashes: np.ndarray) -> None:
     write_atomically(workdir / LEARNED_IDS, file.getvalue())
 
 
-def _check_data(workdir: Path, record: RunRecord, config: Config, data: DataIdentity) -> None:
-    kinds = (
-        ("other Ids, labels or folds", record.datasets, data.datasets),
-        ("other images, or the same in another encoding,", record.images, data.images),
-    )
-    for what, then, now in kinds:
-        for name, splits in then.items():
-            for split, digest in splits.items():
-                if now.get(name, {}).get(split) != digest:
-                    raise InputError(
-                        f"the dataset {name} in {config.data.data_dir} was built anew: its split "
-                        f"{split} has {what} than the run in {workdir} was started with; give the "
-                        "data of then with --config.data.data_dir, or choose another --workdir"
-                    )
+def check_same_datasets(
+    then: Mapping[str, Mapping[str, str]],
+    now: Mapping[str, Mapping[str, str]],
+    *,
+    workdir: Path,
+    data_dir: str,
+    what: str = "other Ids, labels or folds",
+) -> None:
+    """Refuses to resume a run on other data.
+
+    Args:
+      then: `{NAME: {SPLIT: SHA-256}}`, as the run recorded it; empty where it did not.
+      now: the same, of the data that are there. What they have besides does not matter.
+      workdir: the run's folder, for the message.
+      data_dir: where the data are, for the message.
+      what: differs where a digest does.
+
+    Raises:
+      InputError: names the first split that is another.
+    """
+    for name, splits in then.items():
+        for split, digest in splits.items():
+            if now.get(name, {}).get(split) != digest:
+                raise InputError(
+                    f"the dataset {name} in {data_dir} was built anew: its split {split} has "
+                    f"{what} than the run in {workdir} has learnt from; give the data of then with "
+                    "--config.data.data_dir, or choose another --workdir"
+                )
 
 
 def _may_change(name: str, config: Config) -> bool:
