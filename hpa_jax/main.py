@@ -34,6 +34,7 @@ import dataclasses
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -208,15 +209,20 @@ def _as_trained(config: Config, trained: Config, workdir: Path) -> Config:
 
 def main(arguments: Sequence[str]) -> int:
     """Runs a command line and returns its exit status."""
+    if threading.current_thread() is not threading.main_thread():
+        # Python lets the main thread alone handle signals.
+        return _main(arguments, handles_signals=False)
     handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     try:
-        return _main(arguments)
+        return _main(arguments, handles_signals=True)
     finally:
         for number, handler in handlers.items():
-            signal.signal(number, handler)
+            # None: set by a library, and not to be had back.
+            if handler is not None:
+                signal.signal(number, handler)
 
 
-def _main(arguments: Sequence[str]) -> int:
+def _main(arguments: Sequence[str], handles_signals: bool) -> int:
     group = None
     status = EXIT_OK
     why = ""
@@ -225,7 +231,8 @@ def _main(arguments: Sequence[str]) -> int:
             print(f"{__doc__}{help_text()}")
             return EXIT_OK
         call = _parse_call(arguments)
-        _handle_signals(call.mode)
+        if handles_signals:
+            _handle_signals(call.mode)
         if _writes_to_out(call):
             check_writable(call.out, "give --out=DIR, a folder for what this mode writes")
         import_jax()

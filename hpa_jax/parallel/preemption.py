@@ -34,11 +34,14 @@ class PreemptionSignal:
             if number == signal.SIGHUP and is_ignored(number):
                 continue
             self._handlers[number] = signal.signal(number, self._receive)
-        when_output_is_lost(self._request)
+        when_output_is_lost(self._output_lost)
 
     def _receive(self, number: int, frame) -> None:
         self._request(signal.Signals(number).name)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _output_lost(self, how: str) -> None:
+        self._request(f"lost output ({how})")
 
     def _request(self, cause: str) -> None:
         self._received = cause
