@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from hpa_jax.errors import InputError, one_line
+from hpa_jax.errors import InputError, is_out_of_space, one_line
 
 PARTIAL_SUFFIX = ".part"
 
@@ -201,6 +201,7 @@ def locked(workdir: Path) -> Iterator[None]:
 
     Raises:
       InputError: another process holds it, or it cannot be made.
+      OSError: the disk is full.
     """
     with contextlib.ExitStack() as held:
         try:
@@ -212,6 +213,8 @@ def locked(workdir: Path) -> Iterator[None]:
             )
             held.enter_context(lock)
         except OSError as error:
+            if is_out_of_space(error):
+                raise
             raise InputError(
                 f"cannot use --workdir={workdir}: {error.strerror}; "
                 "choose a folder that can be written"
