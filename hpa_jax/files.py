@@ -26,7 +26,7 @@ from typing import Any, TextIO
 
 from hpa_jax.environment.causes import advice
 from hpa_jax.environment.owner_file import OwnerFile
-from hpa_jax.errors import InputError, one_line
+from hpa_jax.errors import InputError, is_out_of_space, one_line
 
 PARTIAL_SUFFIX = ".part"
 
@@ -304,6 +304,7 @@ def locked(workdir: Path) -> Iterator[None]:
 
     Raises:
       InputError: another process holds it, or it cannot be made.
+      OSError: the disk is full.
     """
     with contextlib.ExitStack() as held:
         try:
@@ -315,6 +316,8 @@ def locked(workdir: Path) -> Iterator[None]:
             )
             held.enter_context(lock)
         except OSError as error:
+            if is_out_of_space(error):
+                raise
             raise InputError(
                 f"cannot use --workdir={workdir}: {one_line(error)}; {advice(error)}"
             ) from error
