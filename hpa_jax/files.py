@@ -9,17 +9,21 @@ Design:
 import contextlib
 import csv
 import fcntl
+import hashlib
 import io
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from hpa_jax.errors import InputError, one_line
 
 PARTIAL_SUFFIX = ".part"
+
+SHA256 = "sha256"
+"""The key under which a JSON object has the digest of its other values."""
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -69,6 +73,24 @@ def read_json(path: Path, *, advice: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"{path} cannot be read (no JSON object); {advice}")
     return value
+
+
+def json_digest(values: Mapping[str, Any]) -> str:
+    """SHA-256 of the canonical JSON of an object, without its own key SHA256; 64 hex digits.
+
+    It is of the values: how they are written (order, white space) does not matter.
+
+    Raises:
+      ValueError: it holds a number that is not finite.
+    """
+    others = {key: value for key, value in values.items() if key != SHA256}
+    text = json.dumps(others, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """An object with its digest, by which a reader tells that it is as it was written."""
+    return {**values, SHA256: json_digest(values)}
 
 
 def _refuse_constant(name: str) -> None:

@@ -15,7 +15,6 @@ two starts; what they are may not.
 
 import hashlib
 import io
-import json
 import sys
 import uuid
 from collections.abc import Mapping
@@ -29,7 +28,7 @@ import hpa_jax
 from hpa_jax.config import RUN, Config, check, differences, from_dict, to_dict
 from hpa_jax.data.identity import DataIdentity
 from hpa_jax.errors import InputError
-from hpa_jax.files import read_json, write_atomically, write_json
+from hpa_jax.files import SHA256, json_digest, read_json, write_atomically, write_json
 
 FORMAT = 2
 """The format of the runs that this version writes; the older ones (1) have no record in them."""
@@ -169,7 +168,7 @@ def _parse_record(path: Path, content: dict[str, Any]) -> RunRecord:
             f"{path} is of format {run['format']}, and hpa_jax {hpa_jax.__version__} reads up to "
             f"{FORMAT}: install the version that wrote it, {run.get('hpa_jax')!r}, or a newer one"
         )
-    if run.get("sha256") != _digest(content):
+    if run.get(SHA256) != _digest(content):
         raise _changed(path)
     return RunRecord(
         format=run["format"],
@@ -188,11 +187,9 @@ def _changed(path: Path) -> InputError:
 
 
 def _digest(content: Mapping[str, Any]) -> str:
-    """SHA-256 of the canonical JSON of all that config.json holds besides this digest."""
-    run = {name: value for name, value in content[RUN].items() if name != "sha256"}
-    rest = {**content, RUN: run}
-    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    """SHA-256 of all that config.json holds besides this digest."""
+    run = {name: value for name, value in content[RUN].items() if name != SHA256}
+    return json_digest({**content, RUN: run})
 
 
 def _digest_of_ids(hashes: np.ndarray) -> str:
@@ -290,7 +287,7 @@ def _write_config(workdir: Path, config: Config, record: RunRecord) -> None:
             "images": record.images,
             "learned_ids": record.learned_ids,
         }
-        content[RUN]["sha256"] = _digest(content)
+        content[RUN][SHA256] = _digest(content)
     write_json(workdir / "config.json", content)
 
 
