@@ -18,7 +18,8 @@ BUILDER = REPOSITORY / "tfds_builder"
 LAYERS = (
     ("deprecations", "errors", "labels", "lazy"),
     ("config", "files", "http_fetch", "metrics", "models", "optim"),
-    ("data", "parallel", "pretrained", "transforms", "workdir"),
+    ("data", "parallel", "pretrained", "transforms"),
+    ("workdir",),
     ("recipes", "tracking"),
     ("training",),
     ("evaluation", "plan"),

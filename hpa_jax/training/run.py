@@ -31,7 +31,7 @@ from hpa_jax.training.evaluator import METRICS
 from hpa_jax.training.experiment import Experiment
 from hpa_jax.training.state import HEALTHY, TrainState
 from hpa_jax.training.step_folders import has_checkpoint
-from hpa_jax.workdir import claim
+from hpa_jax.workdir import check_same_datasets, claim
 
 # Batches that the host may be ahead of the devices: enough to hide its work, few enough to
 # bound what waits in memory. At most three are on the devices, as uint8, beyond those of the
@@ -91,7 +91,7 @@ class Run:
         state, loaded = self._initial_state()
         run_id = ""
         if self._group.is_primary:
-            run_id = claim(self._workdir, self._config).id
+            run_id = claim(self._workdir, self._config, self._experiment.data_identity).id
             if loaded is not None:
                 write_json(self._workdir / "pretrained.json", loaded.to_dict())
         self._group.barrier("opening the checkpoints")
@@ -100,6 +100,7 @@ class Run:
             metric=self._config.checkpoint.metric,
             keep=self._config.checkpoint.keep,
             run_id=self._group.broadcast(run_id),
+            datasets=self._experiment.data_identity.datasets,
             group=self._group,
         )
         self._closing.callback(self._checkpoints.close)
@@ -124,6 +125,13 @@ class Run:
         self._first_step = restored or 0
         self._first_position = self._first_step * self._config.data.batch_size
         if restored is not None:
+            # Of an older run this is the only record of its data.
+            check_same_datasets(
+                self._checkpoints.datasets(restored),
+                self._experiment.data_identity.datasets,
+                workdir=self._workdir,
+                data_dir=self._config.data.data_dir,
+            )
             saved = self._checkpoints.position(restored)
             self._first_position = saved or self._first_position
             was_evaluated = bool(self._checkpoints.metrics(restored))
