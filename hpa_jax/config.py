@@ -668,16 +668,27 @@ def _check_channel_statistics(data: Data) -> None:
     if len(data.mean) not in (0, len(CHANNELS), for_every_source):
         allowed = "four fractions of 255 for each source"
         raise _out_of_range("data.mean", data.mean, allowed)
-    if not _are_stds(data.std, data.mean):
-        allowed = "as many fractions of 255 above 0 as data.mean has"
+    # The same bounds as of a dataset's own (hpa_jax.data.metadata.statistics_fault).
+    if not all(0 <= value <= 1 for value in data.mean):
+        raise _out_of_range("data.mean", data.mean, "fractions of 255, from 0 to 1")
+    if not _are_stds(data.std, data.mean, at_most=1):
+        allowed = "as many fractions of 255 above 0 as data.mean has, none above 1"
         raise _out_of_range("data.std", data.std, allowed)
-    if not _are_stds(data.input_std, data.input_mean):
-        allowed = "as many values above 0 as data.input_mean has"
+    # Inputs may be weighted sums, or in other units: these bounds tell values from rubbish.
+    if not all(-_LARGEST_INPUT <= value <= _LARGEST_INPUT for value in data.input_mean):
+        allowed = f"values from {-_LARGEST_INPUT:g} to {_LARGEST_INPUT:g}"
+        raise _out_of_range("data.input_mean", data.input_mean, allowed)
+    if not _are_stds(data.input_std, data.input_mean, at_most=_LARGEST_INPUT):
+        allowed = f"as many values above 0 as data.input_mean has, up to {_LARGEST_INPUT:g}"
         raise _out_of_range("data.input_std", data.input_std, allowed)
 
 
-def _are_stds(std: tuple[float, ...], mean: tuple[float, ...]) -> bool:
-    return len(std) == len(mean) and all(value > 0 for value in std)
+_LARGEST_INPUT = 1e4
+
+
+def _are_stds(std: tuple[float, ...], mean: tuple[float, ...], *, at_most: float) -> bool:
+    # Written so that a NaN is refused.
+    return len(std) == len(mean) and all(0 < value <= at_most for value in std)
 
 
 def _out_of_range(name: str, value: Any, allowed: str) -> InputError:

@@ -1,18 +1,22 @@
 """Files that are written completely or not at all, and locks that one process holds at a time.
 
 Design:
-- A file is written beside its place, flushed to the disk and renamed: nobody reads half of it.
+- A file is written beside its place, flushed to the disk and renamed: nobody reads half of it, and
+  what was there before is there until then. Its mode is what the umask allows. So are folders
+  (`hpa_jax.folders`).
 - A lock is the kernel's (`flock`): it goes with its process, however that ends. Whoever holds it
   may therefore remove what a killed process has left.
 """
 
 import contextlib
 import csv
+import errno
 import fcntl
 import io
 import json
 import os
 import re
+import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,6 +24,12 @@ from typing import Any, TextIO
 from hpa_jax.errors import InputError, one_line
 
 PARTIAL_SUFFIX = ".part"
+
+# `.NAME.TOKEN.part`; up to version 0.2 TOKEN was the number of the process.
+_PARTIAL_NAME = re.compile(r"\..+\.([0-9a-f]{16}|[0-9]+)\.part", re.DOTALL)
+
+NOT_SUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
+"""With one of these a file system says that it cannot flush a folder, or exchange two names."""
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -29,15 +39,38 @@ def write_atomically(path: Path, content: str | bytes) -> None:
       OSError: it cannot be written; what was at `path` before is still there.
     """
     data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")
+    temporary = partial_path(path)
+    # "x" refuses a file that is there already, whoever wrote it.
+    file = open(temporary, "xb")
     try:
-        with open(temporary, "wb") as file:
+        with file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def partial_path(path: Path) -> Path:
+    """A name beside `path` for what is not complete yet; no two are the same."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}{PARTIAL_SUFFIX}")
+
+
+def sync_folder(folder: Path) -> None:
+    """Flushes the names in a folder to the disk: a rename is lasting only then."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:
+        return  # a folder that may be written and not listed
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NOT_SUPPORTED:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -129,10 +162,18 @@ def plain_cell(cell: str) -> str:
     return cell
 
 
+def is_partial(name: str) -> bool:
+    """Whether a name is one of `partial_path`."""
+    return _PARTIAL_NAME.fullmatch(name) is not None
+
+
 def remove_partial_files(folder: Path) -> None:
-    """Removes what killed writers have left in `folder`; for whoever holds its lock."""
+    """Removes the files that killed writers have left in `folder`.
+
+    For whoever holds its lock, of a folder that this program alone writes in.
+    """
     for entry in os.scandir(folder):
-        if entry.name.endswith(PARTIAL_SUFFIX):
+        if is_partial(entry.name) and entry.is_file(follow_symlinks=False):
             os.unlink(entry)
 
 

@@ -47,6 +47,7 @@ from hpa_jax.errors import (
     RunStopped,
 )
 from hpa_jax.files import locked
+from hpa_jax.folders.results import refuse_foreign_results
 from hpa_jax.recipes import load_recipe, override
 from hpa_jax.transforms.channel_mix import parse_channel_mix
 from hpa_jax.workdir import read_config
@@ -243,7 +244,26 @@ def _stop_before_the_loop(number: int, frame) -> None:
     os._exit(EXIT_START_AGAIN)
 
 
+def _results(mode: str, config: Config, workdir: Path) -> list[str]:
+    """What a mode writes over, as `hpa_jax.folders.results` names it."""
+    if mode == "plan":
+        return ["plan.json"]
+    if mode == "report":
+        return ["report.html", "report"] if _holds_run(workdir) else ["report.html"]
+    if mode not in ("evaluate", "predict"):
+        return []
+    names = ["evaluation.json" if mode == "evaluate" else "predictions.csv"]
+    if not config.evaluate.scores:
+        names.append("scores")
+    if config.evaluate.runs:
+        names.append("ensemble.json")
+    return names
+
+
 def _run(mode: str, workdir: Path, config: Config, group) -> int:
+    refuse_foreign_results(
+        workdir, _results(mode, config, workdir), "move it away or choose another --workdir"
+    )
     # Imported here: a wrong call should be refused at once, not after seconds of loading.
     if mode == "train":
         from hpa_jax.training.loop import train_loop

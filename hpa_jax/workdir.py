@@ -16,6 +16,7 @@ two starts; what they are may not.
 import hashlib
 import io
 import json
+import os
 import sys
 import uuid
 from collections.abc import Mapping
@@ -47,6 +48,21 @@ FREE_TO_CHANGE = (
     "model.block",
 )
 FREE_SECTIONS = ("checkpoint.", "evaluate.", "export.", "report.", "devices.", "plan.")
+
+# Paths that one call is given. Those in config.json are not heeded: somebody else may have written
+# it, and they would decide where this program reads and writes.
+_OF_ONE_CALL = (
+    "evaluate.scores",
+    "evaluate.targets",
+    "evaluate.groups",
+    "evaluate.runs",
+    "export.folder",
+    "report.compare",
+)
+
+# What a run writes after config.json. Where there is one of these and no config.json, the folder is
+# somebody else's.
+_NEEDS_A_RUN = ("checkpoints", "metrics.jsonl", "thresholds.json", "pretrained.json")
 
 _warned: set[Path] = set()
 
@@ -82,7 +98,7 @@ class RunRecord:
 
 
 def read_config(workdir: Path) -> Config:
-    """The resolved configuration of the run in `workdir`.
+    """The resolved configuration of the run in `workdir`, without the paths of a single call.
 
     Raises:
       InputError: there is no run; its config.json is damaged, was edited, or is of a newer version.
@@ -140,9 +156,12 @@ def _read(workdir: Path) -> tuple[Config, RunRecord]:
         config = from_dict(content)
         check(config)
     except InputError as error:
-        raise InputError(f"{workdir}, config.json: {error}") from None
+        raise InputError(f"{path}: {error}") from None
     if record.format == 1:
         _warn_of_an_older_format(workdir)
+    for name in _OF_ONE_CALL:
+        section, _, field_name = name.partition(".")
+        setattr(getattr(config, section), field_name, "")
     return config, record
 
 
@@ -216,6 +235,7 @@ def claim(workdir: Path, config: Config, data: DataIdentity | None = None) -> Ru
     """
     if not (workdir / "config.json").exists():
         _check_new(workdir)
+        _refuse_foreign(workdir)
         return write_record(workdir, config, uuid.uuid4().hex, data)
     trained, record = _read(workdir)
     data_agree = False
@@ -248,6 +268,18 @@ def _check_new(workdir: Path) -> None:
             f"{workdir} has checkpoints and no config.json: put that back to resume the run, or "
             "choose another --workdir"
         )
+
+
+def _refuse_foreign(workdir: Path) -> None:
+    """Refuses to start a run among the files of another program, which it would write over."""
+    for name in _NEEDS_A_RUN:
+        path = workdir / name
+        is_empty = path.is_dir() and not path.is_symlink() and not any(path.iterdir())
+        if os.path.lexists(path) and not is_empty:
+            raise InputError(
+                f"{workdir} holds {name} and no config.json: no run of this program; "
+                "choose another --workdir"
+            )
 
 
 def write_record(

@@ -18,7 +18,7 @@ BUILDER = REPOSITORY / "tfds_builder"
 LAYERS = (
     ("deprecations", "errors", "labels", "lazy"),
     ("config", "files", "http_fetch", "metrics", "models", "optim"),
-    ("data", "parallel", "pretrained", "transforms"),
+    ("data", "folders", "parallel", "pretrained", "transforms"),
     ("workdir",),
     ("recipes", "tracking"),
     ("training",),
@@ -29,7 +29,7 @@ LAYERS = (
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 # What the builder may use: plain files and tables, so that its workers start without JAX.
-USED_BY_BUILDER = {"errors", "labels", "files", "http_fetch", "data"}
+USED_BY_BUILDER = {"errors", "labels", "files", "folders", "http_fetch", "data"}
 
 # Mathematics takes arrays and plain values: no files, and of the configuration one section at most.
 MATHEMATICS = {"metrics", "models", "optim", "transforms"}
@@ -46,7 +46,7 @@ OWNERS = {
     "safetensors": ("pretrained/", "serving/"),
     "torch": ("pretrained/formats.py",),
     "h5py": ("pretrained/formats.py",),
-    "flax": ("models/", "optim/", "training/", "serving/export.py"),
+    "flax": ("models/", "optim/", "training/", "serving/export.py", "serving/forward.py"),
     "tensorflow": (),
     "tensorboardX": (),
     "keras": (),

@@ -65,6 +65,7 @@ class Predictor:
 
     Attributes:
       step: of the checkpoint.
+      written: when the checkpoint was, ns since 1970; None where it does not say.
       labels: names of the L labels, in the order of the scores.
       label_ids: which of the 28 labels those are.
       image_size: side in px of the images that it takes.
@@ -101,7 +102,7 @@ class Predictor:
         checkpoints = self._checkpoints()
         self.step = checkpoints.choose(settings.checkpoint)
         metrics = checkpoints.metrics(self.step)
-        self._written = checkpoints.written(self.step)
+        self.written = checkpoints.written(self.step)
         checkpoints.close()
         without_evaluation = [0.5] * len(self.labels)
         self.thresholds = np.array(metrics.get("thresholds", without_evaluation))
@@ -118,7 +119,7 @@ class Predictor:
           float32 `[N, L]`, the probability of each label.
 
         Raises:
-          InputError: an image of another type or shape.
+          InputError: an image of another type or shape, or scores that are not finite.
         """
         batch_size = self.config.data.batch_size
         remaining = iter(images)
@@ -132,7 +133,9 @@ class Predictor:
             filled[: len(batch)] = batch
             scores.append(self._score_batch(filled)[: len(batch)])
             start += len(batch)
-        return np.concatenate(scores)
+        found = np.concatenate(scores)
+        self._check_scores(found, [f"image {position}" for position in range(start)])
+        return found
 
     def _check_image(self, image: np.ndarray, position: int) -> None:
         shape = (self.image_size, self.image_size, len(CHANNELS))
@@ -141,6 +144,21 @@ class Predictor:
                 f"image {position} is {image.dtype} {list(image.shape)}: this run takes uint8 "
                 f"{list(shape)}; resize or convert it"
             )
+
+    def _check_scores(self, scores: np.ndarray, names: Sequence[str]) -> None:
+        """Refuses scores, float32 `[N, L]`, that are not numbers; `names` of the N images."""
+        wrong = ~np.isfinite(scores)
+        if not wrong.any():
+            return
+        images = wrong.any(axis=1)
+        labels = [self.labels[i] for i in np.flatnonzero(wrong.any(axis=0))]
+        first = names[int(np.argmax(images))]
+        raise InputError(
+            f"{self._workdir}: checkpoint {self.step} gives scores that are not finite for "
+            f"{int(images.sum())} of {len(scores)} images, the first of them {first}, and for "
+            f"{len(labels)} of {len(self.labels)} labels, the first of them {labels[0]}; nothing "
+            "was written; choose another --config.evaluate.checkpoint"
+        )
 
     @cached_property
     def _score_batch(self) -> Callable[[np.ndarray], np.ndarray]:
@@ -173,7 +191,8 @@ class Predictor:
           sources: the datasets; default: `config.data.name`.
 
         Raises:
-          InputError: no such dataset or split, or a dataset that is named twice.
+          InputError: no such dataset or split, a dataset that is named twice, or scores that are
+            not finite.
         """
         names = tuple(sources) or (self.config.data.name,)
         if len(set(names)) < len(names):
@@ -186,9 +205,12 @@ class Predictor:
         if stored is not None and stored.key == key:
             print(f"scores of {path}: checkpoint, data and test-time augmentation are the same")
             return self._with_thresholds(stored)
+        ids = [image_id for dataset in datasets for image_id in dataset.ids()]
+        scores = self._score(configs, datasets)
+        self._check_scores(scores, ids)
         table = ScoreTable(
-            ids=[image_id for dataset in datasets for image_id in dataset.ids()],
-            scores=self._score(configs, datasets),
+            ids=ids,
+            scores=scores,
             targets=np.concatenate([dataset.targets() for dataset in datasets]),
             groups=_distinct_groups([dataset.groups() for dataset in datasets]),
             folds=np.concatenate([dataset.folds() for dataset in datasets]),
@@ -274,7 +296,7 @@ class Predictor:
             sources.append(source)
         facts = {
             "version": hpa_jax.__version__,
-            "checkpoint": [self.step, self._written],
+            "checkpoint": [self.step, self.written],
             "model": to_dict(self.config)["model"],
             "image_size": self.image_size,
             "labels": self.label_ids,

@@ -1,10 +1,10 @@
 """Builds a dataset so that it is there completely, with its indexes, or not at all.
 
 TFDS writes into a hidden folder of the same file system; there the shards are indexed, which checks
-each record's CRC; then the folder of the version is renamed to its final place, which is one step.
-Before that there is nothing that a reader could take for a dataset. A lock excludes a second build
-of the same dataset; the kernel releases it when a process is killed, so whoever holds it may remove
-what such a process has left.
+each record's CRC; then the folder of the version is flushed to the disk and renamed to its final
+place, which is one step. Before that there is nothing that a reader could take for a dataset. A
+lock excludes a second build of the same dataset. The hidden folder carries a mark, by which the
+next build knows, and removes, what a killed one has left.
 """
 
 import contextlib
@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from hpa_jax.data.records import Records, write_index
 from hpa_jax.errors import InputError
-from hpa_jax.files import exclusive_lock
+from hpa_jax.files import exclusive_lock, sync_folder
+from hpa_jax.folders.replace import sync_tree, unfinished_folder
 from tfds_builder.hpa import planning
 from tfds_builder.hpa.beam import Beam
 from tfds_builder.hpa.planning import Build, Map, Plan
@@ -70,10 +71,8 @@ def build(
         # Another build may have finished since.
         if is_built(final, wanted):
             return None
-        incomplete = data_dir / f".hpa_{name}.incomplete"
-        # A killed build may have left one.
-        shutil.rmtree(incomplete, ignore_errors=True)
-        try:
+        # What a killed build has left is removed.
+        with unfinished_folder(data_dir / f"hpa_{name}") as incomplete:
             measure_map = None
             if beam_options:
                 measure_map = Beam(beam_options, epath.Path(incomplete / "beam")).map
@@ -81,9 +80,9 @@ def build(
             _write(wanted, plan, (name, description), incomplete, pool.map, beam_options)
             final.parent.mkdir(parents=True, exist_ok=True)
             _copy_default_config(incomplete, data_dir)
+            sync_tree(version_dir(incomplete, name))
             os.rename(version_dir(incomplete, name), final)
-        finally:
-            shutil.rmtree(incomplete, ignore_errors=True)
+            sync_folder(final.parent)
     return plan
 
 
