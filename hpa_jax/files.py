@@ -6,6 +6,8 @@ Design:
   (`hpa_jax.folders`).
 - A lock is the kernel's (`flock`): it goes with its process, however that ends. Whoever holds it
   may therefore remove what a killed process has left.
+- Where the file system has no such locks (Lustre and NFS can be mounted without), a file that its
+  owner renews stands in for one, with a warning (`hpa_jax.environment.owner_file`).
 """
 
 import contextlib
@@ -17,13 +19,19 @@ import json
 import os
 import re
 import secrets
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from hpa_jax.environment.causes import advice
+from hpa_jax.environment.owner_file import OwnerFile
 from hpa_jax.errors import InputError, one_line
 
 PARTIAL_SUFFIX = ".part"
+
+# What flock() answers where a file system, or the server behind it, has no locks.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 # `.NAME.TOKEN.part`; up to version 0.2 TOKEN was the number of the process.
 _PARTIAL_NAME = re.compile(r"\..+\.([0-9a-f]{16}|[0-9]+)\.part", re.DOTALL)
@@ -167,6 +175,22 @@ def is_partial(name: str) -> bool:
     return _PARTIAL_NAME.fullmatch(name) is not None
 
 
+def check_writable(folder: Path, remedy: str) -> None:
+    """Makes a folder, and finds out whether files can be written there, before hours of work.
+
+    Raises:
+      InputError: they cannot; it ends with `remedy`.
+    """
+    probe = folder / f".probe.{os.getpid()}{PARTIAL_SUFFIX}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(probe, "wb"):
+            pass
+        probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {one_line(error)}; {remedy}") from None
+
+
 def remove_partial_files(folder: Path) -> None:
     """Removes the files that killed writers have left in `folder`.
 
@@ -194,7 +218,15 @@ def exclusive_lock(
       InputError: another process holds the lock, and `wait` is false.
       OSError: the file cannot be opened or locked.
     """
-    with _locked_file(path, busy, advice, wait) as file:
+    try:
+        locked_file = _locked_file(path, busy, advice, wait)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        with _owned(path, error, busy, advice, wait):
+            yield
+        return
+    with locked_file as file:
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
@@ -220,6 +252,30 @@ def _locked_file(path: Path, busy: str, advice: str, wait: bool) -> TextIO:
             if _is_at(path, file):
                 on_error.pop_all()
                 return file
+
+
+@contextlib.contextmanager
+def _owned(path: Path, error: OSError, busy: str, advice: str, wait: bool) -> Iterator[None]:
+    """Holds an owner file where there are no locks."""
+    # What the attempt to lock has made.
+    with contextlib.suppress(OSError):
+        if path.stat().st_size == 0:
+            path.unlink()
+    owner = OwnerFile(path.with_name(f"{path.name}.owner"))
+    print(
+        f"warning: {path.parent} is on a file system without locks ({one_line(error)}); "
+        f"{owner.path.name} stands in for one: see that no second process works there",
+        file=sys.stderr,
+    )
+    while not owner.acquire():
+        message = f"{busy} by {owner.holder()}"
+        if not wait:
+            raise InputError(f"{message}; {advice}")
+        print(f"{message}; waiting for it", flush=True)
+    try:
+        yield
+    finally:
+        owner.release()
 
 
 def _owner(file: TextIO) -> str:
@@ -254,7 +310,6 @@ def locked(workdir: Path) -> Iterator[None]:
             held.enter_context(lock)
         except OSError as error:
             raise InputError(
-                f"cannot use --workdir={workdir}: {error.strerror}; "
-                "choose a folder that can be written"
+                f"cannot use --workdir={workdir}: {one_line(error)}; {advice(error)}"
             ) from error
         yield

@@ -156,12 +156,12 @@ def _read(workdir: Path) -> tuple[Config, RunRecord]:
         config = from_dict(content)
         check(config)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    if record.format == 1:
-        _warn_of_an_older_format(workdir)
+        raise InputError(f"{workdir}, config.json: {error}") from None
     for name in _OF_ONE_CALL:
         section, _, field_name = name.partition(".")
         setattr(getattr(config, section), field_name, "")
+    if record.format == 1:
+        _warn_of_an_older_format(workdir)
     return config, record
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hpa_jax.errors import InputError
+from hpa_jax.environment.causes import advice
+from hpa_jax.errors import InputError, one_line
 from hpa_jax.evaluation.score_table import ScoreTable
 from hpa_jax.evaluation.tta import in_current_words
 
@@ -34,7 +35,11 @@ class FittedEnsemble:
             self._read()
         except FileNotFoundError:
             raise self._error("no such file") from None
-        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        except OSError as error:
+            raise InputError(
+                f"{path}: cannot be read: {one_line(error)}; {advice(error)}"
+            ) from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise self._error(f"cannot be read ({type(error).__name__}: {error})") from None
         if self._checkpoints.keys() != set(map(_resolved, folders)):
             fitted_for = ", ".join(self._folders)

@@ -38,7 +38,7 @@ _ADVICE = "move it away or choose another --config.export.folder"
 _PROVENANCE = ("data", "model", "augment", "optim", "train", "loss", "checkpoint")
 
 
-def export(config: Config, workdir: Path) -> None:
+def export(config: Config, workdir: Path, out: Path | None = None) -> None:
     """Writes the export of the chosen checkpoint, completely or not at all.
 
     A run that averaged its weights exports the averaged ones. One checkpoint gives the same bytes
@@ -46,7 +46,8 @@ def export(config: Config, workdir: Path) -> None:
 
     Args:
       config: of the run, as trained; `config.export.folder` names the export's folder.
-      workdir: of the run; holds the export (WORKDIR/export) where the folder is not named.
+      workdir: of the run.
+      out: holds the export (OUT/export) where the folder is not named; None: `workdir`.
 
     Raises:
       InputError: an ensemble; or a folder that exists and is no export, holds something else too,
@@ -57,7 +58,7 @@ def export(config: Config, workdir: Path) -> None:
         raise InputError(
             "config.evaluate.runs: an ensemble is not exported; export each of its runs"
         )
-    folder = workdir / "export"
+    folder = (out or workdir) / "export"
     if config.export.folder:
         folder = Path(config.export.folder)
     # Before the minutes of work, and again after them.

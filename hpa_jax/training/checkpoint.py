@@ -21,7 +21,12 @@ import jax
 
 from hpa_jax.errors import InputError, RunStopped, one_line
 from hpa_jax.files import write_atomically
-from hpa_jax.parallel.process_group import SINGLE_PROCESS, ProcessGroup, SingleProcess
+from hpa_jax.parallel.process_group import (
+    SINGLE_PROCESS,
+    ProcessGroup,
+    SingleProcess,
+    may_follow_from_a_loss,
+)
 from hpa_jax.training import array_store, manifest, step_folders
 from hpa_jax.training.manifest import DamagedCheckpoint, Manifest, Piece
 from hpa_jax.training.step_catalog import StepCatalog, stored_metrics, write_stored_metrics
@@ -282,6 +287,16 @@ class Checkpoints(StepCatalog):
             self._error = None
             self._fail(error)
 
+    def failure(self) -> str:
+        """Why a save in the background has failed for a reason of this process, or ''.
+
+        Any thread may ask; nothing is waited for.
+        """
+        error = self._error
+        if error is None or may_follow_from_a_loss(error):
+            return ""
+        return self._told(error)
+
     def wait(self) -> None:
         """Waits until all saves that were started are on disk.
 
@@ -304,25 +319,21 @@ class Checkpoints(StepCatalog):
             if self._store is not None:
                 self._store.close()
 
-    def failure(self) -> str:
-        """Why a save in the background has failed, without waiting for one; '' if none has."""
-        error = self._error
-        return self._message(error) if isinstance(error, _ENDS_THE_RUN) else ""
-
     def _fail(self, error: BaseException) -> NoReturn:
         """Says in one line what became of a save."""
         if not isinstance(error, _ENDS_THE_RUN):
             raise error
         self._closed = True
-        if self._store is not None:
-            # Its threads may still write.
+        if self._store is not None and self._group.count == 1:
+            # Its threads may still write. Those of several processes wait for each other, and end
+            # with them.
             with contextlib.suppress(*_ENDS_THE_RUN):
                 self._store.close()
-        if self._group.is_primary:
-            step_folders.remove_unfinished(self._folder)
-        raise RunStopped(self._message(error)) from error
+        raise RunStopped(self._told(error)) from error
 
-    def _message(self, error: BaseException) -> str:
+    def _told(self, error: BaseException) -> str:
+        """One line about a save that failed; makes room for the next one."""
+        step_folders.remove_unfinished(self._folder)
         latest = self.latest()
         complete = "there is no complete checkpoint yet"
         if latest is not None:

@@ -112,8 +112,9 @@ def remove_unfinished(folder: Path) -> None:
             return
         for entry in left:
             _remove(entry)
-        # Threads of Orbax that have not failed yet may still write a file.
-        time.sleep(_PAUSE_S)
+        if any(entry.exists() for entry in left):
+            # Threads of Orbax that have not failed yet may still write a file.
+            time.sleep(_PAUSE_S)
 
 
 def _remove(path: Path) -> None:
