@@ -15,6 +15,7 @@ two starts; what they are may not.
 
 import hashlib
 import io
+import os
 import sys
 import uuid
 from collections.abc import Mapping
@@ -45,7 +46,30 @@ FREE_TO_CHANGE = (
     "data.threads",
     "model.block",
 )
-FREE_SECTIONS = ("checkpoint.", "evaluate.", "export.", "report.", "devices.", "plan.")
+FREE_SECTIONS = (
+    "checkpoint.",
+    "evaluate.",
+    "export.",
+    "report.",
+    "devices.",
+    "plan.",
+    "verify.",
+)
+
+# Paths that one call is given. Those in config.json are not heeded: somebody else may have written
+# it, and they would decide where this program reads and writes.
+_OF_ONE_CALL = (
+    "evaluate.scores",
+    "evaluate.targets",
+    "evaluate.groups",
+    "evaluate.runs",
+    "export.folder",
+    "report.compare",
+)
+
+# What a run writes after config.json. Where there is one of these and no config.json, the folder is
+# somebody else's.
+_NEEDS_A_RUN = ("checkpoints", "metrics.jsonl", "thresholds.json", "pretrained.json")
 
 _warned: set[Path] = set()
 
@@ -81,7 +105,7 @@ class RunRecord:
 
 
 def read_config(workdir: Path) -> Config:
-    """The resolved configuration of the run in `workdir`.
+    """The resolved configuration of the run in `workdir`, without the paths of a single call.
 
     Raises:
       InputError: there is no run; its config.json is damaged, was edited, or is of a newer version.
@@ -140,6 +164,9 @@ def _read(workdir: Path) -> tuple[Config, RunRecord]:
         check(config)
     except InputError as error:
         raise InputError(f"{workdir}, config.json: {error}") from None
+    for name in _OF_ONE_CALL:
+        section, _, field_name = name.partition(".")
+        setattr(getattr(config, section), field_name, "")
     if record.format == 1:
         _warn_of_an_older_format(workdir)
     return config, record
@@ -212,7 +239,7 @@ def claim(workdir: Path, config: Config, data: DataIdentity | None = None) -> Ru
         folder has checkpoints without a config.json.
     """
     if not (workdir / "config.json").exists():
-        _check_new(workdir)
+        _refuse_foreign(workdir)
         return write_record(workdir, config, uuid.uuid4().hex, data)
     trained, record = _read(workdir)
     data_agree = False
@@ -237,14 +264,16 @@ def claim(workdir: Path, config: Config, data: DataIdentity | None = None) -> Ru
     return record
 
 
-def _check_new(workdir: Path) -> None:
-    """Refuses to start a run where the checkpoints of another are."""
-    folder = workdir / "checkpoints"
-    if folder.is_dir() and any(entry.name.isdecimal() for entry in folder.iterdir()):
-        raise InputError(
-            f"{workdir} has checkpoints and no config.json: put that back to resume the run, or "
-            "choose another --workdir"
-        )
+def _refuse_foreign(workdir: Path) -> None:
+    """Refuses to start a run among the files of another program, which it would write over."""
+    for name in _NEEDS_A_RUN:
+        path = workdir / name
+        is_empty = path.is_dir() and not path.is_symlink() and not any(path.iterdir())
+        if os.path.lexists(path) and not is_empty:
+            raise InputError(
+                f"{workdir} holds {name} and no config.json: no run of this program; choose "
+                "another --workdir, or put the config.json of that run back"
+            )
 
 
 def write_record(
@@ -278,6 +307,8 @@ def write_record(
 
 def _write_config(workdir: Path, config: Config, record: RunRecord) -> None:
     content = to_dict(config)
+    # A recipe may set a flag to 1, which would be refused when it is read again.
+    from_dict(content)
     if record.format > 1:
         content[RUN] = {
             "format": record.format,

@@ -41,7 +41,7 @@ def test_the_lock_holds_while_it_is_held(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="choose a folder"):
+    with pytest.raises(InputError, match="Not a directory; check the path"):
         with locked(tmp_path / "file" / "run"):
             pass
 

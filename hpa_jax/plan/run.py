@@ -43,12 +43,12 @@ class Epoch(NamedTuple):
     source: str
 
 
-def plan(config: Config, workdir: Path) -> None:
-    """Writes WORKDIR/plan.json, a row per topology, and prints the rows as a table.
+def plan(config: Config, out: Path) -> None:
+    """Writes OUT/plan.json, a row per topology, and prints the rows as a table.
 
     Args:
       config: of the training run; `config.plan.topologies` lists the topologies.
-      workdir: folder for plan.json.
+      out: folder for plan.json.
 
     Raises:
       InputError: a topology that the compiler does not know, a configuration that cannot train, or
@@ -66,7 +66,7 @@ def plan(config: Config, workdir: Path) -> None:
         epoch = Epoch(config.plan.images, "config.plan.images")
     print(f"an epoch: {epoch.images} images ({epoch.source})", flush=True)
 
-    path = workdir / "plan.json"
+    path = out / "plan.json"
     slices = [name for name in names if name != HERE]
     libtpu = find_libtpu() if slices else None
     try:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from hpa_jax.deprecations import METRICS_KEYS, current_keys
+from hpa_jax.environment import causes
 from hpa_jax.errors import InputError, one_line
 from hpa_jax.files import write_atomically
 
@@ -109,7 +110,7 @@ def _read_lines(path: Path) -> list[bytes]:
         return []
     except OSError as error:
         raise InputError(
-            f"{path} cannot be read ({one_line(error)}); move it away or make it readable"
+            f"{path} cannot be read: {one_line(error)}; {causes.advice(error)}"
         ) from None
     if b"}" in last:
         lines.append(last)

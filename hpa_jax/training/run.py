@@ -104,6 +104,7 @@ class Run:
             group=self._group,
         )
         self._closing.callback(self._checkpoints.close)
+        self._group.watch_work(self._checkpoints.failure)
         state = self._restore(state)
         self._open_logger(state, loaded)
         self._open_batches()

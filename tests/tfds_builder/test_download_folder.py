@@ -93,8 +93,10 @@ def test_killed_at_any_moment_it_resumes(server, listed, capsys):
         assert not (to / "labels.csv").exists()
     there = {file.name for file in (to / "images").glob("*.jpg")}
     assert 5 < len(there) < 40
-    (to / "images/100_00_A1_1_red.jpg.part").write_bytes(b"half")  # as of a kill within the write
-    (to / "labels.csv.part").write_bytes(b"half")
+    (to / "images/.100_00_A1_1_red.jpg.0123456789abcdef.part").write_bytes(
+        b"half"
+    )  # as of a kill within the write
+    (to / ".labels.csv.123.part").write_bytes(b"half")
     time.sleep(0.1)
     server.log.clear()
     server.delay = 0
