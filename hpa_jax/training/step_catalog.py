@@ -138,6 +138,7 @@ class StepCatalog:
         for step in self.steps():
             try:
                 self.metrics(step)
+                self.position(step)
             except DamagedCheckpoint as error:
                 # A run that trains meanwhile removes steps.
                 if self.path(step).exists():
