@@ -48,7 +48,7 @@ OWNERS = {
     "safetensors": ("pretrained/", "serving/"),
     "torch": ("pretrained/formats.py",),
     "h5py": ("pretrained/formats.py",),
-    "flax": ("models/", "optim/", "training/", "serving/export.py", "serving/forward.py"),
+    "flax": ("models/", "optim/", "training/", "serving/forward.py", "serving/worker.py"),
     "tensorflow": (),
     "tensorboardX": (),
     "keras": (),

@@ -9,6 +9,7 @@ format 1, has neither; it is read as well.
 """
 
 import hashlib
+import importlib
 import json
 import os
 import stat
@@ -33,13 +34,17 @@ GOLDEN = "golden.safetensors"
 FILES = (PARAMETERS, FORWARD, DESCRIPTION, GOLDEN)
 MANIFEST = "manifest.json"
 
+PLATFORMS = ("cpu", "cuda", "tpu")
+"""That the forward pass is for, by JAX's names."""
+
 FORMAT = 2
 """Of an export. It rises when a reader of the one before could not read it."""
 
 TOLERANCE = 1e-5
 """Largest absolute difference of probabilities between the exporting and the checking machine."""
 
-INSTALL = "pip install jax numpy safetensors flatbuffers"
+PACKAGES = ("numpy", "safetensors", "flatbuffers", "jax")
+"""What running an export needs besides this package."""
 
 _EXPORT_AGAIN = "remove it and export it again"
 _LONGEST_REASON = 160
@@ -116,19 +121,23 @@ def load(folder: Path | str) -> Served:
         contents[name] = _read_checked(folder, name, digests)
     # Only who loads an export waits for JAX.
     try:
+        # In this order: JAX has words of its own for want of NumPy, and finds out late what else.
+        for package in PACKAGES:
+            importlib.import_module(package)
         import jax
         from jax import export
         from safetensors.numpy import load as load_arrays
     except ImportError as error:
-        raise _missing_package(folder, error) from error
+        raise InputError(
+            f"{folder}: its digests agree, but a package to run it is missing or does not fit "
+            f"({one_line(error, limit=_LONGEST_REASON)}): pip install {' '.join(PACKAGES)}"
+        ) from error
 
     # Digests agree: what is wrong from here on was exported so, or this machine's packages differ.
     try:
         description = json.loads(contents[DESCRIPTION])
         parameters = load_arrays(contents[PARAMETERS])
         exported = export.deserialize(bytearray(contents[FORWARD]))
-    except ImportError as error:
-        raise _missing_package(folder, error) from error
     except Exception as error:  # JAX, flatbuffers and safetensors have a type of error each
         raise InputError(
             f"{folder} cannot be loaded by jax {jax.__version__} "
@@ -136,13 +145,6 @@ def load(folder: Path | str) -> Served:
             "names, or export it again"
         ) from error
     return Served(folder, description, parameters, jax.jit(exported.call))
-
-
-def _missing_package(folder: Path, error: ImportError) -> InputError:
-    return InputError(
-        f"{folder}: its digests agree, but a package to run it is missing or too old "
-        f"({one_line(error, limit=_LONGEST_REASON)}): {INSTALL}"
-    )
 
 
 def check_digests(folder: Path | str) -> dict[str, str]:

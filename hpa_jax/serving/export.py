@@ -9,25 +9,22 @@ golden.safetensors   an input, and the output that belongs to it
 manifest.json        format of the export, SHA-256 of each of these
 """
 
+import dataclasses
 import datetime
 import errno
 import os
 from pathlib import Path
 
 import jax
-import numpy as np
-from flax.traverse_util import flatten_dict
-from safetensors.numpy import save
 
 import hpa_jax
 from hpa_jax.config import Config, to_dict
 from hpa_jax.errors import InputError, one_line
 from hpa_jax.evaluation.predictor import Predictor
-from hpa_jax.files import write_atomically
 from hpa_jax.folders.replace import refuse_foreign_folder, replace_folder
 from hpa_jax.labels import CHANNELS, LABELS
 from hpa_jax.serving import artifact
-from hpa_jax.serving.forward import PLATFORMS
+from hpa_jax.serving.artifact import PLATFORMS
 from hpa_jax.serving.worker import write_export
 from hpa_jax.transforms import normalize
 from hpa_jax.transforms.channel_mix import mixed_statistics
@@ -65,15 +62,13 @@ def export(config: Config, workdir: Path, out: Path | None = None) -> None:
     refuse_foreign_folder(folder, artifact.foreign_content, _ADVICE)
 
     predictor = Predictor(config, workdir)
-    variables = {}
-    for name, array in flatten_dict(jax.device_get(predictor.variables), sep="/").items():
-        variables[name] = np.asarray(array)
+    chosen = dataclasses.replace(config.evaluate, checkpoint=str(predictor.step))
+    settings = to_dict(dataclasses.replace(config, evaluate=chosen))
+    description = _describe(config, predictor)
+    cache = jax.config.jax_compilation_cache_dir
     try:
         with replace_folder(folder, artifact.foreign_content, _ADVICE) as new:
-            write_atomically(new / artifact.PARAMETERS, save(variables))
-            description = _describe(config, predictor)
-            cache = jax.config.jax_compilation_cache_dir
-            difference = write_export(new, to_dict(config), description, cache)
+            difference = write_export(new, workdir, settings, description, cache)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -137,10 +132,11 @@ def _describe(config: Config, predictor: Predictor) -> dict:
     }
 
 
-def _as_text(nanoseconds: int | None) -> str | None:
-    if nanoseconds is None:
-        return None
-    moment = datetime.datetime.fromtimestamp(nanoseconds // 10**9, datetime.UTC)
+def _as_text(written: str | int | None) -> str | None:
+    """What tells checkpoints of one step apart: the digest of its manifest, or when it was saved."""
+    if not isinstance(written, int):
+        return written
+    moment = datetime.datetime.fromtimestamp(written // 10**9, datetime.UTC)
     return moment.isoformat()
 
 

@@ -7,8 +7,8 @@ JAX_DEFAULT_MATMUL_PRECISION, XLA_FLAGS, ...), its devices and the paths of this
 and so would the bytes of an export. Here none of them counts: `write_export` starts the process
 with the few variables that it needs to run, on one device of the CPU.
 
-Request and answer are JSON, one line each: `{"folder", "config", "description"}`, the folder with
-the parameters in it; `{"difference": ...}`, `{"refused": ...}` or `{"failed": [errno, reason,
+Request and answer are JSON, one line each: `{"folder", "workdir", "config", "description"}`;
+`{"difference": ...}`, `{"refused": ...}` or `{"failed": [errno, reason,
 path]}` of the system.
 """
 
@@ -39,12 +39,15 @@ _FIXED = {
 _LONGEST_REASON = 300
 
 
-def write_export(folder: Path, config: dict, description: dict, cache: str | None) -> float:
-    """Completes an export of which the parameters are written, and runs it once.
+def write_export(
+    folder: Path, workdir: Path, config: dict, description: dict, cache: str | None
+) -> float:
+    """Writes the files of an export, and runs it once.
 
     Args:
-      folder: holds artifact.PARAMETERS.
-      config: of the run, as `config.to_dict` has it.
+      folder: to write to.
+      workdir: of the run.
+      config: of the run, as `config.to_dict` has it; `evaluate.checkpoint` is a step.
       description: the contents of model.json.
       cache: folder of compiled programs; None: none.
 
@@ -52,12 +55,13 @@ def write_export(folder: Path, config: dict, description: dict, cache: str | Non
       The largest difference from the golden output, after reloading.
 
     Raises:
-      InputError: the net does not give numbers.
+      InputError: the checkpoint cannot be read, or the net does not give numbers.
       OSError: the folder cannot be written.
       RunStopped: the process ended before it was done.
     """
     request = {
         "folder": str(folder.resolve()),
+        "workdir": str(workdir.resolve()),
         "config": config,
         "description": description,
     }
@@ -140,19 +144,26 @@ def _end_with_input() -> None:
     os._exit(1)
 
 
-def _write(folder: str, config: dict, description: dict) -> float:
+def _write(folder: str, workdir: str, config: dict, description: dict) -> float:
     import jax
     import numpy as np
-    from safetensors.numpy import load_file, save
+    from flax.traverse_util import flatten_dict
+    from safetensors.numpy import save
 
     from hpa_jax.config import from_dict
+    from hpa_jax.evaluation.predictor import Predictor
     from hpa_jax.files import write_atomically, write_json
     from hpa_jax.serving import artifact
     from hpa_jax.serving.forward import export_forward, golden_images
 
     place = Path(folder)
     settings = from_dict(config)
-    variables = load_file(place / artifact.PARAMETERS)
+    # This process has one device, however many trained.
+    settings.devices.space = 0
+    predictor = Predictor(settings, Path(workdir))
+    variables = {}
+    for name, array in flatten_dict(jax.device_get(predictor.variables), sep="/").items():
+        variables[name] = np.asarray(array)
     exported = export_forward(settings, variables)
     images = golden_images(settings.data.image_size)
     probabilities = np.asarray(jax.jit(exported.call)(variables, images))
@@ -161,6 +172,7 @@ def _write(folder: str, config: dict, description: dict) -> float:
             "the net's scores of random images are not finite, so it is not exported; choose an "
             "earlier --config.evaluate.checkpoint"
         )
+    write_atomically(place / artifact.PARAMETERS, save(variables))
     write_atomically(place / artifact.FORWARD, bytes(exported.serialize()))
     golden = {"images": images, "probabilities": probabilities}
     write_atomically(place / artifact.GOLDEN, save(golden))

@@ -25,6 +25,7 @@ from support.atlas_downloads import (
 from support.misbehaving_server import Server, claims, jpg
 
 from hpa_jax.errors import RunStopped
+from hpa_jax.folders.mark import MARK
 from hpa_jax.http_fetch import Policy
 from hpa_jax.labels import CHANNELS
 from tfds_builder.hpa.download import check
@@ -136,7 +137,7 @@ def test_a_signal_ends_it_soon(server, listed, number):
     assert (asked, there, failed) == (40, 0, 0) and 0 < fetched == len(
         list((to / "images").iterdir())
     ) < 40
-    assert {file.name for file in to.iterdir()} == {"images"}
+    assert {file.name for file in to.iterdir()} == {MARK, "images"}
 
 
 def test_a_second_download_of_the_folder_is_refused(server, listed, capsys):
