@@ -133,7 +133,7 @@ def _describe(config: Config, predictor: Predictor) -> dict:
 
 
 def _as_text(written: str | int | None) -> str | None:
-    """What tells checkpoints of one step apart: the digest of its manifest, or when it was saved."""
+    """What tells checkpoints of a step apart: the digest of its manifest, or when it was saved."""
     if not isinstance(written, int):
         return written
     moment = datetime.datetime.fromtimestamp(written // 10**9, datetime.UTC)
