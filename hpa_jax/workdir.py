@@ -15,7 +15,6 @@ two starts; what they are may not.
 
 import hashlib
 import io
-import json
 import os
 import sys
 import uuid
@@ -30,7 +29,7 @@ import hpa_jax
 from hpa_jax.config import RUN, Config, check, differences, from_dict, to_dict
 from hpa_jax.data.identity import DataIdentity
 from hpa_jax.errors import InputError
-from hpa_jax.files import read_json, write_atomically, write_json
+from hpa_jax.files import SHA256, json_digest, read_json, write_atomically, write_json
 
 FORMAT = 2
 """The format of the runs that this version writes; the older ones (1) have no record in them."""
@@ -47,7 +46,15 @@ FREE_TO_CHANGE = (
     "data.threads",
     "model.block",
 )
-FREE_SECTIONS = ("checkpoint.", "evaluate.", "export.", "report.", "devices.", "plan.")
+FREE_SECTIONS = (
+    "checkpoint.",
+    "evaluate.",
+    "export.",
+    "report.",
+    "devices.",
+    "plan.",
+    "verify.",
+)
 
 # Paths that one call is given. Those in config.json are not heeded: somebody else may have written
 # it, and they would decide where this program reads and writes.
@@ -149,19 +156,19 @@ def _read(workdir: Path) -> tuple[Config, RunRecord]:
             f"{workdir} holds no run (no config.json); give --workdir the folder of a training run"
         )
     content = read_json(path, advice="it is written by training and not to be edited")
+    record = RunRecord(format=1, id="")
     if RUN in content:
         record = _parse_record(path, content)
-    else:
-        record = RunRecord(format=1, id="")
-        _warn_of_an_older_format(workdir)
     try:
         config = from_dict(content)
         check(config)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{workdir}, config.json: {error}") from None
     for name in _OF_ONE_CALL:
         section, _, field_name = name.partition(".")
         setattr(getattr(config, section), field_name, "")
+    if record.format == 1:
+        _warn_of_an_older_format(workdir)
     return config, record
 
 
@@ -188,7 +195,7 @@ def _parse_record(path: Path, content: dict[str, Any]) -> RunRecord:
             f"{path} is of format {run['format']}, and hpa_jax {hpa_jax.__version__} reads up to "
             f"{FORMAT}: install the version that wrote it, {run.get('hpa_jax')!r}, or a newer one"
         )
-    if run.get("sha256") != _digest(content):
+    if run.get(SHA256) != _digest(content):
         raise _changed(path)
     return RunRecord(
         format=run["format"],
@@ -207,11 +214,9 @@ def _changed(path: Path) -> InputError:
 
 
 def _digest(content: Mapping[str, Any]) -> str:
-    """SHA-256 of the canonical JSON of all that config.json holds besides this digest."""
-    run = {name: value for name, value in content[RUN].items() if name != "sha256"}
-    rest = {**content, RUN: run}
-    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    """SHA-256 of all that config.json holds besides this digest."""
+    run = {name: value for name, value in content[RUN].items() if name != SHA256}
+    return json_digest({**content, RUN: run})
 
 
 def _digest_of_ids(hashes: np.ndarray) -> str:
@@ -230,7 +235,8 @@ def claim(workdir: Path, config: Config, data: DataIdentity | None = None) -> Ru
       What the run is.
 
     Raises:
-      InputError: the data are others, or names the first setting that differs and may not.
+      InputError: the data are others; names the first setting that differs and may not; or the
+        folder has checkpoints without a config.json.
     """
     if not (workdir / "config.json").exists():
         _refuse_foreign(workdir)
@@ -238,7 +244,10 @@ def claim(workdir: Path, config: Config, data: DataIdentity | None = None) -> Ru
     trained, record = _read(workdir)
     data_agree = False
     if data is not None and record.datasets:
-        _check_data(workdir, record, config, data)
+        where = {"workdir": workdir, "data_dir": config.data.data_dir}
+        check_same_datasets(record.datasets, data.datasets, **where)
+        other_images = "other images, or the same in another encoding,"
+        check_same_datasets(record.images, data.images, **where, what=other_images)
         data_agree = True
     for name, (before, now) in differences(trained, config).items():
         if name == "data.data_dir" and data_agree:
@@ -262,8 +271,8 @@ def _refuse_foreign(workdir: Path) -> None:
         is_empty = path.is_dir() and not path.is_symlink() and not any(path.iterdir())
         if os.path.lexists(path) and not is_empty:
             raise InputError(
-                f"{workdir} holds {name} and no config.json: no run of this program; "
-                "choose another --workdir"
+                f"{workdir} holds {name} and no config.json: no run of this program; choose "
+                "another --workdir, or put the config.json of that run back"
             )
 
 
@@ -298,6 +307,8 @@ def write_record(
 
 def _write_config(workdir: Path, config: Config, record: RunRecord) -> None:
     content = to_dict(config)
+    # A recipe may set a flag to 1, which would be refused when it is read again.
+    from_dict(content)
     if record.format > 1:
         content[RUN] = {
             "format": record.format,
@@ -307,7 +318,7 @@ def _write_config(workdir: Path, config: Config, record: RunRecord) -> None:
             "images": record.images,
             "learned_ids": record.learned_ids,
         }
-        content[RUN]["sha256"] = _digest(content)
+        content[RUN][SHA256] = _digest(content)
     write_json(workdir / "config.json", content)
 
 
@@ -317,20 +328,34 @@ def _write_learned_ids(workdir: Path, hashes: np.ndarray) -> None:
     write_atomically(workdir / LEARNED_IDS, file.getvalue())
 
 
-def _check_data(workdir: Path, record: RunRecord, config: Config, data: DataIdentity) -> None:
-    kinds = (
-        ("other Ids, labels or folds", record.datasets, data.datasets),
-        ("other images, or the same in another encoding,", record.images, data.images),
-    )
-    for what, then, now in kinds:
-        for name, splits in then.items():
-            for split, digest in splits.items():
-                if now.get(name, {}).get(split) != digest:
-                    raise InputError(
-                        f"the dataset {name} in {config.data.data_dir} was built anew: its split "
-                        f"{split} has {what} than the run in {workdir} was started with; give the "
-                        "data of then with --config.data.data_dir, or choose another --workdir"
-                    )
+def check_same_datasets(
+    then: Mapping[str, Mapping[str, str]],
+    now: Mapping[str, Mapping[str, str]],
+    *,
+    workdir: Path,
+    data_dir: str,
+    what: str = "other Ids, labels or folds",
+) -> None:
+    """Refuses to resume a run on other data.
+
+    Args:
+      then: `{NAME: {SPLIT: SHA-256}}`, as the run recorded it; empty where it did not.
+      now: the same, of the data that are there. What they have besides does not matter.
+      workdir: the run's folder, for the message.
+      data_dir: where the data are, for the message.
+      what: differs where a digest does.
+
+    Raises:
+      InputError: names the first split that is another.
+    """
+    for name, splits in then.items():
+        for split, digest in splits.items():
+            if now.get(name, {}).get(split) != digest:
+                raise InputError(
+                    f"the dataset {name} in {data_dir} was built anew: its split {split} has "
+                    f"{what} than the run in {workdir} has learnt from; give the data of then with "
+                    "--config.data.data_dir, or choose another --workdir"
+                )
 
 
 def _may_change(name: str, config: Config) -> bool:

@@ -132,7 +132,7 @@ def test_a_workdir_is_made_and_locked(tmp_path):
 
 def test_a_workdir_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="Not a directory; choose a folder"):
+    with pytest.raises(InputError, match="Not a directory; check the path"):
         with locked(tmp_path / "file" / "run"):
             pass
 

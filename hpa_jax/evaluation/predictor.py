@@ -4,6 +4,8 @@ Notes:
 - The net is built and the checkpoint read only when something is to be scored. A table of scores in
   the run's folder is used again where it follows from the same checkpoint, data and test-time
   augmentation (`ScoreTable.key`).
+- The run may be training meanwhile. Then a checkpoint may be removed while it is read; the choice
+  is made again, by the same rule.
 """
 
 import dataclasses
@@ -13,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -23,9 +26,11 @@ from hpa_jax.config import Config, to_dict
 from hpa_jax.data import pipeline
 from hpa_jax.data.dataset import ImageDataset
 from hpa_jax.data.loader import eval_batches
-from hpa_jax.errors import InputError
+from hpa_jax.environment.paths import local_path
+from hpa_jax.errors import InputError, one_line
 from hpa_jax.evaluation import score_table, tta
 from hpa_jax.evaluation.score_table import ScoreTable
+from hpa_jax.files import check_writable
 from hpa_jax.labels import CHANNELS, LABELS
 from hpa_jax.metrics.crossfitting import crossfit
 from hpa_jax.parallel.mesh import batch_sharding, put_batch
@@ -34,7 +39,12 @@ from hpa_jax.training.checkpoint import Checkpoints
 from hpa_jax.training.state import eval_variables
 from hpa_jax.training.steps import make_score_step
 from hpa_jax.transforms import normalize
-from hpa_jax.workdir import read_config
+from hpa_jax.workdir import read_config, read_record
+
+Result = TypeVar("Result")
+
+_TRIES = 5
+"""Of reading a checkpoint that the training removes meanwhile."""
 
 
 def load_run(workdir: Path | str, checkpoint: str | int = "best") -> "Predictor":
@@ -54,7 +64,7 @@ def load_run(workdir: Path | str, checkpoint: str | int = "best") -> "Predictor"
     Raises:
       InputError: the folder holds no run, or no such checkpoint.
     """
-    workdir = Path(workdir)
+    workdir = local_path(workdir, "workdir")
     config = read_config(workdir)
     settings = dataclasses.replace(config.evaluate, checkpoint=str(checkpoint))
     return Predictor(dataclasses.replace(config, evaluate=settings), workdir)
@@ -78,13 +88,14 @@ class Predictor:
     Args:
       config: of the run, resolved. Its section `evaluate` names the checkpoint and the test-time
         augmentation.
-      workdir: the run's folder.
+      workdir: the run's folder, which is only read.
+      out: the folder of what is written: new scores, OUT/scores/SPLIT.npz. None: `workdir`.
 
     Raises:
       InputError: no such checkpoint, an unknown setting, or devices that cannot share the batches.
     """
 
-    def __init__(self, config: Config, workdir: Path):
+    def __init__(self, config: Config, workdir: Path, out: Path | None = None):
         settings = config.evaluate
         self._tta_settings = {
             "tta": settings.tta,
@@ -99,8 +110,13 @@ class Predictor:
         self.labels = tuple(LABELS[i] for i in self.label_ids)
         self.image_size = config.data.image_size
         self._workdir = workdir
+        self._out = out or workdir
+        self._while_it_trains(self._choose)
+
+    def _choose(self) -> None:
+        """Sets the step that the settings mean, and what was saved with it."""
         checkpoints = self._checkpoints()
-        self.step = checkpoints.choose(settings.checkpoint)
+        self.step = checkpoints.choose(self.config.evaluate.checkpoint)
         metrics = checkpoints.metrics(self.step)
         self.written = checkpoints.written(self.step)
         checkpoints.close()
@@ -166,21 +182,67 @@ class Predictor:
 
     @cached_property
     def variables(self) -> dict:
-        """`{'params', 'batch_stats'}` on the devices; the averaged ones if the run has them."""
+        """`{'params', 'batch_stats'}` on the devices; the averaged ones if the run has them.
+
+        Reading them may choose the checkpoint again (`step`), if it was removed meanwhile.
+        """
+        return self._while_it_trains(self._restore)
+
+    def _restore(self) -> dict:
+        if str(self.step) not in self._steps():
+            removed = self.step
+            self._choose()
+            print(f"checkpoint {removed} was removed meanwhile, by the training; read {self.step}")
         checkpoints = self._checkpoints()
         state = components.Setup(self.config, self.mesh).abstract_state()
         # What is None is not read: Adam's state is twice as large as the net.
         state = checkpoints.restore(self.step, state.replace(opt_state=None))
         checkpoints.close()
+        if str(self.step) not in self._steps():
+            raise InputError(f"checkpoint {self.step} was removed while it was read")
         return eval_variables(state)
 
+    def _while_it_trains(self, read: Callable[[], Result]) -> Result:
+        """`read()`, again where it fails and the checkpoints are other ones than before.
+
+        Raises:
+          InputError: it failed with the same checkpoints, or too often.
+        """
+        for _ in range(_TRIES):
+            before = self._steps()
+            try:
+                return read()
+            except (InputError, OSError, ValueError, KeyError) as error:
+                if self._steps() == before:
+                    raise
+                failure = error
+        chosen = getattr(self, "step", None)
+        if chosen is None or str(chosen) in self._steps():
+            # Others come and go, but this one is there and cannot be read.
+            raise failure
+        raise InputError(
+            f"{self._workdir}: its training removed checkpoints faster than they could be read "
+            f"({one_line(failure)}); start again, or have it keep more: --config.checkpoint.keep"
+        )
+
+    def _steps(self) -> set[str]:
+        """Names of the folders of the checkpoints that there are now."""
+        folder = self._workdir / "checkpoints"
+        if not folder.is_dir():
+            return set()
+        return {entry.name for entry in folder.iterdir()}
+
     def _checkpoints(self) -> Checkpoints:
-        return Checkpoints(self._workdir / "checkpoints", metric=self.config.checkpoint.metric)
+        return Checkpoints(
+            self._workdir / "checkpoints",
+            metric=self.config.checkpoint.metric,
+            run_id=read_record(self._workdir).id,
+        )
 
     def table(self, split: str, sources: Sequence[str] = ()) -> ScoreTable:
-        """The scores of a split, read from the run's folder if they are there.
+        """The scores of a split, read from the run's folder or from `out` if they are there.
 
-        What has to be scored is kept there, as WORKDIR/scores/SPLIT.npz.
+        What has to be scored is kept in OUT/scores/SPLIT.npz.
 
         Args:
           split: of the datasets.
@@ -193,17 +255,19 @@ class Predictor:
         names = tuple(sources) or (self.config.data.name,)
         if len(set(names)) < len(names):
             raise InputError(f"config.evaluate.sources={','.join(names)!r} names a dataset twice")
-        path = self._scores_path(split)
         configs = self._configs(names)
         datasets = [pipeline.open_split(config.data, split) for config in configs]
         key = self._key(configs, split, datasets)
-        stored = _read(path)
-        if stored is not None and stored.key == key:
-            print(f"scores of {path}: checkpoint, data and test-time augmentation are the same")
-            return self._with_thresholds(stored)
+        for path in self._scores_paths(split):
+            stored = _read(path)
+            if stored is not None and stored.key == key:
+                print(f"scores of {path}: checkpoint, data and test-time augmentation are the same")
+                return self._with_thresholds(stored)
         ids = [image_id for dataset in datasets for image_id in dataset.ids()]
         scores = self._score(configs, datasets)
         self._check_scores(scores, ids)
+        # Scoring may have chosen another checkpoint.
+        key = self._key(configs, split, datasets)
         table = ScoreTable(
             ids=ids,
             scores=scores,
@@ -220,11 +284,13 @@ class Predictor:
             thresholds=self.thresholds,
         )
         table = self._with_thresholds(table)
-        score_table.save(path, table)
+        score_table.save(self._out / "scores" / f"{split}.npz", table)
         return table
 
-    def _scores_path(self, split: str) -> Path:
-        return self._workdir / "scores" / f"{split}.npz"
+    def _scores_paths(self, split: str) -> list[Path]:
+        """Where scores of a split may be kept, each file once."""
+        folders = dict.fromkeys((self._out, self._workdir))
+        return [folder / "scores" / f"{split}.npz" for folder in folders]
 
     def _with_thresholds(self, table: ScoreTable) -> ScoreTable:
         """The table with the thresholds that go with its test-time augmentation.
@@ -261,19 +327,21 @@ class Predictor:
 
         None where there are no such scores.
         """
-        table = _read(self._scores_path(split))
-        if table is None:
-            return None
+        for path in self._scores_paths(split):
+            table = _read(path)
+            if table is not None and table.key == self._key_of(table, split):
+                return table
+        return None
+
+    def _key_of(self, table: ScoreTable, split: str) -> str | None:
+        """The key that the scores of the table's datasets have now; None if the data are gone."""
         configs = self._configs(table.source_names)
         try:
             datasets = [pipeline.open_split(config.data, split) for config in configs]
-            key = self._key(configs, split, datasets)
         except InputError:
-            # The data may be gone; the thresholds of the checkpoint remain.
+            # The thresholds of the checkpoint remain.
             return None
-        if table.key != key:
-            return None
-        return table
+        return self._key(configs, split, datasets)
 
     def _configs(self, names: Sequence[str]) -> list[Config]:
         """The configuration, with each of these datasets as the one that is read."""
@@ -335,6 +403,15 @@ class Predictor:
             return np.asarray(jitted(self.variables, batch["image"]))
 
         return score_batch
+
+
+def scores_folder(run: Path, out: Path) -> Path:
+    """Where the scores of one of several runs are kept: in its folder, else below `out`."""
+    try:
+        check_writable(run, "")
+    except InputError:
+        return out / "runs" / run.resolve().name
+    return run
 
 
 def _read(path: Path) -> ScoreTable | None:

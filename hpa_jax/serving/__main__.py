@@ -5,16 +5,21 @@
 Exit status: 0 the export is sound; 2 it is not, it cannot be run here, or the call was wrong.
 """
 
+import contextlib
 import sys
+from collections.abc import Sequence
 
+from hpa_jax.environment.jax_variables import check_devices, check_xla_flags, import_jax
+from hpa_jax.environment.program import run_program
 from hpa_jax.errors import EXIT_BAD_INPUT, EXIT_OK, InputError, one_line
 from hpa_jax.serving.artifact import load
 
 _LONGEST_REASON = 300
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit status."""
+    arguments = list(arguments)
     if arguments in (["-h"], ["--help"]):
         print(__doc__.strip())
         return EXIT_OK
@@ -23,6 +28,11 @@ def main(arguments: list[str]) -> int:
         return EXIT_BAD_INPUT
     folder = arguments[0]
     try:
+        # Where a package is missing, `load` says which.
+        with contextlib.suppress(ImportError):
+            import_jax()
+            check_xla_flags()
+            check_devices()
         difference = load(folder).check_golden()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -42,4 +52,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_program(main)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hpa_jax
+from hpa_jax.environment.paths import local_path
 from hpa_jax.errors import InputError, one_line
 from hpa_jax.files import write_atomically
 from hpa_jax.folders.mark import MARK, has_mark
@@ -113,7 +114,7 @@ def load(folder: Path | str) -> Served:
     Raises:
       InputError: a file is missing, a byte of it was changed, or a package is missing here.
     """
-    folder = Path(folder)
+    folder = local_path(folder)
     digests = check_digests(folder)
     contents = {}
     for name in (DESCRIPTION, PARAMETERS, FORWARD):

@@ -35,7 +35,7 @@ _ADVICE = "move it away or choose another --config.export.folder"
 _PROVENANCE = ("data", "model", "augment", "optim", "train", "loss", "checkpoint")
 
 
-def export(config: Config, workdir: Path) -> None:
+def export(config: Config, workdir: Path, out: Path | None = None) -> None:
     """Writes the export of the chosen checkpoint, completely or not at all.
 
     A run that averaged its weights exports the averaged ones. One checkpoint gives the same bytes
@@ -43,7 +43,8 @@ def export(config: Config, workdir: Path) -> None:
 
     Args:
       config: of the run, as trained; `config.export.folder` names the export's folder.
-      workdir: of the run; holds the export (WORKDIR/export) where the folder is not named.
+      workdir: of the run.
+      out: holds the export (OUT/export) where the folder is not named; None: `workdir`.
 
     Raises:
       InputError: an ensemble; or a folder that exists and is no export, holds something else too,
@@ -54,7 +55,7 @@ def export(config: Config, workdir: Path) -> None:
         raise InputError(
             "config.evaluate.runs: an ensemble is not exported; export each of its runs"
         )
-    folder = workdir / "export"
+    folder = (out or workdir) / "export"
     if config.export.folder:
         folder = Path(config.export.folder)
     # Before the minutes of work, and again after them.
@@ -131,10 +132,11 @@ def _describe(config: Config, predictor: Predictor) -> dict:
     }
 
 
-def _as_text(nanoseconds: int | None) -> str | None:
-    if nanoseconds is None:
-        return None
-    moment = datetime.datetime.fromtimestamp(nanoseconds // 10**9, datetime.UTC)
+def _as_text(written: str | int | None) -> str | None:
+    """What tells checkpoints of a step apart: the digest of its manifest, or when it was saved."""
+    if not isinstance(written, int):
+        return written
+    moment = datetime.datetime.fromtimestamp(written // 10**9, datetime.UTC)
     return moment.isoformat()
 
 

@@ -19,7 +19,8 @@ from etils import epath
 from tqdm import tqdm
 
 from hpa_jax.data.records import Records, write_index
-from hpa_jax.errors import InputError
+from hpa_jax.environment.causes import advice, is_of_writing, reason_and_advice
+from hpa_jax.errors import InputError, one_line
 from hpa_jax.files import exclusive_lock, sync_folder
 from hpa_jax.folders.replace import sync_tree, unfinished_folder
 from tfds_builder.hpa import planning
@@ -96,10 +97,12 @@ def is_built(final: Path, build: Build) -> bool:
         if not final.exists():
             return False
         found = dict(json.loads((final / "metadata.json").read_text())["build"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         raise InputError(
             f"{final} is there, but was not written by this program; move it away"
         ) from None
+    except OSError as error:
+        raise InputError(f"{final} cannot be read: {reason_and_advice(error)}") from None
     wanted = json.loads(json.dumps(build.settings()))
     differences = []
     for key in wanted | found:
@@ -180,10 +183,9 @@ def _writing_to(data_dir: Path) -> Iterator[None]:
         data_dir.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        reason = error.strerror or error
-        raise InputError(
-            f"cannot write to {data_dir}: {reason}; make room or choose another --data_dir"
-        ) from None
+        where = error.filename or data_dir
+        what = "write to" if is_of_writing(error) else "use"
+        raise InputError(f"cannot {what} {where}: {one_line(error)}; {advice(error)}") from None
     finally:
         for path in created:
             # Refused for a folder that is not empty.
