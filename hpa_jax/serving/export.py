@@ -28,6 +28,7 @@ from hpa_jax.serving.artifact import PLATFORMS
 from hpa_jax.serving.worker import write_export
 from hpa_jax.transforms import normalize
 from hpa_jax.transforms.channel_mix import mixed_statistics
+from hpa_jax.workdir import read_config
 
 _ADVICE = "move it away or choose another --config.export.folder"
 
@@ -65,6 +66,7 @@ def export(config: Config, workdir: Path, out: Path | None = None) -> None:
     chosen = dataclasses.replace(config.evaluate, checkpoint=str(predictor.step))
     settings = to_dict(dataclasses.replace(config, evaluate=chosen))
     description = _describe(config, predictor)
+    description["provenance"]["config"] = _provenance(read_config(workdir))
     cache = jax.config.jax_compilation_cache_dir
     try:
         with replace_folder(folder, artifact.foreign_content, _ADVICE) as new:
@@ -127,7 +129,6 @@ def _describe(config: Config, predictor: Predictor) -> dict:
             "jax": jax.__version__,
             "checkpoint": predictor.step,
             "saved": _as_text(predictor.written),
-            "config": _provenance(config),
         },
     }
 
@@ -141,7 +142,7 @@ def _as_text(written: str | int | None) -> str | None:
 
 
 def _provenance(config: Config) -> dict:
-    """The configuration without paths, which say more about a machine than about a net."""
+    """A run's configuration without paths, which say more about a machine than about a net."""
     sections = {}
     for name, values in to_dict(config).items():
         if name in _PROVENANCE:
