@@ -62,13 +62,18 @@ def export(config: Config, workdir: Path, out: Path | None = None) -> None:
     refuse_foreign_folder(folder, artifact.foreign_content, _ADVICE)
 
     predictor = Predictor(config, workdir)
-    chosen = dataclasses.replace(config.evaluate, checkpoint=str(predictor.step))
-    settings = to_dict(dataclasses.replace(config, evaluate=chosen))
-    description = _describe(config, predictor)
     cache = jax.config.jax_compilation_cache_dir
-    try:
+
+    def write() -> float:
+        chosen = dataclasses.replace(config.evaluate, checkpoint=str(predictor.step))
+        settings = to_dict(dataclasses.replace(config, evaluate=chosen))
+        description = _describe(config, predictor)
         with replace_folder(folder, artifact.foreign_content, _ADVICE) as new:
-            difference = write_export(new, workdir, settings, description, cache)
+            return write_export(new, workdir, settings, description, cache)
+
+    try:
+        # The run may be training, and remove the checkpoint meanwhile.
+        difference = predictor.reading(write)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
