@@ -51,26 +51,7 @@ class ChosenCheckpoint:
         Raises:
           InputError: it is damaged, of another net, or was removed each time that it was read.
         """
-        return self.reading(lambda: self._restore(state))
-
-    def reading(self, read: Callable[[], Result]) -> Result:
-        """`read()`, and again with another choice where the step was removed meanwhile.
-
-        Args:
-          read: reads `step`, and leaves nothing where it fails.
-
-        Raises:
-          InputError: what `read` raises while the step is there, or it was removed each time.
-        """
-
-        def read_what_is_there() -> Result:
-            if not self._is_there():
-                removed = self.step
-                self._choose()
-                print(f"checkpoint {removed} was removed meanwhile; checkpoint {self.step} is read")
-            return read()
-
-        return self._while_it_trains(read_what_is_there)
+        return self._while_it_trains(lambda: self._restore(state))
 
     def _choose(self) -> None:
         checkpoints = self._open()
@@ -80,6 +61,10 @@ class ChosenCheckpoint:
         checkpoints.close()
 
     def _restore(self, state: TrainState) -> TrainState:
+        if not self._is_there():
+            removed = self.step
+            self._choose()
+            print(f"checkpoint {removed} was removed meanwhile; checkpoint {self.step} is read")
         checkpoints = self._open()
         restored = checkpoints.restore(self.step, state)
         checkpoints.close()
@@ -103,6 +88,8 @@ class ChosenCheckpoint:
                 if nothing_changed or has_what_it_needs:
                     raise
                 failure = error
+        if self.step is None:
+            raise failure
         raise InputError(
             f"{self._folder}: checkpoints were removed faster than they could be read "
             f"({one_line(failure)}); start again, or have the training keep more of them: "

@@ -27,7 +27,7 @@ from hpa_jax.data.loader import eval_batches
 from hpa_jax.environment.paths import local_path
 from hpa_jax.errors import InputError
 from hpa_jax.evaluation import score_table, tta
-from hpa_jax.evaluation.chosen_checkpoint import ChosenCheckpoint, Result
+from hpa_jax.evaluation.chosen_checkpoint import ChosenCheckpoint
 from hpa_jax.evaluation.score_table import ScoreTable
 from hpa_jax.files import check_writable
 from hpa_jax.labels import CHANNELS, LABELS
@@ -189,10 +189,6 @@ class Predictor:
         state = components.Setup(self.config, self.mesh).abstract_state()
         # What is None is not read: Adam's state is twice as large as the net.
         return eval_variables(self._checkpoint.restore(state.replace(opt_state=None)))
-
-    def reading(self, read: Callable[[], Result]) -> Result:
-        """`read()`, which reads the checkpoint by itself, as `ChosenCheckpoint.reading` does."""
-        return self._checkpoint.reading(read)
 
     def table(self, split: str, sources: Sequence[str] = ()) -> ScoreTable:
         """The scores of a split, read from the run's folder or from `out` if they are there.
