@@ -7,8 +7,8 @@ JAX_DEFAULT_MATMUL_PRECISION, XLA_FLAGS, ...), its devices and the paths of this
 and so would the bytes of an export. Here none of them counts: `write_export` starts the process
 with the few variables that it needs to run, on one device of the CPU.
 
-Request and answer are JSON, one line each: `{"folder", "workdir", "config", "description"}`;
-`{"difference": ...}`, `{"refused": ...}` or `{"failed": [errno, reason,
+Request and answer are JSON, one line each: `{"folder", "workdir", "config"}`;
+`{"step": ..., "difference": ...}`, `{"refused": ...}` or `{"failed": [errno, reason,
 path]}` of the system.
 """
 
@@ -39,20 +39,18 @@ _FIXED = {
 _LONGEST_REASON = 300
 
 
-def write_export(
-    folder: Path, workdir: Path, config: dict, description: dict, cache: str | None
-) -> float:
+def write_export(folder: Path, workdir: Path, config: dict, cache: str | None) -> tuple[int, float]:
     """Writes the files of an export, and runs it once.
 
     Args:
       folder: to write to.
       workdir: of the run.
-      config: of the run, as `config.to_dict` has it; `evaluate.checkpoint` is a step.
-      description: the contents of model.json.
+      config: of the run, as `config.to_dict` has it.
       cache: folder of compiled programs; None: none.
 
     Returns:
-      The largest difference from the golden output, after reloading.
+      The step of the checkpoint, and the largest difference from the golden output, after
+      reloading.
 
     Raises:
       InputError: the checkpoint cannot be read, or the net does not give numbers.
@@ -63,7 +61,6 @@ def write_export(
         "folder": str(folder.resolve()),
         "workdir": str(workdir.resolve()),
         "config": config,
-        "description": description,
     }
     # -P: the folder that the user stands in is not searched for modules.
     command = [sys.executable, "-P", "-m", "hpa_jax.serving.worker"]
@@ -93,7 +90,7 @@ def write_export(
         raise InputError(answer["refused"])
     if "failed" in answer:
         raise OSError(*answer["failed"])
-    return answer["difference"]
+    return answer["step"], answer["difference"]
 
 
 def _environment(cache: str | None) -> dict[str, str]:
@@ -129,7 +126,7 @@ def main() -> int:
     request = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_input, daemon=True).start()
     try:
-        answer = {"difference": _write(**request)}
+        answer = _write(**request)
     except InputError as error:
         answer = {"refused": one_line(error)}
     except OSError as error:
@@ -144,7 +141,7 @@ def _end_with_input() -> None:
     os._exit(1)
 
 
-def _write(folder: str, workdir: str, config: dict, description: dict) -> float:
+def _write(folder: str, workdir: str, config: dict) -> dict:
     import jax
     import numpy as np
     from flax.traverse_util import flatten_dict
@@ -154,7 +151,9 @@ def _write(folder: str, workdir: str, config: dict, description: dict) -> float:
     from hpa_jax.evaluation.predictor import Predictor
     from hpa_jax.files import write_atomically, write_json
     from hpa_jax.serving import artifact
+    from hpa_jax.serving.description import describe
     from hpa_jax.serving.forward import export_forward, golden_images
+    from hpa_jax.workdir import read_config
 
     place = Path(folder)
     settings = from_dict(config)
@@ -176,9 +175,11 @@ def _write(folder: str, workdir: str, config: dict, description: dict) -> float:
     write_atomically(place / artifact.FORWARD, bytes(exported.serialize()))
     golden = {"images": images, "probabilities": probabilities}
     write_atomically(place / artifact.GOLDEN, save(golden))
+    description = describe(settings, predictor, read_config(Path(workdir)))
     write_json(place / artifact.DESCRIPTION, description)
     artifact.write_manifest(place)
-    return artifact.load(place).check_golden()
+    difference = artifact.load(place).check_golden()
+    return {"step": predictor.step, "difference": difference}
 
 
 if __name__ == "__main__":
