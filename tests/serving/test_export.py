@@ -185,16 +185,15 @@ def test_an_export_names_no_path(workdir, small_data):
         assert b"/hpa_jax/" not in content, path
 
 
-def test_a_path_in_a_config_that_somebody_else_wrote_is_not_heeded(workdir, tmp_path):
+def test_a_path_in_a_config_that_somebody_else_wrote_is_not_heeded(tmp_path):
     """An older run: its config.json has no digest, and may say anything."""
     run = tmp_path / "run"
-    shutil.copytree(workdir, run)
+    shutil.copytree(GOLDEN.parent, run)
     theirs = tmp_path / "theirs"
     shutil.copytree(GOLDEN, theirs)
     before = snapshot(theirs)
     path = run / "config.json"
     config = json.loads(path.read_text())
-    del config["run"]
     config["export"]["folder"] = str(theirs)
     config["evaluate"]["runs"] = config["report"]["compare"] = str(tmp_path)
     path.write_text(json.dumps(config))
