@@ -39,8 +39,9 @@ def checkout(tmp_path):
     python.parent.mkdir(parents=True)
     python.write_text(RECORDER)
     python.chmod(0o755)
-    checksum = "cat requirements/cpu.lock pyproject.toml | cksum"
-    stamp = subprocess.run(checksum, shell=True, cwd=tmp_path, capture_output=True)
+    parts = [tmp_path / name for name in ("requirements/cpu.lock", "pyproject.toml")]
+    installed = b"".join(part.read_bytes() for part in parts)
+    stamp = subprocess.run(["cksum"], input=installed, capture_output=True, check=True)
     (tmp_path / ".venv" / "installed").write_bytes(stamp.stdout)
     return tmp_path
 
