@@ -188,8 +188,12 @@ def main(arguments: Sequence[str]) -> int:
 
         group = join_process_group(config.devices, mode)
         _use_cpu_cores(config, mode, group)
+        from hpa_jax.parallel import memory
+
+        helps = memory.advice(config, mode)
         with locked(workdir) if group.is_primary else contextlib.nullcontext():
-            status = _run(mode, workdir, config, group)
+            with memory.explained(helps):
+                status = _run(mode, workdir, config, group)
     except InputError as error:
         status = EXIT_BAD_INPUT
         why = f"error: {' '.join(str(error).split())}"

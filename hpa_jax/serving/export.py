@@ -28,6 +28,7 @@ from hpa_jax.errors import InputError
 from hpa_jax.evaluation.predictor import Predictor
 from hpa_jax.labels import CHANNELS, LABELS
 from hpa_jax.models import create_model
+from hpa_jax.parallel import memory
 from hpa_jax.serving import artifact
 from hpa_jax.training.steps import make_score_step
 from hpa_jax.transforms import normalize
@@ -65,7 +66,15 @@ def export(config: Config, workdir: Path) -> None:
     size = config.data.image_size
     exported = _export_forward(forward_pass(config), variables, size)
     images = _golden_images(size)
-    probabilities = np.asarray(jax.jit(exported.call)(variables, images))
+    call = memory.compile_within(
+        "the golden output",
+        jax.jit(exported.call),
+        variables,
+        images,
+        devices=jax.devices()[:1],
+        advice=memory.advice(config, "export"),
+    )
+    probabilities = np.asarray(call(variables, images))
 
     with _written_beside(folder) as temporary:
         save_file(variables, temporary / artifact.PARAMETERS)

@@ -30,6 +30,7 @@ from hpa_jax.training.checkpoint import Checkpoints, has_checkpoint
 from hpa_jax.training.evaluator import METRICS
 from hpa_jax.training.experiment import Experiment
 from hpa_jax.training.state import HEALTHY, TrainState
+from hpa_jax.training.step_memory import StepMemory
 from hpa_jax.workdir import claim
 
 # Batches that the host may be ahead of the devices: enough to hide its work, few enough to
@@ -229,9 +230,13 @@ class Run:
 
     def _compile(self, state: TrainState) -> None:
         self._group.report_progress("compiling the step", slow=True)
+        memory = StepMemory(self._experiment, STEPS_AHEAD)
         # The first batches are read meanwhile.
         self._batches.start_prefetch()
         self._program, self._utilization = self._experiment.compile_train_step(state)
+        warning = memory.check(self._program)
+        if warning:
+            self._logger.info(warning)
         self._group.barrier("the first step")
         self._timer.restart()
 
