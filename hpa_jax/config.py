@@ -9,7 +9,9 @@ To add a setting, add a field to its section: its range and its line of `--help`
 
 import dataclasses
 import re
+import sys
 import textwrap
+import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -560,6 +562,10 @@ def profile_window(text: str) -> tuple[int, int] | None:
     return (start, stop) if start < stop else None
 
 
+RUN = "run"
+"""The one key of config.json that is no section: what the run is (`hpa_jax.workdir.RunRecord`)."""
+
+
 def to_dict(config: Config) -> dict:
     """The resolved form that `config.json` holds: nested dicts, tuples as lists."""
     sections = dataclasses.asdict(config)
@@ -573,13 +579,23 @@ def to_dict(config: Config) -> dict:
 def from_dict(sections: dict) -> Config:
     """The inverse of `to_dict`; old spellings are translated, missing fields take their defaults.
 
+    What `hpa_jax.workdir` keeps beside the sections, under the key RUN, is passed over.
+
     Raises:
-      InputError: names a field that is unknown.
+      InputError: names a field that is unknown, or has a value of another type.
     """
     config = Config()
+    known_sections = _field_types(config)
     for section_name, values in sections.items():
-        section = getattr(config, section_name, None)
-        known = _field_names(section) if section is not None else ()
+        if section_name == RUN:
+            continue
+        if section_name not in known_sections or not isinstance(values, dict):
+            raise InputError(
+                f"{section_name!r} is no section of a configuration; "
+                "was it written by another version?"
+            )
+        section = getattr(config, section_name)
+        known = _field_types(section)
         for old_name, value in values.items():
             setting_name, value = current_spelling(f"{section_name}.{old_name}", value, warn=False)
             if setting_name is None:
@@ -587,17 +603,29 @@ def from_dict(sections: dict) -> Config:
             name = setting_name.rpartition(".")[2]
             if name not in known:
                 raise InputError(
-                    f"config.json has the unknown field {setting_name}; "
+                    f"{setting_name} is no field of a configuration; "
                     "was it written by another version?"
                 )
             if isinstance(value, list):
                 value = tuple(value)
+            if not _is_of_type(value, known[name]):
+                raise InputError(f"config.{setting_name}={value!r} is of another type")
             setattr(section, name, value)
     return config
 
 
-def _field_names(section: Any) -> list[str]:
-    return [item.name for item in dataclasses.fields(section)]
+def _is_of_type(value: Any, wanted: Any) -> bool:
+    """Whether a value from JSON is of the type that a field is declared with."""
+    if typing.get_origin(wanted) is tuple:
+        item_type = typing.get_args(wanted)[0]
+        return isinstance(value, tuple) and all(_is_of_type(item, item_type) for item in value)
+    if wanted is float:
+        return type(value) in (int, float) and abs(value) <= sys.float_info.max
+    return type(value) is wanted
+
+
+def _field_types(section: Any) -> dict[str, Any]:
+    return {item.name: item.type for item in dataclasses.fields(section)}
 
 
 def differences(a: Config, b: Config) -> dict[str, tuple]:

@@ -17,6 +17,8 @@ is 1 as well, and there the traceback is what tells the two apart. A process tha
 ends with 128 + the signal's number in a shell (137: SIGKILL, often for want of memory).
 """
 
+import errno
+
 EXIT_OK = 0
 EXIT_RUN_STOPPED = 1
 EXIT_BAD_INPUT = 2
@@ -29,6 +31,24 @@ class InputError(Exception):
 
 class RunStopped(Exception):
     """The run stopped itself. Its text is one line: the cause, the step, where it can resume."""
+
+
+def is_out_of_space(error: BaseException) -> bool:
+    """Whether an error, or one that it was raised from, says that a disk or a quota is full.
+
+    Some libraries have the system's words in an exception of their own, without the number.
+    """
+    while error is not None:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        text = str(error)
+        if any(words in text for words in _OUT_OF_SPACE):
+            return True
+        error = error.__cause__
+    return False
+
+
+_OUT_OF_SPACE = ("No space left on device", "Disk quota exceeded")
 
 
 def one_line(error: BaseException | str, limit: int | None = None) -> str:

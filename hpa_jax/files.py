@@ -12,11 +12,12 @@ import fcntl
 import io
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from hpa_jax.errors import InputError
+from hpa_jax.errors import InputError, one_line
 
 PARTIAL_SUFFIX = ".part"
 
@@ -48,13 +49,84 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def read_json(path: Path, *, advice: str) -> dict[str, Any]:
+    """Reads a file that `write_json` wrote with an object in it.
+
+    Args:
+      path: of the file.
+      advice: what to do where it cannot be read, the end of the message.
+
+    Raises:
+      InputError: it cannot be read, or is something else.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        # Half of a surrogate pair, which JSON can spell and nobody can print.
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (OSError, ValueError, RecursionError) as error:
+        reason = one_line(error, limit=160)
+        raise InputError(f"{path} cannot be read ({reason}); {advice}") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path} cannot be read (no JSON object); {advice}")
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
-    r"""Writes a table with commas and `\n` line ends, atomically."""
+    r"""Writes a table with commas and `\n` line ends, atomically; safe as of `csv_text`."""
+    write_atomically(path, csv_text(header, rows))
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence]) -> str:
+    r"""The text of a csv, with commas and `\n` line ends, that is safe to print and to open.
+
+    The cells may come from anybody: names of files, columns of other people's tables. A
+    spreadsheet runs formulas and a terminal obeys escapes, so every cell passes `csv_cell`.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue())
+    writer.writerow(map(csv_cell, header))
+    for row in rows:
+        writer.writerow(map(csv_cell, row))
+    return text.getvalue()
+
+
+# What makes a formula of a cell, after quotes and spaces; the last four are full-width forms.
+_FORMULA = re.compile("['\\s]*[=+\\-@\uff1d\uff0b\uff0d\uff20]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+def csv_cell(value: Any) -> Any:
+    r"""A cell as it is written to a csv.
+
+    Args:
+      value: a text is changed where it has to be; anything else is returned as it is.
+
+    Returns:
+      The text with an escape such as `\u202e` for each character that cannot be printed, and a `'`
+      before what a spreadsheet would take for a formula. A plain number stays one.
+    """
+    if not isinstance(value, str):
+        return value
+    if not value.isprintable():
+        value = "".join(char if char.isprintable() else _escaped(char) for char in value)
+    if _FORMULA.match(value) and not _NUMBER.fullmatch(value):
+        return f"'{value}"
+    return value
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode()
+
+
+def plain_cell(cell: str) -> str:
+    """The printable text of which `csv_cell` made this cell."""
+    if cell.startswith("'") and _FORMULA.match(cell):
+        return cell[1:]
+    return cell
 
 
 def remove_partial_files(folder: Path) -> None:

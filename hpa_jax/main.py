@@ -184,8 +184,10 @@ def main(arguments: Sequence[str]) -> int:
         if mode == "train":
             # Until the loop has its own handler.
             signal.signal(signal.SIGTERM, _stop_before_the_loop)
+        from hpa_jax.parallel.compile import wait_for_busy_cpus
         from hpa_jax.parallel.process_group import join_process_group
 
+        wait_for_busy_cpus()
         group = join_process_group(config.devices, mode)
         _use_cpu_cores(config, mode, group)
         from hpa_jax.parallel import memory
@@ -195,6 +197,7 @@ def main(arguments: Sequence[str]) -> int:
             with memory.explained(helps):
                 status = _run(mode, workdir, config, group)
     except InputError as error:
+        _give_way(group, error)
         status = EXIT_BAD_INPUT
         why = f"error: {' '.join(str(error).split())}"
     except OSError as error:
@@ -205,6 +208,7 @@ def main(arguments: Sequence[str]) -> int:
         status = EXIT_RUN_STOPPED
         why = f"stopped: no space left on the device{where}; free some and start again"
     except RunStopped as error:
+        _give_way(group, error)
         status = EXIT_RUN_STOPPED
         why = f"stopped: {error}"
     except BaseException as error:
@@ -279,12 +283,17 @@ def _run(mode: str, workdir: Path, config: Config, group) -> int:
     return EXIT_OK
 
 
+def _give_way(group, error: BaseException) -> None:
+    """Lets the watchdog speak, and end this process, if the error is not this process's own."""
+    if group is not None:
+        group.give_way(error)
+
+
 def _report_defect(group, error: BaseException) -> None:
     """Something is wrong in this program, or, with several processes, one of the others is gone."""
     if group is None or group.count == 1:
         return
-    if isinstance(error, RuntimeError):  # as JAX raises where a connection breaks
-        group.wait_for_verdict()
+    _give_way(group, error)
     traceback.print_exc()
     one_line = " ".join(str(error).split())
     group.leave(EXIT_RUN_STOPPED, f"{type(error).__name__}: {one_line[:300]}")

@@ -18,7 +18,8 @@ BUILDER = REPOSITORY / "tfds_builder"
 LAYERS = (
     ("deprecations", "errors", "labels", "lazy"),
     ("config", "files", "http_fetch", "metrics", "models", "optim"),
-    ("data", "parallel", "pretrained", "transforms", "workdir"),
+    ("data", "parallel", "pretrained", "transforms"),
+    ("workdir",),
     ("recipes", "tracking"),
     ("training",),
     ("evaluation", "plan"),
@@ -35,7 +36,7 @@ MATHEMATICS = {"metrics", "models", "optim", "transforms"}
 
 # Where a dependency may be imported; all others may be imported anywhere.
 OWNERS = {
-    "orbax": ("training/checkpoint.py",),
+    "orbax": ("training/array_store.py",),
     "grain": ("data/loader.py",),
     "tensorflow_datasets": ("data/catalog.py", "data/tfrecord.py"),
     "zstandard": ("data/zstd_planes.py",),

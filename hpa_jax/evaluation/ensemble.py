@@ -19,6 +19,7 @@ import numpy as np
 from hpa_jax.config import Config, Evaluate, listed, to_dict
 from hpa_jax.errors import InputError
 from hpa_jax.evaluation.ensemble_file import FILE_NAME, FittedEnsemble
+from hpa_jax.evaluation.held_out import HeldOut, check_held_out
 from hpa_jax.evaluation.predictor import Predictor
 from hpa_jax.evaluation.score_table import ScoreTable, average_tables, match_images, save
 from hpa_jax.files import locked, write_json
@@ -45,11 +46,13 @@ class Member:
       folder: as the user names it.
       config: to score it with.
       table: its scores.
+      held_out: whether it has learnt from these images.
     """
 
     folder: str
     config: Config
     table: ScoreTable
+    held_out: HeldOut
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,8 @@ def score_ensemble(settings: Evaluate, workdir: Path, data_overrides: dict[str, 
     else:
         _check_held_out(configs)
     members = _score_members(configs)
+    if fitted is None:
+        _check_not_learned(members)
     _check_labels(members)
     models = _group_by_model(members)
     tables = [average_tables([member.table for member in model]) for model in models]
@@ -150,8 +155,21 @@ def _score_members(configs: dict[str, Config]) -> list[Member]:
             predictor = Predictor(config, Path(folder))
             sources = listed(config.evaluate.sources)
             table = predictor.table(config.data.eval_split, sources)
-        members.append(Member(folder, config, table))
+        held_out = check_held_out(Path(folder), config.data.data_dir, table)
+        held_out.print_warnings()
+        members.append(Member(folder, config, table, held_out))
     return members
+
+
+def _check_not_learned(members: list[Member]) -> None:
+    """As `_check_held_out`, by the images themselves."""
+    for member in members:
+        if member.held_out.learned_images:
+            raise InputError(
+                f"{member.folder} has learnt from {member.held_out.learned_images} of the images "
+                "that weights and thresholds would be fitted on; evaluate it with the dataset that "
+                "it was trained with, or leave that run out"
+            )
 
 
 def _check_labels(members: list[Member]) -> None:
@@ -257,6 +275,7 @@ def _describe(member: Member) -> dict:
         "checkpoint": table.checkpoint,
         "fields": len(table.ids),
         "macro_f1": classification.macro_f1(table.scores > 0.5, table.targets > 0),
+        **member.held_out.to_dict(),
     }
 
 

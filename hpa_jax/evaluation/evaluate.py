@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from hpa_jax.config import Config, Evaluate, listed
 from hpa_jax.evaluation.console import format_table
 from hpa_jax.evaluation.ensemble import Ensemble, score_ensemble
+from hpa_jax.evaluation.held_out import HeldOut, check_held_out
 from hpa_jax.evaluation.predictor import Predictor
 from hpa_jax.evaluation.score_arrays import load_groups, load_scores
 from hpa_jax.evaluation.score_table import ScoreTable
@@ -27,15 +28,23 @@ def score_run(config: Config, workdir: Path) -> ScoreTable:
     """The scores of a run, or of config.evaluate.runs together, on `config.data.eval_split`.
 
     Those that WORKDIR/scores holds are used where checkpoint, data and test-time augmentation are
-    the same; others are written there.
+    the same; others are written there. A run that has learnt from some of these images is told of.
 
     Raises:
       InputError: no such run, checkpoint, dataset or split; a setting that is unknown.
     """
     if config.evaluate.runs:
         return _score_ensemble(config, workdir).table
+    table, _ = _score_one_run(config, workdir)
+    return table
+
+
+def _score_one_run(config: Config, workdir: Path) -> tuple[ScoreTable, HeldOut]:
     sources = listed(config.evaluate.sources)
-    return Predictor(config, workdir).table(config.data.eval_split, sources)
+    table = Predictor(config, workdir).table(config.data.eval_split, sources)
+    held_out = check_held_out(workdir, config.data.data_dir, table)
+    held_out.print_warnings()
+    return table, held_out
 
 
 def _score_ensemble(config: Config, workdir: Path) -> Ensemble:
@@ -95,8 +104,9 @@ def evaluate_run(config: Config, workdir: Path) -> None:
     Writes WORKDIR/evaluation.json and prints a table.
     """
     if not config.evaluate.runs:
-        table = score_run(config, workdir)
-        _write_report(evaluate_table(table, config.evaluate, make_mesh()), workdir)
+        table, held_out = _score_one_run(config, workdir)
+        report = evaluate_table(table, config.evaluate, make_mesh())
+        _write_report(report | held_out.to_dict(), workdir)
         return
     ensemble = _score_ensemble(config, workdir)
     report = {"runs": list(listed(config.evaluate.runs)), "models": ensemble.models}

@@ -35,7 +35,7 @@ from hpa_jax.training.checkpoint import Checkpoints
 from hpa_jax.training.state import eval_variables
 from hpa_jax.training.steps import make_score_step
 from hpa_jax.transforms import normalize
-from hpa_jax.workdir import read_config
+from hpa_jax.workdir import read_config, read_record
 
 
 def load_run(workdir: Path | str, checkpoint: str | int = "best") -> "Predictor":
@@ -161,7 +161,11 @@ class Predictor:
         return eval_variables(state)
 
     def _checkpoints(self) -> Checkpoints:
-        return Checkpoints(self._workdir / "checkpoints", metric=self.config.checkpoint.metric)
+        return Checkpoints(
+            self._workdir / "checkpoints",
+            metric=self.config.checkpoint.metric,
+            run_id=read_record(self._workdir).id,
+        )
 
     def table(self, split: str, sources: Sequence[str] = ()) -> ScoreTable:
         """The scores of a split, read from the run's folder if they are there.

@@ -14,6 +14,35 @@ COMPILER_OPTIONS = {"cpu": {"xla_cpu_enable_concurrency_optimized_scheduler": Tr
 """By JAX's name of the platform. On CPUs independent operations run side by side: a tenth faster on
 two cores, in no more memory."""
 
+CPU_TIMEOUTS_S = {
+    # Until XLA prints that a device of this process waits, with a stack trace of each thread.
+    "xla_cpu_collective_call_warn_stuck_timeout_seconds": 300,
+    # Until it aborts this process; and until a sum over several processes is an error.
+    "xla_cpu_collective_call_terminate_timeout_seconds": 3600,
+    "xla_cpu_collective_timeout_seconds": 3600,
+}
+"""Seconds for which CPU devices wait for each other in a sum over all of them, by XLA's flag."""
+
+
+def wait_for_busy_cpus() -> None:
+    """Lets CPU devices wait for each other for an hour instead of 40 seconds.
+
+    XLA aborts the process where one device comes to a sum 40 seconds after another one; on a busy
+    machine, or one that was suspended, that is no error. Of several processes, one that hangs is
+    the watchdog's business, and it knows names. To be called before JAX looks for devices; what
+    XLA_FLAGS says already is kept.
+    """
+    os.environ["XLA_FLAGS"] = with_cpu_timeouts(os.environ.get("XLA_FLAGS", ""))
+
+
+def with_cpu_timeouts(flags: str) -> str:
+    """XLA_FLAGS with those of CPU_TIMEOUTS_S that it does not have."""
+    words = flags.split()
+    for name, seconds in CPU_TIMEOUTS_S.items():
+        if name not in flags:
+            words.append(f"--{name}={seconds}")
+    return " ".join(words)
+
 
 def use_cpu_cores(batch_size: int, space: int = 0) -> None:
     """Makes each core a JAX device, as far as batches can be divided over them.

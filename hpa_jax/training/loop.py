@@ -18,6 +18,7 @@ from hpa_jax.config import Config, check
 from hpa_jax.files import locked
 from hpa_jax.parallel.preemption import PreemptionSignal
 from hpa_jax.parallel.process_group import SINGLE_PROCESS, ProcessGroup, SingleProcess
+from hpa_jax.parallel.shared_folder import check_shared_folder
 from hpa_jax.training.experiment import Experiment
 from hpa_jax.training.run import Run
 
@@ -56,6 +57,7 @@ def train_loop(
         # Before anything else: a signal that comes while the net is built is obeyed as well.
         preemption = PreemptionSignal(group)
         on_exit.callback(preemption.restore_handlers)
+        check_shared_folder(group, workdir, config.devices.timeout_s)
         experiment = Experiment(config, group)
         run = on_exit.enter_context(Run(experiment, workdir, group, preemption))
         state, step = run.restore_or_init()

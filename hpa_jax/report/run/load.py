@@ -1,16 +1,13 @@
 """What is known of a run: configuration, metrics.jsonl, and one checkpoint's scores, evaluated."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from hpa_jax.config import Config, Evaluate, listed
-from hpa_jax.deprecations import METRICS_KEYS, current_keys
 from hpa_jax.errors import InputError
 from hpa_jax.evaluation.evaluate import evaluate_table, score_run
 from hpa_jax.evaluation.score_table import ScoreTable
@@ -18,6 +15,7 @@ from hpa_jax.labels import LABELS
 from hpa_jax.metrics.crossfitting import crossfit_decisions
 from hpa_jax.parallel.mesh import make_mesh
 from hpa_jax.report.line_charts import STYLES
+from hpa_jax.tracking.metrics_file import FILE_NAME, read_records
 from hpa_jax.workdir import read_config
 
 MAX_OTHERS = STYLES - 1
@@ -142,7 +140,7 @@ def read_run(config: Config, workdir: Path, name: str) -> Run:
             f"{workdir}: its scores cannot be kept there ({error.strerror}); "
             "make the folder writable, or copy it"
         ) from None
-    return make_run(name, config, read_records(workdir / "metrics.jsonl"), table)
+    return make_run(name, config, read_records(workdir / FILE_NAME), table)
 
 
 def make_run(name: str, config: Config, records: list[dict], table: ScoreTable) -> Run:
@@ -163,43 +161,6 @@ def crossfit_predictions(evaluate: Evaluate, table: ScoreTable) -> np.ndarray:
         few_positives=evaluate.few_positives,
         fill_empty=evaluate.fill_empty,
     )
-
-
-def read_records(path: Path) -> list[dict]:
-    """Reads a file of JSON lines; a last line that was interrupted is left out.
-
-    Raises:
-      InputError: another line is no record of a run.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: cannot be read ({error}); it is written by training, not to be edited"
-        ) from None
-    records = []
-    for number, line in enumerate(lines, 1):
-        try:
-            records.append(_parse_record(line))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            # A run that is killed, or still running, ends within a line.
-            if number == len(lines) and not line.endswith("\n"):
-                break
-            raise InputError(
-                f"{path}: line {number} is no record of a run; it is not to be edited"
-            ) from None
-    return records
-
-
-def _parse_record(line: str) -> dict[str, Any]:
-    fields = current_keys(json.loads(line), METRICS_KEYS)
-    record = {"step": int(fields.pop("step")), "split": str(fields.pop("split"))}
-    for key, value in fields.items():
-        if isinstance(value, int | float):
-            record[key] = float(value)
-    return record
 
 
 def distinct_names(folders: Sequence[Path]) -> list[str]:
