@@ -55,6 +55,10 @@ class Rooms(NamedTuple):
     host: Room | None
     sharing: int
 
+    def on_host(self, device_bytes: int, host_bytes: int = 0) -> int:
+        """Bytes of the host's memory: those, and what CPU devices take from it."""
+        return host_bytes + self.sharing * device_bytes
+
     def check(self, what: str, device_bytes: int, host_bytes: int = 0, *, advice: str) -> str:
         """Refuses what cannot fit.
 
@@ -70,9 +74,8 @@ class Rooms(NamedTuple):
         Raises:
           NoRoom: it needs more than was left.
         """
-        host_bytes += self.sharing * device_bytes
         on_device = _compare(what, device_bytes, self.device, advice)
-        on_host = _compare(what, host_bytes, self.host, advice)
+        on_host = _compare(what, self.on_host(device_bytes, host_bytes), self.host, advice)
         return on_device or on_host
 
 

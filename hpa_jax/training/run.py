@@ -244,7 +244,7 @@ class Run:
 
     def _compile(self, state: TrainState) -> None:
         self._group.report_progress("compiling the step", slow=True)
-        memory = StepMemory(self._experiment, STEPS_AHEAD)
+        memory = StepMemory(self._experiment, state, STEPS_AHEAD, self._group)
         # The first batches are read meanwhile.
         self._batches.start_prefetch()
         self._program, self._utilization = self._experiment.compile_train_step(state)

@@ -1,12 +1,15 @@
 """Whether training fits into memory: the compiled step, and the batches that the loop keeps."""
 
 import math
+import socket
 
 import jax
 
 from hpa_jax.data.loader import images_held
 from hpa_jax.parallel import memory
+from hpa_jax.parallel.process_group import ProcessGroup, SingleProcess
 from hpa_jax.training.experiment import Experiment
+from hpa_jax.training.state import TrainState
 
 
 class StepMemory:
@@ -16,14 +19,22 @@ class StepMemory:
     takes a fraction of it (docs/results.md). Its own program is compared when it is compiled.
 
     Args:
-      experiment: whose state is on the devices already.
+      experiment: of the run.
+      state: on the devices already. A save copies it to the host.
       steps_ahead: batches that wait on the devices.
+      group: the processes of the run; those on one host share its memory.
 
     Raises:
       NoRoom: not even the batches fit.
     """
 
-    def __init__(self, experiment: Experiment, steps_ahead: int):
+    def __init__(
+        self,
+        experiment: Experiment,
+        state: TrainState,
+        steps_ahead: int,
+        group: SingleProcess | ProcessGroup,
+    ):
         mesh = experiment.mesh
         data = experiment.config.data
         image_bytes = math.prod(experiment.dataset.image_shape)
@@ -33,8 +44,11 @@ class StepMemory:
         # Besides those that wait, the one that a step reads.
         self._device_bytes = (steps_ahead + 1) * on_device * image_bytes
         self._host_bytes = images_held(local_batch, data.threads) * image_bytes
+        # Each process saves its part.
+        self._host_bytes += memory.bytes_of(state) // jax.process_count()
         self._advice = memory.advice(experiment.config)
         self._devices = mesh.devices.flat
+        self._group = group
         # Batches are read while the step is compiled: how many, nobody knows.
         self._before = memory.rooms(self._devices)
         self._before.check(
@@ -42,7 +56,7 @@ class StepMemory:
         )
 
     def check(self, program: jax.stages.Compiled) -> str:
-        """Refuses a training step that cannot run.
+        """Refuses a training step that cannot run. All processes of the group call it.
 
         Returns:
           A warning where it fits, but narrowly; else "".
@@ -60,4 +74,17 @@ class StepMemory:
             self._host_bytes,
             advice=self._advice,
         )
-        return alone or with_batches
+        # In any case: the others wait for this process's answer.
+        together = self._check_together(step_bytes)
+        return alone or with_batches or together
+
+    def _check_together(self, step_bytes: int) -> str:
+        """The same for the processes of this host."""
+        own = self._before.on_host(step_bytes + self._device_bytes, self._host_bytes)
+        host = socket.gethostname()
+        answers = self._group.gather([host, own])
+        sizes = [size for other, size in answers if other == host]
+        if len(sizes) == 1:
+            return ""
+        what = f"training in {len(sizes)} processes on {host}"
+        return self._before.check(what, 0, sum(sizes), advice=self._advice)

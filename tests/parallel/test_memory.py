@@ -51,6 +51,11 @@ def test_the_devices_of_this_process_share_the_memory_of_its_host():
     assert left.sharing == len(jax.devices()) == 8
 
 
+def test_what_cpu_devices_take_counts_on_their_host():
+    assert rooms(host=GB, sharing=3).on_host(5, 7) == 22
+    assert rooms(device=GB, host=GB).on_host(5, 7) == 7
+
+
 def square_sums(x):
     return jnp.sort(x @ x).sum(0)
 
