@@ -55,7 +55,7 @@ def local(checkout, *arguments, **environment):
 
 
 def outcome(process):
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     return process.returncode, out, err
 
 
@@ -71,7 +71,7 @@ def test_a_run_is_started_again_on_75_alone(checkout, statuses):
 def test_a_signal_to_the_script_stops_run_and_script(checkout):
     (checkout / "statuses").write_text("wait\n0\n")
     process = local(checkout, "train")
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while not (checkout / "waiting").exists() and time.monotonic() < end:
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
