@@ -21,7 +21,10 @@ from hpa_jax import main as command
 from hpa_jax.data.pipeline import open_split
 from hpa_jax.errors import InputError
 from hpa_jax.labels import LABELS
+from hpa_jax.parallel import memory
+from hpa_jax.parallel.host_memory import Room
 from hpa_jax.serving import artifact
+from hpa_jax.serving.export import export
 from hpa_jax.workdir import read_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -274,3 +277,13 @@ def test_a_net_without_batch_norm_is_exported_as_well(tmp_path, small_data):
         scores = np.array([[float(row[name]) for name in LABELS] for row in csv.DictReader(file)])
     images = np.stack([dataset[i]["image"] for i in range(len(dataset))])
     np.testing.assert_allclose(served.probabilities(images), scores, atol=1e-5)
+
+
+def test_an_export_that_does_not_fit_into_memory_is_refused(workdir, tmp_path, monkeypatch):
+    left = iter([10**12, 0])
+    monkeypatch.setattr(memory, "host_room", lambda: Room(next(left), "on this machine"))
+    config = read_config(workdir)
+    config.export.folder = str(tmp_path / "export")
+    with pytest.raises(InputError, match=r"^the golden output needs .*more memory$"):
+        export(config, workdir)
+    assert list(tmp_path.iterdir()) == []
