@@ -532,6 +532,17 @@ class Plan:
 
 
 @dataclass(slots=True)
+class Verify:
+    """What --mode=verify does besides checking."""
+
+    seal: bool = setting(
+        False,
+        "a run of an older version gets manifests and a record, which tell from then on whether it "
+        "is as it was",
+    )
+
+
+@dataclass(slots=True)
 class Config:
     """A run, in sections."""
 
@@ -547,6 +558,7 @@ class Config:
     report: Report = field(default_factory=Report)
     devices: Devices = field(default_factory=Devices)
     plan: Plan = field(default_factory=Plan)
+    verify: Verify = field(default_factory=Verify)
 
     def label_ids(self) -> tuple[int, ...]:
         """As `Data.label_ids`."""

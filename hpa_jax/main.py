@@ -22,6 +22,8 @@
                               dataset looks like
                     plan      what training needs, compiled for config.plan.topologies without
                               having them: memory, traffic, time per image; to DIR/plan.json
+                    verify    whether the run or the export in DIR is as it was written: a line
+                              for each thing in it, and status 2 where one is damaged
 
 Exit status: 0 finished; 75 stopped after saving, by a signal or since nobody reads its output:
 start it again; 2 a wrong call or bad input; 1 the run had to stop itself; 129, 130, 143 another
@@ -60,7 +62,7 @@ from hpa_jax.recipes import load_recipe, override
 from hpa_jax.transforms.channel_mix import parse_channel_mix
 from hpa_jax.workdir import read_config
 
-MODES = ("train", "evaluate", "predict", "export", "report", "plan")
+MODES = ("train", "evaluate", "predict", "export", "report", "plan", "verify")
 
 # What decides how a stored checkpoint is read: another value would be another net, or other inputs.
 FIXED_BY_TRAINING = (
@@ -155,6 +157,9 @@ def _parse_call(arguments: Sequence[str]) -> Call:
 
 def _configured(recipe: str, mode: str, workdir: Path, field_flags: Sequence[str]) -> Config:
     """The configuration before flags override fields: a recipe's, the run's, or the defaults."""
+    if mode == "verify":
+        # It says itself what is wrong with the run's.
+        return Config()
     if recipe:
         return load_recipe(recipe)
     if _holds_run(workdir):
@@ -177,7 +182,7 @@ def _holds_run(workdir: Path) -> bool:
 
 def _reads_the_run(config: Config, mode: str, workdir: Path) -> bool:
     """Whether the mode is about the trained run in `workdir`."""
-    if mode in ("train", "plan"):
+    if mode in ("train", "plan", "verify"):
         return False
     if mode == "report" and not _holds_run(workdir):
         return False  # of a dataset
@@ -282,7 +287,7 @@ def _main(arguments: Sequence[str], handles_signals: bool) -> int:
 
 def _writes_to_out(call: Call) -> bool:
     is_export_elsewhere = call.mode == "export" and call.config.export.folder
-    return call.mode != "train" and not is_export_elsewhere
+    return call.mode not in ("train", "verify") and not is_export_elsewhere
 
 
 def _use_cpu_cores(config: Config, mode: str, group) -> None:
@@ -296,7 +301,7 @@ def _use_cpu_cores(config: Config, mode: str, group) -> None:
 
 def _check_devices(call: Call) -> None:
     """Refuses devices that JAX cannot find, unless the mode needs none in this process."""
-    if call.mode == "plan":
+    if call.mode in ("plan", "verify"):
         return
     check_devices()
 
@@ -359,6 +364,14 @@ def _run(call: Call, group) -> int:
         from hpa_jax.report.write import write_report
 
         write_report(config, workdir, out)
+    elif mode == "verify":
+        import jax
+
+        from hpa_jax.verify.run import verify
+
+        # The run may train meanwhile, on all other devices.
+        jax.config.update("jax_platforms", "cpu")
+        verify(workdir, seal=config.verify.seal)
     elif mode == "plan":
         from hpa_jax.plan import plan
 

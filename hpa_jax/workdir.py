@@ -47,7 +47,15 @@ FREE_TO_CHANGE = (
     "data.threads",
     "model.block",
 )
-FREE_SECTIONS = ("checkpoint.", "evaluate.", "export.", "report.", "devices.", "plan.")
+FREE_SECTIONS = (
+    "checkpoint.",
+    "evaluate.",
+    "export.",
+    "report.",
+    "devices.",
+    "plan.",
+    "verify.",
+)
 
 # Paths that one call is given. Those in config.json are not heeded: somebody else may have written
 # it, and they would decide where this program reads and writes.

@@ -25,6 +25,7 @@ LAYERS = (
     ("training",),
     ("evaluation", "plan"),
     ("report", "serving"),
+    ("verify",),
     ("main",),
 )
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}

@@ -161,11 +161,17 @@ def quiet() -> None:
     """Orbax logs every file, and a traceback for every read that fails."""
     for name in ("absl", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    sys.unraisablehook = _ignore_closed_event_loops
+    sys.unraisablehook = _ignore_remains_of_reading
 
 
-def _ignore_closed_event_loops(unraisable, default_hook=sys.__unraisablehook__) -> None:
-    """A sys.unraisablehook: Orbax's reading threads all complain so after a read that failed."""
+def _ignore_remains_of_reading(unraisable, default_hook=sys.__unraisablehook__) -> None:
+    """A sys.unraisablehook for Orbax's threads and coroutines, which go on after a read failed.
+
+    What failed has been raised by then; what they print is the same again, with tracebacks.
+    """
     # The default is bound early, as modules are gone when the interpreter's end calls this.
+    code = getattr(unraisable.object, "cr_code", None)
+    if code is not None and "orbax" in code.co_filename:
+        return
     if str(unraisable.exc_value) != "Event loop is closed":
         default_hook(unraisable)

@@ -13,6 +13,7 @@ process has left is put in order by the next one that trains.
 import os
 import re
 import shutil
+import time
 from pathlib import Path
 
 from hpa_jax.errors import InputError, one_line
@@ -24,6 +25,9 @@ _DAMAGED = ".damaged"
 
 # Orbax writes STEP.saving.orbax-checkpoint-tmp; without ".saving" it is an older version's.
 _LEFTOVER = re.compile(r"\d+(\.saving|\.deleting|\.orbax-checkpoint-tmp)(\..*)?")
+
+_TRIES = 30
+_PAUSE_S = 0.1
 
 
 def steps(folder: Path) -> list[int]:
@@ -102,9 +106,15 @@ def clean(folder: Path) -> None:
 
 def remove_unfinished(folder: Path) -> None:
     """Removes what a save that failed has left, which takes the room that the next one needs."""
-    for entry in folder.glob(f"*{_SAVING}*"):
-        if _LEFTOVER.fullmatch(entry.name):
+    for _ in range(_TRIES):
+        left = [entry for entry in folder.glob(f"*{_SAVING}*") if _LEFTOVER.fullmatch(entry.name)]
+        if not left:
+            return
+        for entry in left:
             _remove(entry)
+        if any(entry.exists() for entry in left):
+            # Threads of Orbax that have not failed yet may still write a file.
+            time.sleep(_PAUSE_S)
 
 
 def _remove(path: Path) -> None:
