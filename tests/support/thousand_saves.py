@@ -11,8 +11,6 @@ import resource
 import sys
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2])]
-
 from support.made_checkpoints import METRIC, made_state, opened
 
 OPEN_FILES = 256

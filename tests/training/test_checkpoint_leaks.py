@@ -8,12 +8,17 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[1] / "support" / "thousand_saves.py"
+REPOSITORY = Path(__file__).resolve().parents[2]
+SCRIPT = REPOSITORY / "tests" / "support" / "thousand_saves.py"
 
 
-def lines(folder, saves):
+def held_while_saving(folder, saves):
     command = [sys.executable, str(SCRIPT), str(folder), str(saves)]
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_NUM_CPU_DEVICES": "1",
+        "PYTHONPATH": os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "tests"))),
+    }
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -21,7 +26,7 @@ def lines(folder, saves):
 
 @pytest.mark.slow
 def test_a_thousand_saves_leak_no_file_no_thread_and_no_memory(tmp_path):
-    first, *later = lines(tmp_path, 1000)
+    first, *later = held_while_saving(tmp_path, 1000)
     assert [held["saves"] for held in later] == [200, 400, 600, 800, 1000]
     for held in later:
         assert held["descriptors"] <= first["descriptors"] + 5
