@@ -14,21 +14,25 @@ import contextlib
 import csv
 import errno
 import fcntl
+import hashlib
 import io
 import json
 import os
 import re
 import secrets
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from hpa_jax.environment.causes import advice
+from hpa_jax.environment import causes
 from hpa_jax.environment.owner_file import OwnerFile
 from hpa_jax.errors import InputError, is_out_of_space, one_line
 
 PARTIAL_SUFFIX = ".part"
+
+SHA256 = "sha256"
+"""The key under which a JSON object has the digest of its other values."""
 
 # What flock() answers where a file system, or the server behind it, has no locks.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
@@ -104,12 +108,34 @@ def read_json(path: Path, *, advice: str) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
         # Half of a surrogate pair, which JSON can spell and nobody can print.
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read: {one_line(error)}; {causes.advice(error)}"
+        ) from None
+    except (ValueError, RecursionError) as error:
         reason = one_line(error, limit=160)
         raise InputError(f"{path} cannot be read ({reason}); {advice}") from None
     if not isinstance(value, dict):
         raise InputError(f"{path} cannot be read (no JSON object); {advice}")
     return value
+
+
+def json_digest(values: Mapping[str, Any]) -> str:
+    """SHA-256 of the canonical JSON of an object, without its own key SHA256; 64 hex digits.
+
+    It is of the values: how they are written (order, white space) does not matter.
+
+    Raises:
+      ValueError: it holds a number that is not finite.
+    """
+    others = {key: value for key, value in values.items() if key != SHA256}
+    text = json.dumps(others, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """An object with its digest, by which a reader tells that it is as it was written."""
+    return {**values, SHA256: json_digest(values)}
 
 
 def _refuse_constant(name: str) -> None:
@@ -319,6 +345,6 @@ def locked(workdir: Path) -> Iterator[None]:
             if is_out_of_space(error):
                 raise
             raise InputError(
-                f"cannot use --workdir={workdir}: {one_line(error)}; {advice(error)}"
+                f"cannot use --workdir={workdir}: {one_line(error)}; {causes.advice(error)}"
             ) from error
         yield

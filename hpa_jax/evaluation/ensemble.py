@@ -22,7 +22,7 @@ from hpa_jax.evaluation.ensemble_file import FILE_NAME, FittedEnsemble
 from hpa_jax.evaluation.held_out import HeldOut, check_held_out
 from hpa_jax.evaluation.predictor import Predictor, scores_folder
 from hpa_jax.evaluation.score_table import ScoreTable, average_tables, match_images, save
-from hpa_jax.files import write_json
+from hpa_jax.files import sealed, write_json
 from hpa_jax.labels import LABELS
 from hpa_jax.metrics import classification, stacking
 from hpa_jax.metrics.crossfitting import crossfit
@@ -259,7 +259,7 @@ def _fit(
         "few_positives": settings.few_positives,
         "thresholds": dict(zip(names, thresholds.tolist(), strict=True)),
     }
-    write_json(path, content)
+    write_json(path, sealed(content))
     messages.append(f"wrote {path}")
     table = replace(
         first,

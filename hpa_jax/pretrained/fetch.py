@@ -74,7 +74,7 @@ def _checked(path: Path, source: Source) -> str | None:
     if not record.is_file():
         return _record(path, source)
     found = _digest(path, "sha256")
-    if found != record.read_text(encoding="utf-8").split(" ")[0]:
+    if found != record.read_text(encoding="utf-8", errors="replace").split(" ")[0]:
         raise InputError(
             f"{path} has changed since it was downloaded (its SHA-256 differs); "
             "remove it and start again"
