@@ -27,7 +27,7 @@ from typing import Any, TextIO
 
 from hpa_jax.environment import causes
 from hpa_jax.environment.owner_file import OwnerFile
-from hpa_jax.errors import InputError, one_line
+from hpa_jax.errors import InputError, is_out_of_space, one_line
 
 PARTIAL_SUFFIX = ".part"
 
@@ -244,12 +244,15 @@ def exclusive_lock(
       InputError: another process holds the lock, and `wait` is false.
       OSError: the file cannot be opened or locked.
     """
+    no_locks = None
     try:
         locked_file = _locked_file(path, busy, advice, wait)
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-        with _owned(path, error, busy, advice, wait):
+        no_locks = error
+    if no_locks is not None:
+        with _owned(path, no_locks, busy, advice, wait):
             yield
         return
     with locked_file as file:
@@ -293,11 +296,14 @@ def _owned(path: Path, error: OSError, busy: str, advice: str, wait: bool) -> It
         f"{owner.path.name} stands in for one: see that no second process works there",
         file=sys.stderr,
     )
+    has_waited = False
     while not owner.acquire():
         message = f"{busy} by {owner.holder()}"
         if not wait:
             raise InputError(f"{message}; {advice}")
-        print(f"{message}; waiting for it", flush=True)
+        if not has_waited:
+            print(f"{message}; waiting for it", flush=True)
+        has_waited = True
     try:
         yield
     finally:
@@ -324,6 +330,7 @@ def locked(workdir: Path) -> Iterator[None]:
 
     Raises:
       InputError: another process holds it, or it cannot be made.
+      OSError: the disk is full.
     """
     with contextlib.ExitStack() as held:
         try:
@@ -335,6 +342,8 @@ def locked(workdir: Path) -> Iterator[None]:
             )
             held.enter_context(lock)
         except OSError as error:
+            if is_out_of_space(error):
+                raise
             raise InputError(
                 f"cannot use --workdir={workdir}: {one_line(error)}; {causes.advice(error)}"
             ) from error

@@ -34,6 +34,12 @@ def expand_path(path: str | Path, name: str = "") -> str:
         raise InputError(
             f"{shown}: not a local directory: mount the bucket (gcsfuse) or copy what it holds"
         )
+    if not _is_utf8(text):
+        # It could be written into no JSON file, and libraries in C++ would fail on it.
+        raise InputError(
+            f"{shown}: a name that is not UTF-8; rename it, or, if it is in your terminal, set "
+            "PYTHONUTF8=1"
+        )
     if "\0" in text:
         raise InputError(f"{shown!r} holds a zero byte, which no path may")
     if not text.startswith("~"):
@@ -46,6 +52,14 @@ def expand_path(path: str | Path, name: str = "") -> str:
             f"such user); write the whole path, or ./{text} for a folder of that name"
         )
     return expanded
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def local_path(path: str | Path, name: str = "") -> Path:

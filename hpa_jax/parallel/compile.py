@@ -21,13 +21,14 @@ COMPILER_OPTIONS = {"cpu": {"xla_cpu_enable_concurrency_optimized_scheduler": Tr
 """By JAX's name of the platform. On CPUs independent operations run side by side: a tenth faster on
 two cores, in no more memory."""
 
-CPU_PATIENCE_S = 3600
-"""Seconds for which CPU devices wait for each other in a sum over all of them."""
-
-_CPU_TIMEOUTS = (
-    "xla_cpu_collective_call_terminate_timeout_seconds",
-    "xla_cpu_collective_timeout_seconds",
-)
+CPU_TIMEOUTS_S = {
+    # Until XLA prints that a device of this process waits, with a stack trace of each thread.
+    "xla_cpu_collective_call_warn_stuck_timeout_seconds": 300,
+    # Until it aborts this process; and until a sum over several processes is an error.
+    "xla_cpu_collective_call_terminate_timeout_seconds": 3600,
+    "xla_cpu_collective_timeout_seconds": 3600,
+}
+"""Seconds for which CPU devices wait for each other in a sum over all of them, by XLA's flag."""
 
 
 def wait_for_busy_cpus() -> None:
@@ -42,14 +43,14 @@ def wait_for_busy_cpus() -> None:
 
 
 def with_cpu_timeouts(flags: str) -> str:
-    """XLA_FLAGS with those of CPU_PATIENCE_S that it does not have."""
+    """XLA_FLAGS with those of CPU_TIMEOUTS_S that it does not have."""
     if flags and not flags.startswith("-"):
         # The name of a file of flags, which nothing may follow.
         return flags
     words = flags.split()
-    for name in _CPU_TIMEOUTS:
-        if f"--{name}=" not in flags:
-            words.append(f"--{name}={CPU_PATIENCE_S}")
+    for name, seconds in CPU_TIMEOUTS_S.items():
+        if name not in flags:
+            words.append(f"--{name}={seconds}")
     return " ".join(words)
 
 

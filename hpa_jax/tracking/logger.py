@@ -66,8 +66,7 @@ class RunLogger:
         """
         values = {name: float(value) for name, value in metrics.items()}
         record = {"step": step, "split": split, **values}
-        self._metrics.write(format_record(record))
-        self._metrics.flush()
+        self._metrics.append(format_record(record).encode())
         scalars = {f"{split}/{name}": value for name, value in values.items()}
         self._tensorboard.write_scalars(step, scalars)
         if split == "train":

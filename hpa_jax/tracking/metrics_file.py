@@ -10,12 +10,13 @@ import json
 import sys
 import zlib
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from hpa_jax.deprecations import METRICS_KEYS, current_keys
 from hpa_jax.environment import causes
 from hpa_jax.errors import InputError, one_line
 from hpa_jax.files import write_atomically
+from hpa_jax.tracking.append_file import AppendFile
 
 FILE_NAME = "metrics.jsonl"
 DAMAGED_NAME = "metrics.damaged.jsonl"
@@ -117,7 +118,7 @@ def _read_lines(path: Path) -> list[bytes]:
     return lines
 
 
-def reopen(path: Path, *, last_step: int) -> TextIO:
+def reopen(path: Path, *, last_step: int) -> AppendFile:
     """Opens a run's records for appending, without those past `last_step`.
 
     A line that is no record goes to DAMAGED_NAME, with a message.
@@ -146,4 +147,4 @@ def reopen(path: Path, *, last_step: int) -> TextIO:
         )
     if path.exists():
         write_atomically(path, b"".join(kept))
-    return open(path, "a", encoding="utf-8")
+    return AppendFile(path)

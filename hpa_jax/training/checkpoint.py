@@ -247,6 +247,8 @@ class Checkpoints(StepCatalog):
             if parts is not None:
                 unsigned = dataclasses.replace(unsigned, arrays=manifest.merge(parts))
                 self._publish(unsigned)
+            # The step has its name only now, and the others may look for it.
+            self._group.meet(f"save {self._num_saves}")
             self._manifests[unsigned.step] = unsigned
             timer.lap("sync")
             self.timings = timings

@@ -36,6 +36,10 @@ def test_urls_are_refused_by_name(url):
 def test_a_home_that_is_not_known_is_refused(monkeypatch):
     with pytest.raises(InputError, match="~no_such_user is not known"):
         expand_path("~no_such_user/x", "--workdir")
+    # What Python makes of a byte that the encoding of file names lacks.
+    with pytest.raises(InputError, match="not UTF-8"):
+        expand_path(os.fsdecode(b"caf\xe9"), "--workdir")
+    assert expand_path("caf\u00e9") == "caf\u00e9"
     with pytest.raises(InputError, match="zero byte"):
         expand_path("a\0b", "--workdir")
     with pytest.raises(InputError, match="--to=gs:"):

@@ -36,9 +36,7 @@ def test_one_that_is_killed_or_suspended_is_named_and_all_are_started_again(
 @pytest.mark.slow
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("victim", [0, 1])
-def test_one_that_is_killed_in_any_phase_is_named_and_the_run_goes_on(
-    job, compilation_cache, tmp_path, phase, victim
-):
+def test_one_that_is_killed_in_any_phase_is_named_and_the_run_goes_on(job, tmp_path, phase, victim):
     saving = (
         "--config.checkpoint.every=2",
         "--config.train.eval_every=9",

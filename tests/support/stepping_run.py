@@ -14,8 +14,8 @@ from hpa_jax.parallel.shared_folder import check_shared_folder
 STEPS = 100000
 
 
-def stepping(mode, workdir, config, group):
-    check_shared_folder(group, workdir, config.devices.timeout_s)
+def stepping(call, group):
+    check_shared_folder(group, call.workdir, call.config.devices.timeout_s)
     group.barrier("the first step")
     devices = Mesh(jax.devices(), "all")
     ones = np.ones(jax.local_device_count(), np.float32)
@@ -25,7 +25,7 @@ def stepping(mode, workdir, config, group):
         group.report_progress(f"step {step}")
         total(sharded).block_until_ready()
         if group.is_primary:
-            (workdir / "step").write_text(str(step))
+            (call.workdir / "step").write_text(str(step))
     return main.EXIT_OK
 
 
