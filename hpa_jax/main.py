@@ -338,7 +338,8 @@ def _results(mode: str, config: Config, workdir: Path) -> list[str]:
     names = ["evaluation.json" if mode == "evaluate" else "predictions.csv"]
     if not config.evaluate.scores:
         names.append("scores")
-    if config.evaluate.runs:
+    # On another split than the runs' own it is read, not written.
+    if config.evaluate.runs and config.data.eval_split == Config().data.eval_split:
         names.append("ensemble.json")
     return names
 
