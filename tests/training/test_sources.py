@@ -108,7 +108,7 @@ def test_evaluating_takes_the_channel_mix_of_the_run_and_refuses_another(run, wo
 
 def test_a_source_without_channel_statistics_is_refused(run, small_run, two, tmp_path):
     data_dir = shutil.copytree(two, tmp_path / "data")
-    (data_dir / "hpa/other/2.0.0/metadata.json").write_text("{}")
+    (data_dir / "hpa/other/3.0.0/metadata.json").write_text("{}")
     flags = ("--config.data.sources=('synthetic_32','other')", f"--workdir={tmp_path / 'run'}")
     done = run(*small_run, f"--config.data.data_dir={data_dir}", *flags)
     assert done.returncode == 2 and "no channel statistics: build it again" in done.stderr
