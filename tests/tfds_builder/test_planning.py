@@ -173,7 +173,7 @@ def test_channel_statistics_are_of_all_pixels_outside_the_test_split(manual_dir,
     everything = np.stack([image for image, _ in drawn.values()])
     counts = [np.bincount(everything[..., c].ravel(), minlength=256).tolist() for c in range(4)]
     assert metadata["statistics"]["histogram"] == counts
-    assert metadata["statistics"]["fields"] == IMAGES
+    assert metadata["statistics"]["images"] == IMAGES
 
 
 def test_near_duplicates_are_in_one_split_and_listed(manual_dir, tmp_path, drawn):
@@ -185,7 +185,7 @@ def test_near_duplicates_are_in_one_split_and_listed(manual_dir, tmp_path, drawn
     found = {(row["a"], row["b"]) for row in rows(version(tmp_path / "data") / "duplicates.csv")}
     assert found == {(f"copy-{i:02d}", f"image-{i:02d}") for i in range(IMAGES)}
     place = {
-        row["id"]: (row["part"], row["fold"], row["group"])
+        row["id"]: (row["split"], row["fold"], row["group"])
         for row in rows(version(tmp_path / "data") / "images.csv")
     }
     assert all(place[a] == place[b] for a, b in found)

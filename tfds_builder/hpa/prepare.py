@@ -196,7 +196,7 @@ def _start_folder(incomplete: Path) -> None:
         is_ours = incomplete.is_dir() and not incomplete.is_symlink()
         if not is_ours or (any(incomplete.iterdir()) and not mark.is_file()):
             raise InputError(
-                f"{incomplete} is in the way and was not written by this program; move it away"
+                f"{incomplete} is in the way and has no mark of this program; move it away"
             )
         shutil.rmtree(incomplete)
     incomplete.mkdir()

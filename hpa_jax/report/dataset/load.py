@@ -109,9 +109,9 @@ def read_dataset(data_dir: str | Path, name: str) -> tuple[DatasetSummary, Image
     rejects = None
     # The build leaves out an empty table of duplicates or rejects; it always writes that of all
     # images, which had another name before version 3.0.0.
-    if any((folder / name).exists() for name in ("images.csv", "fields.csv")):
-        for name in ("images.csv", "duplicates.csv", "rejects.csv"):
-            check_file(folder, metadata, name)
+    if any((folder / table).exists() for table in ("images.csv", "fields.csv")):
+        for table in ("images.csv", "duplicates.csv", "rejects.csv"):
+            check_file(folder, metadata, table)
         duplicates = []
         for a, b, distance in _read_table(folder / "duplicates.csv", ("a", "b", "distance")):
             duplicates.append(Duplicate(a, b, int(distance) if distance.isdecimal() else 0))

@@ -151,9 +151,8 @@ def _parse(cells: list[str], at: str, columns: int, positions: list[int]) -> Row
     group_key = " ".join(" ".join(group_keys).split())
     hidden = next((char for char in group_key if not char.isprintable()), None)
     if hidden:
-        return Fault(
-            id, at, f"has U+{ord(hidden):04X} in its group, which nobody sees; take it out"
-        )
+        reason = f"has the invisible character U+{ord(hidden):04X} in its group; take it out"
+        return Fault(id, at, reason)
     try:
         return Row(id, _parse_labels(labels), group_key)
     except ValueError as error:
