@@ -71,6 +71,7 @@ class ShardIndex:
       id_bytes: all Ids, UTF-8, end to end.
       label_ids: int32, the label ids of all records, end to end.
       original_bytes: the original Ids, UTF-8, end to end, of the records that have another one.
+      layout: in which it was read; layout 2 knows no original Ids and no unknown labels.
     """
 
     shard_bytes: int
@@ -78,6 +79,7 @@ class ShardIndex:
     id_bytes: bytes
     label_ids: np.ndarray
     original_bytes: bytes = b""
+    layout: int = _MAGIC[-1]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -139,6 +141,7 @@ class ShardIndex:
             id_bytes=data[ids_start:labels_start],
             label_ids=np.frombuffer(data, _LABEL, labels, labels_start),
             original_bytes=data[original_start : original_start + original_bytes],
+            layout=magic[-1],
         )
 
 

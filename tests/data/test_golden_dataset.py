@@ -6,8 +6,11 @@ support/golden_dataset.py wrote it, and what was read of it.
 import csv
 import json
 import shutil
+import struct
 from pathlib import Path
 
+import google_crc32c
+import numpy as np
 import pytest
 from support.golden_dataset import ODD, observed
 
@@ -117,3 +120,24 @@ def test_the_newest_version_is_never_passed_over(tmp_path):
     (tmp_path / "hpa/kept/3.0.0").mkdir()
     with pytest.raises(InputError, match=r"kept/3.0.0/metadata.json: missing"):
         load_dataset(tmp_path, "kept")
+
+
+def test_an_index_that_an_older_program_made_again_is_replaced(tmp_path, caplog):
+    """Layout 2 has no room for unknown labels: taken for whole, it would make all of them known."""
+    folder = tmp_path / "hpa/unlabelled/3.0.0"
+    shutil.copytree(UNLABELLED, folder)
+    index = next(folder.glob("*train.index*"))
+    index.write_bytes(as_layout_2(ShardIndex.from_bytes(index.read_bytes())))
+    with pytest.raises(InputError, match="labels are unknown"):
+        load_dataset(tmp_path, "unlabelled", split="train")
+    assert "of an older layout" in caplog.text
+
+
+def as_layout_2(index):
+    """The bytes that version 0.2 wrote."""
+    rows = index.rows[list(index.rows.dtype.names[:-2])]
+    rows = np.array(rows.tolist(), [(name, rows.dtype[name]) for name in rows.dtype.names])
+    counts = (index.shard_bytes, len(rows), len(index.id_bytes), len(index.label_ids))
+    head = struct.pack("<8sQQQQ", b"hpaidx\x00\x02", *counts)
+    body = head + rows.tobytes() + index.id_bytes + index.label_ids.astype("<i4").tobytes()
+    return body + struct.pack("<I", google_crc32c.value(body))

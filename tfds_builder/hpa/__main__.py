@@ -147,6 +147,9 @@ def _print_result(plan: Plan | None, final: Path) -> None:
     print(f"{final} {state}: {total} images ({splits}).")
     if not plan:
         return
+    older = prepare.older_dir(final)
+    if older:
+        print(f"{older} is left as it is; from now on {final.name} is read in its place.")
     if plan.rejects:
         number = len(plan.rejects)
         rejects = final / "rejects.csv"

@@ -55,6 +55,15 @@ def newest_dir(data_dir: Path, name: str) -> Path:
     return version_dir(data_dir, name)
 
 
+def older_dir(final: Path) -> Path | None:
+    """Folder of an older version beside a finished dataset, if there is one."""
+    for version in _OLDER_VERSIONS:
+        folder = final.with_name(version)
+        if folder.exists():
+            return folder
+    return None
+
+
 def build(
     wanted: Build,
     name: str,
