@@ -560,6 +560,10 @@ def profile_window(text: str) -> tuple[int, int] | None:
     return (start, stop) if start < stop else None
 
 
+RUN = "run"
+"""The one key of config.json that is no section: what the run is (`hpa_jax.workdir.RunRecord`)."""
+
+
 def to_dict(config: Config) -> dict:
     """The resolved form that `config.json` holds: nested dicts, tuples as lists."""
     sections = dataclasses.asdict(config)
@@ -573,11 +577,15 @@ def to_dict(config: Config) -> dict:
 def from_dict(sections: dict) -> Config:
     """The inverse of `to_dict`; old spellings are translated, missing fields take their defaults.
 
+    What `hpa_jax.workdir` keeps beside the sections, under the key RUN, is passed over.
+
     Raises:
       InputError: names a field that is unknown.
     """
     config = Config()
     for section_name, values in sections.items():
+        if section_name == RUN:
+            continue
         section = getattr(config, section_name, None)
         known = _field_names(section) if section is not None else ()
         for old_name, value in values.items():

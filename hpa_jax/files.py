@@ -12,6 +12,7 @@ import fcntl
 import io
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -49,12 +50,57 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
-    r"""Writes a table with commas and `\n` line ends, atomically."""
+    r"""Writes a table with commas and `\n` line ends, atomically; safe as of `csv_text`."""
+    write_atomically(path, csv_text(header, rows))
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence]) -> str:
+    r"""The text of a csv, with commas and `\n` line ends, that is safe to print and to open.
+
+    The cells may come from anybody: names of files, columns of other people's tables. A
+    spreadsheet runs formulas and a terminal obeys escapes, so every cell passes `csv_cell`.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue())
+    writer.writerow(map(csv_cell, header))
+    for row in rows:
+        writer.writerow(map(csv_cell, row))
+    return text.getvalue()
+
+
+# What makes a formula of a cell, after quotes and spaces; the last four are full-width forms.
+_FORMULA = re.compile("['\\s]*[=+\\-@\uff1d\uff0b\uff0d\uff20]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+def csv_cell(value: Any) -> Any:
+    r"""A cell as it is written to a csv.
+
+    Args:
+      value: a text is changed where it has to be; anything else is returned as it is.
+
+    Returns:
+      The text with an escape such as `\u202e` for each character that cannot be printed, and a `'`
+      before what a spreadsheet would take for a formula. A plain number stays one.
+    """
+    if not isinstance(value, str):
+        return value
+    if not value.isprintable():
+        value = "".join(char if char.isprintable() else _escaped(char) for char in value)
+    if _FORMULA.match(value) and not _NUMBER.fullmatch(value):
+        return f"'{value}"
+    return value
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode()
+
+
+def plain_cell(cell: str) -> str:
+    """The printable text of which `csv_cell` made this cell."""
+    if cell.startswith("'") and _FORMULA.match(cell):
+        return cell[1:]
+    return cell
 
 
 def remove_partial_files(folder: Path) -> None:

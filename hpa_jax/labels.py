@@ -46,6 +46,9 @@ _TABLE = (
 LABELS = tuple(name for name, _ in _TABLE)
 """Names by label id."""
 
+VOCABULARY = "hpa2018"
+"""Name of this set of labels, in the metadata of datasets."""
+
 TRAIN_COUNTS = tuple(count for _, count in _TABLE)
 """Positive images of each label in the challenge's train.csv (31,072 images, 1.634 labels each)."""
 

@@ -16,10 +16,11 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from hpa_jax.data.dataset import ImageDataset
+from hpa_jax.data.metadata import check_files, read_metadata, statistics_fault
 from hpa_jax.data.records import Records
 from hpa_jax.data.shard_index import REMEDY
-from hpa_jax.errors import InputError
-from hpa_jax.labels import LABELS
+from hpa_jax.errors import InputError, one_line
+from hpa_jax.labels import CHANNELS, LABELS
 
 SPLITS = ("train", "validation", "test")
 """The splits of a dataset; `all` is their union, in this order."""
@@ -58,7 +59,7 @@ def load_dataset(
       InputError: no such dataset, split or fold; labels that are not ours; damage (names shard,
         record, Id).
     """
-    info = _open_info(data_dir, name)
+    info, metadata = _open_info(data_dir, name)
     _check_format(info)
     present = [known for known in SPLITS if known in info.splits]
     if split not in (*present, "all"):
@@ -72,7 +73,7 @@ def load_dataset(
         stored_splits = present
     else:
         stored_splits = [split]
-    records = _open_records(info, stored_splits)
+    records = _open_records(info, metadata, stored_splits)
     folds = _choose_folds(info, records, split, fold) if other_fold else None
     return ImageDataset(records, image_size=image_size, label_ids=label_ids, folds=folds)
 
@@ -92,18 +93,21 @@ def read_channel_statistics(data_dir: str | Path, name: str) -> ChannelStatistic
     """Reads the channel statistics that the builder computed over all images outside `test`.
 
     Raises:
-      InputError: no such dataset, or it was built without.
+      InputError: no such dataset, it was built without, or they are none that images can have.
     """
-    info = _open_info(data_dir, name)
+    folder = dataset_dir(data_dir, name)
+    advice = "build it again, or give config.data.mean and config.data.std"
     try:
-        statistics = info.metadata["statistics"]
+        statistics = read_metadata(folder)["statistics"]
         mean = tuple(map(float, statistics["mean"]))
         std = tuple(map(float, statistics["std"]))
-    except (TypeError, KeyError, ValueError):
+    except (TypeError, KeyError, ValueError, OverflowError):
         raise InputError(
-            f"{info.data_dir}: its metadata.json has no channel statistics: build it again, "
-            "or give config.data.mean and config.data.std"
+            f"{folder}: its metadata.json has no channel statistics: {advice}"
         ) from None
+    fault = statistics_fault(mean, std, len(CHANNELS))
+    if fault:
+        raise InputError(f"{folder}: channel statistics in its metadata.json: {fault}: {advice}")
     return ChannelStatistics(mean, std)
 
 
@@ -118,9 +122,8 @@ def dataset_dir(data_dir: str | Path, name: str) -> Path:
             f"{data_dir}: not a local directory: mount the bucket (gcsfuse) or copy the dataset"
         )
     versions = {}
-    for path in sorted(Path(data_dir).glob("hpa/*/*/dataset_info.json")):
-        folder = path.parent
-        # Also rules out the unfinished versions of a build that was stopped.
+    for folder in sorted(Path(data_dir).glob("hpa/*/*/")):
+        # Rules out unfinished versions of a build by TFDS that was stopped, too.
         if tfds.core.Version.is_valid(folder.name):
             versions.setdefault(folder.parent.name, []).append(folder)
     if name not in versions:
@@ -130,13 +133,15 @@ def dataset_dir(data_dir: str | Path, name: str) -> Path:
     return max(versions[name], key=lambda folder: tfds.core.Version(folder.name))
 
 
-def _open_info(data_dir: str | Path, name: str) -> tfds.core.DatasetInfo:
+def _open_info(data_dir: str | Path, name: str) -> tuple[tfds.core.DatasetInfo, dict]:
+    """What TFDS knows of the newest version, and its metadata.json; both checked."""
     newest = dataset_dir(data_dir, name)
+    metadata = read_metadata(newest)
+    check_files(newest, metadata)
     try:
-        return tfds.builder_from_directory(newest).info
+        return tfds.builder_from_directory(newest).info, metadata
     except Exception as error:  # TFDS has no exception type for metadata that it cannot read
-        message = str(error)
-        reason = message.splitlines()[0] if message else type(error).__name__
+        reason = one_line(str(error).partition("\n")[0] or type(error).__name__)
         raise InputError(f"{newest}: its metadata cannot be read ({reason}): {REMEDY}") from error
 
 
@@ -158,13 +163,16 @@ def _check_format(info: tfds.core.DatasetInfo) -> None:
         )
 
 
-def _open_records(info: tfds.core.DatasetInfo, splits: Sequence[str]) -> Records:
+def _open_records(info: tfds.core.DatasetInfo, metadata: dict, splits: Sequence[str]) -> Records:
     shards = []
     expected = []
     for split in splits:
         shards += [Path(path) for path in info.splits[split].filepaths]
         expected += info.splits[split].shard_lengths
-    return Records(shards, expected)
+    digests = None
+    if "records" in metadata:
+        digests = [metadata["records"].get(shard.name, "") for shard in shards]
+    return Records(shards, expected, digests)
 
 
 def _choose_folds(

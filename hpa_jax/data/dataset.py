@@ -60,7 +60,8 @@ class ImageDataset:
           folds: only images of these folds; None: all.
 
         Raises:
-          InputError: an image is in no known codec, or a label is unknown.
+          InputError: an image is in no known codec, has a label that is none of ours, or its labels
+            are unknown.
         """
         targets = records.labels(len(LABELS))
         kept = np.ones(len(records), bool)
@@ -74,6 +75,7 @@ class ImageDataset:
         self._targets = targets[self._kept]
         self.num_labels = targets.shape[1]
 
+        self._check_labels_known()
         sizes = self.sizes()
         self._check_codecs(sizes)
         height, width = 0, 0
@@ -86,6 +88,17 @@ class ImageDataset:
         elif len(distinct) > 1:
             self._size_conflict = f"images of {len(distinct)} sizes ({_listed_sizes(distinct)})"
         self.image_shape = (height, width, len(CHANNELS))
+
+    def _check_labels_known(self) -> None:
+        """No labels and unknown labels look alike in `targets`, and mean opposite things."""
+        known = self._records.labels_known()[self._kept]
+        if not known.all():
+            record = int(self._kept[np.argmin(known)])
+            raise InputError(
+                f"{self._records.describe(record)}: its labels are unknown, as those of "
+                f"{np.count_nonzero(~known)} of {len(known)} images; training and evaluating take "
+                "labelled images alone: build the dataset from those"
+            )
 
     def _check_codecs(self, sizes: np.ndarray) -> None:
         unreadable = ~sizes.all(axis=1)
@@ -149,6 +162,10 @@ class ImageDataset:
     def ids(self) -> list[str]:
         """All Ids, from the indexes."""
         return [self._records.id(int(record)) for record in self._kept]
+
+    def original_ids(self) -> list[str]:
+        """The Ids that the source gave the images; `ids()` are names made of safe characters."""
+        return [self._records.original_id(int(record)) for record in self._kept]
 
     def targets(self) -> np.ndarray:
         """Labels of all images, uint8 [images, labels], 0 or 1, from the indexes."""

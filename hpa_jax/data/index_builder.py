@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hpa_jax.data.shard_index import REMEDY, ROW, ShardIndex, index_path
+from hpa_jax.data.metadata import records_digest
+from hpa_jax.data.shard_index import LABELS_KNOWN, REMEDY, ROW, ShardIndex, index_path
 from hpa_jax.data.tfrecord import (
     CRC,
     FRAME_HEAD,
@@ -18,7 +19,7 @@ from hpa_jax.data.tfrecord import (
     frame_fault,
     read_length,
 )
-from hpa_jax.errors import InputError
+from hpa_jax.errors import InputError, one_line
 
 # Frames compared with the index when it is opened, if the index is younger than its shard.
 _SAMPLED_FRAMES = 16
@@ -31,6 +32,7 @@ class _IndexBuilder:
         self._rows = []
         self._id_bytes = bytearray()
         self._label_ids = []
+        self._original_bytes = bytearray()
         self.offset = 0
         self.last_id: str | None = None
 
@@ -42,6 +44,7 @@ class _IndexBuilder:
         crc = CRC.unpack_from(frame, FRAME_HEAD.size + length)[0]
         self._id_bytes += metadata.id.encode()
         self._label_ids += metadata.labels
+        self._original_bytes += metadata.original_id.encode()
         self._rows.append(
             (
                 self.offset,
@@ -52,6 +55,8 @@ class _IndexBuilder:
                 metadata.group,
                 len(self._id_bytes),
                 len(self._label_ids),
+                LABELS_KNOWN if metadata.labels_known else 0,
+                len(self._original_bytes),
             )
         )
         self.offset += len(frame)
@@ -63,6 +68,7 @@ class _IndexBuilder:
             rows=np.array(self._rows, ROW),
             id_bytes=bytes(self._id_bytes),
             label_ids=np.array(self._label_ids, np.int32),
+            original_bytes=bytes(self._original_bytes),
         )
 
 
@@ -79,8 +85,10 @@ def scan_shard(shard: str | os.PathLike, known: ShardIndex | None = None) -> Sha
     """
     builder = _IndexBuilder()
     with open(shard, "rb") as file:
+        shard_bytes = os.fstat(file.fileno()).st_size
         while head := file.read(FRAME_HEAD.size):
-            length = read_length(head) or 0
+            # Whatever a frame claims, no more is asked for than the file has.
+            length = min(read_length(head) or 0, shard_bytes)
             frame = head + file.read(length + CRC.size)
             data = frame[FRAME_HEAD.size : FRAME_HEAD.size + length]
             fault = frame_fault(frame)
@@ -137,23 +145,38 @@ def _save(index: ShardIndex, path: Path) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def open_index(shard: Path, expected: int | None) -> tuple[ShardIndex, str | None]:
+def open_index(
+    shard: Path, expected: int | None, digest: str | None = None
+) -> tuple[ShardIndex, str | None]:
     """Opens the index of a shard; builds it again if it is missing, damaged or of another shard.
 
     Args:
       shard: path of a TFRecord file.
       expected: number of its records according to the dataset's metadata; None: unknown.
+      digest: `metadata.records_digest` of its records according to the metadata; None: unknown.
 
     Returns:
       (index, note): what had to be built again and why, or None if nothing had to be.
 
     Raises:
-      InputError: no such shard, a damaged record, or another number of records than expected.
+      InputError: no such shard, one that cannot be read, a damaged record, or other records than
+        expected.
     """
-    if not shard.exists():
-        raise InputError(f"{shard}: no such file: {REMEDY}")
+    try:
+        return _open_index(shard, expected, digest)
+    except FileNotFoundError:
+        raise InputError(f"{shard}: no such file: {REMEDY}") from None
+    except OSError as error:
+        raise InputError(f"{shard}: cannot be read ({one_line(error)}): {REMEDY}") from None
+
+
+def _open_index(
+    shard: Path, expected: int | None, digest: str | None
+) -> tuple[ShardIndex, str | None]:
     path = index_path(shard)
     known, fault = _read_index(shard, path)
+    if fault is None and _is_other(known, digest):
+        fault = "of other records"
     index = known if fault is None else scan_shard(shard, known)
     if expected is not None and len(index) != expected:
         lost = ""
@@ -165,6 +188,11 @@ def open_index(shard: Path, expected: int | None) -> tuple[ShardIndex, str | Non
         )
     if fault is None:
         return index, None
+    if _is_other(index, digest):
+        raise InputError(
+            f"{shard}: intact, but its records are not those that were built, by their digest in "
+            f"metadata.json: {REMEDY}"
+        )
     try:
         _save(index, path)
     except OSError as error:
@@ -172,16 +200,19 @@ def open_index(shard: Path, expected: int | None) -> tuple[ShardIndex, str | Non
     return index, f"{path.name}: {fault}"
 
 
+def _is_other(index: ShardIndex, digest: str | None) -> bool:
+    return digest is not None and records_digest(index.rows["crc"]) != digest
+
+
 def _read_index(shard: Path, path: Path) -> tuple[ShardIndex | None, str | None]:
     """The index stored at `path`, and why it cannot be used (None if it can)."""
-    known = None
     try:
         known = ShardIndex.from_bytes(path.read_bytes())
-        return known, _stale(shard, path, known)
     except FileNotFoundError:
-        return known, "missing"
+        return None, "missing"
     except (ValueError, OSError) as error:
-        return known, getattr(error, "strerror", None) or str(error)
+        return None, one_line(error)
+    return known, _stale(shard, path, known)
 
 
 def _stale(shard: Path, path: Path, index: ShardIndex) -> str | None:

@@ -20,9 +20,9 @@ import numpy as np
 from absl import logging
 
 from hpa_jax.data.index_builder import open_index, write_index
-from hpa_jax.data.shard_index import REMEDY, index_path
+from hpa_jax.data.shard_index import LABELS_KNOWN, REMEDY, index_path
 from hpa_jax.data.tfrecord import CRC, FRAME_HEAD, frame_fault
-from hpa_jax.errors import InputError
+from hpa_jax.errors import InputError, one_line
 
 __all__ = ["Records", "index_path", "write_index"]
 
@@ -39,13 +39,20 @@ class Records:
     to its shard is built again, with one log line for all of them.
     """
 
-    def __init__(self, shards: Sequence[str | os.PathLike], expected: Sequence[int] | None = None):
+    def __init__(
+        self,
+        shards: Sequence[str | os.PathLike],
+        expected: Sequence[int] | None = None,
+        digests: Sequence[str | None] | None = None,
+    ):
         """Opens the indexes of the shards.
 
         Args:
           shards: paths of TFRecord files.
           expected: number of records in each, as the dataset's metadata say. Only this number
             shows that a file was truncated between two records, since all its CRCs are right.
+          digests: of the records of each (`metadata.records_digest`), as the metadata say; only
+            they show that intact records are others than those that were built.
 
         Raises:
           InputError: damage (names shard, record, Id), as far as it shows here. The rest shows
@@ -54,8 +61,9 @@ class Records:
         self.shards = [Path(shard) for shard in shards]
         start = time.monotonic()
         with ThreadPoolExecutor(_OPENING_THREADS) as pool:
-            counts = expected or [None] * len(self.shards)
-            opened = list(pool.map(open_index, self.shards, counts))
+            unknown = [None] * len(self.shards)
+            arguments = self.shards, expected or unknown, digests or unknown
+            opened = list(pool.map(open_index, *arguments))
         self.indexes = [index for index, _ in opened]
         rebuilt = [note for _, note in opened if note]
         if rebuilt:
@@ -92,6 +100,11 @@ class Records:
         shard, record = self._locate(i)
         return self.indexes[shard].id(record)
 
+    def original_id(self, i: int) -> str:
+        """The Id that the source gave record `i`, from the index; see `id` for the stored one."""
+        shard, record = self._locate(i)
+        return self.indexes[shard].original_id(record)
+
     def describe(self, i: int) -> str:
         """`SHARD: record NUMBER (Id ID)`, for messages."""
         shard, record = self._locate(i)
@@ -102,7 +115,11 @@ class Records:
         shard, record = self._locate(i)
         row = self.indexes[shard].rows[record]
         length = int(row["length"])
-        frame = self._pread(shard, FRAME_HEAD.size + length + CRC.size, int(row["offset"]))
+        try:
+            frame = self._pread(shard, FRAME_HEAD.size + length + CRC.size, int(row["offset"]))
+        except OSError as error:
+            reason = one_line(error)
+            raise InputError(f"{self.describe(i)} cannot be read ({reason}): {REMEDY}") from None
         fault = frame_fault(frame)
         if fault is not None:
             raise InputError(f"{self.describe(i)} is damaged, {fault}: {REMEDY}")
@@ -163,6 +180,10 @@ class Records:
     def groups(self) -> np.ndarray:
         """Group of each record, int64 [records], from the index: a group lies within one fold."""
         return self._column("group")
+
+    def labels_known(self) -> np.ndarray:
+        """Whether the labels of each record are known, bool [records], from the index."""
+        return (self._column("flags") & LABELS_KNOWN).astype(bool)
 
     def crcs(self) -> np.ndarray:
         """Masked CRC-32C of the data of each record, int64 [records], from the index."""

@@ -6,7 +6,8 @@ A TFRecord file is a chain of frames, each of which can be found only through th
     uint64 length | uint32 CRC-32C of those 8 bytes | data | uint32 CRC-32C of the data
 
 The data of a frame are a serialized `tf.train.Example` with the features `id`, `image` (in an
-encoding of `codec.py`), `labels`, `fold` and `group`.
+encoding of `codec.py`), `labels`, `fold` and `group`, since version 3.0.0 of the datasets also
+`original_id` and `labels_known`.
 """
 
 import struct
@@ -67,11 +68,14 @@ class ExampleMetadata(NamedTuple):
     """What the index of a shard stores of an example.
 
     Attributes:
-      id: as the builder was given it.
+      id: name of the image, unique in the dataset.
       labels: label ids, positions in `hpa_jax.labels.LABELS`.
       size: (height, width) of the image in px, from its header; (0, 0) where that is unreadable.
       fold: of the cross-validation, or NO_FOLD.
       group: number that near-duplicates and images of one antibody have in common.
+      original_id: the Id that the source gave the image, if it is another one; else empty.
+      labels_known: whether `labels` are all labels of the image; if not, nobody knows them. An
+        image with known labels may still have none.
     """
 
     id: str
@@ -79,6 +83,8 @@ class ExampleMetadata(NamedTuple):
     size: tuple[int, int]
     fold: int
     group: int
+    original_id: str = ""
+    labels_known: bool = True
 
 
 def example_metadata(data: bytes) -> ExampleMetadata:
@@ -90,6 +96,7 @@ def example_metadata(data: bytes) -> ExampleMetadata:
     try:
         feature = tf_example_pb2.Example.FromString(data).features.feature
         example_id = feature["id"].bytes_list.value[0].decode()
+        original_id = next(iter(feature["original_id"].bytes_list.value), b"").decode()
     except (DecodeError, IndexError, UnicodeDecodeError) as error:
         raise ValueError("not a tf.train.Example with a feature `id`") from error
     image = next(iter(feature["image"].bytes_list.value), b"")
@@ -99,6 +106,8 @@ def example_metadata(data: bytes) -> ExampleMetadata:
         size=codec.read_size(image[: codec.HEAD_BYTES]),
         fold=next(iter(feature["fold"].int64_list.value), NO_FOLD),
         group=next(iter(feature["group"].int64_list.value), 0),
+        original_id="" if original_id == example_id else original_id,
+        labels_known=bool(next(iter(feature["labels_known"].int64_list.value), 1)),
     )
 
 

@@ -4,8 +4,6 @@ Both are written from the same rows, a csv for each table and one JSON file with
 that they cannot differ. The templates of a page read the same tables.
 """
 
-import csv
-import io
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hpa_jax.files import write_atomically
+from hpa_jax.files import csv_text, write_atomically
 
 
 class Table(NamedTuple):
@@ -47,12 +45,8 @@ class Table(NamedTuple):
 
     def to_csv(self) -> str:
         """The text of the csv file; what is not defined is empty."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.columns)
         # The writer leaves None empty.
-        writer.writerows(self.rows)
-        return text.getvalue()
+        return csv_text(self.columns, self.rows)
 
 
 def write_tables(folder: Path, tables: Iterable[Table]) -> list[str]:

@@ -79,21 +79,21 @@ def assert_holds(version, manual_dir, ids):
 
 def test_every_pixel_and_label_is_found_by_plain_tf_data(tmp_path):
     assert build(tmp_path) == 0
-    assert_holds(tmp_path / "hpa/kaggle_512/2.0.0", DUMMY, None)
+    assert_holds(tmp_path / "hpa/kaggle_512/3.0.0", DUMMY, None)
 
 
 @pytest.mark.skipif("HPA_SAMPLE_DIR" not in os.environ, reason="HPA_SAMPLE_DIR is not set")
 def test_real_images(tmp_path):
     sample = Path(os.environ["HPA_SAMPLE_DIR"]) / "kaggle_512"
     assert build(tmp_path, manual_dir=sample, workers=2) == 0
-    version = tmp_path / "hpa/kaggle_512/2.0.0"
+    version = tmp_path / "hpa/kaggle_512/3.0.0"
     assert_holds(version, sample, sorted(rows(sample))[::19])
     assert [len(read(version, split)) for split in SPLITS] == [55, 14, 8]
 
 
 def test_tfds_reads_it_without_the_builder(tmp_path):
     assert build(tmp_path) == 0
-    builder = tfds.builder_from_directory(tmp_path / "hpa/kaggle_512/2.0.0")
+    builder = tfds.builder_from_directory(tmp_path / "hpa/kaggle_512/3.0.0")
     assert {name: split.num_examples for name, split in builder.info.splits.items()} == {
         "train": 7,
         "validation": 2,
@@ -108,7 +108,7 @@ def test_tfds_reads_it_without_the_builder(tmp_path):
 
 def test_an_index_lies_beside_each_shard(tmp_path):
     assert build(tmp_path, *SMALL) == 0
-    version = tmp_path / "hpa/synthetic_32/2.0.0"
+    version = tmp_path / "hpa/synthetic_32/3.0.0"
     shards = sorted(version.glob("*.tfrecord-*"))
     assert len(shards) == len(list(version.glob("*.index-*"))) == 3
     before = digests(tmp_path)
@@ -129,7 +129,7 @@ def test_same_bytes_on_one_and_two_workers_and_in_any_row_order(tmp_path):
     assert digests(tmp_path / "one") == digests(tmp_path / "two")
     differ = digests(tmp_path / "one").items() ^ digests(tmp_path / "other").items()
     assert {name for name, _ in differ} == {
-        "hpa/kaggle_512/2.0.0/metadata.json"
+        "hpa/kaggle_512/3.0.0/metadata.json"
     }  # the digest of the csv
 
 
@@ -146,7 +146,7 @@ def test_synthetic_is_the_same_in_another_process(tmp_path):
     ]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     assert digests(tmp_path / "here") == digests(tmp_path / "there")
-    images = read(tmp_path / "here/hpa/synthetic_32/2.0.0")
+    images = read(tmp_path / "here/hpa/synthetic_32/3.0.0")
     assert len(images) == 40
     assert {image.shape for image, _ in images.values()} == {(32, 32, 4)}
     assert (
@@ -154,12 +154,12 @@ def test_synthetic_is_the_same_in_another_process(tmp_path):
     )
     here, other = digests(tmp_path / "here"), digests(tmp_path / "seed")
     assert {name for name in here if here[name] != other[name]} == {
-        f"hpa/synthetic_32/2.0.0/{name}"
+        f"hpa/synthetic_32/3.0.0/{name}"
         for split in SPLITS
         for name in (f"hpa-{split}.tfrecord-00000-of-00001", f"hpa-{split}.index-00000-of-00001")
     } | {
-        f"hpa/synthetic_32/2.0.0/{name}"
-        for name in ("metadata.json", "dataset_info.json", "fields.csv")
+        f"hpa/synthetic_32/3.0.0/{name}"
+        for name in ("metadata.json", "dataset_info.json", "images.csv")
     }
 
 

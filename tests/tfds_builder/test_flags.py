@@ -43,7 +43,7 @@ def test_a_dataset_built_with_old_names_is_the_same(tmp_path, capsys):
     """Its settings too: a build with the new names finds it there."""
     build = ["--config=synthetic_32", f"--data_dir={tmp_path}", "--workers=1"]
     assert main([*build, "--fields=12"]) == 0
-    table = (version_dir(tmp_path, "synthetic_32") / "fields.csv").read_bytes()
+    table = (version_dir(tmp_path, "synthetic_32") / "images.csv").read_bytes()
     assert main([*build, "--images=12"]) == 0
     assert "is there already, with these settings" in capsys.readouterr().out
     assert main([*build, "--name=second", "--images=12", "--like=synthetic_32"]) == 0

@@ -13,7 +13,7 @@ import signal
 import sys
 from pathlib import Path
 
-from hpa_jax.errors import EXIT_BAD_INPUT, EXIT_OK, InputError
+from hpa_jax.errors import EXIT_BAD_INPUT, EXIT_OK, InputError, one_line
 from tfds_builder.hpa import arguments, beam, prepare
 from tfds_builder.hpa.configs import CONFIGS, Config
 from tfds_builder.hpa.planning import Build, Plan
@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
         options = None if flags.beam is None else beam.options(flags.beam)
         plan = prepare.build(build, name, config.description, flags.data_dir, workers, options)
     except InputError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return EXIT_BAD_INPUT
     final = prepare.version_dir(flags.data_dir, name)
     _print_result(plan, final)
@@ -159,7 +159,7 @@ def _dataset_name(flags: argparse.Namespace, source_flags: dict) -> str:
 
 def _reference(flags: argparse.Namespace, name: str, folds: int) -> ReferenceDataset:
     """The dataset of --match_splits_of, checked."""
-    reference = ReferenceDataset(prepare.version_dir(flags.data_dir, flags.match_splits_of))
+    reference = ReferenceDataset(prepare.newest_dir(flags.data_dir, flags.match_splits_of))
     if flags.match_splits_of == name:
         raise InputError(
             f"--match_splits_of={name} is the dataset itself; name another, or leave it out"

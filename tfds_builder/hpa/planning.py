@@ -65,8 +65,7 @@ class Build:
     def settings(self) -> dict:
         """All that determines the bytes, as JSON.
 
-        It is stored in metadata.json and compared when the build is started again, so the keys keep
-        the names that existing datasets have (`like`, and `fields` of a synthetic source).
+        It is stored in metadata.json and compared when the build is started again.
         """
         settings = self.source.settings()
         for name in ("codec", "policy", "test", "folds", "seed"):
@@ -76,7 +75,7 @@ class Build:
             settings["duplicate_bits"] = self.near_duplicates.bits
             settings["duplicate_correlation"] = self.near_duplicates.correlation
         if self.match_splits_of:
-            settings["like"] = self.match_splits_of.settings()
+            settings["match_splits_of"] = self.match_splits_of.settings()
         return settings
 
 

@@ -18,25 +18,41 @@ from typing import Any
 from etils import epath
 from tqdm import tqdm
 
+from hpa_jax.data.metadata import FILE_NAME as METADATA
+from hpa_jax.data.metadata import FORMAT, read_metadata
 from hpa_jax.data.records import Records, write_index
 from hpa_jax.errors import InputError
 from hpa_jax.files import exclusive_lock
 from tfds_builder.hpa import planning
 from tfds_builder.hpa.beam import Beam
+from tfds_builder.hpa.metadata import VERSION, add_digests
 from tfds_builder.hpa.planning import Build, Map, Plan
 from tfds_builder.hpa.pool import Pool
 from tfds_builder.hpa.run_tfds import run_tfds
 from tfds_builder.hpa.tables import write_tables
 
-VERSION = "2.0.0"
+# That have tables of images and hashes.
+_OLDER_VERSIONS = ("2.0.0",)
+
+# In the folder of an unfinished build: only what has it is removed.
+_MARK = ".hpa_build"
 
 # The flag that sets a setting, where metadata.json has another name for it.
-_FLAGS = {"fields": "images", "like": "match_splits_of", "drawing_seed": "seed"}
+_FLAGS = {"drawing_seed": "seed"}
 
 
 def version_dir(data_dir: Path, name: str) -> Path:
     """Folder of the finished dataset."""
     return data_dir / "hpa" / name / VERSION
+
+
+def newest_dir(data_dir: Path, name: str) -> Path:
+    """Folder of the newest finished version of a dataset; of this one if there is none."""
+    for version in (VERSION, *_OLDER_VERSIONS):
+        folder = data_dir / "hpa" / name / version
+        if folder.exists():
+            return folder
+    return version_dir(data_dir, name)
 
 
 def build(
@@ -71,8 +87,7 @@ def build(
         if is_built(final, wanted):
             return None
         incomplete = data_dir / f".hpa_{name}.incomplete"
-        # A killed build may have left one.
-        shutil.rmtree(incomplete, ignore_errors=True)
+        _start_folder(incomplete)
         try:
             measure_map = None
             if beam_options:
@@ -81,6 +96,7 @@ def build(
             _write(wanted, plan, (name, description), incomplete, pool.map, beam_options)
             final.parent.mkdir(parents=True, exist_ok=True)
             _copy_default_config(incomplete, data_dir)
+            _flush(version_dir(incomplete, name))
             os.rename(version_dir(incomplete, name), final)
         finally:
             shutil.rmtree(incomplete, ignore_errors=True)
@@ -96,11 +112,14 @@ def is_built(final: Path, build: Build) -> bool:
     try:
         if not final.exists():
             return False
-        found = dict(json.loads((final / "metadata.json").read_text())["build"])
+        is_foreign = not (final / METADATA).is_file()
+        found = {} if is_foreign else dict(read_metadata(final)["build"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(
-            f"{final} is there, but was not written by this program; move it away"
-        ) from None
+        is_foreign = True
+    except InputError as error:
+        raise InputError(f"{error}; to build it again, remove {final}") from None
+    if is_foreign:
+        raise InputError(f"{final} is there, but was not written by this program; move it away")
     wanted = json.loads(json.dumps(build.settings()))
     differences = []
     for key in wanted | found:
@@ -153,6 +172,7 @@ def _write(
     version = version_dir(incomplete, config[0])
     _index(version)
     write_tables(plan, version, wanted.source.manual_dir)
+    add_digests(version)
 
 
 def _index(version: Path) -> None:
@@ -163,6 +183,34 @@ def _index(version: Path) -> None:
     for split, lengths in _shard_lengths(version).items():
         of_split = [shard for shard in shards if shard.name.startswith(f"hpa-{split}.")]
         Records(of_split, lengths)
+
+
+def _start_folder(incomplete: Path) -> None:
+    """Makes the folder to write in, anew; a killed build may have left one.
+
+    Raises:
+      InputError: something else has that name, which is nobody's to remove but its owner's.
+    """
+    mark = incomplete / _MARK
+    if incomplete.is_symlink() or incomplete.exists():
+        is_ours = incomplete.is_dir() and not incomplete.is_symlink()
+        if not is_ours or (any(incomplete.iterdir()) and not mark.is_file()):
+            raise InputError(
+                f"{incomplete} is in the way and has no mark of this program; move it away"
+            )
+        shutil.rmtree(incomplete)
+    incomplete.mkdir()
+    mark.write_text(f"unfinished build of a dataset, format {FORMAT}\n")
+
+
+def _flush(folder: Path) -> None:
+    """Brings the files of a folder to the disk, before the rename that makes a dataset of them."""
+    for path in (*folder.iterdir(), folder):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _copy_default_config(incomplete: Path, data_dir: Path) -> None:
