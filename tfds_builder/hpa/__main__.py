@@ -19,6 +19,7 @@ from tfds_builder.hpa.configs import CONFIGS, Config
 from tfds_builder.hpa.planning import Build, Plan
 from tfds_builder.hpa.pool import available_cpus
 from tfds_builder.hpa.split import stratify
+from tfds_builder.hpa.split.perceptual import MAX_BITS, Rule
 from tfds_builder.hpa.split.reference import ReferenceDataset
 from tfds_builder.hpa.synthetic.source import DEFAULT_SIZE
 
@@ -56,7 +57,8 @@ def _requested_build(flags: argparse.Namespace) -> tuple[Build, str, Config]:
     _check_flags(flags, config)
     source_flags = _given(flags, config.flags)
     name = _dataset_name(flags, source_flags)
-    settings = _given(flags, ("codec", "policy", "seed", "test", "folds"))
+    settings = _given(flags, ("codec", "policy", "seed", "test", "folds", "allow_uneven_splits"))
+    settings["near_duplicates"] = _duplicate_rule(flags)
     build = config.build(flags.manual_dir, source_flags, **settings)
     stratify.check(build.test, build.folds)
     if flags.match_splits_of:
@@ -101,6 +103,34 @@ def _check_flags(flags: argparse.Namespace, config: Config) -> None:
         raise InputError(
             f"--config={flags.config} needs --manual_dir, which holds {config.manual}; give it"
         )
+
+
+def _duplicate_rule(flags: argparse.Namespace) -> Rule | None:
+    """What near-duplicates are; None if they are not to be sought."""
+    given = {}
+    for name in Rule._fields:
+        value = getattr(flags, f"duplicate_{name}")
+        if value is not None:
+            given[name] = value
+    if flags.near_duplicates == "off":
+        for name in given:
+            raise InputError(
+                f"--duplicate_{name} means nothing with --near_duplicates=off; leave one out"
+            )
+        if flags.match_splits_of:
+            raise InputError(
+                f"--match_splits_of={flags.match_splits_of} finds the same images by near-"
+                "duplicates; leave --near_duplicates=off out"
+            )
+        return None
+    rule = Rule(**given)
+    if not 0 <= rule.bits <= MAX_BITS:
+        raise InputError(f"--duplicate_bits={rule.bits} is out of range; take 0 to {MAX_BITS}")
+    if not 0 <= rule.correlation < 1:
+        raise InputError(
+            f"--duplicate_correlation={rule.correlation:g} is out of range; take 0 to below 1"
+        )
+    return rule
 
 
 def _given(flags: argparse.Namespace, names: tuple[str, ...]) -> dict:

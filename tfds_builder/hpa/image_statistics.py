@@ -11,7 +11,7 @@ import numpy as np
 from hpa_jax.data.metadata import statistics_fault
 from hpa_jax.labels import CHANNELS
 from tfds_builder.hpa.sources import Example, Fault, Source
-from tfds_builder.hpa.split.duplicates import perceptual_hash
+from tfds_builder.hpa.split.perceptual import perceptual_hash
 
 
 class ImageStatistics(NamedTuple):
