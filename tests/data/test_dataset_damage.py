@@ -3,6 +3,7 @@
 The dataset is tests/golden/version_0_3 (support/golden_dataset.py), one of version 3.0.0.
 """
 
+import json
 import logging
 import random
 import shutil
@@ -12,6 +13,8 @@ import pytest
 from support.golden_dataset import observed
 
 from hpa_jax.data.catalog import load_dataset, read_channel_statistics
+from hpa_jax.data.index_builder import scan_shard
+from hpa_jax.data.records import index_path, write_index
 from hpa_jax.errors import InputError
 from hpa_jax.report.dataset.load import read_dataset
 from tfds_builder.hpa.split import reference
@@ -111,16 +114,14 @@ def test_shards_of_another_build_with_their_indexes(folder, tmp_path):
     with pytest.raises(InputError, match="records where the dataset's metadata say"):
         load_dataset(tmp_path, "kept", split="train")
     # The metadata that TFDS wrote know no more than a number.
-    info.write_text(info.read_text().replace('"11"', '"?"').replace('"6"', '"11"'))
+    text = info.read_text()
+    info.write_text(text.replace('"11"', '"?"').replace('"6"', '"11"').replace('"?"', '"6"'))
     with pytest.raises(InputError, match="dataset_info.json: not the file that was built"):
         load_dataset(tmp_path, "kept", split="train")
 
 
 def test_a_record_in_place_of_another(folder, tmp_path):
     """The number of records and every CRC are right, and the index is made anew."""
-    from hpa_jax.data.index_builder import scan_shard
-    from hpa_jax.data.records import index_path, write_index
-
     shard = folder / "hpa-test.tfrecord-00000-of-00001"
     offsets = [*scan_shard(shard).rows["offset"].tolist(), shard.stat().st_size]
     data = shard.read_bytes()
@@ -144,10 +145,36 @@ def test_a_record_in_place_of_another(folder, tmp_path):
 )
 def test_channel_statistics_that_no_images_have(folder, tmp_path, mean, std, message):
     """Older datasets have no digests, but images of 8 bits have bounds."""
-    import json
-
     old = folder.rename(folder.with_name("2.0.0"))
     statistics = {"mean": mean, "std": std}
     (old / "metadata.json").write_text(json.dumps({"statistics": statistics}))
     with pytest.raises(InputError, match=message):
         read_channel_statistics(tmp_path, "kept")
+
+
+@pytest.fixture
+def older(tmp_path):
+    """A copy of a dataset of version 2.0.0, whose metadata have no digests."""
+    golden = GOLDEN.parents[1] / "version_0_1/data/hpa/synthetic_32/2.0.0"
+    return Path(shutil.copytree(golden, tmp_path / "hpa/synthetic_32/2.0.0"))
+
+
+@pytest.mark.parametrize("column, value", [("fold", "6"), ("group", "999"), ("id", "other")])
+def test_a_row_of_an_older_table_is_compared_with_its_record(older, column, value):
+    ReferenceDataset(older).check(folds=8)
+    reference._rows.cache_clear()
+    table = older / "fields.csv"
+    header, first, *rows = table.read_text().split("\n")
+    cells = dict(zip(header.split(","), first.split(","), strict=True))
+    assert cells[column] != value
+    cells[column] = value
+    table.write_text("\n".join([header, ",".join(cells.values()), *rows]))
+    with pytest.raises(InputError, match="fields.csv: the row of Id .* is not of its record"):
+        ReferenceDataset(older).check(folds=8)
+
+
+def test_a_changed_digit_of_an_older_histogram_is_noticed(older, tmp_path):
+    path = older / "metadata.json"
+    path.write_text(path.read_text().replace("[[1954,", "[[1955,"))
+    with pytest.raises(InputError, match="its histogram is not of the dataset's pixels"):
+        read_dataset(tmp_path, "synthetic_32")

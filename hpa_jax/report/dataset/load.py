@@ -9,7 +9,7 @@ import numpy as np
 
 from hpa_jax.data.catalog import SPLITS, dataset_dir, load_dataset
 from hpa_jax.data.dataset import ImageDataset
-from hpa_jax.data.metadata import check_file, read_metadata
+from hpa_jax.data.metadata import FILE_NAME, check_file, read_metadata
 from hpa_jax.data.shard_index import REMEDY
 from hpa_jax.errors import InputError, one_line
 from hpa_jax.files import plain_cell
@@ -128,7 +128,7 @@ def read_dataset(data_dir: str | Path, name: str) -> tuple[DatasetSummary, Image
         folds=images.folds(),
         groups=images.groups(),
         sizes=images.sizes(),
-        histogram=_histogram(metadata),
+        histogram=_histogram(metadata, images.sizes(), folder),
         build=build if isinstance(build, dict) else {},
         duplicates=duplicates,
         rejects=rejects,
@@ -136,8 +136,12 @@ def read_dataset(data_dir: str | Path, name: str) -> tuple[DatasetSummary, Image
     return summary, images
 
 
-def _histogram(metadata: dict) -> np.ndarray | None:
-    """int64 [4, 256], or None where the metadata has none of that shape."""
+def _histogram(metadata: dict, sizes: np.ndarray, folder: Path) -> np.ndarray | None:
+    """int64 [4, 256], or None where the metadata has none of that shape.
+
+    Raises:
+      InputError: it is of another number of pixels than the images have.
+    """
     try:
         histogram = np.asarray(metadata["statistics"]["histogram"], np.int64)
     except (KeyError, TypeError, ValueError, OverflowError):
@@ -146,6 +150,10 @@ def _histogram(metadata: dict) -> np.ndarray | None:
         return None
     if (histogram < 0).any() or not histogram.any(axis=1).all():
         return None
+    # Of an older dataset nothing else shows that a digit was changed.
+    if (histogram.sum(axis=1) != sizes.prod(axis=1).sum()).any():
+        path = folder / FILE_NAME
+        raise InputError(f"{path}: its histogram is not of the dataset's pixels: {REMEDY}")
     return histogram
 
 

@@ -56,7 +56,7 @@ class ReferenceDataset:
         """Checks that the dataset exists.
 
         Raises:
-          InputError: it is not there or not finished, or has another number of folds.
+          InputError: it is not there, not finished or damaged, or has another number of folds.
         """
         flag = f"--match_splits_of={self.name}"
         try:
@@ -65,7 +65,7 @@ class ReferenceDataset:
             metadata = read_metadata(self.folder)
             reference_folds = metadata["build"]["folds"]
             check_file(self.folder, metadata, _table_path(self.folder).name)
-            _rows(self.folder)
+            self._check_table()
         except (OSError, ValueError, KeyError, TypeError):
             raise InputError(
                 f"{flag}: {self.folder} is no finished dataset; build it first"
@@ -77,6 +77,17 @@ class ReferenceDataset:
                 f"{flag}: it has {reference_folds} folds, not {folds}; "
                 f"give --folds={reference_folds}"
             )
+
+    def _check_table(self) -> None:
+        """Compares the table with the records: older datasets have no digest of it."""
+        records, position = _records(self.folder)
+        folds = records.folds().tolist()
+        groups = records.groups().tolist()
+        for row in _rows(self.folder):
+            i = position.get(row.id)
+            if i is None or (folds[i], groups[i]) != (row.fold, row.group):
+                path = _table_path(self.folder)
+                raise InputError(f"{path}: the row of Id {row.id} is not of its record: {REMEDY}")
 
     @property
     def ids(self) -> list[str]:
