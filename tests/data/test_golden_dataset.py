@@ -55,21 +55,6 @@ def test_its_metadata_say_what_it_holds():
         assert metadata["digests"][split] == digest
 
 
-def test_any_tensorflow_program_reads_it():
-    import tensorflow_datasets as tfds
-
-    builder = tfds.builder_from_directory(KEPT)
-    found = {}
-    for example in tfds.as_numpy(builder.as_dataset(split="all")):
-        found[example["id"].decode()] = example
-    assert len(found) == 21
-    for image_id, original in ODD.items():
-        assert found[image_id]["original_id"].decode() == original
-    assert found["plate-3"]["original_id"] == b"plate-3"
-    assert all(example["labels_known"] for example in found.values())
-    assert found["plate-9"]["labels"].tolist() == [2, 5]
-
-
 def test_unknown_labels_are_kept_apart_from_none_and_not_taken_for_it():
     shards = sorted(UNLABELLED.glob("*.tfrecord*"))
     records = Records(shards)

@@ -18,6 +18,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
+from support.golden_dataset import ODD
 
 from hpa_jax.data.records import Records
 from hpa_jax.labels import CHANNELS, LABELS
@@ -104,6 +105,24 @@ def test_tfds_reads_it_without_the_builder(tmp_path):
     examples = list(builder.as_dataset(split="all").as_numpy_iterator())
     assert {example["id"].decode() for example in examples} == set(rows(DUMMY))
     assert all(example["image"].shape == (16, 16, 4) for example in examples)
+
+
+def test_tfds_reads_the_golden_dataset():
+    """Of tests/golden/version_0_3; that `hpa_jax` reads it is tested in tests/data."""
+    golden = Path(__file__).parents[1] / "golden/version_0_3/data/hpa"
+    found = {}
+    for name in ("kept", "unlabelled"):
+        builder = tfds.builder_from_directory(golden / name / "3.0.0")
+        examples = tfds.as_numpy(builder.as_dataset(split="all"))
+        found[name] = {example["id"].decode(): example for example in examples}
+    kept = found["kept"]
+    assert len(kept) == 21
+    for image_id, original in {**ODD, "plate-3": "plate-3"}.items():
+        assert kept[image_id]["original_id"].decode() == original
+    assert kept["plate-9"]["labels"].tolist() == [2, 5]
+    assert all(example["labels_known"] for example in kept.values())
+    known = {id: bool(example["labels_known"]) for id, example in found["unlabelled"].items()}
+    assert known == {f"plate-{i}": i % 2 == 1 for i in range(1, 7)}
 
 
 def test_an_index_lies_beside_each_shard(tmp_path):
