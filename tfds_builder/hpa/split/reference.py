@@ -19,7 +19,7 @@ from hpa_jax.data.shard_index import REMEDY
 from hpa_jax.data.tfrecord import example_image
 from hpa_jax.errors import InputError
 from hpa_jax.files import plain_cell
-from tfds_builder.hpa.split.duplicates import HASH_BYTES
+from tfds_builder.hpa.split.perceptual import HASH_BYTES
 
 
 class _Row(NamedTuple):
