@@ -125,10 +125,12 @@ class ShardIndex:
         if google_crc32c.value(data[: -CRC.size]) != stored_crc:
             raise ValueError("damaged")
         if magic == _MAGIC:
-            head, row_dtype = _HEAD, ROW
+            head = _HEAD
+            row_dtype = ROW
             _, shard_bytes, records, id_bytes, labels, original_bytes = head.unpack_from(data)
         else:
-            head, row_dtype = _HEAD_2, _ROW_2
+            head = _HEAD_2
+            row_dtype = _ROW_2
             _, shard_bytes, records, id_bytes, labels = head.unpack_from(data)
             original_bytes = 0
         ids_start = head.size + records * row_dtype.itemsize
