@@ -5,17 +5,21 @@
 | 0 | `EXIT_OK` | finished | nothing |
 | 1 | `EXIT_RUN_STOPPED` | the run had to stop itself: `RunStopped` | read the line; see below |
 | 2 | `EXIT_BAD_INPUT` | a wrong call or bad input: `InputError` | change what the line names |
-| 75 | `EXIT_START_AGAIN` | stopped by a signal, after saving | start the same command again |
+| 75 | `EXIT_START_AGAIN` | stopped after saving, by a signal | start the same command again |
 
 Status 1 has causes such as a loss that is not finite, a process of the group that died or hung, a
 full disk, or a host that cannot be reached. The same command resumes from the last checkpoint, but
 the cause has to be removed first.
+
+Output that nobody reads any more counts as a signal.
 
 Statuses 1, 2 and 75 come with one line on stderr. 75 is EX_TEMPFAIL of sysexits.h, which job
 schedulers take for "try again". Any other status is a defect and keeps its traceback: Python's own
 is 1 as well, and there the traceback is what tells the two apart. A process that a signal killed
 ends with 128 + the signal's number in a shell (137: SIGKILL, often for want of memory).
 """
+
+import errno
 
 EXIT_OK = 0
 EXIT_RUN_STOPPED = 1
@@ -29,6 +33,24 @@ class InputError(Exception):
 
 class RunStopped(Exception):
     """The run stopped itself. Its text is one line: the cause, the step, where it can resume."""
+
+
+def is_out_of_space(error: BaseException) -> bool:
+    """Whether an error, or one that it was raised from, says that a disk or a quota is full.
+
+    Some libraries have the system's words in an exception of their own, without the number.
+    """
+    while error is not None:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        text = str(error)
+        if any(words in text for words in _OUT_OF_SPACE):
+            return True
+        error = error.__cause__
+    return False
+
+
+_OUT_OF_SPACE = ("No space left on device", "Disk quota exceeded")
 
 
 def one_line(error: BaseException | str, limit: int | None = None) -> str:

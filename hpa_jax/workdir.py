@@ -1,32 +1,40 @@
-"""A run's folder: the same run at each start.
+"""A run's folder: the same run at each start, on the same data.
 
 config.json      the resolved configuration, and what the run is (`RunRecord`); a second start must
                  agree with both
-learned_ids.npy  which images the run learns from, as `hpa_jax.data.identity.id_hashes`
+learned_ids.npy  which images the run learns from (`hpa_jax.data.identity.id_hashes`)
 metrics.jsonl    one object a line (tracking/logger.py)
 checkpoints/     Orbax (training/checkpoint.py)
 thresholds.json  of the best checkpoint
 pretrained.json  the weights that the run started from, if any: file, SHA-256 (pretrained/load.py)
 
 config.json holds a digest of itself. A setting that was edited would make the run another one
-without a word, and a damaged one might: both are refused.
+without a word, and a damaged one might: both are refused. Where the data lie may change between
+two starts; what they are may not.
 """
 
 import hashlib
-import json
+import io
+import os
+import sys
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import hpa_jax
-from hpa_jax.config import RUN, Config, differences, from_dict, to_dict
+from hpa_jax.config import RUN, Config, check, differences, from_dict, to_dict
+from hpa_jax.data.identity import DataIdentity
 from hpa_jax.errors import InputError
-from hpa_jax.files import write_json
+from hpa_jax.files import SHA256, json_digest, read_json, write_atomically, write_json
 
 FORMAT = 2
 """The format of the runs that this version writes; the older ones (1) have no record in them."""
+
+LEARNED_IDS = "learned_ids.npy"
 
 # What may change between two starts of a run: it does not change the steps that are already done.
 FREE_TO_CHANGE = (
@@ -38,7 +46,32 @@ FREE_TO_CHANGE = (
     "data.threads",
     "model.block",
 )
-FREE_SECTIONS = ("checkpoint.", "evaluate.", "export.", "report.", "devices.", "plan.")
+FREE_SECTIONS = (
+    "checkpoint.",
+    "evaluate.",
+    "export.",
+    "report.",
+    "devices.",
+    "plan.",
+    "verify.",
+)
+
+# Paths that one call is given. Those in config.json are not heeded: somebody else may have written
+# it, and they would decide where this program reads and writes.
+_OF_ONE_CALL = (
+    "evaluate.scores",
+    "evaluate.targets",
+    "evaluate.groups",
+    "evaluate.runs",
+    "export.folder",
+    "report.compare",
+)
+
+# What a run writes after config.json. Where there is one of these and no config.json, the folder is
+# somebody else's.
+_NEEDS_A_RUN = ("checkpoints", "metrics.jsonl", "thresholds.json", "pretrained.json")
+
+_warned: set[Path] = set()
 
 
 @dataclass(frozen=True)
@@ -48,20 +81,34 @@ class RunRecord:
     Attributes:
       format: of its folder; 1: a run of version 0.2 or before, which has no record.
       id: 32 hex digits, drawn at the first start; "" in format 1.
-      datasets: `{NAME: {SPLIT: SHA-256}}` of the data that it learns from and is evaluated on
-        (`hpa_jax.data.identity.split_digest`); empty in format 1.
+      datasets: `{NAME: {SPLIT: SHA-256}}` of the data that it learns from and is evaluated on, as
+        `hpa_jax.data.identity.DataIdentity` has it; empty in format 1.
+      images: the same, of the stored images.
+      learned_ids: SHA-256 of the values in LEARNED_IDS; "" where there is no such file.
     """
 
     format: int
     id: str
     datasets: dict[str, dict[str, str]] = field(default_factory=dict)
+    images: dict[str, dict[str, str]] = field(default_factory=dict)
+    learned_ids: str = ""
+
+    def changed_splits(self, name: str, now: Mapping[str, str]) -> list[str]:
+        """Splits of the dataset `name` that are not those of the first start.
+
+        Args:
+          name: of the dataset; nothing is known of one that the run does not use.
+          now: SHA-256 of each split.
+        """
+        then = self.datasets.get(name, {})
+        return [split for split, digest in then.items() if now.get(split) != digest]
 
 
 def read_config(workdir: Path) -> Config:
-    """The resolved configuration of the run in `workdir`.
+    """The resolved configuration of the run in `workdir`, without the paths of a single call.
 
     Raises:
-      InputError: there is no run, or its config.json is not one.
+      InputError: there is no run; its config.json is damaged, was edited, or is of a newer version.
     """
     return _read(workdir)[0]
 
@@ -75,89 +122,240 @@ def read_record(workdir: Path) -> RunRecord:
     return _read(workdir)[1]
 
 
+def read_learned_ids(workdir: Path) -> np.ndarray | None:
+    """The `id_hashes` of the images that the run learns from, uint64; None in format 1.
+
+    Raises:
+      InputError: as of `read_config`, or the file is missing or is not the run's.
+    """
+    record = read_record(workdir)
+    if not record.learned_ids:
+        return None
+    path = workdir / LEARNED_IDS
+    try:
+        hashes = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+        fault = ""
+        if _digest_of_ids(hashes) != record.learned_ids:
+            fault = "its SHA-256 is another"
+    except OSError as error:
+        fault = error.strerror or str(error)
+    except Exception as error:  # NumPy raises many kinds where bytes are damaged
+        fault = f"damaged: {type(error).__name__}"
+    if fault:
+        raise InputError(
+            f"{path} is not what training wrote ({fault}); start the run again with its data, "
+            "and it is written anew"
+        )
+    return hashes
+
+
 def _read(workdir: Path) -> tuple[Config, RunRecord]:
     path = workdir / "config.json"
-    if not path.is_file():
+    if not path.exists():
         raise InputError(
             f"{workdir} holds no run (no config.json); give --workdir the folder of a training run"
         )
+    content = read_json(path, advice="it is written by training and not to be edited")
+    record = RunRecord(format=1, id="")
+    if RUN in content:
+        record = _parse_record(path, content)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         config = from_dict(content)
-    except (ValueError, AttributeError) as error:
-        raise InputError(
-            f"{path} cannot be read ({error}); it is written by training and not to be edited"
-        ) from error
-    if RUN not in content:
-        return config, RunRecord(format=1, id="")
-    return config, _parse_record(path, content)
+        check(config)
+    except InputError as error:
+        raise InputError(f"{workdir}, config.json: {error}") from None
+    for name in _OF_ONE_CALL:
+        section, _, field_name = name.partition(".")
+        setattr(getattr(config, section), field_name, "")
+    if record.format == 1:
+        _warn_of_an_older_format(workdir)
+    return config, record
+
+
+def _warn_of_an_older_format(workdir: Path) -> None:
+    """Once a process."""
+    resolved = workdir.resolve()
+    if resolved in _warned:
+        return
+    _warned.add(resolved)
+    print(
+        f"warning: the run in {workdir} is of an older version: nothing in it tells whether its "
+        "settings, data and checkpoints are as they were; from now on that can be told after "
+        f"--mode=verify --config.verify.seal=True --workdir={workdir}",
+        file=sys.stderr,
+    )
 
 
 def _parse_record(path: Path, content: dict[str, Any]) -> RunRecord:
     run = content[RUN]
+    if not isinstance(run, dict) or type(run.get("format")) is not int:
+        raise _changed(path)
     if run["format"] > FORMAT:
         raise InputError(
-            f"{path} is of format {run['format']}, written by hpa_jax {run['hpa_jax']}; "
-            f"hpa_jax {hpa_jax.__version__} reads formats up to {FORMAT}: install a newer one"
+            f"{path} is of format {run['format']}, and hpa_jax {hpa_jax.__version__} reads up to "
+            f"{FORMAT}: install the version that wrote it, {run.get('hpa_jax')!r}, or a newer one"
         )
-    if run["sha256"] != _digest(content):
-        raise InputError(
-            f"{path} was changed after training wrote it (its SHA-256 is another); set it back, "
-            "and override settings with --config.SECTION.FIELD=VALUE"
-        )
-    return RunRecord(format=run["format"], id=run["id"], datasets=run["datasets"])
+    if run.get(SHA256) != _digest(content):
+        raise _changed(path)
+    return RunRecord(
+        format=run["format"],
+        id=run["id"],
+        datasets=run["datasets"],
+        images=run["images"],
+        learned_ids=run["learned_ids"],
+    )
+
+
+def _changed(path: Path) -> InputError:
+    return InputError(
+        f"{path} was changed after training wrote it (its SHA-256 is another): put it back as it "
+        "was, and give other settings as --config.SECTION.FIELD=VALUE"
+    )
 
 
 def _digest(content: Mapping[str, Any]) -> str:
-    """SHA-256 of the canonical JSON of all that config.json holds besides this digest."""
-    run = {name: value for name, value in content[RUN].items() if name != "sha256"}
-    rest = {**content, RUN: run}
-    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    """SHA-256 of all that config.json holds besides this digest."""
+    run = {name: value for name, value in content[RUN].items() if name != SHA256}
+    return json_digest({**content, RUN: run})
 
 
-def _write(workdir: Path, config: Config, record: RunRecord) -> None:
+def _digest_of_ids(hashes: np.ndarray) -> str:
+    return hashlib.sha256(hashes.astype("<u8").tobytes()).hexdigest()
+
+
+def claim(workdir: Path, config: Config, data: DataIdentity | None = None) -> RunRecord:
+    """Records `config` and `data` as the run's, or checks that a run that was started has the same.
+
+    Args:
+      workdir: the run's folder.
+      config: resolved.
+      data: what the run learns from and is evaluated on; None where that is not known.
+
+    Returns:
+      What the run is.
+
+    Raises:
+      InputError: the data are others; names the first setting that differs and may not; or the
+        folder has checkpoints without a config.json.
+    """
+    if not (workdir / "config.json").exists():
+        _refuse_foreign(workdir)
+        return write_record(workdir, config, uuid.uuid4().hex, data)
+    trained, record = _read(workdir)
+    data_agree = False
+    if data is not None and record.datasets:
+        where = {"workdir": workdir, "data_dir": config.data.data_dir}
+        check_same_datasets(record.datasets, data.datasets, **where)
+        other_images = "other images, or the same in another encoding,"
+        check_same_datasets(record.images, data.images, **where, what=other_images)
+        data_agree = True
+    for name, (before, now) in differences(trained, config).items():
+        if name == "data.data_dir" and data_agree:
+            continue
+        if not _may_change(name, config):
+            raise InputError(
+                f"{workdir} holds a run with config.{name}={before!r}, now {now!r}; "
+                "set it back to resume that run, or choose another --workdir"
+            )
+    if data_agree and _digest_of_ids(data.learned) == record.learned_ids:
+        # A copy of the run may lack it.
+        _write_learned_ids(workdir, data.learned)
+    _write_config(workdir, config, record)
+    return record
+
+
+def _refuse_foreign(workdir: Path) -> None:
+    """Refuses to start a run among the files of another program, which it would write over."""
+    for name in _NEEDS_A_RUN:
+        path = workdir / name
+        is_empty = path.is_dir() and not path.is_symlink() and not any(path.iterdir())
+        if os.path.lexists(path) and not is_empty:
+            raise InputError(
+                f"{workdir} holds {name} and no config.json: no run of this program; choose "
+                "another --workdir, or put the config.json of that run back"
+            )
+
+
+def write_record(
+    workdir: Path, config: Config, run_id: str, data: DataIdentity | None
+) -> RunRecord:
+    """Writes what a run is for the first time: at its first start, or where an older one is sealed.
+
+    Args:
+      workdir: the run's folder.
+      config: resolved.
+      run_id: 32 hex digits.
+      data: as for `claim`.
+
+    Returns:
+      What was written.
+    """
+    record = RunRecord(FORMAT, run_id)
+    if data is not None:
+        record = RunRecord(
+            format=FORMAT,
+            id=run_id,
+            datasets=data.datasets,
+            images=data.images,
+            learned_ids=_digest_of_ids(data.learned),
+        )
+        _write_learned_ids(workdir, data.learned)
+    # Last: with it the folder is a run's.
+    _write_config(workdir, config, record)
+    return record
+
+
+def _write_config(workdir: Path, config: Config, record: RunRecord) -> None:
     content = to_dict(config)
+    # A recipe may set a flag to 1, which would be refused when it is read again.
+    from_dict(content)
     if record.format > 1:
         content[RUN] = {
             "format": record.format,
             "id": record.id,
             "hpa_jax": hpa_jax.__version__,
             "datasets": record.datasets,
+            "images": record.images,
+            "learned_ids": record.learned_ids,
         }
-        content[RUN]["sha256"] = _digest(content)
+        content[RUN][SHA256] = _digest(content)
     write_json(workdir / "config.json", content)
 
 
-def claim(
-    workdir: Path, config: Config, datasets: dict[str, dict[str, str]] | None = None
-) -> RunRecord:
-    """Records `config` as the run's, or checks that a run that was started resumes with the same.
+def _write_learned_ids(workdir: Path, hashes: np.ndarray) -> None:
+    file = io.BytesIO()
+    np.save(file, hashes.astype("<u8"), allow_pickle=False)
+    write_atomically(workdir / LEARNED_IDS, file.getvalue())
+
+
+def check_same_datasets(
+    then: Mapping[str, Mapping[str, str]],
+    now: Mapping[str, Mapping[str, str]],
+    *,
+    workdir: Path,
+    data_dir: str,
+    what: str = "other Ids, labels or folds",
+) -> None:
+    """Refuses to resume a run on other data.
 
     Args:
-      workdir: the run's folder.
-      config: resolved.
-      datasets: as in `RunRecord`.
-
-    Returns:
-      What the run is.
+      then: `{NAME: {SPLIT: SHA-256}}`, as the run recorded it; empty where it did not.
+      now: the same, of the data that are there. What they have besides does not matter.
+      workdir: the run's folder, for the message.
+      data_dir: where the data are, for the message.
+      what: differs where a digest does.
 
     Raises:
-      InputError: names the first field that differs and may not.
+      InputError: names the first split that is another.
     """
-    if not (workdir / "config.json").exists():
-        record = RunRecord(FORMAT, uuid.uuid4().hex, datasets or {})
-        _write(workdir, config, record)
-        return record
-    trained, record = _read(workdir)
-    for name, (before, now) in differences(trained, config).items():
-        if not _may_change(name, config):
-            raise InputError(
-                f"{workdir} holds a run with config.{name}={before!r}, now {now!r}; "
-                "set it back to resume that run, or choose another --workdir"
-            )
-    _write(workdir, config, record)
-    return record
+    for name, splits in then.items():
+        for split, digest in splits.items():
+            if now.get(name, {}).get(split) != digest:
+                raise InputError(
+                    f"the dataset {name} in {data_dir} was built anew: its split {split} has "
+                    f"{what} than the run in {workdir} has learnt from; give the data of then with "
+                    "--config.data.data_dir, or choose another --workdir"
+                )
 
 
 def _may_change(name: str, config: Config) -> bool:

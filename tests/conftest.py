@@ -13,6 +13,10 @@ import jax
 import pytest
 from support.browser import find_browser, tab
 
+from hpa_jax.parallel.compile import wait_for_busy_cpus
+
+# As the program does, which sees only the variable.
+wait_for_busy_cpus()
 jax.config.update("jax_num_cpu_devices", 8)
 
 # A shell starts background jobs with Ctrl-C ignored, and what a test starts would inherit that.

@@ -51,6 +51,9 @@ def test_a_setting_has_help_and_a_default_that_is_allowed(section, setting):
         ("data.sources", ("a", "a:2"), "each name once"),
         ("data.sources", ("a:much",), "weights 0.001 to 1000"),
         ("data.mean", (0.1,), "four fractions of 255 for each source"),
+        ("data.mean", (0.1, 0.1, 2.4e15, 0.1), "fractions of 255, from 0 to 1"),
+        ("data.mean", (0.1, 0.1, float("nan"), 0.1), "fractions of 255, from 0 to 1"),
+        ("data.input_mean", (0.5, float("inf")), "values from -10000 to 10000"),
         ("data.std", (0.1,) * 4, "as many fractions of 255 above 0 as data.mean has"),
         ("data.input_std", (0.1,), "as many values above 0 as data.input_mean has"),
         ("model.dropout", 1.0, "at least 0 and below 1"),
@@ -97,7 +100,7 @@ def test_a_configuration_survives_its_json_form():
     assert to_dict(config)["data"]["labels"] == [3, 1]
     assert from_dict(to_dict(config)) == config
     assert differences(Config(), config) == {"data.labels": ([], [3, 1]), "optim.lr": (0.01, 0.5)}
-    with pytest.raises(InputError, match="unknown field optim.learning_rate"):
+    with pytest.raises(InputError, match="optim.learning_rate is no field"):
         from_dict({"optim": {"learning_rate": 1.0}})
 
 

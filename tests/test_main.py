@@ -8,7 +8,7 @@ import pytest
 
 from hpa_jax import main as command
 from hpa_jax.config import Config, from_dict, to_dict
-from hpa_jax.files import write_json
+from hpa_jax.workdir import claim
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RECIPES = sorted(path for path in (REPOSITORY / "configs").glob("*.py") if path.stem != "__init__")
@@ -138,7 +138,7 @@ def test_a_config_json_that_was_edited_is_refused(capsys, tmp_path):
 
 
 def test_a_run_cannot_be_read_as_another_net(capsys, tmp_path):
-    write_json(tmp_path / "config.json", to_dict(Config()))
+    claim(tmp_path, Config())
     error = refusal(capsys, f"--workdir={tmp_path}", "--mode=export", "--config.model.head=linear")
     assert "model.head='pooled'" in error
 

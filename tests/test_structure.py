@@ -17,25 +17,29 @@ BUILDER = REPOSITORY / "tfds_builder"
 # A package or module imports from lower layers and from itself, never from its own layer or above.
 LAYERS = (
     ("deprecations", "errors", "labels", "lazy"),
+    ("environment",),
     ("config", "files", "http_fetch", "metrics", "models", "optim"),
-    ("data", "parallel", "pretrained", "transforms", "workdir"),
+    ("folders",),
+    ("data", "parallel", "pretrained", "transforms"),
+    ("workdir",),
     ("recipes", "tracking"),
     ("training",),
     ("evaluation", "plan"),
     ("report", "serving"),
+    ("verify",),
     ("main",),
 )
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 # What the builder may use: plain files and tables, so that its workers start without JAX.
-USED_BY_BUILDER = {"errors", "labels", "files", "http_fetch", "data"}
+USED_BY_BUILDER = {"environment", "errors", "labels", "files", "folders", "http_fetch", "data"}
 
 # Mathematics takes arrays and plain values: no files, and of the configuration one section at most.
 MATHEMATICS = {"metrics", "models", "optim", "transforms"}
 
 # Where a dependency may be imported; all others may be imported anywhere.
 OWNERS = {
-    "orbax": ("training/checkpoint.py",),
+    "orbax": ("training/array_store.py",),
     "grain": ("data/loader.py",),
     "tensorflow_datasets": ("data/catalog.py", "data/tfrecord.py"),
     "zstandard": ("data/zstd_planes.py",),
@@ -45,7 +49,7 @@ OWNERS = {
     "safetensors": ("pretrained/", "serving/"),
     "torch": ("pretrained/formats.py",),
     "h5py": ("pretrained/formats.py",),
-    "flax": ("models/", "optim/", "training/", "serving/export.py"),
+    "flax": ("models/", "optim/", "training/", "serving/forward.py", "serving/worker.py"),
     "tensorflow": (),
     "tensorboardX": (),
     "keras": (),
@@ -63,6 +67,7 @@ WITHOUT_JAX = (
     "hpa_jax.data.codec",
     "hpa_jax.data.records",
     "hpa_jax.config",
+    "hpa_jax.environment.program",
     "hpa_jax.files",
     "hpa_jax.http_fetch",
 )

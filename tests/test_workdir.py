@@ -1,14 +1,24 @@
-"""A run's folder: whole files, one process."""
+"""A run's folder: whole files, one process, the same settings and data at each start."""
 
+import hashlib
 import json
 import os
+import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
+from support.made_datasets import IDS, build_dataset, pixels_of
 
-from hpa_jax.config import Config
+import hpa_jax
+from hpa_jax import workdir as workdirs
+from hpa_jax.config import Config, Data
+from hpa_jax.data.pipeline import identify, open_sources
 from hpa_jax.errors import InputError
 from hpa_jax.files import locked, write_json
-from hpa_jax.workdir import claim, read_config
+from hpa_jax.workdir import RunRecord, claim, read_config, read_learned_ids, read_record
+
+GOLDEN = Path(__file__).resolve().parent / "golden" / "version_0_1" / "run"
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
@@ -31,19 +41,226 @@ def test_the_lock_holds_while_it_is_held(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="choose a folder"):
+    with pytest.raises(InputError, match="Not a directory; check the path"):
         with locked(tmp_path / "file" / "run"):
             pass
 
 
 def test_what_may_change_between_two_starts(tmp_path):
-    claim(tmp_path, Config())
+    first = claim(tmp_path, Config())
     longer = Config()
     longer.train.epochs, longer.checkpoint.keep, longer.data.threads = 60.0, 5, 1
-    claim(tmp_path, longer)
+    assert claim(tmp_path, longer) == first
     assert read_config(tmp_path) == longer
     other = Config()
     other.data.batch_size = 7
     with pytest.raises(InputError, match="config.data.batch_size=32, now 7"):
         claim(tmp_path, other)
     assert read_config(tmp_path) == longer
+
+
+def content_of(workdir):
+    return json.loads((workdir / "config.json").read_text())
+
+
+def refused(workdir) -> str:
+    """The one line with which a run is refused, wherever it is read."""
+    messages = set()
+    for read in (read_config, read_record, lambda folder: claim(folder, Config())):
+        with pytest.raises(InputError) as error:
+            read(workdir)
+        messages.add(str(error.value))
+    (message,) = messages
+    assert "\n" not in message and str(workdir) in message
+    return message
+
+
+def test_config_json_says_what_the_run_is_under_a_digest(tmp_path):
+    record = claim(tmp_path, Config())
+    content = content_of(tmp_path)
+    run = content["run"]
+    assert run["format"] == 2 and run["hpa_jax"] == hpa_jax.__version__
+    assert run["id"] == record.id and len(bytes.fromhex(record.id)) == 16
+    digest = run.pop("sha256")
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    assert digest == hashlib.sha256(text.encode()).hexdigest()
+    assert read_record(tmp_path) == record
+    (tmp_path / "another").mkdir()
+    assert claim(tmp_path / "another", Config()).id != record.id
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value"),
+    [
+        ("optim", "lr", 0.02),
+        ("data", "batch_size", 16),
+        ("train", "epochs", 31.0),
+        ("data", "data_dir", "elsewhere"),
+        ("run", "id", "0" * 32),
+        ("run", "datasets", {}),
+        ("run", "hpa_jax", "0.0"),
+        ("run", "sha256", "0" * 64),
+        ("run", "sha256", None),
+    ],
+)
+def test_an_edit_is_told_and_taken_back(tmp_path, section, name, value):
+    data = identity_of(tmp_path / "data")
+    claim(tmp_path, Config(), data)
+    before = content_of(tmp_path)
+    content = content_of(tmp_path)
+    content[section][name] = value
+    write_json(tmp_path / "config.json", content)
+    assert "was changed after training wrote it" in refused(tmp_path)
+    # Its values count, not how they are written.
+    (tmp_path / "config.json").write_text(json.dumps(before, sort_keys=True))
+    assert read_config(tmp_path) == Config()
+
+
+def test_a_run_of_a_newer_format_is_refused_by_its_version(tmp_path):
+    claim(tmp_path, Config())
+    content = content_of(tmp_path) | {"flights": "of fancy"}
+    content["run"] |= {"format": 3, "hpa_jax": "9.1"}
+    write_json(tmp_path / "config.json", content)
+    message = refused(tmp_path)
+    assert "format 3" in message and "'9.1'" in message and "reads up to 2" in message
+
+
+def test_an_older_run_is_read_with_one_warning(tmp_path, capsys):
+    shutil.copytree(GOLDEN, tmp_path / "run")
+    config = read_config(tmp_path / "run")
+    assert read_record(tmp_path / "run") == RunRecord(format=1, id="")
+    assert read_learned_ids(tmp_path / "run") is None
+    # Resuming does not make it look like one that could prove itself.
+    assert claim(tmp_path / "run", config, identity_of(tmp_path / "data")).format == 1
+    assert "run" not in content_of(tmp_path / "run")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--mode=verify --config.verify.seal=True" in line and "older version" in line
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "[" * 100_000,
+        '{"data": 1}',
+        '{"data": {"name": "\\ud800"}}',
+        '{"optim": {"lr": "0.1"}}',
+        '{"optim": {"lr": NaN}}',
+        '{"optim": {"lr": 1e999}}',
+        '{"optim": {"lr": -1}}',
+        '{"train": {"steps": 1.5}}',
+        '{"train": {"epochs": 1' + "0" * 400 + "}}",
+        '{"data": {"labels": ["Nucleoplasm"]}}',
+        '{"data": {"sources": [1]}}',
+        '{"data": {"mean": [[0.5]]}}',
+        '{"data": {"channel_mix": {}}}',
+        '{"help": {}}',
+        '{"data": {"label_ids": 1}}',
+        '{"run": null}',
+        '{"run": {"format": "2"}}',
+        '{"run": {"format": 2}}',
+        b"\xff\xfe",
+    ],
+)
+def test_what_is_no_configuration_is_refused_in_one_line(tmp_path, text):
+    content = text if isinstance(text, bytes) else text.encode()
+    (tmp_path / "config.json").write_bytes(content)
+    assert "config.json" in refused(tmp_path)
+
+
+def test_a_folder_in_place_of_config_json_is_refused(tmp_path):
+    (tmp_path / "config.json").mkdir()
+    assert "Is a directory" in refused(tmp_path)
+
+
+def identity_of(data_dir, **dataset):
+    if not data_dir.exists():
+        build_dataset(data_dir, "small", **dataset)
+    data = Data(data_dir=str(data_dir), name="small")
+    return identify(data, open_sources(data))
+
+
+def config_at(data_dir):
+    return Config(data=Data(data_dir=str(data_dir), name="small"))
+
+
+def test_data_may_be_moved_between_two_starts(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    there = tmp_path / "there"
+    first = claim(run, config_at(there), identity_of(there))
+    elsewhere = there.rename(tmp_path / "elsewhere")
+    assert claim(run, config_at(elsewhere), identity_of(elsewhere)) == first
+    assert read_config(run).data.data_dir == str(elsewhere)
+    # Where nobody has looked at the data, another place is another run's.
+    with pytest.raises(InputError, match="config.data.data_dir"):
+        claim(run, config_at("nowhere"))
+
+
+OTHER_FOLDS = {**IDS, "train": IDS["train"][1:], "test": [*IDS["test"], "train-0"]}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "split", "what"),
+    [
+        ({"ids": OTHER_FOLDS}, "train", "other Ids, labels or folds"),
+        ({"ids": {name: IDS[name] for name in ("train", "validation")}}, "test", "other Ids"),
+        ({"image_of": lambda i: pixels_of(i) ^ np.uint8(1)}, "train", "other images"),
+    ],
+)
+def test_data_that_were_built_anew_are_refused(tmp_path, dataset, split, what):
+    run = tmp_path / "run"
+    run.mkdir()
+    claim(run, config_at(tmp_path / "there"), identity_of(tmp_path / "there"))
+    before = (run / "config.json").read_bytes()
+    anew = tmp_path / "anew"
+    with pytest.raises(InputError, match=f"its split {split} has {what}") as error:
+        claim(run, config_at(anew), identity_of(anew, **dataset))
+    assert str(anew) in str(error.value) and (run / "config.json").read_bytes() == before
+
+
+def test_a_split_that_was_not_there_before_is_no_change(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    without_test = {name: IDS[name] for name in ("train", "validation")}
+    there = tmp_path / "there"
+    first = claim(run, config_at(there), identity_of(there, ids=without_test))
+    more = tmp_path / "more"
+    assert claim(run, config_at(more), identity_of(more)) == first
+
+
+@pytest.mark.parametrize("damage", ["missing", "a folder", "empty", "flipped", "of another run"])
+def test_what_a_run_has_learnt_from_is_checked_and_written_anew(tmp_path, damage):
+    data = identity_of(tmp_path / "data")
+    claim(tmp_path, config_at(tmp_path / "data"), data)
+    assert (read_learned_ids(tmp_path) == data.learned).all() and len(data.learned) == 23
+    path = tmp_path / "learned_ids.npy"
+    content = bytearray(path.read_bytes())
+    path.unlink()
+    if damage == "a folder":
+        path.mkdir()
+    elif damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "flipped":
+        content[-3] ^= 4
+        path.write_bytes(content)
+    elif damage == "of another run":
+        np.save(path, data.learned[1:])
+    with pytest.raises(InputError, match="learned_ids.npy is not what training wrote"):
+        read_learned_ids(tmp_path)
+    if damage == "a folder":
+        path.rmdir()
+    claim(tmp_path, config_at(tmp_path / "data"), data)
+    assert (read_learned_ids(tmp_path) == data.learned).all()
+
+
+def test_the_warning_of_an_older_run_is_given_once_for_each(tmp_path, capsys):
+    for name in ("a", "b", "a"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        write_json(tmp_path / name / "config.json", {})
+        read_config(tmp_path / name)
+    assert len(capsys.readouterr().err.splitlines()) == 2
+    assert (tmp_path / "a").resolve() in workdirs._warned

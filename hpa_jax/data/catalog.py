@@ -16,9 +16,11 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from hpa_jax.data.dataset import ImageDataset
+from hpa_jax.data.identity import images_digest, split_digest
 from hpa_jax.data.metadata import check_files, read_metadata, statistics_fault
 from hpa_jax.data.records import Records
 from hpa_jax.data.shard_index import REMEDY
+from hpa_jax.environment.paths import local_path
 from hpa_jax.errors import InputError, one_line
 from hpa_jax.labels import CHANNELS, LABELS
 
@@ -78,6 +80,42 @@ def load_dataset(
     return ImageDataset(records, image_size=image_size, label_ids=label_ids, folds=folds)
 
 
+class DatasetDigests(NamedTuple):
+    """What a dataset is made of: `{SPLIT: SHA-256}` of each of its splits.
+
+    Attributes:
+      splits: of Ids, labels and folds (`hpa_jax.data.identity.split_digest`).
+      images: of the stored images (`hpa_jax.data.identity.images_digest`).
+    """
+
+    splits: dict[str, str]
+    images: dict[str, str]
+
+
+def read_digests(data_dir: str | Path, name: str) -> DatasetDigests:
+    """Computes the digests of a dataset from its indexes; no shard is read.
+
+    Raises:
+      InputError: no such dataset, damage, or metadata.json has the digests of another build.
+    """
+    info, metadata = _open_info(data_dir, name)
+    _check_format(info)
+    digests = DatasetDigests({}, {})
+    for split in SPLITS:
+        if split not in info.splits:
+            continue
+        records = _open_records(info, metadata, [split])
+        ids = records.ids()
+        digests.splits[split] = split_digest(ids, records.label_ids(), records.folds())
+        digests.images[split] = images_digest(ids, records.crcs())
+    if metadata.get("digests", digests.splits) != digests.splits:
+        raise InputError(
+            f"{info.data_dir}: its shards have other Ids, labels or folds than its metadata.json "
+            f"says: {REMEDY}"
+        )
+    return digests
+
+
 class ChannelStatistics(NamedTuple):
     """Mean and standard deviation of each stored channel, as fractions of 255.
 
@@ -117,10 +155,7 @@ def dataset_dir(data_dir: str | Path, name: str) -> Path:
     Raises:
       InputError: there is none; says which datasets there are, and how to build this one.
     """
-    if "://" in str(data_dir):
-        raise InputError(
-            f"{data_dir}: not a local directory: mount the bucket (gcsfuse) or copy the dataset"
-        )
+    data_dir = local_path(data_dir)
     versions = {}
     for folder in sorted(Path(data_dir).glob("hpa/*/*/")):
         # Rules out unfinished versions of a build by TFDS that was stopped, too.

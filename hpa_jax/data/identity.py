@@ -7,8 +7,24 @@ dataset, and a run those of the datasets that it learns from.
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+
+
+@dataclass(frozen=True)
+class DataIdentity:
+    """What a run's data are, wherever they lie.
+
+    Attributes:
+      datasets: `{NAME: {SPLIT: SHA-256}}`, the `split_digest` of every split of every dataset.
+      images: `{NAME: {SPLIT: SHA-256}}`, the `images_digest` of the same.
+      learned: uint64 [N], the `id_hashes` of the images that are learnt from.
+    """
+
+    datasets: dict[str, dict[str, str]]
+    images: dict[str, dict[str, str]]
+    learned: np.ndarray
 
 
 def split_digest(ids: Sequence[str], labels: Sequence[Sequence[int]], folds: Sequence[int]) -> str:
@@ -38,6 +54,23 @@ def split_digest(ids: Sequence[str], labels: Sequence[Sequence[int]], folds: Seq
     for _, line in lines:
         digest.update(line.encode())
     return digest.hexdigest()
+
+
+def images_digest(ids: Sequence[str], crcs: Sequence[int]) -> str:
+    """SHA-256 of how the images of a split are stored, the same in any order.
+
+    Other pixels make it another, and so does another encoding of the same pixels.
+
+    Args:
+      ids: of the images.
+      crcs: of each image's record, as its shard has it.
+
+    Returns:
+      64 hex digits.
+    """
+    lines = [f"{image_id}\t{int(crc)}\n" for image_id, crc in zip(ids, crcs, strict=True)]
+    lines.sort()
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def id_hashes(ids: Sequence[str]) -> np.ndarray:

@@ -14,8 +14,9 @@ import numpy as np
 
 from hpa_jax.config import Data
 from hpa_jax.data import sampler
-from hpa_jax.data.catalog import load_dataset, read_channel_statistics
+from hpa_jax.data.catalog import load_dataset, read_channel_statistics, read_digests
 from hpa_jax.data.dataset import ConcatDataset, ImageDataset
+from hpa_jax.data.identity import DataIdentity, id_hashes
 from hpa_jax.data.sampler import Order
 from hpa_jax.errors import InputError
 
@@ -104,6 +105,25 @@ def open_sources(data: Data) -> ConcatDataset:
     names = data.source_names()
     sources = [open_split(data, data.train_split, name) for name in names]
     return ConcatDataset(sources, names)
+
+
+def identify(data: Data, dataset: ConcatDataset) -> DataIdentity:
+    """What the data of a run are: those that it learns from, and those it is evaluated on.
+
+    Args:
+      data: section of the configuration.
+      dataset: `open_sources(data)`.
+
+    Raises:
+      InputError: a dataset is damaged.
+    """
+    datasets = {}
+    images = {}
+    for name in dict.fromkeys((*data.source_names(), data.name)):
+        digests = read_digests(data.data_dir, name)
+        datasets[name] = digests.splits
+        images[name] = digests.images
+    return DataIdentity(datasets, images, id_hashes(dataset.ids()))
 
 
 def make_order(data: Data, dataset: ConcatDataset, seed: int) -> Order:

@@ -100,6 +100,10 @@ class Records:
         shard, record = self._locate(i)
         return self.indexes[shard].id(record)
 
+    def ids(self) -> list[str]:
+        """The Ids of all records, from the index."""
+        return [index.id(record) for index in self.indexes for record in range(len(index))]
+
     def original_id(self, i: int) -> str:
         """The Id that the source gave record `i`, from the index; see `id` for the stored one."""
         shard, record = self._locate(i)
@@ -168,6 +172,18 @@ class Records:
                 )
             multi_hot[record_of_label, index.label_ids] = 1
         return multi_hot
+
+    def label_ids(self) -> list[list[int]]:
+        """The label ids of each record, from the index, whatever they are."""
+        found = []
+        for index in self.indexes:
+            ends = index.rows["labels_end"].tolist()
+            label_ids = index.label_ids.tolist()
+            start = 0
+            for end in ends:
+                found.append(label_ids[start:end])
+                start = end
+        return found
 
     def sizes(self) -> np.ndarray:
         """Image (height, width) of all records in px, int64 [records, 2], from the index."""

@@ -4,6 +4,7 @@ Notes:
 - The net is built and the checkpoint read only when something is to be scored. A table of scores in
   the run's folder is used again where it follows from the same checkpoint, data and test-time
   augmentation (`ScoreTable.key`).
+- The run may be training meanwhile (`ChosenCheckpoint`).
 """
 
 import dataclasses
@@ -23,14 +24,16 @@ from hpa_jax.config import Config, to_dict
 from hpa_jax.data import pipeline
 from hpa_jax.data.dataset import ImageDataset
 from hpa_jax.data.loader import eval_batches
+from hpa_jax.environment.paths import local_path
 from hpa_jax.errors import InputError
 from hpa_jax.evaluation import score_table, tta
+from hpa_jax.evaluation.chosen_checkpoint import ChosenCheckpoint
 from hpa_jax.evaluation.score_table import ScoreTable
+from hpa_jax.files import check_writable
 from hpa_jax.labels import CHANNELS, LABELS
 from hpa_jax.metrics.crossfitting import crossfit
 from hpa_jax.parallel.mesh import batch_sharding, put_batch
 from hpa_jax.training import components
-from hpa_jax.training.checkpoint import Checkpoints
 from hpa_jax.training.state import eval_variables
 from hpa_jax.training.steps import make_score_step
 from hpa_jax.transforms import normalize
@@ -54,7 +57,7 @@ def load_run(workdir: Path | str, checkpoint: str | int = "best") -> "Predictor"
     Raises:
       InputError: the folder holds no run, or no such checkpoint.
     """
-    workdir = Path(workdir)
+    workdir = local_path(workdir, "workdir")
     config = read_config(workdir)
     settings = dataclasses.replace(config.evaluate, checkpoint=str(checkpoint))
     return Predictor(dataclasses.replace(config, evaluate=settings), workdir)
@@ -65,6 +68,7 @@ class Predictor:
 
     Attributes:
       step: of the checkpoint.
+      written: tells the checkpoint from another one of that step; None if that cannot be told.
       labels: names of the L labels, in the order of the scores.
       label_ids: which of the 28 labels those are.
       image_size: side in px of the images that it takes.
@@ -77,13 +81,14 @@ class Predictor:
     Args:
       config: of the run, resolved. Its section `evaluate` names the checkpoint and the test-time
         augmentation.
-      workdir: the run's folder.
+      workdir: the run's folder, which is only read.
+      out: the folder of what is written: new scores, OUT/scores/SPLIT.npz. None: `workdir`.
 
     Raises:
       InputError: no such checkpoint, an unknown setting, or devices that cannot share the batches.
     """
 
-    def __init__(self, config: Config, workdir: Path):
+    def __init__(self, config: Config, workdir: Path, out: Path | None = None):
         settings = config.evaluate
         self._tta_settings = {
             "tta": settings.tta,
@@ -98,14 +103,25 @@ class Predictor:
         self.labels = tuple(LABELS[i] for i in self.label_ids)
         self.image_size = config.data.image_size
         self._workdir = workdir
-        checkpoints = self._checkpoints()
-        self.step = checkpoints.choose(settings.checkpoint)
-        metrics = checkpoints.metrics(self.step)
-        self._written = checkpoints.written(self.step)
-        checkpoints.close()
+        self._out = out or workdir
+        self._checkpoint = ChosenCheckpoint(config, workdir)
+
+    @property
+    def step(self) -> int:
+        return self._checkpoint.step
+
+    @property
+    def written(self) -> str | int | None:
+        return self._checkpoint.written
+
+    @property
+    def thresholds(self) -> np.ndarray:
         without_evaluation = [0.5] * len(self.labels)
-        self.thresholds = np.array(metrics.get("thresholds", without_evaluation))
-        self.thresholds_split = metrics.get("thresholds_split")
+        return np.array(self._checkpoint.metrics.get("thresholds", without_evaluation))
+
+    @property
+    def thresholds_split(self) -> str | None:
+        return self._checkpoint.metrics.get("thresholds_split")
 
     def __call__(self, images: np.ndarray | Iterable[np.ndarray]) -> np.ndarray:
         """Scores images, in batches of the run's size.
@@ -118,7 +134,7 @@ class Predictor:
           float32 `[N, L]`, the probability of each label.
 
         Raises:
-          InputError: an image of another type or shape.
+          InputError: an image of another type or shape, or scores that are not finite.
         """
         batch_size = self.config.data.batch_size
         remaining = iter(images)
@@ -132,7 +148,9 @@ class Predictor:
             filled[: len(batch)] = batch
             scores.append(self._score_batch(filled)[: len(batch)])
             start += len(batch)
-        return np.concatenate(scores)
+        found = np.concatenate(scores)
+        self._check_scores(found, [f"image {position}" for position in range(start)])
+        return found
 
     def _check_image(self, image: np.ndarray, position: int) -> None:
         shape = (self.image_size, self.image_size, len(CHANNELS))
@@ -142,49 +160,68 @@ class Predictor:
                 f"{list(shape)}; resize or convert it"
             )
 
+    def _check_scores(self, scores: np.ndarray, names: Sequence[str]) -> None:
+        """Refuses scores, float32 `[N, L]`, that are not numbers; `names` of the N images."""
+        wrong = ~np.isfinite(scores)
+        if not wrong.any():
+            return
+        images = wrong.any(axis=1)
+        labels = [self.labels[i] for i in np.flatnonzero(wrong.any(axis=0))]
+        first = names[int(np.argmax(images))]
+        raise InputError(
+            f"{self._workdir}: checkpoint {self.step} gives scores that are not finite for "
+            f"{int(images.sum())} of {len(scores)} images, the first of them {first}, and for "
+            f"{len(labels)} of {len(self.labels)} labels, the first of them {labels[0]}; nothing "
+            "was written; choose another --config.evaluate.checkpoint"
+        )
+
     @cached_property
     def _score_batch(self) -> Callable[[np.ndarray], np.ndarray]:
         return self._make_scorer(self.config)
 
     @cached_property
     def variables(self) -> dict:
-        """`{'params', 'batch_stats'}` on the devices; the averaged ones if the run has them."""
-        checkpoints = self._checkpoints()
+        """`{'params', 'batch_stats'}` on the devices; the averaged ones if the run has them.
+
+        Reading them may choose the checkpoint again, if it was removed meanwhile: what is said of
+        it (`step`, `written`, the thresholds) is of the one that was read.
+        """
         state = components.Setup(self.config, self.mesh).abstract_state()
         # What is None is not read: Adam's state is twice as large as the net.
-        state = checkpoints.restore(self.step, state.replace(opt_state=None))
-        checkpoints.close()
-        return eval_variables(state)
-
-    def _checkpoints(self) -> Checkpoints:
-        return Checkpoints(self._workdir / "checkpoints", metric=self.config.checkpoint.metric)
+        return eval_variables(self._checkpoint.restore(state.replace(opt_state=None)))
 
     def table(self, split: str, sources: Sequence[str] = ()) -> ScoreTable:
-        """The scores of a split, read from the run's folder if they are there.
+        """The scores of a split, read from the run's folder or from `out` if they are there.
 
-        What has to be scored is kept there, as WORKDIR/scores/SPLIT.npz.
+        What has to be scored is kept in OUT/scores/SPLIT.npz.
 
         Args:
           split: of the datasets.
           sources: the datasets; default: `config.data.name`.
 
         Raises:
-          InputError: no such dataset or split, or a dataset that is named twice.
+          InputError: no such dataset or split, a dataset that is named twice, or scores that are
+            not finite.
         """
         names = tuple(sources) or (self.config.data.name,)
         if len(set(names)) < len(names):
             raise InputError(f"config.evaluate.sources={','.join(names)!r} names a dataset twice")
-        path = self._scores_path(split)
         configs = self._configs(names)
         datasets = [pipeline.open_split(config.data, split) for config in configs]
         key = self._key(configs, split, datasets)
-        stored = _read(path)
-        if stored is not None and stored.key == key:
-            print(f"scores of {path}: checkpoint, data and test-time augmentation are the same")
-            return self._with_thresholds(stored)
+        for path in self._scores_paths(split):
+            stored = _read(path)
+            if stored is not None and stored.key == key:
+                print(f"scores of {path}: checkpoint, data and test-time augmentation are the same")
+                return self._with_thresholds(stored)
+        ids = [image_id for dataset in datasets for image_id in dataset.ids()]
+        scores = self._score(configs, datasets)
+        self._check_scores(scores, ids)
+        # Scoring may have chosen another checkpoint.
+        key = self._key(configs, split, datasets)
         table = ScoreTable(
-            ids=[image_id for dataset in datasets for image_id in dataset.ids()],
-            scores=self._score(configs, datasets),
+            ids=ids,
+            scores=scores,
             targets=np.concatenate([dataset.targets() for dataset in datasets]),
             groups=_distinct_groups([dataset.groups() for dataset in datasets]),
             folds=np.concatenate([dataset.folds() for dataset in datasets]),
@@ -198,11 +235,13 @@ class Predictor:
             thresholds=self.thresholds,
         )
         table = self._with_thresholds(table)
-        score_table.save(path, table)
+        score_table.save(self._out / "scores" / f"{split}.npz", table)
         return table
 
-    def _scores_path(self, split: str) -> Path:
-        return self._workdir / "scores" / f"{split}.npz"
+    def _scores_paths(self, split: str) -> list[Path]:
+        """Where scores of a split may be kept, each file once."""
+        folders = dict.fromkeys((self._out, self._workdir))
+        return [folder / "scores" / f"{split}.npz" for folder in folders]
 
     def _with_thresholds(self, table: ScoreTable) -> ScoreTable:
         """The table with the thresholds that go with its test-time augmentation.
@@ -239,19 +278,21 @@ class Predictor:
 
         None where there are no such scores.
         """
-        table = _read(self._scores_path(split))
-        if table is None:
-            return None
+        for path in self._scores_paths(split):
+            table = _read(path)
+            if table is not None and table.key == self._key_of(table, split):
+                return table
+        return None
+
+    def _key_of(self, table: ScoreTable, split: str) -> str | None:
+        """The key that the scores of the table's datasets have now; None if the data are gone."""
         configs = self._configs(table.source_names)
         try:
             datasets = [pipeline.open_split(config.data, split) for config in configs]
-            key = self._key(configs, split, datasets)
         except InputError:
-            # The data may be gone; the thresholds of the checkpoint remain.
+            # The thresholds of the checkpoint remain.
             return None
-        if table.key != key:
-            return None
-        return table
+        return self._key(configs, split, datasets)
 
     def _configs(self, names: Sequence[str]) -> list[Config]:
         """The configuration, with each of these datasets as the one that is read."""
@@ -270,7 +311,7 @@ class Predictor:
             sources.append(source)
         facts = {
             "version": hpa_jax.__version__,
-            "checkpoint": [self.step, self._written],
+            "checkpoint": [self.step, self.written],
             "model": to_dict(self.config)["model"],
             "image_size": self.image_size,
             "labels": self.label_ids,
@@ -313,6 +354,15 @@ class Predictor:
             return np.asarray(jitted(self.variables, batch["image"]))
 
         return score_batch
+
+
+def scores_folder(run: Path, out: Path) -> Path:
+    """Where the scores of one of several runs are kept: in its folder, else below `out`."""
+    try:
+        check_writable(run, "")
+    except InputError:
+        return out / "runs" / run.resolve().name
+    return run
 
 
 def _read(path: Path) -> ScoreTable | None:

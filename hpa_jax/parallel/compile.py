@@ -1,11 +1,18 @@
-"""How many CPU devices a process has, and how a step that runs for hours is compiled."""
+"""How many CPU devices a process has, how a step that runs for hours is compiled, and kept."""
 
 import contextlib
 import gc
 import os
+import sys
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import jax
+
+from hpa_jax.environment.cache_folder import cache_folder
+from hpa_jax.errors import InputError
+from hpa_jax.files import check_writable
 
 MOST_CPU_DEVICES = 8
 """Each device holds the full state; and on two cores eight devices are no faster than one."""
@@ -13,6 +20,60 @@ MOST_CPU_DEVICES = 8
 COMPILER_OPTIONS = {"cpu": {"xla_cpu_enable_concurrency_optimized_scheduler": True}}
 """By JAX's name of the platform. On CPUs independent operations run side by side: a tenth faster on
 two cores, in no more memory."""
+
+CPU_TIMEOUTS_S = {
+    # Until XLA prints that a device of this process waits, with a stack trace of each thread.
+    "xla_cpu_collective_call_warn_stuck_timeout_seconds": 300,
+    # Until it aborts this process; and until a sum over several processes is an error.
+    "xla_cpu_collective_call_terminate_timeout_seconds": 3600,
+    "xla_cpu_collective_timeout_seconds": 3600,
+}
+"""Seconds for which CPU devices wait for each other in a sum over all of them, by XLA's flag."""
+
+
+def wait_for_busy_cpus() -> None:
+    """Lets CPU devices wait for each other for an hour instead of 40 seconds.
+
+    XLA aborts the process where one device comes to a sum 40 seconds after another one; on a busy
+    machine, or one that was suspended, that is no error. Of several processes, one that hangs is
+    the watchdog's business, and it knows names. To be called before JAX looks for devices; what
+    XLA_FLAGS says already is kept.
+    """
+    os.environ["XLA_FLAGS"] = with_cpu_timeouts(os.environ.get("XLA_FLAGS", ""))
+
+
+def with_cpu_timeouts(flags: str) -> str:
+    """XLA_FLAGS with those of CPU_TIMEOUTS_S that it does not have."""
+    if flags and not flags.startswith("-"):
+        # The name of a file of flags, which nothing may follow.
+        return flags
+    words = flags.split()
+    for name, seconds in CPU_TIMEOUTS_S.items():
+        if name not in flags:
+            words.append(f"--{name}={seconds}")
+    return " ".join(words)
+
+
+def use_compilation_cache() -> None:
+    """Keeps compiled programs between runs.
+
+    In JAX_COMPILATION_CACHE_DIR, or the user's cache folder. Where that cannot be written, one line
+    on stderr says so, and programs that it holds already are still taken from it.
+    """
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+    try:
+        named = jax.config.jax_compilation_cache_dir
+        if named and "://" in named:
+            # A bucket, which JAX itself writes to.
+            return
+        folder = Path(named) if named else cache_folder() / "xla"
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        check_writable(folder, "set JAX_COMPILATION_CACHE_DIR to a folder that can be written")
+    except InputError as error:
+        print(f"compiled programs are not kept: {error}", file=sys.stderr)
+        # JAX would say so again for each program.
+        warnings.filterwarnings("ignore", message="Error writing persistent compilation cache")
+        warnings.filterwarnings("ignore", message="Error reading persistent compilation cache")
 
 
 def use_cpu_cores(batch_size: int, space: int = 0) -> None:

@@ -13,7 +13,8 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -23,8 +24,18 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from hpa_jax.config import Devices
-from hpa_jax.errors import EXIT_OK, EXIT_START_AGAIN, InputError, RunStopped, one_line
-from hpa_jax.parallel.cluster import is_one_of_several, may_be_tpu_worker
+from hpa_jax.environment.streams import write_now
+from hpa_jax.errors import (
+    EXIT_OK,
+    EXIT_RUN_STOPPED,
+    EXIT_START_AGAIN,
+    InputError,
+    RunStopped,
+    is_out_of_space,
+    one_line,
+)
+from hpa_jax.parallel.cluster import described, is_one_of_several, may_be_tpu_worker
+from hpa_jax.parallel.group_health import RESTART_HINT
 from hpa_jax.parallel.watchdog import Watchdog, delay_abort
 
 _KEY = "hpa_jax"
@@ -35,6 +46,9 @@ _FOREVER_MS = 2**31 - 1
 
 _PER_PROCESS = ("devices.process", "data.data_dir", "data.threads")
 """Settings that may differ between processes."""
+
+_GIVING_UP_S = 60
+"""By so much JAX waits longer than this program for processes that do not come."""
 
 _LONGEST_ERROR = 300
 """Characters of an error of JAX in a message."""
@@ -67,6 +81,12 @@ class SingleProcess:
     def broadcast(self, value: Any) -> Any:
         return value
 
+    def gather(self, value: Any) -> list[Any]:
+        return [value]
+
+    def collect(self, name: str, value: Any) -> list[Any] | None:
+        return [value]
+
     def barrier(self, where: str) -> None:
         pass
 
@@ -76,7 +96,10 @@ class SingleProcess:
     def check_same_config(self, settings: Mapping[str, Mapping[str, Any]]) -> None:
         pass
 
-    def wait_for_verdict(self) -> None:
+    def watch_work(self, failure: Callable[[], str]) -> None:
+        pass
+
+    def give_way(self, error: BaseException) -> None:
         pass
 
     def leave(self, status: int, reason: str = "") -> None:
@@ -86,7 +109,8 @@ class SingleProcess:
 class ProcessGroup:
     """This process as one of several that have met.
 
-    Every process calls `report_progress`, `broadcast`, `barrier` and the checks in the same order.
+    Every process calls `report_progress`, `broadcast`, `gather`, `barrier` and the checks in the
+    same order.
 
     Args:
       timeout_s: seconds that the processes wait for one that does not get on, see Watchdog.
@@ -106,6 +130,7 @@ class ProcessGroup:
         self._client = global_state.client
         self._broadcasts = 0
         self._barriers = 0
+        self._gathers = 0
         self._watchdog = Watchdog(
             self.index,
             self.count,
@@ -149,6 +174,42 @@ class ProcessGroup:
         if self.is_primary:
             self._client.key_value_set(key, json.dumps(value))
             return value
+        return self._get(key)
+
+    def gather(self, value: Any) -> list[Any]:
+        """Returns the values of all processes, in their order, in every process.
+
+        Args:
+          value: what JSON can hold.
+        """
+        self._gathers += 1
+        self.report_progress("the others' answers", slow=True)
+        folder = f"{_KEY}/gather/{self._gathers}"
+        self._client.key_value_set(f"{folder}/{self.index}", json.dumps(value))
+        return [self._get(f"{folder}/{index}") for index in range(self.count)]
+
+    def collect(self, name: str, value: Any) -> list[Any] | None:
+        """Returns the values of all processes in process 0, None in the others.
+
+        No milestone: it may be called in a thread in the background, while the loop goes on. The
+        watchdog bounds the waiting.
+
+        Args:
+          name: what is collected, another one each time.
+          value: what JSON can hold.
+        """
+        folder = f"{_KEY}/collect/{name}"
+        if not self.is_primary:
+            self._client.key_value_set(f"{folder}/{self.index}", json.dumps(value))
+            return None
+        values = [value]
+        for index in range(1, self.count):
+            values.append(self._get(f"{folder}/{index}"))
+            # They are read once, and there may be thousands.
+            self._client.key_value_delete(f"{folder}/{index}")
+        return values
+
+    def _get(self, key: str) -> Any:
         return json.loads(self._client.blocking_key_value_get(key, _FOREVER_MS))
 
     def barrier(self, where: str) -> None:
@@ -200,12 +261,26 @@ class ProcessGroup:
                         "in process 0; start all processes with the same command"
                     )
 
-    def wait_for_verdict(self) -> None:
-        """To be called when a step failed: if another process has ended, this does not return.
+    def watch_work(self, failure: Callable[[], str]) -> None:
+        """Ends the run, in all processes, as soon as work in the background has failed.
 
-        The watchdog then says which one, and ends this process.
+        For work that the main threads of all processes wait for, such as a save: one that fails
+        may never come to say so.
+
+        Args:
+          failure: returns why the run has to stop, or ''; called from another thread twice a
+            second. It must not wait.
         """
-        self._watchdog.wait_for_verdict()
+        self._watchdog.watch_work(failure)
+
+    def give_way(self, error: BaseException) -> None:
+        """To be called before an error is told: it does not return if it is not the true reason.
+
+        That is so where another process is gone, or work in the background has failed before. The
+        watchdog then says which one, or why, and ends this process.
+        """
+        if self._watchdog.is_ending or may_follow_from_a_loss(error):
+            self._watchdog.wait_for_verdict()
 
     def leave(self, status: int, reason: str = "") -> None:
         """Ends this process; with the others, if it has done its part.
@@ -240,10 +315,27 @@ class ProcessGroup:
     def _log_error(self, message: str) -> None:
         prefix = "" if self.is_primary else f"process {self.index}: "
         # In one write, past Python's buffers: the process may end right after.
-        os.write(2, f"{prefix}{message}\n".encode())
+        write_now(2, f"{prefix}{message}\n")
 
 
 SINGLE_PROCESS = SingleProcess()
+
+
+def may_follow_from_a_loss(error: BaseException) -> bool:
+    """Whether an error may only say that another process is gone.
+
+    Where a connection breaks, JAX raises a RuntimeError; where a barrier does, Orbax puts a
+    TimeoutError without a number in its place. What the operating system says is about this
+    process.
+    """
+    if is_out_of_space(error):
+        return False
+    while error is not None:
+        is_timeout = isinstance(error, TimeoutError) and error.errno is None
+        if is_timeout or isinstance(error, RuntimeError):
+            return True
+        error = error.__cause__
+    return False
 
 
 def join_process_group(devices: Devices, mode: str) -> SingleProcess | ProcessGroup:
@@ -297,10 +389,20 @@ def _needs_group(devices: Devices, mode: str) -> bool:
 
 def _initialize(address: dict[str, Any], devices: Devices) -> None:
     jax.config.update("jax_enable_preemption_service", False)
+    not_met = (
+        f"not all processes met at {devices.coordinator or 'the cluster'} within "
+        f"{devices.timeout_s} s"
+    )
+    if said := described(os.environ):
+        not_met += f" ({said})"
+    # JAX would end this process by abort(), with a stack of C++.
+    giving_up = threading.Timer(devices.timeout_s, _give_up, (f"{not_met}{RESTART_HINT}",))
+    giving_up.daemon = True
+    giving_up.start()
     try:
         jax.distributed.initialize(
             **address,
-            initialization_timeout=devices.timeout_s,
+            initialization_timeout=devices.timeout_s + _GIVING_UP_S,
             # Late, so that the watchdog speaks first: it knows names.
             heartbeat_timeout_seconds=2 * devices.timeout_s + 60,
             shutdown_timeout_seconds=60,
@@ -314,10 +416,14 @@ def _initialize(address: dict[str, Any], devices: Devices) -> None:
         ) from error
     except RuntimeError as error:
         reason = one_line(error, limit=_LONGEST_ERROR)
-        raise RunStopped(
-            f"not all processes met at {devices.coordinator or 'the cluster'} within "
-            f"{devices.timeout_s} s ({reason}); start all of them again"
-        ) from error
+        raise RunStopped(f"{not_met} ({reason}){RESTART_HINT}") from error
+    finally:
+        giving_up.cancel()
+
+
+def _give_up(message: str) -> None:
+    write_now(2, f"stopped: {message}\n")
+    os._exit(EXIT_RUN_STOPPED)
 
 
 def _number_of_processes() -> int:

@@ -8,6 +8,8 @@ run ends with status 1. What is saved is complete, and the same command resumes.
 Notes:
 - A process that waits for devices cannot be interrupted, so the watchdog's thread ends the entire
   process.
+- A background thread of this process may fail while the main thread waits for the others, as in a
+  save that all write together. The watchdog then tells the others and ends this process.
 - Time counts only while this process itself runs, so one that was suspended and resumes does not
   blame the others.
 - When process 0 is gone, JAX calls abort() within a second, with a C++ stack trace and no name.
@@ -54,6 +56,9 @@ class Watchdog:
         number; may raise RuntimeError, or hang.
       timeout_s: as in GroupHealth.
       log: prints a line about the end of the run.
+
+    Attributes:
+      is_ending: whether it has said why the run ends, and is about to end this process.
     """
 
     def __init__(
@@ -74,6 +79,8 @@ class Watchdog:
         slowdown = min(4.0, max(1.0, count / _PROCESSES_AT_FULL_RATE))
         self._interval = _INTERVAL_S * slowdown
         self._silence = min(timeout_s, SILENCE_S)
+        self.is_ending = False
+        self._failure: Callable[[], str] = str
         self._stop_at: int | None = None
         # Guards the reports; notified when the place to stop becomes known.
         self._changed = threading.Condition()
@@ -120,6 +127,15 @@ class Watchdog:
     def stop_requested_by(self) -> str:
         """By which signal to which process the run was asked to stop, or ''."""
         return self._health.stop_requested_by()
+
+    def watch_work(self, failure: Callable[[], str]) -> None:
+        """Watches work of this process's background threads, too.
+
+        Args:
+          failure: returns why the run has to stop, or ''; called from another thread twice a
+            second. It must not wait.
+        """
+        self._failure = failure
 
     def wait_for_verdict(self) -> None:
         """For a process that lost its connection to another one.
@@ -173,12 +189,21 @@ class Watchdog:
             # A longer time is one in which this process was suspended.
             self._now += min(now - before, 4 * _INTERVAL_S)
             before = now
+            if self._report.ended:
+                # It has a reason of its own, which it has told.
+                continue
             with self._changed:
                 verdict = self._health.verdict(self._now)
             unanswered = self._now - self._answered_at
             verdict = verdict or self._verdict_about_store(unanswered)
             if verdict:
                 self._exit(verdict, others_can_read=unanswered < _ABORT_SILENCE_S)
+            failure = self._failure()
+            if failure:
+                self.is_ending = True
+                self._log(f"stopped: {failure}")
+                self.end(f"stopped: {failure}")
+                os._exit(EXIT_RUN_STOPPED)
 
     def _verdict_about_store(self, unanswered: float) -> str:
         """Why the run has to end if process 0, which has the store, is gone or hangs; or ''."""
@@ -192,6 +217,7 @@ class Watchdog:
         return ""
 
     def _exit(self, verdict: str, *, others_can_read: bool) -> None:
+        self.is_ending = True
         self._report.verdict = verdict
         self._log(f"stopped: {verdict}")
         if others_can_read:

@@ -1,29 +1,62 @@
 """An export: its files, their digests, and how to load and run it.
 
-Needs jax, numpy and safetensors only: no configuration and no training code. Nothing is read
-before its digest has been checked, and nothing in the folder is a pickle.
+Needs jax, flatbuffers, numpy and safetensors only: no configuration and no training code; checking
+the digests needs Python alone. Nothing is read before its digest has been checked, and nothing in
+the folder is a pickle.
+
+`hpa_jax.folders.export_manifest` has its digests and its format.
 """
 
 import hashlib
+import importlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from safetensors.numpy import load_file
+from hpa_jax.environment.paths import local_path
+from hpa_jax.errors import InputError, one_line
+from hpa_jax.folders.export_manifest import (
+    DESCRIPTION,
+    FILES,
+    FORWARD,
+    GOLDEN,
+    MANIFEST,
+    PARAMETERS,
+    check_digests,
+    foreign_content,
+    read_file,
+    write_manifest,
+)
 
-from hpa_jax.errors import InputError
+if TYPE_CHECKING:
+    import numpy as np
 
-PARAMETERS = "model.safetensors"
-FORWARD = "forward.jaxexport"
-DESCRIPTION = "model.json"
-GOLDEN = "golden.safetensors"
-FILES = (PARAMETERS, FORWARD, DESCRIPTION, GOLDEN)
-MANIFEST = "manifest.json"
+__all__ = [
+    "DESCRIPTION",
+    "FILES",
+    "FORWARD",
+    "GOLDEN",
+    "MANIFEST",
+    "PARAMETERS",
+    "Served",
+    "check_digests",
+    "foreign_content",
+    "load",
+    "write_manifest",
+]
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+"""That the forward pass is for, by JAX's names."""
 
 TOLERANCE = 1e-5
 """Largest absolute difference of probabilities between the exporting and the checking machine."""
+
+PACKAGES = ("numpy", "safetensors", "flatbuffers", "jax")
+"""What running an export needs besides this package."""
+
+_LONGEST_REASON = 160
 
 
 @dataclass(frozen=True)
@@ -39,10 +72,10 @@ class Served:
 
     folder: Path
     description: dict
-    parameters: dict[str, np.ndarray]
+    parameters: "dict[str, np.ndarray]"
     forward: Callable
 
-    def probabilities(self, images: np.ndarray) -> np.ndarray:
+    def probabilities(self, images: "np.ndarray") -> "np.ndarray":
         """The probability of each label.
 
         Args:
@@ -54,6 +87,8 @@ class Served:
         Raises:
           InputError: another dtype or shape.
         """
+        import numpy as np
+
         expected = self.description["input"]["shape"]
         if images.dtype != np.uint8 or list(images.shape[1:]) != expected[1:]:
             raise InputError(
@@ -67,7 +102,10 @@ class Served:
         Raises:
           InputError: the difference is above TOLERANCE, or not a number.
         """
-        golden = load_file(self.folder / GOLDEN)
+        import numpy as np
+        from safetensors.numpy import load
+
+        golden = load(_read_checked(self.folder, GOLDEN, check_digests(self.folder)))
         probabilities = self.probabilities(golden["images"])
         difference = float(np.abs(probabilities - golden["probabilities"]).max())
         # Written so that a NaN is refused as well.
@@ -83,55 +121,44 @@ def load(folder: Path | str) -> Served:
     """Checks every digest, then loads an export.
 
     Raises:
-      InputError: a file is missing, or a byte of it was changed.
+      InputError: a file is missing, a byte of it was changed, or a package is missing here.
     """
+    folder = local_path(folder)
+    digests = check_digests(folder)
+    contents = {}
+    for name in (DESCRIPTION, PARAMETERS, FORWARD):
+        contents[name] = _read_checked(folder, name, digests)
     # Only who loads an export waits for JAX.
-    import jax
+    try:
+        # In this order: JAX has words of its own for want of NumPy, and finds out late what else.
+        for package in PACKAGES:
+            importlib.import_module(package)
+        import jax
+        from jax import export
+        from safetensors.numpy import load as load_arrays
+    except ImportError as error:
+        raise InputError(
+            f"{folder}: its digests agree, but a package to run it is missing or does not fit "
+            f"({one_line(error, limit=_LONGEST_REASON)}): pip install {' '.join(PACKAGES)}"
+        ) from error
 
-    folder = Path(folder)
-    _check_manifest(folder)
-    exported = jax.export.deserialize((folder / FORWARD).read_bytes())
-    description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    parameters = load_file(folder / PARAMETERS)
+    # Digests agree: what is wrong from here on was exported so, or this machine's packages differ.
+    try:
+        description = json.loads(contents[DESCRIPTION])
+        parameters = load_arrays(contents[PARAMETERS])
+        exported = export.deserialize(bytearray(contents[FORWARD]))
+    except Exception as error:  # JAX, flatbuffers and safetensors have a type of error each
+        raise InputError(
+            f"{folder} cannot be loaded by jax {jax.__version__} "
+            f"({one_line(error, limit=_LONGEST_REASON)}); install the version that model.json "
+            "names, or export it again"
+        ) from error
     return Served(folder, description, parameters, jax.jit(exported.call))
 
 
-def write_manifest(folder: Path) -> None:
-    """Writes the digests of the folder's files into manifest.json."""
-    (folder / MANIFEST).write_text(_manifest_text(_digests(folder)), encoding="utf-8")
-
-
-def _digests(folder: Path) -> dict[str, str]:
-    digests = {}
-    for name in FILES:
-        digests[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    return digests
-
-
-def _manifest_text(digests: dict[str, str]) -> str:
-    return json.dumps({"sha256": digests}, indent=2) + "\n"
-
-
-def _check_manifest(folder: Path) -> None:
-    try:
-        digests = _digests(folder)
-        manifest = (folder / MANIFEST).read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"{folder} is no complete export: {error.filename} cannot be read; export it again"
-        ) from error
-    # Comparing the text refuses a changed byte of the manifest itself as well.
-    if manifest == _manifest_text(digests).encode():
-        return
-    recorded = _recorded_digests(manifest)
-    changed = [name for name in FILES if recorded.get(name) != digests[name]]
-    culprit = folder / (changed[0] if changed else MANIFEST)
-    raise InputError(f"{culprit} is not what was exported (SHA-256 differs); export it again")
-
-
-def _recorded_digests(manifest: bytes) -> dict:
-    try:
-        recorded = json.loads(manifest)["sha256"]
-    except (ValueError, KeyError, TypeError):
-        return {}
-    return recorded if isinstance(recorded, dict) else {}
+def _read_checked(folder: Path, name: str, digests: dict[str, str]) -> bytes:
+    """The bytes of a file, which are those that were hashed and no later ones."""
+    content = read_file(folder / name)
+    if hashlib.sha256(content).hexdigest() != digests[name]:
+        raise InputError(f"{folder / name} changes while it is read; copy the export elsewhere")
+    return content

@@ -7,14 +7,12 @@ Of several processes the primary one has a RunLogger and the others a SilentLogg
 """
 
 import contextlib
-import json
 import time
 from pathlib import Path
-from typing import TextIO
 
 from tqdm import tqdm
 
-from hpa_jax.files import write_atomically
+from hpa_jax.tracking.metrics_file import FILE_NAME, format_record, reopen
 from hpa_jax.tracking.tensorboard import EventWriter
 
 SECONDS_BETWEEN_LINES = 15
@@ -29,11 +27,14 @@ class RunLogger:
       first_step: the step at which the run starts or resumes; later records in the folder are
         dropped.
       total_steps: of the complete run, for the time left.
+
+    Raises:
+      OSError: a record cannot be written, or something else is in its place.
     """
 
     def __init__(self, workdir: Path, *, first_step: int, total_steps: int):
         self._total_steps = total_steps
-        self._metrics = _reopen(workdir / "metrics.jsonl", last_step=first_step)
+        self._metrics = reopen(workdir / FILE_NAME, last_step=first_step)
         self._tensorboard = EventWriter(workdir / "tensorboard")
         self._tensorboard.mark_restart(first_step + 1)
         self._last_line_at = float("-inf")
@@ -65,8 +66,7 @@ class RunLogger:
         """
         values = {name: float(value) for name, value in metrics.items()}
         record = {"step": step, "split": split, **values}
-        self._metrics.write(json.dumps(record) + "\n")
-        self._metrics.flush()
+        self._metrics.append(format_record(record).encode())
         scalars = {f"{split}/{name}": value for name, value in values.items()}
         self._tensorboard.write_scalars(step, scalars)
         if split == "train":
@@ -134,22 +134,3 @@ def _summary(metrics: dict[str, float]) -> str:
         traffic = f"{metrics['hbm_gb_per_sec']:.0f} GB/s"
         parts.append(f"HBM {traffic} ({metrics['hbm_fraction']:.0%})")
     return ", ".join(parts)
-
-
-def _reopen(path: Path, *, last_step: int) -> TextIO:
-    """Opens a file of JSON lines for appending, without the records past `last_step`."""
-    if path.exists():
-        kept = []
-        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-            if line.endswith("\n") and _step_of(line) <= last_step:
-                kept.append(line)
-        write_atomically(path, "".join(kept))
-    return open(path, "a", encoding="utf-8")
-
-
-def _step_of(line: str) -> float:
-    try:
-        return json.loads(line)["step"]
-    except ValueError:
-        # A line that a kill cut short is dropped, as if it were of a later step.
-        return float("inf")

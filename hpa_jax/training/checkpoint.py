@@ -1,110 +1,161 @@
 """Saving and restoring a run: the state, the position in the data, and the metrics that rank it.
 
-The one file that calls Orbax, whose v1 API is marked as subject to change: hence the pinned
-version. Saves are asynchronous and atomic (a folder is renamed when it is complete), so that a
-kill loses at most the save under way.
+Saves are asynchronous and atomic: a step is written beside its place, has its manifest written
+last, is flushed to the disk and then renamed. A kill, or the loss of power, loses at most the save
+under way. What is read is compared with the manifest, whoever reads it.
 
 The position in the data is one number, how far all processes together have come: it means the
 same to any number of them. Several processes save and restore together; the first one writes
-what they all hold.
+what they all hold, and decides which step it is.
 """
 
 import contextlib
 import dataclasses
-import logging
-import shutil
 import sys
+import threading
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
-from orbax.checkpoint import v1 as ocp
 
-from hpa_jax.errors import InputError, RunStopped
+from hpa_jax.errors import InputError, RunStopped, one_line
+from hpa_jax.files import write_atomically
+from hpa_jax.parallel.process_group import (
+    SINGLE_PROCESS,
+    ProcessGroup,
+    SingleProcess,
+    may_follow_from_a_loss,
+)
+from hpa_jax.training import array_store, manifest, step_folders
+from hpa_jax.training.manifest import DamagedCheckpoint, Manifest, Piece
+from hpa_jax.training.step_catalog import StepCatalog, stored_metrics, write_stored_metrics
 
-_policies = ocp.training.preservation_policies
+# Errors of a save that a person can do something about; others are defects.
+_ENDS_THE_RUN = (OSError, ValueError)
+_LONGEST_REASON = 1000
 
 
-class Checkpoints:
-    """The checkpoints of one run.
+class Checkpoints(StepCatalog):
+    """The checkpoints of one run, to save and to restore.
 
     Args:
-      folder: where they are, a folder per step.
-      metric: by which the best is chosen, the larger the better.
+      folder, metric, run_id: as for `StepCatalog`.
       keep: how many of the latest are kept, besides the best; None opens the folder for reading
         only.
+      datasets: `{NAME: {SPLIT: SHA-256}}`, recorded with each step.
+      group: the processes of the run.
+
+    Attributes:
+      timings: seconds of the last save that was completed: `copy`, in which the run waits, and
+        `hash`, `write` and `sync`, in which it goes on.
+
+    Raises:
+      InputError: something else is where the folder should be.
     """
 
-    def __init__(self, folder: Path, *, metric: str, keep: int | None = None):
-        # Orbax logs every file, and a traceback for every read that fails.
-        for name in ("absl", "asyncio"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-        sys.unraisablehook = _ignore_closed_event_loops
-        self._metric = metric
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        metric: str,
+        keep: int | None = None,
+        run_id: str | None = None,
+        datasets: dict[str, dict[str, str]] | None = None,
+        group: SingleProcess | ProcessGroup = SINGLE_PROCESS,
+    ):
+        super().__init__(folder, metric=metric, run_id=run_id)
+        self._keep = keep
+        self._datasets = datasets or {}
+        self._group = group
+        self._store: array_store.ArrayStore | None = None
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
         self._closed = False
-        preserve = None
-        if keep is not None:
-            best = _policies.BestN(
-                get_metric_fn=self._rank, n=1, keep_checkpoints_without_metrics=False
-            )
-            preserve = _policies.AnyPreservationPolicy([_policies.LatestN(keep), best])
-        self._folder = folder.absolute()
-        self._checkpointer = ocp.training.Checkpointer(
-            self._folder,
-            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
-            preservation_policy=preserve,
-            cleanup_tmp_directories=keep is not None,
-        )
+        self._num_saves = 0
+        self.timings: dict[str, float] = {}
+        if keep is not None and group.is_primary:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            step_folders.clean(self._folder)
 
-    def latest(self) -> int | None:
-        """The step of the last complete checkpoint."""
-        latest = self._checkpointer.latest
-        return None if latest is None else latest.step
-
-    def metrics(self, step: int) -> dict[str, Any]:
-        """What was saved as metrics with `step`; empty if it was saved without an evaluation."""
-        saved = self._find(step)
-        return {} if saved is None else saved.metrics or {}
-
-    def written(self, step: int) -> int | None:
-        """When `step` was written (ns since the epoch), to tell two checkpoints of a step apart."""
-        saved = self._find(step)
-        return None if saved is None else saved.commit_timestamp_nsecs
-
-    def _find(self, step: int) -> Any | None:
-        for saved in self._checkpointer.checkpoints:
-            if saved.step == step:
-                return saved
-        return None
-
-    def best(self) -> int | None:
-        """The step with the largest metric, the later of equals; the last without evaluations."""
-        ranked = []
-        for saved in self._checkpointer.checkpoints:
-            if saved.metrics:
-                ranked.append((self._rank(saved.metrics), saved.step))
-        return max(ranked)[1] if ranked else self.latest()
+    # Choosing one to read.
 
     def choose(self, which: str) -> int:
         """The step that 'best', 'latest' or a number means.
 
+        A latest one that is damaged is passed over, with a warning; another one than the best is
+        never taken for it.
+
         Raises:
-          InputError: there is no such checkpoint; lists those there are.
+          InputError: there is no such checkpoint, or it is damaged; lists those there are.
         """
-        steps = [saved.step for saved in self._checkpointer.checkpoints]
-        step = None
-        if which == "best":
-            step = self.best()
-        elif which == "latest":
-            step = self.latest()
-        elif which.isdigit():
+        steps = self.steps()
+        if which == "best" and steps:
+            step = self._choose_best()
+        elif which == "latest" and steps:
+            step = self._choose_latest()
+        elif which.isdecimal() and int(which) in steps:
             step = int(which)
-        if step not in steps:
+        else:
             there = ", ".join(map(str, steps)) or "none; train first"
             raise InputError(
                 f"config.evaluate.checkpoint={which!r} is not in {self._folder}; there are: {there}"
             )
+        try:
+            # What is read of it next, besides arrays.
+            self.metrics(step)
+            self.position(step)
+            self._warn_of_lost_metrics(step)
+        except DamagedCheckpoint as error:
+            raise self._refused(step, error) from error
         return step
+
+    def _choose_latest(self) -> int:
+        skipped = {}
+        for step in reversed(self.steps()):
+            try:
+                self.verify(step)
+            except DamagedCheckpoint as error:
+                skipped[step] = str(error)
+                continue
+            if skipped:
+                _warn(f"{self._passed_over(skipped)}; step {step} is read instead")
+            return step
+        raise self._none_is_complete(skipped)
+
+    def _choose_best(self) -> int:
+        """The best step, if nothing says that one that is lost was better."""
+        with_metrics = ", ".join(map(str, self.ranks())) or "none"
+        advice = (
+            "put it back from a copy, or name a step with config.evaluate.checkpoint; complete "
+            f"ones with metrics: {with_metrics}"
+        )
+        for step, problem in self.problems().items():
+            raise InputError(
+                f"which checkpoint is the best cannot be told, since {self.path(step)} is damaged "
+                f"({problem}); {advice}"
+            )
+        lost = self.lost_best()
+        if lost is not None:
+            what = "without its metrics" if lost in self.steps() else "not there"
+            raise InputError(f"checkpoint {self.path(lost)} was the best, and is {what}; {advice}")
+        return self.best()
+
+    def _warn_of_lost_metrics(self, step: int) -> None:
+        """A copy may lack the file of metrics that is there for people and older versions."""
+        found = self.manifest(step)
+        if found is None:
+            return
+        stored = None
+        with contextlib.suppress(DamagedCheckpoint):
+            stored = stored_metrics(self.path(step))
+        if stored != found.metrics:
+            _warn(
+                f"checkpoint {self.path(step)} is without its file of metrics, or has another: "
+                f"the metrics in its {manifest.FILE_NAME} are used"
+            )
+
+    # Saving.
 
     def save(
         self, step: int, state: Any, position: int, metrics: dict[str, Any] | None = None
@@ -120,17 +171,179 @@ class Checkpoints:
         Raises:
           RunStopped: this save or the one before it failed (a full disk).
         """
+        self.wait()
+        metrics = metrics or {}
+        members = _present_members(state)
+        start = time.perf_counter()
+        arrays = manifest.named_leaves(members)
+        pieces = self._own_pieces(arrays)
+        timings = {"copy": time.perf_counter() - start}
+        shapes = {name: jax.ShapeDtypeStruct(a.shape, a.dtype) for name, a in arrays.items()}
+        unsigned = Manifest(
+            run=self._run_id or "",
+            step=step,
+            position=position,
+            datasets=self._datasets,
+            metrics=metrics,
+            best=self._best_with(step, metrics),
+            arrays={},
+        )
+        self._num_saves += 1
         try:
-            self._checkpointer.save_checkpointables_async(
-                step,
-                {"state": _present_members(state)},
-                force=True,
-                overwrite=step == self.latest(),
-                metrics=metrics,
-                custom_metadata={"position": position},
-            )
-        except (OSError, ValueError) as error:
-            raise self._failed(error) from error
+            if self._store is None:
+                self._store = array_store.ArrayStore()
+            folder = step_folders.staging(self._folder, step)
+            self._store.save(folder, members, position)
+        except Exception as error:
+            self._fail(error)
+        self._thread = threading.Thread(
+            target=self._complete, args=(unsigned, shapes, pieces, timings), name="checkpoint"
+        )
+        self._thread.start()
+
+    def _own_pieces(self, arrays: dict[str, jax.Array]) -> dict[str, list[Piece]]:
+        for array in arrays.values():
+            if isinstance(array, jax.Array):
+                array.copy_to_host_async()
+        is_primary = self._group.is_primary
+        pieces = {}
+        for name, array in arrays.items():
+            pieces[name] = manifest.own_pieces(array, is_primary=is_primary)
+        return pieces
+
+    def _best_with(self, step: int, metrics: dict[str, Any]) -> dict[str, Any]:
+        """What is the best when `step` is saved."""
+        ranks = self.ranks()
+        ranks.pop(step, None)
+        if metrics:
+            ranks[step] = self.rank(metrics)
+        if not ranks:
+            return {}
+        value, best = max((rank, step) for step, rank in ranks.items())
+        return {"metric": self._metric, "value": value, "step": best}
+
+    def _complete(
+        self,
+        unsigned: Manifest,
+        shapes: dict[str, jax.ShapeDtypeStruct],
+        pieces: dict[str, list[Piece]],
+        timings: dict[str, float],
+    ) -> None:
+        """In a thread of its own: makes a step of what is being written, or notes what failed."""
+        try:
+            timer = _Timer(timings)
+            entries = {}
+            for name, shape in shapes.items():
+                # Popped, so that a copy goes as soon as it has a digest.
+                entries[name] = manifest.describe(name, shape, pieces.pop(name))
+            timer.lap("hash")
+            self._store.wait()
+            timer.lap("write")
+            # Each process its own, and before the first one takes the step for complete.
+            step_folders.sync_tree(step_folders.staging(self._folder, unsigned.step))
+            parts = self._group.collect(f"save {self._num_saves}", entries)
+            if parts is not None:
+                unsigned = dataclasses.replace(unsigned, arrays=manifest.merge(parts))
+                self._publish(unsigned)
+            self._manifests[unsigned.step] = unsigned
+            timer.lap("sync")
+            self.timings = timings
+            if self._group.is_primary:
+                self._prune()
+        except BaseException as error:
+            self._error = error
+
+    def _publish(self, complete: Manifest) -> None:
+        folder = step_folders.staging(self._folder, complete.step)
+        if complete.metrics:
+            # Where older versions, and people, look for them.
+            write_stored_metrics(folder, complete.metrics)
+            step_folders.sync_tree(folder / "metrics")
+        write_atomically(folder / manifest.FILE_NAME, complete.to_text())
+        step_folders.sync(folder)
+        step_folders.publish(self._folder, complete.step)
+
+    def _prune(self) -> None:
+        """Removes the steps that are neither among the latest nor the best."""
+        complete = []
+        for step in self.steps():
+            with contextlib.suppress(DamagedCheckpoint):
+                self.manifest(step)
+                complete.append(step)
+        kept = {*complete[-self._keep :], self.best()}
+        for step in complete:
+            if step not in kept:
+                step_folders.remove(self._folder, step)
+                self._manifests.pop(step, None)
+
+    def check(self) -> None:
+        """Says whether a save in the background has failed, without waiting for one.
+
+        Raises:
+          RunStopped: it has.
+        """
+        if self._error is not None:
+            error = self._error
+            self._error = None
+            self._fail(error)
+
+    def failure(self) -> str:
+        """Why a save in the background has failed for a reason of this process, or ''.
+
+        Any thread may ask; nothing is waited for.
+        """
+        error = self._error
+        if error is None or may_follow_from_a_loss(error):
+            return ""
+        return self._told(error)
+
+    def wait(self) -> None:
+        """Waits until all saves that were started are on disk.
+
+        Raises:
+          RunStopped: one could not be written.
+        """
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        self.check()
+
+    def close(self) -> None:
+        """Waits for saves that were started, as `wait` does."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self.wait()
+        finally:
+            if self._store is not None:
+                self._store.close()
+
+    def _fail(self, error: BaseException) -> NoReturn:
+        """Says in one line what became of a save."""
+        if not isinstance(error, _ENDS_THE_RUN):
+            raise error
+        self._closed = True
+        if self._store is not None and self._group.count == 1:
+            # Its threads may still write. Those of several processes wait for each other, and end
+            # with them.
+            with contextlib.suppress(*_ENDS_THE_RUN):
+                self._store.close()
+        raise RunStopped(self._told(error)) from error
+
+    def _told(self, error: BaseException) -> str:
+        """One line about a save that failed; makes room for the next one."""
+        step_folders.remove_unfinished(self._folder)
+        latest = self.latest()
+        complete = "there is no complete checkpoint yet"
+        if latest is not None:
+            complete = f"the last complete checkpoint is step {latest}"
+        return (
+            f"a checkpoint could not be written to {self._folder} ({_why_not_written(error)}); "
+            f"{complete}; start again to resume"
+        )
+
+    # Restoring.
 
     def restore(self, step: int, state: Any) -> Any:
         """Reads a checkpoint into the shapes and shardings of `state` (arrays or abstract).
@@ -140,92 +353,144 @@ class Checkpoints:
         Raises:
           InputError: the checkpoint does not fit `state`, or is damaged.
         """
-        abstract = jax.tree.map(_abstract, _present_members(state))
-        only_what_is_asked_for = ocp.Context()
-        # What is asked for and not there stays abstract: hence the check below.
-        only_what_is_asked_for.pytree.loading.partial_load = True
-        checkpoint = self._folder / str(step)
         try:
-            missing = self._first_missing(step, abstract)
-            if missing:
-                raise InputError(
-                    f"checkpoint {checkpoint} has no {missing}: it is of a run with other "
-                    "settings, or of another version of hpa_jax; resume with those, or start in "
-                    "a new --workdir"
-                )
-            with only_what_is_asked_for:
-                loaded = self._checkpointer.load_checkpointables(step, {"state": abstract})
-            return dataclasses.replace(state, **loaded["state"])
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(
-                f"checkpoint {checkpoint} cannot be read ({_reason(error)}); "
-                "delete that folder to resume from the one before it"
-            ) from error
+            return self._restore(step, state)
+        except DamagedCheckpoint as error:
+            raise self._refused(step, error) from error
 
-    def _first_missing(self, step: int, abstract: dict[str, Any]) -> str:
-        """The first array of `abstract` that the checkpoint lacks; empty if it has all."""
-        metadata = self._checkpointer.checkpointables_metadata(step).metadata or {}
-        saved = metadata.get("state")
-        if saved is None:
-            return ""  # damaged: reading it fails
-        found = {_leaf_name(path) for path, _ in jax.tree.leaves_with_path(saved)}
-        for path, _ in jax.tree.leaves_with_path(abstract):
-            if _leaf_name(path) not in found:
-                return _leaf_name(path)
-        return ""
+    def restore_newest(self, state: Any) -> tuple[Any, int | None]:
+        """Restores the newest step that is complete, for a run that resumes.
 
-    def position(self, step: int) -> int | None:
-        """The position in the data that was saved with `step`; None from older versions."""
-        metadata = self._checkpointer.checkpointables_metadata(step).custom_metadata or {}
-        return metadata.get("position")
+        Damaged steps are set aside (`step_folders`), with one warning that names them, so that the
+        run can save steps of the same number. All processes call it together.
 
-    def wait(self) -> None:
-        """Waits until all saves that were started are on disk.
+        Returns:
+          The state and its step; the state as it is and None where no step was saved yet.
 
         Raises:
-          RunStopped: one could not be written.
+          InputError: the checkpoints are of other settings, or none of them is complete.
         """
-        try:
-            self._checkpointer.wait()
-        except (OSError, ValueError) as error:
-            raise self._failed(error) from error
+        group = self._group
+        # Another host may see less of a shared folder; the first process decides.
+        steps = group.broadcast(self.steps())
+        skipped = dict(group.broadcast(list(self.problems().items())))
+        for step in reversed(steps):
+            if step in skipped:
+                continue
+            group.report_progress(f"restoring step {step}", slow=True)
+            problem = ""
+            try:
+                restored = self._restore(step, state)
+            except DamagedCheckpoint as error:
+                problem = str(error)
+            problems = [found for found in group.gather(problem) if found]
+            if not problems:
+                self._set_aside(skipped, step)
+                return restored, step
+            skipped[step] = problems[0]
+        if skipped:
+            raise self._none_is_complete(skipped)
+        return state, None
 
-    def close(self) -> None:
-        """Waits for saves that were started, as `wait` does."""
-        if self._closed:
+    def _set_aside(self, skipped: dict[int, str], restored: int) -> None:
+        for step in skipped:
+            self._manifests.pop(step, None)
+        if not self._group.is_primary:
             return
-        self._closed = True
-        try:
-            self._checkpointer.close()
-        except (OSError, ValueError) as error:
-            raise self._failed(error) from error
+        self._warn_of_lost_metrics(restored)
+        if skipped:
+            names = [step_folders.set_aside(self._folder, step).name for step in sorted(skipped)]
+            _warn(
+                f"{self._passed_over(skipped)}; the run resumes from step {restored}; they are "
+                f"now called {', '.join(names)}"
+            )
 
-    def _rank(self, metrics: dict[str, Any]) -> float:
-        """The metric that ranks; an older version may have saved others, which rank lowest."""
-        return metrics.get(self._metric, float("-inf"))
+    def _restore(self, step: int, state: Any) -> Any:
+        found = self.manifest(step)
+        abstract = jax.tree.map(_abstract, _present_members(state))
+        self._check_fit(step, found, abstract)
+        loaded = array_store.load(self.path(step), abstract)
+        for name, array in manifest.named_leaves(loaded).items():
+            if isinstance(array, jax.ShapeDtypeStruct):
+                raise DamagedCheckpoint(f"{name} is missing")
+            if found is not None:
+                found.check(name, array)
+        return dataclasses.replace(state, **loaded)
 
-    def _failed(self, error: Exception) -> RunStopped:
-        if not self._closed:
-            self._closed = True
-            # Its threads may still write.
-            with contextlib.suppress(OSError, ValueError):
-                self._checkpointer.close()
-        # What a failed save leaves takes the room that the next one needs.
-        for entry in self._folder.glob("*.orbax-checkpoint-tmp"):
-            shutil.rmtree(entry, ignore_errors=True)
-        steps = [int(entry.name) for entry in self._folder.iterdir() if entry.name.isdigit()]
-        last = "there is no complete checkpoint yet"
-        if steps:
-            last = f"the last complete checkpoint is step {max(steps)}"
-        return RunStopped(
-            f"a checkpoint could not be written to {self._folder} ({_reason(error)}); {last}; "
-            "start again to resume"
+    def _check_fit(self, step: int, found: Manifest | None, abstract: dict[str, Any]) -> None:
+        """Raises InputError where a run of other settings has saved the step."""
+        if found is None:
+            shapes = array_store.saved_shapes(self.path(step))
+        else:
+            shapes = {name: tuple(entry["shape"]) for name, entry in found.arrays.items()}
+        for name, leaf in manifest.named_leaves(abstract).items():
+            what = ""
+            if name not in shapes:
+                what = f"has no {name}"
+            elif shapes[name] != leaf.shape:
+                what = f"has {name} of shape {shapes[name]}, not {leaf.shape}"
+            if what:
+                raise InputError(
+                    f"checkpoint {self.path(step)} {what}: it is of a run with other settings, or "
+                    "of another version of hpa_jax; resume with those, or start in a new --workdir"
+                )
+
+    def verify(self, step: int) -> Manifest | None:
+        """Reads every array of a step, without a net, and compares it with the manifest.
+
+        Returns:
+          The manifest; None in a run of an older version, where there is nothing to compare with.
+
+        Raises:
+          DamagedCheckpoint: the first thing that is not as it was saved.
+        """
+        found = self.manifest(step)
+        arrays = array_store.load_on_host(self.path(step))
+        if found is None:
+            return None
+        for name in sorted(found.arrays.keys() - arrays.keys()):
+            raise DamagedCheckpoint(f"{name} is missing")
+        for name, array in arrays.items():
+            found.check(name, array)
+        return found
+
+    # Messages.
+
+    def _refused(self, step: int, error: DamagedCheckpoint) -> InputError:
+        if not self.path(step).exists():
+            return InputError(
+                f"checkpoint {self.path(step)} is not there any more: a run that trains removes "
+                "those that later ones replace; start again"
+            )
+        others = [str(other) for other in self.steps() if other != step]
+        there = ", ".join(others) or "none"
+        return InputError(
+            f"checkpoint {self.path(step)} is damaged: {error}; put it back from a copy, or name "
+            f"another step with config.evaluate.checkpoint; others there: {there}"
+        )
+
+    def _passed_over(self, skipped: dict[int, str]) -> str:
+        steps = [f"{step} ({why})" for step, why in sorted(skipped.items(), reverse=True)]
+        return f"damaged checkpoints in {self._folder} are passed over: {', '.join(steps)}"
+
+    def _none_is_complete(self, skipped: dict[int, str]) -> InputError:
+        return InputError(
+            f"{self._passed_over(skipped)}, and there is no other; put one back from a copy, or "
+            "start in a new --workdir"
         )
 
 
-def has_checkpoint(folder: Path) -> bool:
-    """Whether there is one in the folder of a run's checkpoints."""
-    return folder.is_dir() and any(entry.name.isdigit() for entry in folder.iterdir())
+class _Timer:
+    """Seconds since it was made or last asked."""
+
+    def __init__(self, timings: dict[str, float]):
+        self._timings = timings
+        self._start = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self._timings[name] = now - self._start
+        self._start = now
 
 
 def _present_members(state: Any) -> dict[str, Any]:
@@ -245,30 +510,13 @@ def _abstract(array: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=array.sharding)
 
 
-def _leaf_name(path: tuple) -> str:
-    """Name of a leaf, the same in a state and in Orbax's metadata of dicts and lists."""
-    names = []
-    for key in path:
-        name = getattr(key, "name", getattr(key, "key", getattr(key, "idx", key)))
-        names.append(str(name))
-    return "/".join(names)
-
-
-def _ignore_closed_event_loops(unraisable, default_hook=sys.__unraisablehook__) -> None:
-    """A sys.unraisablehook: Orbax's reading threads all complain so after a read that failed."""
-    # The default is bound early, as modules are gone when the interpreter's end calls this.
-    if str(unraisable.exc_value) != "Event loop is closed":
-        default_hook(unraisable)
-
-
-def _reason(error: Exception) -> str:
-    """The gist of an Orbax error, which may hold a stack of others."""
-    text = str(error)
+def _why_not_written(error: BaseException) -> str:
+    # TensorStore adds where in its sources it came from.
+    text = str(error).partition(" [source locations=")[0]
     if "No space left" in text:
         return "no space left on the device: free some"
-    if "incompatible handler" in text:
-        return "its arrays are damaged or missing"
-    lines = text.strip().splitlines()
-    first = lines[0] if lines else type(error).__name__
-    # Orbax may print the whole tree.
-    return first if len(first) <= 160 else f"{first[:160]} ..."
+    return one_line(text or error, limit=_LONGEST_REASON)
+
+
+def _warn(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr)

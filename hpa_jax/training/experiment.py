@@ -27,6 +27,7 @@ class Experiment:
     Attributes:
       config: with its `data` section resolved. It is read, never changed.
       dataset, eval_dataset: the images to train and to evaluate on.
+      data_identity: what these are.
       order: which image comes when.
       num_steps: length of the run.
       eval_every: steps between evaluations.
@@ -58,6 +59,7 @@ class Experiment:
         self.eval_dataset = pipeline.open_split(data, data.eval_split)
         group.check_equal("the data to train on (as SHA-256)", self.dataset.fingerprint())
         group.check_equal("the data to evaluate on (as SHA-256)", self.eval_dataset.fingerprint())
+        self.data_identity = pipeline.identify(data, self.dataset)
         self.order = pipeline.make_order(data, self.dataset, config.train.seed)
         epoch_length = self.order.epoch_length
         self.num_steps = components.total_steps(config.train, epoch_length, data.batch_size)

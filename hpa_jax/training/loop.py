@@ -14,10 +14,12 @@ from pathlib import Path
 
 import jax
 
-from hpa_jax.config import Config, check
+from hpa_jax.config import Config, check, expand_paths
+from hpa_jax.environment.paths import local_path
 from hpa_jax.files import locked
 from hpa_jax.parallel.preemption import PreemptionSignal
 from hpa_jax.parallel.process_group import SINGLE_PROCESS, ProcessGroup, SingleProcess
+from hpa_jax.parallel.shared_folder import check_shared_folder
 from hpa_jax.training.experiment import Experiment
 from hpa_jax.training.run import Run
 
@@ -37,8 +39,9 @@ def train(config: Config, workdir: str | Path) -> int:
       InputError: what is configured cannot be done.
       RunStopped: the run had to stop itself, for a loss that is not finite or a full disk.
     """
+    config = expand_paths(config)
     check(config)
-    workdir = Path(workdir)
+    workdir = local_path(workdir, "workdir")
     with locked(workdir):
         return train_loop(config, workdir)
 
@@ -56,6 +59,7 @@ def train_loop(
         # Before anything else: a signal that comes while the net is built is obeyed as well.
         preemption = PreemptionSignal(group)
         on_exit.callback(preemption.restore_handlers)
+        check_shared_folder(group, workdir, config.devices.timeout_s)
         experiment = Experiment(config, group)
         run = on_exit.enter_context(Run(experiment, workdir, group, preemption))
         state, step = run.restore_or_init()

@@ -26,11 +26,12 @@ from hpa_jax.tracking.logger import RunLogger, SilentLogger
 from hpa_jax.tracking.profiler import StepProfiler
 from hpa_jax.tracking.throughput import StepTimer
 from hpa_jax.training import messages
-from hpa_jax.training.checkpoint import Checkpoints, has_checkpoint
+from hpa_jax.training.checkpoint import Checkpoints
 from hpa_jax.training.evaluator import METRICS
 from hpa_jax.training.experiment import Experiment
 from hpa_jax.training.state import HEALTHY, TrainState
-from hpa_jax.workdir import claim
+from hpa_jax.training.step_folders import has_checkpoint
+from hpa_jax.workdir import check_same_datasets, claim
 
 # Batches that the host may be ahead of the devices: enough to hide its work, few enough to
 # bound what waits in memory. At most three are on the devices, as uint8, beyond those of the
@@ -88,8 +89,9 @@ class Run:
     def restore_or_init(self) -> tuple[TrainState, int]:
         """The state to start with, and the number of steps that it has done."""
         state, loaded = self._initial_state()
+        run_id = ""
         if self._group.is_primary:
-            claim(self._workdir, self._config)
+            run_id = claim(self._workdir, self._config, self._experiment.data_identity).id
             if loaded is not None:
                 write_json(self._workdir / "pretrained.json", loaded.to_dict())
         self._group.barrier("opening the checkpoints")
@@ -97,8 +99,12 @@ class Run:
             self._workdir / "checkpoints",
             metric=self._config.checkpoint.metric,
             keep=self._config.checkpoint.keep,
+            run_id=self._group.broadcast(run_id),
+            datasets=self._experiment.data_identity.datasets,
+            group=self._group,
         )
         self._closing.callback(self._checkpoints.close)
+        self._group.watch_work(self._checkpoints.failure)
         state = self._restore(state)
         self._open_logger(state, loaded)
         self._open_batches()
@@ -115,14 +121,18 @@ class Run:
 
     def _restore(self, state: TrainState) -> TrainState:
         """Also sets where the run resumes: its step, and the position in the data."""
-        # Another host may see less of a shared folder; the first process decides.
-        restored = self._group.broadcast(self._checkpoints.latest())
+        state, restored = self._checkpoints.restore_newest(state)
         self._restored = restored
         self._first_step = restored or 0
         self._first_position = self._first_step * self._config.data.batch_size
         if restored is not None:
-            self._group.report_progress(f"restoring step {restored}", slow=True)
-            state = self._checkpoints.restore(restored, state)
+            # Of an older run this is the only record of its data.
+            check_same_datasets(
+                self._checkpoints.datasets(restored),
+                self._experiment.data_identity.datasets,
+                workdir=self._workdir,
+                data_dir=self._config.data.data_dir,
+            )
             saved = self._checkpoints.position(restored)
             self._first_position = saved or self._first_position
             was_evaluated = bool(self._checkpoints.metrics(restored))
@@ -267,6 +277,7 @@ class Run:
         is_last = step == self._num_steps
         if step % self._config.train.log_every == 0 or is_last:
             self._stop_if_not_finite(state)
+            self._checkpoints.check()
             self._log_steps(state, step)
         elif step == self._first_step + 1:
             # The first step is not timed: its batch was waited for before anything ran.

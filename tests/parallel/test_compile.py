@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -10,7 +11,37 @@ import jax
 import numpy as np
 import pytest
 
-from hpa_jax.parallel.compile import MOST_CPU_DEVICES, compile_for, cores, devices_for
+from hpa_jax.parallel.compile import (
+    CPU_TIMEOUTS_S,
+    MOST_CPU_DEVICES,
+    compile_for,
+    cores,
+    devices_for,
+    with_cpu_timeouts,
+)
+
+# Two CPU devices add up two numbers, and one of them is late.
+LATE_DEVICE = """
+import sys
+import time
+from hpa_jax.parallel.compile import wait_for_busy_cpus
+wait_for_busy_cpus()
+import jax
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec as P
+
+def late(x):
+    time.sleep(float(x[0]) * float(sys.argv[1]))
+    return x
+
+def total(x):
+    x = jax.pure_callback(late, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
+    return jax.lax.psum(x, "all")
+
+mesh = Mesh(jax.devices(), "all")
+total = jax.shard_map(total, mesh=mesh, in_specs=P("all"), out_specs=P(), check_vma=False)
+print(jax.jit(total)(np.arange(2, dtype=np.float32)))
+"""
 
 
 @pytest.mark.parametrize(
@@ -60,6 +91,34 @@ print(jax.device_count())
         check=True,
     )
     assert int(done.stdout) == expected
+
+
+def sum_with_a_device_that_is_late(seconds, flags=""):
+    devices = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "2"}
+    return subprocess.run(
+        [sys.executable, "-c", LATE_DEVICE, str(seconds)],
+        env=os.environ | devices | {"XLA_FLAGS": flags},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_a_cpu_device_that_is_a_minute_late_is_waited_for():
+    done = sum_with_a_device_that_is_late(60)  # XLA itself gives it 40 s
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[1.]\n" and done.stderr == ""
+
+
+def test_timeouts_of_cpu_devices_that_were_set_are_kept():
+    own = "--xla_cpu_collective_call_terminate_timeout_seconds=2"
+    flags = with_cpu_timeouts(f"--a=b {own}").split()
+    assert flags[:2] == ["--a=b", own] and len(flags) == 1 + len(CPU_TIMEOUTS_S)
+    assert with_cpu_timeouts(" ".join(flags)).split() == flags
+    # XLA looks at this one after it has warned.
+    warning = "--xla_cpu_collective_call_warn_stuck_timeout_seconds=1"
+    done = sum_with_a_device_that_is_late(9, f"{own} {warning}")
+    assert done.returncode == -signal.SIGABRT and "of 2 seconds exceeded" in done.stderr
 
 
 def test_garbage_is_collected_again_after_tracing_also_if_it_fails():

@@ -1,21 +1,15 @@
 """Several real processes on loopback: they learn what one learns, and stop and end together."""
 
-import contextlib
-import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 from support.made_runs import restored_state
+from support.process_jobs import Job, losses, records, stopped_line
 
-DEVICES = 4  # in all
 STEPS = 14  # two epochs of 54 images
 EVERY_STEP = "--config.train.log_every=1"
 MODEST = ("--config.optim.lr=1e-4", EVERY_STEP, f"--config.train.steps={STEPS}")
@@ -59,109 +53,6 @@ Run.next_batch = next_batch_later
 from hpa_jax.main import main
 sys.exit(main(sys.argv[1:]))
 """
-
-
-class Job:
-    """The processes of one run, each with its part of the devices.
-
-    Args:
-      cache: folder of compiled programs.
-      folder: the run's.
-      count: of processes.
-      flags: for all of them.
-      programs: another program than the module, by process.
-      each: further flags, by process.
-    """
-
-    def __init__(self, cache, folder: Path, count: int, *flags, programs=None, each=None):
-        self.workdir = folder
-        self.processes = []
-        environment = os.environ | {
-            "JAX_PLATFORMS": "cpu",
-            "JAX_NUM_CPU_DEVICES": str(DEVICES // count),
-            "JAX_COMPILATION_CACHE_DIR": str(cache),
-            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # compiles in a third of the time
-        }
-        flags = (*flags, f"--workdir={folder}", f"--config.devices.processes={count}")
-        if count > 1:
-            flags += (f"--config.devices.coordinator={free_address()}",)
-        for index in range(count):
-            program = (programs or {}).get(index, ["-m", "hpa_jax.main"])
-            own_flags = (f"--config.devices.process={index}", *(each or {}).get(index, ()))
-            process = subprocess.Popen(
-                [sys.executable, *program, *flags, *own_flags],
-                cwd=Path(__file__).resolve().parents[2],
-                env=environment,
-                text=True,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-            )
-            self.processes.append(process)
-
-    def until_step(self, step: int) -> None:
-        self.until(lambda: len(losses(self.workdir)) >= step)
-
-    def until(self, condition, seconds: float = 280) -> None:
-        """Waits for the condition, or for the end of the first process."""
-        deadline = time.monotonic() + seconds
-        while self.processes[0].poll() is None and not condition():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-
-    def signal(self, process: int, number: int) -> None:
-        self.processes[process].send_signal(number)
-
-    def end(self, *processes) -> list[tuple[int, str, str]]:
-        """Statuses, outputs and errors of these processes, or all, once they have ended."""
-        found = []
-        for index in processes or range(len(self.processes)):
-            process = self.processes[index]
-            out, err = process.communicate(timeout=280)
-            found.append((process.returncode, out, err))
-        return found
-
-    def kill(self) -> None:
-        for process in self.processes:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            process.communicate()
-
-
-@pytest.fixture
-def job(compilation_cache, small_run):
-    jobs = []
-
-    def make(folder, count, *flags, **options):
-        jobs.append(Job(compilation_cache, folder, count, *small_run, *flags, **options))
-        return jobs[-1]
-
-    yield make
-    for one in jobs:
-        one.kill()
-
-
-def free_address() -> str:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{server.getsockname()[1]}"
-
-
-def records(workdir, split):
-    path = workdir / "metrics.jsonl"
-    if not path.exists():
-        return []
-    lines = path.read_text().splitlines()
-    return [record for record in map(json.loads, lines) if record["split"] == split]
-
-
-def losses(workdir):
-    """The loss of each step, from 1."""
-    return {record["step"]: record["loss"] for record in records(workdir, "train")}
-
-
-def stopped_line(text):
-    """The last line that says why a run has stopped."""
-    return [line for line in text.splitlines() if "stopped: " in line][-1]
 
 
 def check_same_run(workdir, reference):

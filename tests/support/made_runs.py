@@ -41,8 +41,9 @@ def made_run(
     config = load_config(RECIPE, **(made | fields))
     config = dataclasses.replace(config, data=pipeline.resolve_data(config.data))
     workdir.mkdir(parents=True, exist_ok=True)
-    claim(workdir, config)
-    checkpoints = Checkpoints(workdir / "checkpoints", metric="macro_f1", keep=1)
+    identity = pipeline.identify(config.data, pipeline.open_sources(config.data))
+    record = claim(workdir, config, identity)
+    checkpoints = Checkpoints(workdir / "checkpoints", metric="macro_f1", keep=1, run_id=record.id)
     fitted = np.linspace(0.4, 0.6, len(config.label_ids())).tolist()
     metrics = {"macro_f1": 0.1, "thresholds": fitted, "thresholds_split": "validation"}
     checkpoints.save(STEP, changed(first_state(config)), 8 * STEP, metrics)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hpa_jax.folders.mark import MARK
 from tfds_builder.hpa import prepare
 from tfds_builder.hpa.__main__ import main
 
@@ -16,7 +17,7 @@ INCOMPLETE = "data/.hpa_kaggle_512.incomplete"
 FOLDERS = {
     "manual/train.csv": "train.csv is not a file",
     "manual/train/dummy-04_red.png": "Id dummy-04: .*dummy-04_red.png is not a file",
-    "data/.hpa_kaggle_512.lock": "cannot write to .*: Is a directory",
+    "data/.hpa_kaggle_512.lock": "cannot use .*: Is a directory",
     "data/hpa/kaggle_512/3.0.0": "3.0.0 is there, but was not written by this program",
     "data/hpa/kaggle_512/3.0.0/metadata.json": "3.0.0 is there, but was not written by",
     INCOMPLETE: "incomplete is in the way and has no mark of this program",
@@ -24,9 +25,9 @@ FOLDERS = {
 FILES = {
     "manual": "manual is no complete zip file",
     "manual/train": "dummy-00_red.png is missing",
-    "data": "cannot write to .*: File exists",
-    "data/hpa": "cannot write to .*: Not a directory",
-    "data/hpa/kaggle_512": "cannot write to .*: File exists",
+    "data": "cannot use .*: File exists",
+    "data/hpa": "cannot use .*: Not a directory",
+    "data/hpa/kaggle_512": "cannot use .*: File exists",
     "data/hpa/kaggle_512/3.0.0": "3.0.0 is there, but was not written by this program",
     INCOMPLETE: "incomplete is in the way and has no mark of this program",
 }
@@ -80,7 +81,7 @@ def test_what_a_killed_build_left_is_removed_and_what_it_links_to_is_not(tmp_pat
     prepare._start_folder(left)
     (left / "half").write_text("half a shard")
     prepare._start_folder(left)
-    assert [path.name for path in left.iterdir()] == [prepare._MARK]
+    assert [path.name for path in left.iterdir()] == [MARK]
     link = tmp_path / "link"
     link.symlink_to(left)
     with pytest.raises(prepare.InputError, match="link is in the way"):

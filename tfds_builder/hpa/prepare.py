@@ -19,10 +19,13 @@ from etils import epath
 from tqdm import tqdm
 
 from hpa_jax.data.metadata import FILE_NAME as METADATA
-from hpa_jax.data.metadata import FORMAT, read_metadata
+from hpa_jax.data.metadata import read_metadata
 from hpa_jax.data.records import Records, write_index
-from hpa_jax.errors import InputError
-from hpa_jax.files import exclusive_lock
+from hpa_jax.environment.causes import advice, is_of_writing
+from hpa_jax.errors import InputError, one_line
+from hpa_jax.files import exclusive_lock, sync_folder
+from hpa_jax.folders.mark import has_mark, write_mark
+from hpa_jax.folders.replace import sync_tree
 from tfds_builder.hpa import planning
 from tfds_builder.hpa.beam import Beam
 from tfds_builder.hpa.metadata import VERSION, add_digests
@@ -34,8 +37,8 @@ from tfds_builder.hpa.tables import write_tables
 # That have tables of images and hashes.
 _OLDER_VERSIONS = ("2.0.0",)
 
-# In the folder of an unfinished build: only what has it is removed.
-_MARK = ".hpa_build"
+# In the mark of an unfinished build's folder: only what has it is removed.
+_KIND = "build"
 
 # The flag that sets a setting, where metadata.json has another name for it.
 _FLAGS = {"drawing_seed": "seed"}
@@ -105,8 +108,9 @@ def build(
             _write(wanted, plan, (name, description), incomplete, pool.map, beam_options)
             final.parent.mkdir(parents=True, exist_ok=True)
             _copy_default_config(incomplete, data_dir)
-            _flush(version_dir(incomplete, name))
+            sync_tree(version_dir(incomplete, name))
             os.rename(version_dir(incomplete, name), final)
+            sync_folder(final.parent)
         finally:
             shutil.rmtree(incomplete, ignore_errors=True)
     return plan
@@ -200,26 +204,15 @@ def _start_folder(incomplete: Path) -> None:
     Raises:
       InputError: something else has that name, which is nobody's to remove but its owner's.
     """
-    mark = incomplete / _MARK
     if incomplete.is_symlink() or incomplete.exists():
-        is_ours = incomplete.is_dir() and not incomplete.is_symlink()
-        if not is_ours or (any(incomplete.iterdir()) and not mark.is_file()):
+        is_empty = incomplete.is_dir() and not any(incomplete.iterdir())
+        if incomplete.is_symlink() or not (is_empty or has_mark(incomplete, _KIND)):
             raise InputError(
                 f"{incomplete} is in the way and has no mark of this program; move it away"
             )
         shutil.rmtree(incomplete)
     incomplete.mkdir()
-    mark.write_text(f"unfinished build of a dataset, format {FORMAT}\n")
-
-
-def _flush(folder: Path) -> None:
-    """Brings the files of a folder to the disk, before the rename that makes a dataset of them."""
-    for path in (*folder.iterdir(), folder):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    write_mark(incomplete, _KIND)
 
 
 def _copy_default_config(incomplete: Path, data_dir: Path) -> None:
@@ -238,10 +231,9 @@ def _writing_to(data_dir: Path) -> Iterator[None]:
         data_dir.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        reason = error.strerror or error
-        raise InputError(
-            f"cannot write to {data_dir}: {reason}; make room or choose another --data_dir"
-        ) from None
+        where = error.filename or data_dir
+        what = "write to" if is_of_writing(error) else "use"
+        raise InputError(f"cannot {what} {where}: {one_line(error)}; {advice(error)}") from None
     finally:
         for path in created:
             # Refused for a folder that is not empty.

@@ -1,23 +1,22 @@
 """What is known of a run: configuration, metrics.jsonl, and one checkpoint's scores, evaluated."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from hpa_jax.config import Config, Evaluate, listed
-from hpa_jax.deprecations import METRICS_KEYS, current_keys
 from hpa_jax.errors import InputError
-from hpa_jax.evaluation.evaluate import evaluate_table, score_run
+from hpa_jax.evaluation.evaluate import evaluate_table, score_with
+from hpa_jax.evaluation.predictor import Predictor, scores_folder
 from hpa_jax.evaluation.score_table import ScoreTable
 from hpa_jax.labels import LABELS
 from hpa_jax.metrics.crossfitting import crossfit_decisions
 from hpa_jax.parallel.mesh import make_mesh
 from hpa_jax.report.line_charts import STYLES
+from hpa_jax.tracking.metrics_file import FILE_NAME, read_records
 from hpa_jax.workdir import read_config
 
 MAX_OTHERS = STYLES - 1
@@ -89,8 +88,20 @@ def defined_interval(ends: Sequence[float | None] | None) -> Interval | None:
     return float(low), float(high)
 
 
-def read_runs(config: Config, workdir: Path) -> list[Run]:
+def read_runs(
+    config: Config, workdir: Path, out: Path | None = None
+) -> tuple[list[Run], Predictor]:
     """Reads the run in `workdir` and those of `config.report.compare`, evaluated alike.
+
+    Args:
+      config: of the run in `workdir`.
+      workdir: its folder.
+      out: keeps new scores of that run, and below it those of other runs whose folders cannot be
+        written; None: `workdir`.
+
+    Returns:
+      The runs, and the predictor of the first. Its net is in memory: scores and pictures are of
+      one checkpoint, which a training may remove meanwhile.
 
     Raises:
       InputError: a folder that holds no run, too many of them, an ensemble, or what scoring them
@@ -109,12 +120,19 @@ def read_runs(config: Config, workdir: Path) -> list[Run]:
         )
     # As training left it, without what this command line changes.
     own = read_config(workdir)
-    configs = [config]
+    configs = []
     for folder in others:
         configs.append(_evaluated_alike(read_config(folder), config, own))
     folders = [workdir, *others]
     names = distinct_names(folders)
-    return [read_run(*parts) for parts in zip(configs, folders, names, strict=True)]
+    out = out or workdir
+    predictor = Predictor(config, workdir, out)
+    _ = predictor.variables
+    runs = [read_run(predictor, workdir, names[0])]
+    for other_config, folder, name in zip(configs, others, names[1:], strict=True):
+        other = Predictor(other_config, folder, scores_folder(folder, out))
+        runs.append(read_run(other, folder, name))
+    return runs, predictor
 
 
 def _evaluated_alike(other: Config, config: Config, own: Config) -> Config:
@@ -133,16 +151,10 @@ def _evaluated_alike(other: Config, config: Config, own: Config) -> Config:
     return replace(other, data=data, evaluate=replace(config.evaluate, checkpoint=checkpoint))
 
 
-def read_run(config: Config, workdir: Path, name: str) -> Run:
+def read_run(predictor: Predictor, workdir: Path, name: str) -> Run:
     """Reads one run, and scores it on `config.data.eval_split` unless that was done before."""
-    try:
-        table = score_run(config, workdir)
-    except PermissionError as error:
-        raise InputError(
-            f"{workdir}: its scores cannot be kept there ({error.strerror}); "
-            "make the folder writable, or copy it"
-        ) from None
-    return make_run(name, config, read_records(workdir / "metrics.jsonl"), table)
+    table = score_with(predictor, workdir)
+    return make_run(name, predictor.config, read_records(workdir / FILE_NAME), table)
 
 
 def make_run(name: str, config: Config, records: list[dict], table: ScoreTable) -> Run:
@@ -163,43 +175,6 @@ def crossfit_predictions(evaluate: Evaluate, table: ScoreTable) -> np.ndarray:
         few_positives=evaluate.few_positives,
         fill_empty=evaluate.fill_empty,
     )
-
-
-def read_records(path: Path) -> list[dict]:
-    """Reads a file of JSON lines; a last line that was interrupted is left out.
-
-    Raises:
-      InputError: another line is no record of a run.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: cannot be read ({error}); it is written by training, not to be edited"
-        ) from None
-    records = []
-    for number, line in enumerate(lines, 1):
-        try:
-            records.append(_parse_record(line))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            # A run that is killed, or still running, ends within a line.
-            if number == len(lines) and not line.endswith("\n"):
-                break
-            raise InputError(
-                f"{path}: line {number} is no record of a run; it is not to be edited"
-            ) from None
-    return records
-
-
-def _parse_record(line: str) -> dict[str, Any]:
-    fields = current_keys(json.loads(line), METRICS_KEYS)
-    record = {"step": int(fields.pop("step")), "split": str(fields.pop("split"))}
-    for key, value in fields.items():
-        if isinstance(value, int | float):
-            record[key] = float(value)
-    return record
 
 
 def distinct_names(folders: Sequence[Path]) -> list[str]:

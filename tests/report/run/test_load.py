@@ -13,7 +13,7 @@ from hpa_jax.report.run.load import defined_interval, distinct_names, read_recor
 def test_records_of_a_run_are_read_and_an_interrupted_one_is_left_out(tmp_path):
     path = tmp_path / "metrics.jsonl"
     assert read_records(path) == []
-    path.write_text('{"step": 1, "split": "train", "loss": 0.5, "note": "x"}\n{"step": 2, "spl')
+    path.write_text('{"step": 1, "split": "train", "loss": 0.5}\n{"step": 2, "spl')
     assert read_records(path) == [{"step": 1, "split": "train", "loss": 0.5}]
     path.write_text('{"step": 1, "split": "train"}\n[]\n{"step": 2, "split": "train"}\n')
     with pytest.raises(InputError, match="line 2 is no record of a run"):
