@@ -105,6 +105,7 @@ class Checkpoints(StepCatalog):
             # What is read of it next, besides arrays.
             self.metrics(step)
             self.position(step)
+            self.written(step)
             self._warn_of_lost_metrics(step)
         except DamagedCheckpoint as error:
             raise self._refused(step, error) from error
@@ -183,6 +184,7 @@ class Checkpoints(StepCatalog):
             run=self._run_id or "",
             step=step,
             position=position,
+            written=time.time_ns(),
             datasets=self._datasets,
             metrics=metrics,
             best=self._best_with(step, metrics),

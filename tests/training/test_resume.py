@@ -15,6 +15,7 @@ from support.made_runs import restored_state
 from hpa_jax.data.catalog import load_dataset
 from hpa_jax.data.sampler import Order, repeat_factors
 from hpa_jax.training.checkpoint import Checkpoints
+from hpa_jax.training.manifest import DamagedCheckpoint
 
 STEPS = 60
 SAVING = (
@@ -162,24 +163,47 @@ def test_a_second_start_in_the_same_folder_is_refused(start, run, small_run, tmp
     )
 
 
-def test_a_damaged_checkpoint_is_refused_in_one_line_and_the_one_before_it_resumes(
-    run, uninterrupted, tmp_path
-):
+def test_a_run_resumes_from_the_newest_checkpoint_that_is_not_damaged(run, uninterrupted, tmp_path):
+    """One flipped bit in an array of the last one."""
     workdir = shutil.copytree(uninterrupted, tmp_path / "run")
-    for file in (workdir / "checkpoints" / str(STEPS) / "state" / "d").iterdir():
-        file.unlink()
-    for mode in ("train", "evaluate"):
-        refused = run(
-            f"--mode={mode}", f"--workdir={workdir}", "--config.evaluate.checkpoint=latest"
-        )
-        assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1, refused.stderr
-        assert (
-            f"{STEPS} cannot be read" in refused.stderr and "delete that folder" in refused.stderr
-        )
-    shutil.rmtree(workdir / "checkpoints" / str(STEPS))
-    assert run(f"--workdir={workdir}").returncode == 0
+    checkpoints = workdir / "checkpoints"
+    change_a_value(checkpoints / str(STEPS))
+    flags = (f"--workdir={workdir}", "--config.evaluate.checkpoint=latest")
+    evaluated = run("--mode=evaluate", *flags)
+    assert evaluated.returncode == 0, evaluated.stderr
+    [warning] = evaluated.stderr.splitlines()
+    assert f"{STEPS} (" in warning and "has other values than were saved" in warning
+    assert json.loads((workdir / "evaluation.json").read_text())["checkpoint"] < STEPS
+    by_number = run(
+        "--mode=export", f"--workdir={workdir}", f"--config.evaluate.checkpoint={STEPS}"
+    )
+    assert by_number.returncode == 2 and len(by_number.stderr.splitlines()) == 1
+    assert f"checkpoints/{STEPS} is damaged" in by_number.stderr
+
+    resumed = run(f"--workdir={workdir}")
+    assert resumed.returncode == 0, resumed.stderr
+    [warning] = [line for line in resumed.stderr.splitlines() if line.startswith("warning")]
+    assert "the run resumes from step" in warning and f"{STEPS}.damaged" in warning
+    assert (checkpoints / f"{STEPS}.damaged").is_dir()
     expected, found = final_state(uninterrupted), final_state(workdir)
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
+
+
+def change_a_value(step):
+    """Flips a bit of the last file of arrays, which is in a value that no checksum covers."""
+    files = sorted((step / "state").rglob("d/*"), key=lambda path: path.stat().st_size)
+    content = bytearray(files[-1].read_bytes())
+    checkpoints = Checkpoints(step.parent, metric="macro_f1")
+    for bit in range(8 * len(content) // 2, 8 * len(content)):
+        content[bit // 8] ^= 1 << bit % 8
+        files[-1].write_bytes(content)
+        try:
+            checkpoints.verify(int(step.name))
+        except DamagedCheckpoint as error:
+            if "other values" in str(error):
+                return
+        content[bit // 8] ^= 1 << bit % 8
+    raise AssertionError("no bit changed a value")
 
 
 def test_another_configuration_in_the_same_folder_is_refused(run, small_run, uninterrupted):
