@@ -25,16 +25,17 @@ from scipy.sparse.csgraph import connected_components
 from splits import draw_hashes
 
 from tfds_builder.hpa.split import duplicates, perceptual
+from tfds_builder.hpa.split.candidates import near_pairs
 from tfds_builder.hpa.split.perceptual import Rule
 
 BEFORE = "before"
-RULES = {
-    BEFORE: Rule(32, 0.6),
-    "4 bits, 0.9": Rule(4, 0.9),
+RULES: dict[str, Rule | None] = {
+    BEFORE: None,
     "6 bits, 0.9": Rule(6, 0.9),
     "8 bits, 0.9": Rule(8, 0.9),
     "8 bits, 0.8": Rule(8, 0.8),
     "10 bits, 0.8": Rule(10, 0.8),
+    "12 bits, 0.8": Rule(12, 0.8),
 }
 _BLOCK = 256  # images compared with all others at a time
 _VISIBLE = 0.5  # std in gray levels from which a channel of a thumbnail is not blank
@@ -45,112 +46,112 @@ class Measured(NamedTuple):
 
     Attributes:
       words: uint64 [N, 4], the hashes.
-      pixels: float32 [4, N, P], thumbnails with mean 0 and norm 1; 0 where blank.
-      visible: bool [N, 4].
+      thumbnails: uint8 [N, 64, 64, 4].
     """
 
     words: np.ndarray
-    pixels: np.ndarray
-    visible: np.ndarray
+    thumbnails: np.ndarray
+
+    def are_same(self, other: "Measured", pairs: np.ndarray, rule: Rule) -> np.ndarray:
+        """bool [P]: whether a rule takes each pair, int [P, 2], for near-duplicates."""
+        apart, shared = perceptual.hash_distance(self.words[pairs[:, 0]], other.words[pairs[:, 1]])
+        same = (apart <= rule.bits * shared) & (shared > 0)
+        for number in np.flatnonzero(same):
+            a, b = pairs[number]
+            same[number] = perceptual.same_pixels(
+                self.thumbnails[a], other.thumbnails[b], rule.correlation
+            )
+        return same
 
 
 def measure(images: Sequence[np.ndarray]) -> Measured:
     """Hashes and thumbnails of uint8 [H, W, 4] images."""
     hashes = b"".join(map(perceptual.perceptual_hash, images))
     words = perceptual.channel_words(np.frombuffer(hashes, np.uint8))
-    rows = [perceptual.thumbnail(image).reshape(-1, 4).T for image in images]
-    pixels = np.stack(rows, axis=1).astype(np.float32)
+    return Measured(words, np.stack([perceptual.thumbnail(image) for image in images]))
+
+
+def same_before(a: Measured, b: Measured) -> np.ndarray:
+    """bool [N, M]: the rule of version 0.2 between all images of two sets.
+
+    A channel that was blank in both had no bits, and none of its pixels to correlate; 32 bits were
+    allowed all the same.
+    """
+    near = np.bitwise_count(a.words[:, None] ^ b.words[None]).sum(-1, dtype=np.int64) <= 32
+    alike = np.ones(near.shape, bool)
+    some = np.zeros(near.shape, bool)
+    for channel in range(4):
+        pixels_a, visible_a = _normalized(a.thumbnails[..., channel])
+        pixels_b, visible_b = _normalized(b.thumbnails[..., channel])
+        visible = visible_a[:, None] | visible_b[None]
+        if visible.any():
+            alike &= (pixels_a @ pixels_b.T > 0.6) | ~visible
+            some |= visible
+    return near & alike & some
+
+
+def _normalized(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Float32 [N, P] with mean 0 and norm 1, or 0 if blank; and whether it is not, bool [N]."""
+    pixels = thumbnails.reshape(len(thumbnails), -1).astype(np.float32)
     pixels -= pixels.mean(-1, keepdims=True)
     visible = pixels.std(-1) >= _VISIBLE
-    norm = np.linalg.norm(pixels, axis=-1, keepdims=True)
-    pixels *= np.where(visible[..., None], 1 / np.maximum(norm, 1e-9), 0)
-    return Measured(words, pixels, visible.T)
+    norm = np.linalg.norm(pixels, axis=-1)
+    pixels *= np.where(visible, 1 / np.maximum(norm, 1e-9), 0)[:, None]
+    return pixels, visible
 
 
-class Compared(NamedTuple):
-    """Pairs of images as the rules see them; by channel in the last axis.
+class Groups:
+    """The number of pairs that were taken for near-duplicates, and the groups that they make."""
 
-    Attributes:
-      bits: that differ.
-      hashed: whether both have a hash of the channel.
-      correlation: of the pixels.
-      visible_a: whether the first's pixels are not blank.
-      visible_b: whether the second's are not.
-    """
+    def __init__(self, images: int):
+        self.pairs = 0
+        self._component = np.arange(images)
 
-    bits: np.ndarray
-    hashed: np.ndarray
-    correlation: np.ndarray
-    visible_a: np.ndarray
-    visible_b: np.ndarray
+    def add(self, pairs: np.ndarray) -> None:
+        """Joins pairs, int [P, 2]."""
+        self.pairs += len(pairs)
+        images = len(self._component)
+        edges = self._component[pairs].T
+        graph = coo_array((np.ones(len(pairs), bool), tuple(edges)), shape=(images, images))
+        _, joined = connected_components(graph, directed=False)
+        self._component = joined[self._component]
 
-    def are_same(self, name: str) -> np.ndarray:
-        """Whether each pair is one of near-duplicates by one of RULES."""
-        rule = RULES[name]
-        both = self.visible_a & self.visible_b
-        if name == BEFORE:
-            near = self.bits.sum(-1) <= rule.bits
-            compared = self.visible_a | self.visible_b
-        else:
-            shared = self.hashed.sum(-1)
-            near = (self.bits * self.hashed).sum(-1) <= rule.bits * shared
-            near &= shared > 0
-            compared = both
-        alike = (both & (self.correlation > rule.correlation)) | ~compared
-        return near & alike.all(-1) & compared.any(-1)
+    def largest(self) -> int:
+        """Images in the largest group."""
+        return int(np.bincount(self._component).max())
 
 
-def compare_copies(a: Measured, b: Measured) -> Compared:
-    """Compares each image of one set with that in the same position of the other."""
-    return Compared(
-        np.bitwise_count(a.words ^ b.words).astype(int),
-        (a.words != 0) & (b.words != 0),
-        np.einsum("cnp,cnp->nc", a.pixels, b.pixels),
-        a.visible,
-        b.visible,
-    )
-
-
-class Found(NamedTuple):
-    """What a rule takes for near-duplicates among images that are none.
-
-    Attributes:
-      pairs: their number.
-      largest: images in the largest group that they make.
-    """
-
-    pairs: int
-    largest: int
-
-
-def false_pairs(measured: Measured) -> dict[str, Found]:
-    """Compares all pairs by each of RULES."""
+def false_pairs(measured: Measured) -> dict[str, Groups]:
+    """What each of RULES takes for near-duplicates among all pairs."""
     images = len(measured.words)
-    pairs = dict.fromkeys(RULES, 0)
-    component = {name: np.arange(images) for name in RULES}
-    # A channel that no image has is equal in all.
-    channels = np.flatnonzero(measured.visible.any(0) | (measured.words != 0).any(0))
-    words = measured.words[:, channels]
-    visible = measured.visible[:, channels]
+    everything = np.arange(images)
+    found = {name: Groups(images) for name in RULES}
     for first in range(0, images, _BLOCK):
-        end = min(first + _BLOCK, images)
-        correlation = [pixels[first:end] @ pixels[first:].T for pixels in measured.pixels[channels]]
-        block = words[first:end, None]
-        compared = Compared(
-            np.bitwise_count(block ^ words[None, first:]),
-            (block != 0) & (words[None, first:] != 0),
-            np.stack(correlation, axis=-1),
-            visible[first:end, None],
-            visible[None, first:],
-        )
-        for name in RULES:
-            rows, columns = np.nonzero(np.triu(compared.are_same(name), 1))
-            pairs[name] += len(rows)
-            edges = component[name][rows + first], component[name][columns + first]
-            graph = coo_array((np.ones(len(rows), bool), edges), shape=(images, images))
-            _, joined = connected_components(graph, directed=False)
-            component[name] = joined[component[name]]
-    return {name: Found(pairs[name], int(np.bincount(component[name]).max())) for name in RULES}
+        block = Measured(*(array[first : first + _BLOCK] for array in measured))
+        rest = Measured(*(array[first:] for array in measured))
+        found[BEFORE].add(np.argwhere(np.triu(same_before(block, rest), 1)) + first)
+    for name, rule in RULES.items():
+        if rule is None:
+            continue
+        near = [np.empty((0, 2), np.int64)]
+        for pairs in near_pairs(measured.words, everything, rule.bits, everything.copy()):
+            near.append(np.stack(pairs, axis=1))
+        candidates = np.unique(np.concatenate(near), axis=0)
+        found[name].add(candidates[measured.are_same(measured, candidates, rule)])
+    return found
+
+
+def missed_percent(originals: Measured, copies: Measured) -> dict[str, float]:
+    """Of copies in the order of their originals, how many each of RULES does not recognise."""
+    own = np.stack([np.arange(len(originals.words))] * 2, axis=1)
+    missed = {}
+    for name, rule in RULES.items():
+        if rule is None:
+            same = np.diag(same_before(originals, copies))
+        else:
+            same = originals.are_same(copies, own, rule)
+        missed[name] = 100 * float(np.mean(~same))
+    return missed
 
 
 def calibrate(title: str, images: Sequence[np.ndarray], copied: int) -> list[dict]:
@@ -164,28 +165,26 @@ def calibrate(title: str, images: Sequence[np.ndarray], copied: int) -> list[dic
     measured = measure(images)
     every = max(len(images) // copied, 1)
     originals = measure(images[::every])
-    comparisons = {}
+    missed = {}
     for kind, alter in ALTERATIONS.items():
         copies = measure([alter(image) for image in images[::every]])
-        comparisons[kind] = compare_copies(originals, copies)
+        missed[kind] = missed_percent(originals, copies)
     total = len(images) * (len(images) - 1) // 2
     print(f"\n{title}: {len(images)} images, {total} pairs; {len(originals.words)} copied")
     print(f"  {'':<14}{'false pairs':>12}{'largest group':>15}   % of copies missed")
     rows = []
-    for name, (pairs, largest) in false_pairs(measured).items():
-        missed = {}
-        for kind, compared in comparisons.items():
-            missed[kind] = 100 * float(np.mean(~compared.are_same(name)))
-        text = "  ".join(f"{kind} {percent:.1f}" for kind, percent in missed.items())
-        print(f"  {name:<14}{pairs:>12}{largest:>15}   {text}", flush=True)
+    for name, found in false_pairs(measured).items():
+        of_rule = {kind: percent[name] for kind, percent in missed.items()}
+        text = "  ".join(f"{kind} {percent:.1f}" for kind, percent in of_rule.items())
+        print(f"  {name:<14}{found.pairs:>12}{found.largest():>15}   {text}", flush=True)
         row = make_row(
             f"duplicates_{title}_{name}_false_pairs",
-            pairs,
+            found.pairs,
             "pairs",
             device="any",
             pairs=total,
-            largest_group=largest,
-            missed_percent=missed,
+            largest_group=found.largest(),
+            missed_percent=of_rule,
         )
         rows.append(row)
     return rows

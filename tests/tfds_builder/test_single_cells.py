@@ -23,12 +23,12 @@ COPIES = 4  # the last cells are the first ones again, darker
 SIDE = 64
 
 
-def draw_cell(rng):
+def draw_cell(rng, radii=None, grain=3.0):
     """A bright ellipse in the middle, with a texture of its own; uint8 [64, 64]."""
     y, x = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
-    radii = rng.uniform(0.55, 0.75, 2)
+    radii = rng.uniform(0.55, 0.75, 2) if radii is None else radii
     inside = 1 / (1 + np.exp(12 * (np.hypot(x / radii[0], y / radii[1]) - 1)))
-    texture = cv2.GaussianBlur(rng.normal(size=(SIDE, SIDE)), None, 3)
+    texture = cv2.GaussianBlur(rng.normal(size=(SIDE, SIDE)), None, grain)
     texture *= 0.12 / texture.std()
     return np.clip(255 * inside * (0.6 + texture), 0, 255).astype(np.uint8)
 
@@ -180,6 +180,18 @@ def test_flags_that_make_no_rule(flags, message, build, tmp_path, capsys):
     assert (out, err.count("\n")) == ("", 1)
     assert message in err
     assert not any(tmp_path.iterdir())
+
+
+def test_details_tell_cells_of_one_outline_apart():
+    rng = np.random.default_rng(1)
+    one, other = (draw_cell(rng, (0.6, 0.7), 1.5) for _ in range(2))
+    assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.9
+    assert not perceptual.same_pixels(in_green(one), in_green(other))
+    aside = np.roll(one, (1, -1), (0, 1))
+    assert perceptual.same_pixels(in_green(one), in_green(aside))
+    # Without details the outline decides.
+    smooth = cv2.GaussianBlur(one, None, 9)
+    assert perceptual.same_pixels(in_green(smooth), in_green(np.roll(smooth, 1, 0)))
 
 
 @HEP2

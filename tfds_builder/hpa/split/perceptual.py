@@ -26,6 +26,8 @@ _HASHED = 32  # px, what phash works on
 _FLAT = 1.0  # gray levels of range, below which a channel is blank and has no bits set
 _SIDE = 64  # px of a thumbnail: a shift of one pixel in 512 is an eighth of one
 _BLANK = 0.5  # std in gray levels, below which a thumbnail's channel is blank
+_COARSE = 3.0  # px of a thumbnail: std of the blur whose difference is the details
+_OF_DETAILS = 0.2  # by which details may correlate less than the whole
 
 
 class Rule(NamedTuple):
@@ -102,7 +104,7 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
 
 
 def same_pixels(a: np.ndarray, b: np.ndarray, correlation: float = Rule().correlation) -> bool:
-    """Whether two images show the same, at whatever size and brightness.
+    """Whether two images show the same, at whatever size and brightness, a pixel aside or not.
 
     Every channel that is blank in neither must correlate; there must be one, or the images must be
     blank altogether and equal.
@@ -112,19 +114,54 @@ def same_pixels(a: np.ndarray, b: np.ndarray, correlation: float = Rule().correl
       b: uint8 [H, W, 4], of any other size.
       correlation: see `Rule`.
     """
-    pixels_a = thumbnail(a).reshape(_SIDE**2, -1).astype(np.int64)
-    pixels_b = thumbnail(b).reshape(_SIDE**2, -1).astype(np.int64)
-    # Deviations from the mean, times the number of pixels: so they stay integers.
-    centered_a = _SIDE**2 * pixels_a - pixels_a.sum(0)
-    centered_b = _SIDE**2 * pixels_b - pixels_b.sum(0)
-    variance_a = (centered_a * centered_a).sum(0)
-    variance_b = (centered_b * centered_b).sum(0)
-    covariance = (centered_a * centered_b).sum(0)
-    blank = (_BLANK * _SIDE**2) ** 2 * _SIDE**2
-    if not np.any(np.maximum(variance_a, variance_b) >= blank):
-        return bool(np.array_equal(pixels_a, pixels_b))
-    shared = np.minimum(variance_a, variance_b) >= blank
-    if not shared.any():
+    thumbnail_a = thumbnail(a)
+    thumbnail_b = thumbnail(b)
+    visible_a = _is_visible(thumbnail_a)
+    visible_b = _is_visible(thumbnail_b)
+    if not np.any(visible_a | visible_b):
+        return bool(np.array_equal(thumbnail_a, thumbnail_b))
+    shared = np.flatnonzero(visible_a & visible_b)
+    for channel in shared:
+        if not _correlate(thumbnail_a[..., channel], thumbnail_b[..., channel], correlation):
+            return False
+    return len(shared) > 0
+
+
+def _is_visible(image: np.ndarray) -> np.ndarray:
+    """bool [C]: whether a channel of a thumbnail, int [64, 64, C], is not blank."""
+    pixels = image.reshape(_SIDE**2, -1).astype(np.int64)
+    # The variance, times the number of pixels squared: so it stays an integer.
+    variance = _SIDE**2 * (pixels * pixels).sum(0) - pixels.sum(0) ** 2
+    return variance >= (_BLANK * _SIDE**2) ** 2
+
+
+def _correlate(a: np.ndarray, b: np.ndarray, correlation: float) -> bool:
+    """Whether a channel of two thumbnails, uint8 [64, 64], correlates, and its details do."""
+    if _largest_correlation(a, b) <= correlation:
         return False
-    scale = np.sqrt(variance_a[shared] * 1.0 * variance_b[shared])
-    return bool(np.all(covariance[shared] > correlation * scale))
+    details_a = _details(a)
+    details_b = _details(b)
+    # Details too faint to tell are no evidence.
+    if not (_is_visible(details_a).all() and _is_visible(details_b).all()):
+        return True
+    return _largest_correlation(details_a, details_b) > correlation - _OF_DETAILS
+
+
+def _details(plane: np.ndarray) -> np.ndarray:
+    """int64 [64, 64]: what a blur takes away. Of 8 bits OpenCV's is the same on any machine."""
+    blurred = cv2.GaussianBlur(plane, None, _COARSE)
+    return plane.astype(np.int64) - blurred
+
+
+def _largest_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Of two planes, int [64, 64], of which the second may be a pixel of the thumbnail aside."""
+    side = _SIDE - 2
+    own = a[1:-1, 1:-1].astype(np.int64).ravel()
+    # Deviations from the mean, times the number of pixels: so sums are integers, and exact.
+    own = own.size * own - own.sum()
+    others = np.lib.stride_tricks.sliding_window_view(b.astype(np.int64), (side, side))
+    others = others.reshape(-1, own.size)
+    others = own.size * others - others.sum(1, keepdims=True)
+    covariance = others @ own
+    scale = np.sqrt((own * own).sum() * 1.0 * (others * others).sum(1))
+    return float(np.max(covariance / np.maximum(scale, 1)))
