@@ -8,6 +8,7 @@ log of the run when it went on.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -59,12 +60,25 @@ def main(folder: Path) -> None:
     # Events are written, never read back.
     shutil.rmtree(run / "tensorboard")
     (run / ".lock").unlink(missing_ok=True)
+    _forget_where(run, folder)
+
+
+def _forget_where(run: Path, folder: Path) -> None:
+    """Takes the path of this folder out of Orbax's notes, and refuses it anywhere else."""
+    for note in run.rglob("commit_success.txt"):
+        note.write_text(note.read_text().replace(f"{folder}/", ""))
+    for path in folder.rglob("*"):
+        for place in (REPOSITORY, folder):
+            if path.is_file() and str(place).encode() in path.read_bytes():
+                raise SystemExit(f"error: {path} names {place}")
 
 
 def _call(folder: Path, workdir: Path, mode: str, *flags: str) -> None:
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
         "JAX_NUM_CPU_DEVICES": "1",
+        # An exported program names the files of its operations.
+        "JAX_HLO_SOURCE_FILE_CANONICALIZATION_REGEX": rf"^{re.escape(str(REPOSITORY))}/|^.*/lib/",
         "PYTHONPATH": str(REPOSITORY),
     }
     # Its name, where it lies in the folder: no path of this machine gets into a file.
