@@ -12,7 +12,6 @@ anyway.
 """
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -24,6 +23,8 @@ from learning_recipes import PLAIN, SYMMETRIES, Run, Scale
 from learning_runs import build, run_all
 from learning_statistics import metric_values, std
 from results import make_row, write_rows
+
+from hpa_jax.environment.program import run_program
 
 BASE_SEEDS = 3
 
@@ -202,4 +203,4 @@ def make_changed_run(scale: Scale, seed: int, name: str, change: Change) -> Run:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

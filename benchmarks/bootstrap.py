@@ -13,7 +13,6 @@ Seconds are given twice: elapsed, and CPU seconds of all threads, which other pr
 machine hardly change.
 """
 
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -24,6 +23,7 @@ from processes import peak_bytes
 from results import machine_name, make_row, write_rows
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
+from hpa_jax.environment.program import run_program
 from hpa_jax.metrics import bootstrap, resampling, weighted
 
 Decisions = dict[str, np.ndarray]
@@ -158,4 +158,4 @@ def compare(args) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -12,15 +12,15 @@ is that of macro F1.
 """
 
 import platform
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from challenge import label_frequencies
 from command_line import make_parser, run
 from results import make_row, write_rows
 
+from hpa_jax.environment.paths import path_flag
+from hpa_jax.environment.program import run_program
 from hpa_jax.evaluation.score_arrays import load_scores
 from hpa_jax.metrics.crossfitting import crossfit
 
@@ -68,8 +68,8 @@ def make_cases(args) -> dict[str, list[ScoresAndTargets]]:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser(__doc__)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--scores", type=Path, help="float .npy [N, L]")
-    parser.add_argument("--targets", type=Path, help="0/1 .npy [N, L]")
+    parser.add_argument("--scores", type=path_flag("--scores"), help="float .npy [N, L]")
+    parser.add_argument("--targets", type=path_flag("--targets"), help="0/1 .npy [N, L]")
     args = parser.parse_args(argv)
     return run(lambda: compare(args))
 
@@ -107,4 +107,4 @@ def compare(args) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

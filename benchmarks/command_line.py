@@ -3,10 +3,10 @@
 import argparse
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import checkout  # noqa: F401
 
+from hpa_jax.environment.paths import path_flag
 from hpa_jax.errors import EXIT_BAD_INPUT, EXIT_OK, EXIT_RUN_STOPPED, InputError, RunStopped
 
 
@@ -15,7 +15,9 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
+    parser.add_argument(
+        "--json", type=path_flag("--json"), metavar="FILE", help="write the rows there too"
+    )
     return parser
 
 

@@ -8,7 +8,6 @@ positives and predictions counts as 0. With --workdir its metric stands beside t
 """
 
 import json
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +22,8 @@ from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
 
 from hpa_jax.data.catalog import load_dataset
+from hpa_jax.environment.paths import path_flag
+from hpa_jax.environment.program import run_program
 from hpa_jax.errors import InputError
 
 BINS = 16
@@ -97,8 +98,8 @@ def _read_split(data_dir: str, name: str, split: str) -> tuple[np.ndarray, np.nd
     return np.stack(features), np.stack(targets)
 
 
-def _net_macro_f1(workdir: str) -> float:
-    path = Path(workdir) / "evaluation.json"
+def _net_macro_f1(workdir: Path) -> float:
+    path = workdir / "evaluation.json"
     try:
         return float(json.loads(path.read_text())["macro_f1"])
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -109,9 +110,18 @@ def _net_macro_f1(workdir: str) -> float:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser(__doc__)
-    parser.add_argument("--data_dir", required=True, help="folder of prepared datasets")
+    parser.add_argument(
+        "--data_dir",
+        type=path_flag("--data_dir"),
+        required=True,
+        help="folder of prepared datasets",
+    )
     parser.add_argument("--dataset", default="synthetic", help="its name there")
-    parser.add_argument("--workdir", help="run whose evaluation.json holds the net's macro_f1")
+    parser.add_argument(
+        "--workdir",
+        type=path_flag("--workdir"),
+        help="run whose evaluation.json holds the net's macro_f1",
+    )
     args = parser.parse_args(argv)
     return run(lambda: compare(args))
 
@@ -140,4 +150,4 @@ def compare(args) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

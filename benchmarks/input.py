@@ -29,6 +29,8 @@ from input_rounds import compare, report
 from kaggle_layout import read_image, red_files, write_image
 from results import write_rows
 
+from hpa_jax.environment.paths import path_flag
+from hpa_jax.environment.program import run_program
 from hpa_jax.errors import InputError
 from hpa_jax.labels import LABELS
 
@@ -103,13 +105,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser(__doc__)
     parser.add_argument(
         "--manual_dir",
-        type=Path,
+        type=path_flag("--manual_dir"),
         default=Path(sample, "kaggle_512") if sample else None,
         help="images in Kaggle's layout",
     )
     parser.add_argument(
         "--work_dir",
-        type=Path,
+        type=path_flag("--work_dir"),
         help="keep the datasets here, and use them next time (default: a temporary folder)",
     )
     parser.add_argument(
@@ -173,4 +175,4 @@ def measure(args) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

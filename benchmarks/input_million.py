@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import struct
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -29,6 +28,8 @@ from results import make_row, write_rows
 
 from hpa_jax.data import codec
 from hpa_jax.data.records import write_index
+from hpa_jax.environment.paths import path_flag
+from hpa_jax.environment.program import run_program
 from hpa_jax.labels import LABELS
 
 NAME = "million"
@@ -184,9 +185,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser(__doc__)
     parser.add_argument("--images", "--fields", type=int, default=1_000_000)
     parser.add_argument(
-        "--work_dir", type=Path, help="keep the dataset here (default: a temporary folder)"
+        "--work_dir",
+        type=path_flag("--work_dir"),
+        help="keep the dataset here (default: a temporary folder)",
     )
-    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--measure", type=path_flag("--measure"), help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.measure:
         print(json.dumps({"steps": measure(args.measure)}))
@@ -231,4 +234,4 @@ def report(args) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

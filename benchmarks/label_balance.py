@@ -7,7 +7,6 @@ very order that training draws. The peer of every row is uniform sampling. `--se
 other settings of each sampling; the plot is docs/images/label_balance.svg.
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +17,8 @@ from label_balance_plot import TITLES, draw
 from results import make_row, write_rows
 
 from hpa_jax.data.sampler import SAMPLINGS, Order, sampling_factors
+from hpa_jax.environment.paths import path_flag
+from hpa_jax.environment.program import run_program
 from hpa_jax.errors import InputError
 from hpa_jax.labels import LABELS
 from tfds_builder.hpa.files import csv_table
@@ -135,7 +136,9 @@ def make_rows(counts: dict[str, np.ndarray], lengths: dict[str, float]) -> list[
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser(__doc__)
-    parser.add_argument("--csv", type=Path, required=True, help="labels: columns Id and Target")
+    parser.add_argument(
+        "--csv", type=path_flag("--csv"), required=True, help="labels: columns Id and Target"
+    )
     parser.add_argument(
         "--rare_below",
         type=int,
@@ -154,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--settings", action="store_true", help="print what other settings would give"
     )
-    parser.add_argument("--svg", type=Path, help="file for the plot")
+    parser.add_argument("--svg", type=path_flag("--svg"), help="file for the plot")
     args = parser.parse_args(argv)
     return run(lambda: compare(args))
 
@@ -193,4 +196,4 @@ def compare(args) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

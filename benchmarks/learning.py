@@ -11,7 +11,6 @@ against Welch's.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 import learning_recipes as recipes
@@ -20,6 +19,8 @@ from learning_recipes import PLAIN, SYMMETRIES
 from learning_runs import build, run_all
 from learning_statistics import chance, mean, metric_values, std, t_interval, welch_interval
 from results import make_row, write_rows
+
+from hpa_jax.environment.program import run_program
 
 # Title of a row of the table, recipe, test-time augmentation, and the metric of its decisions.
 ROWS = (
@@ -161,4 +162,4 @@ def compare(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

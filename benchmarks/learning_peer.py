@@ -32,6 +32,7 @@ from tqdm import tqdm
 from hpa_jax.config import Config, differences
 from hpa_jax.data import pipeline
 from hpa_jax.data.loader import eval_batches, train_batches
+from hpa_jax.environment.program import run_program
 from hpa_jax.errors import EXIT_OK, InputError
 from hpa_jax.main import parse
 from hpa_jax.models import BACKBONES
@@ -196,4 +197,4 @@ def train_and_score(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -12,6 +12,7 @@ import numpy as np
 from command_line import make_parser, run
 
 from hpa_jax.data.catalog import load_dataset
+from hpa_jax.environment.paths import path_flag
 from hpa_jax.errors import EXIT_START_AGAIN
 from hpa_jax.labels import LABELS
 
@@ -23,7 +24,7 @@ def make_learning_parser(description: str, *, seeds: int) -> argparse.ArgumentPa
     parser = make_parser(description)
     parser.add_argument(
         "--folder",
-        type=Path,
+        type=path_flag("--folder"),
         default=Path("runs/learning"),
         help="data and runs; kept (default %(default)s)",
     )

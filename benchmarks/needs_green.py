@@ -8,7 +8,6 @@ guessing: the net's own decisions, permuted among the images (the mean of 20 per
 keeps how often each label is predicted.
 """
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -19,6 +18,8 @@ from results import make_row, write_rows
 
 from hpa_jax.data import pipeline
 from hpa_jax.data.dataset import ImageDataset
+from hpa_jax.environment.paths import path_flag
+from hpa_jax.environment.program import run_program
 from hpa_jax.evaluation.predictor import load_run
 from hpa_jax.labels import CHANNELS
 from hpa_jax.metrics.classification import macro_f1
@@ -67,8 +68,14 @@ def score(
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser(__doc__)
-    parser.add_argument("--workdir", type=Path, required=True, help="a finished run")
-    parser.add_argument("--without_green", type=Path, help="a run on the other channels alone")
+    parser.add_argument(
+        "--workdir", type=path_flag("--workdir"), required=True, help="a finished run"
+    )
+    parser.add_argument(
+        "--without_green",
+        type=path_flag("--without_green"),
+        help="a run on the other channels alone",
+    )
     parser.add_argument("--split", default="test")
     args = parser.parse_args(argv)
     return run(lambda: compare(args))
@@ -102,4 +109,4 @@ def compare(args) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

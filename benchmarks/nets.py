@@ -24,6 +24,8 @@ from nets_sides import CHANNELS, KERAS_NAMES, ours, peer
 from processes import call_again
 from results import machine_name, make_row, with_cores, write_rows
 
+from hpa_jax.environment.program import run_program
+
 NETS = ("all_cnn", *KERAS_NAMES)
 SIDES = {"ours": ours, "peer": peer}
 COLUMNS = {
@@ -131,4 +133,4 @@ def _table_line(net: str, own: dict, other: dict) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -7,6 +7,8 @@ import platform
 from collections.abc import Sequence
 from pathlib import Path
 
+from hpa_jax.files import write_atomically
+
 
 def make_row(
     name: str,
@@ -44,7 +46,7 @@ def make_row(
 def write_rows(path: Path | None, rows: Sequence[dict]) -> None:
     """Writes the rows as a JSON array; without a path it does nothing."""
     if path is not None:
-        path.write_text(json.dumps(rows, indent=1) + "\n")
+        write_atomically(path, json.dumps(rows, indent=1) + "\n")
 
 
 def cpu_name() -> str:

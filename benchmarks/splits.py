@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import statistics
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from iterstrat.ml_stratifiers import IterativeStratification
 from processes import call_again, peak_bytes
 from results import make_row, write_rows
 
+from hpa_jax.environment.program import run_program
 from hpa_jax.errors import InputError
 from hpa_jax.labels import LABELS
 from tfds_builder.hpa.files import csv_table
@@ -251,4 +251,4 @@ def report(args) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -30,6 +30,9 @@ from command_line import make_parser
 from processes import cpu_seconds, cpu_seconds_of
 from results import cpu_name, make_row, with_cores, write_rows
 
+from hpa_jax.environment.paths import path_flag
+from hpa_jax.environment.program import run_program
+
 # Each phase, and the words of the line of the log at which it ends.
 PHASES = {
     "imports, data, drawing weights": "steps (the first one compiles)",
@@ -177,7 +180,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument(
-        "--data_dir", type=Path, help="has the dataset `synthetic` (default: it is drawn)"
+        "--data_dir",
+        type=path_flag("--data_dir"),
+        help="has the dataset `synthetic` (default: it is drawn)",
     )
     compare(parser.parse_args(argv))
     return 0
@@ -213,4 +218,4 @@ def draw_dataset(data_dir: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

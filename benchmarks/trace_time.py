@@ -10,7 +10,6 @@ the medians of `--repeats`, each in a process of its own.
 import argparse
 import json
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 
@@ -18,6 +17,8 @@ import checkout  # noqa: F401
 from command_line import make_parser
 from processes import call_again
 from results import make_row, write_rows
+
+from hpa_jax.environment.program import run_program
 
 BATCH = 8
 LABELS = 28
@@ -169,4 +170,4 @@ def compare(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

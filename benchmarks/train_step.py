@@ -35,6 +35,8 @@ from results import make_row, write_rows
 from timing import images_per_second
 from train_step_work import GPU_MEMORY_FRACTION, KINDS, SIDES
 
+from hpa_jax.environment.program import run_program
+
 WORKLOADS = {
     "cpu": {"net": "densenet121", "side": 224, "batch": 8, "dtype": "float32"},
     "gpu": {"net": "densenet121", "side": 512, "batch": 64, "dtype": "bfloat16"},
@@ -308,4 +310,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

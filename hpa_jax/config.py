@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpa_jax.deprecations import accept_old_names, current_spelling
+from hpa_jax.environment.paths import expand_path
 from hpa_jax.errors import InputError
 from hpa_jax.labels import CHANNELS, LABELS
 
@@ -32,6 +33,7 @@ def setting(
     or_zero: bool = False,
     accepts: Callable[[Any], bool] | None = None,
     allowed: str = "",
+    path: str = "",
 ) -> Any:
     """A field of a section, with what `check` and `--help` need to know of it.
 
@@ -42,6 +44,7 @@ def setting(
       or_zero: 0, which then switches something off, is allowed outside that range too.
       accepts: in place of a range, a test of the value.
       allowed: what `accepts` lets pass, in words.
+      path: "one" for a path, "listed" for several separated by commas: `expand_paths` replaces `~`.
     """
     bounds = {"at least": at_least, "above": above, "at most": at_most, "below": below}
     bounds = {word: bound for word, bound in bounds.items() if bound is not None}
@@ -57,7 +60,7 @@ def setting(
         allowed = " and ".join(f"{word} {bound:g}" for word, bound in bounds.items())
         if or_zero:
             allowed = f"0, or {allowed}"
-    metadata = {"help": help, "accepts": accepts, "allowed": allowed}
+    metadata = {"help": help, "accepts": accepts, "allowed": allowed, "path": path}
     return field(default=default, metadata=metadata)
 
 
@@ -106,7 +109,9 @@ class Data:
     """What is read, and how it is made into batches."""
 
     data_dir: str = setting(
-        "data", "folder of the prepared datasets: --data_dir of python -m tfds_builder.hpa"
+        "data",
+        "folder of the prepared datasets: --data_dir of python -m tfds_builder.hpa",
+        path="one",
     )
     name: str = setting(
         "kaggle_512", "the dataset; of several sources, the one to evaluate on and to export for"
@@ -209,7 +214,9 @@ class Model:
         "size), linear, all_cnn (that net's own), attention (learned weights of places or tiles)",
     )
     pretrained: str = setting(
-        "", "weights to start from: a file, or one of hpa_jax.pretrained.SOURCES; '': random"
+        "",
+        "weights to start from: a file, or one of hpa_jax.pretrained.SOURCES; '': random",
+        path="one",
     )
     stem: str = setting(
         "copy_red",
@@ -416,12 +423,14 @@ class Evaluate:
         "",
         "a .npy file, float [N, L]: evaluates anyone's scores, no model needed; several, separated "
         "by commas: as an ensemble",
+        path="listed",
     )
-    targets: str = setting("", "a .npy file, 0/1 [N, L], to go with scores")
+    targets: str = setting("", "a .npy file, 0/1 [N, L], to go with scores", path="one")
     groups: str = setting(
         "",
         "a .npy file, int [N], to go with scores: images of one number are no independent "
         "evidence; '': all are",
+        path="one",
     )
     folds: int = setting(5, "of the cross-fitted thresholds", at_least=2)
     seed: int = setting(0, "of the folds and of the bootstrap")
@@ -451,7 +460,9 @@ class Evaluate:
         "", "datasets to evaluate on, separated by commas, each with a row; '': data.name"
     )
     runs: str = setting(
-        "", "folders of runs to evaluate or predict with as an ensemble, separated by commas"
+        "",
+        "folders of runs to evaluate or predict with as an ensemble, separated by commas",
+        path="listed",
     )
 
 
@@ -459,14 +470,16 @@ class Evaluate:
 class Export:
     """Where an export goes."""
 
-    folder: str = setting("", "folder of the export; '': WORKDIR/export")
+    folder: str = setting("", "folder of the export; '': WORKDIR/export, or OUT/export", path="one")
 
 
 @dataclass(slots=True)
 class Report:
     """What a report shows."""
 
-    compare: str = setting("", "folders of runs to show beside WORKDIR's, separated by commas")
+    compare: str = setting(
+        "", "folders of runs to show beside WORKDIR's, separated by commas", path="listed"
+    )
 
 
 @dataclass(slots=True)
@@ -519,6 +532,17 @@ class Plan:
 
 
 @dataclass(slots=True)
+class Verify:
+    """What --mode=verify does besides checking."""
+
+    seal: bool = setting(
+        False,
+        "a run of an older version gets manifests and a record, which tell from then on whether it "
+        "is as it was",
+    )
+
+
+@dataclass(slots=True)
 class Config:
     """A run, in sections."""
 
@@ -534,6 +558,7 @@ class Config:
     report: Report = field(default_factory=Report)
     devices: Devices = field(default_factory=Devices)
     plan: Plan = field(default_factory=Plan)
+    verify: Verify = field(default_factory=Verify)
 
     def label_ids(self) -> tuple[int, ...]:
         """As `Data.label_ids`."""
@@ -551,6 +576,29 @@ class Config:
 def listed(text: str) -> tuple[str, ...]:
     """The items of a field that lists names or folders separated by commas."""
     return tuple(item.strip() for item in text.split(",") if item.strip())
+
+
+def expand_paths(config: Config) -> Config:
+    """The configuration with `~` replaced in its paths; `config` is not changed.
+
+    Raises:
+      InputError: a path is a URL, or names a home folder that is not known.
+    """
+    sections = {}
+    for section_field in dataclasses.fields(config):
+        section = getattr(config, section_field.name)
+        expanded = {}
+        for item in dataclasses.fields(section):
+            kind = item.metadata["path"]
+            value = getattr(section, item.name)
+            name = f"config.{section_field.name}.{item.name}"
+            if kind == "one":
+                expanded[item.name] = expand_path(value, name)
+            elif kind == "listed":
+                paths = [expand_path(path, name) for path in value.split(",")]
+                expanded[item.name] = ",".join(paths)
+        sections[section_field.name] = dataclasses.replace(section, **expanded)
+    return Config(**sections)
 
 
 def profile_window(text: str) -> tuple[int, int] | None:
@@ -668,16 +716,27 @@ def _check_channel_statistics(data: Data) -> None:
     if len(data.mean) not in (0, len(CHANNELS), for_every_source):
         allowed = "four fractions of 255 for each source"
         raise _out_of_range("data.mean", data.mean, allowed)
-    if not _are_stds(data.std, data.mean):
-        allowed = "as many fractions of 255 above 0 as data.mean has"
+    # The same bounds as of a dataset's own (hpa_jax.data.metadata.statistics_fault).
+    if not all(0 <= value <= 1 for value in data.mean):
+        raise _out_of_range("data.mean", data.mean, "fractions of 255, from 0 to 1")
+    if not _are_stds(data.std, data.mean, at_most=1):
+        allowed = "as many fractions of 255 above 0 as data.mean has, none above 1"
         raise _out_of_range("data.std", data.std, allowed)
-    if not _are_stds(data.input_std, data.input_mean):
-        allowed = "as many values above 0 as data.input_mean has"
+    # Inputs may be weighted sums, or in other units: these bounds tell values from rubbish.
+    if not all(-_LARGEST_INPUT <= value <= _LARGEST_INPUT for value in data.input_mean):
+        allowed = f"values from {-_LARGEST_INPUT:g} to {_LARGEST_INPUT:g}"
+        raise _out_of_range("data.input_mean", data.input_mean, allowed)
+    if not _are_stds(data.input_std, data.input_mean, at_most=_LARGEST_INPUT):
+        allowed = f"as many values above 0 as data.input_mean has, up to {_LARGEST_INPUT:g}"
         raise _out_of_range("data.input_std", data.input_std, allowed)
 
 
-def _are_stds(std: tuple[float, ...], mean: tuple[float, ...]) -> bool:
-    return len(std) == len(mean) and all(value > 0 for value in std)
+_LARGEST_INPUT = 1e4
+
+
+def _are_stds(std: tuple[float, ...], mean: tuple[float, ...], *, at_most: float) -> bool:
+    # Written so that a NaN is refused.
+    return len(std) == len(mean) and all(0 < value <= at_most for value in std)
 
 
 def _out_of_range(name: str, value: Any, allowed: str) -> InputError:

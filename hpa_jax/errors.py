@@ -5,11 +5,13 @@
 | 0 | `EXIT_OK` | finished | nothing |
 | 1 | `EXIT_RUN_STOPPED` | the run had to stop itself: `RunStopped` | read the line; see below |
 | 2 | `EXIT_BAD_INPUT` | a wrong call or bad input: `InputError` | change what the line names |
-| 75 | `EXIT_START_AGAIN` | stopped by a signal, after saving | start the same command again |
+| 75 | `EXIT_START_AGAIN` | stopped after saving, by a signal | start the same command again |
 
 Status 1 has causes such as a loss that is not finite, a process of the group that died or hung, a
 full disk, or a host that cannot be reached. The same command resumes from the last checkpoint, but
 the cause has to be removed first.
+
+Output that nobody reads any more counts as a signal.
 
 Statuses 1, 2 and 75 come with one line on stderr. 75 is EX_TEMPFAIL of sysexits.h, which job
 schedulers take for "try again". Any other status is a defect and keeps its traceback: Python's own

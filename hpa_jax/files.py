@@ -1,25 +1,47 @@
 """Files that are written completely or not at all, and locks that one process holds at a time.
 
 Design:
-- A file is written beside its place, flushed to the disk and renamed: nobody reads half of it.
+- A file is written beside its place, flushed to the disk and renamed: nobody reads half of it, and
+  what was there before is there until then. Its mode is what the umask allows. So are folders
+  (`hpa_jax.folders`).
 - A lock is the kernel's (`flock`): it goes with its process, however that ends. Whoever holds it
   may therefore remove what a killed process has left.
+- Where the file system has no such locks (Lustre and NFS can be mounted without), a file that its
+  owner renews stands in for one, with a warning (`hpa_jax.environment.owner_file`).
 """
 
 import contextlib
 import csv
+import errno
 import fcntl
+import hashlib
 import io
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import secrets
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from hpa_jax.errors import InputError, one_line
+from hpa_jax.environment import causes
+from hpa_jax.environment.owner_file import OwnerFile
+from hpa_jax.errors import InputError, is_out_of_space, one_line
 
 PARTIAL_SUFFIX = ".part"
+
+SHA256 = "sha256"
+"""The key under which a JSON object has the digest of its other values."""
+
+# What flock() answers where a file system, or the server behind it, has no locks.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+
+# `.NAME.TOKEN.part`; up to version 0.2 TOKEN was the number of the process.
+_PARTIAL_NAME = re.compile(r"\..+\.([0-9a-f]{16}|[0-9]+)\.part", re.DOTALL)
+
+NOT_SUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
+"""With one of these a file system says that it cannot flush a folder, or exchange two names."""
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -29,15 +51,38 @@ def write_atomically(path: Path, content: str | bytes) -> None:
       OSError: it cannot be written; what was at `path` before is still there.
     """
     data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")
+    temporary = partial_path(path)
+    # "x" refuses a file that is there already, whoever wrote it.
+    file = open(temporary, "xb")
     try:
-        with open(temporary, "wb") as file:
+        with file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def partial_path(path: Path) -> Path:
+    """A name beside `path` for what is not complete yet; no two are the same."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}{PARTIAL_SUFFIX}")
+
+
+def sync_folder(folder: Path) -> None:
+    """Flushes the names in a folder to the disk: a rename is lasting only then."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:
+        return  # a folder that may be written and not listed
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NOT_SUPPORTED:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -63,12 +108,34 @@ def read_json(path: Path, *, advice: str) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
         # Half of a surrogate pair, which JSON can spell and nobody can print.
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read: {one_line(error)}; {causes.advice(error)}"
+        ) from None
+    except (ValueError, RecursionError) as error:
         reason = one_line(error, limit=160)
         raise InputError(f"{path} cannot be read ({reason}); {advice}") from None
     if not isinstance(value, dict):
         raise InputError(f"{path} cannot be read (no JSON object); {advice}")
     return value
+
+
+def json_digest(values: Mapping[str, Any]) -> str:
+    """SHA-256 of the canonical JSON of an object, without its own key SHA256; 64 hex digits.
+
+    It is of the values: how they are written (order, white space) does not matter.
+
+    Raises:
+      ValueError: it holds a number that is not finite.
+    """
+    others = {key: value for key, value in values.items() if key != SHA256}
+    text = json.dumps(others, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """An object with its digest, by which a reader tells that it is as it was written."""
+    return {**values, SHA256: json_digest(values)}
 
 
 def _refuse_constant(name: str) -> None:
@@ -129,10 +196,34 @@ def plain_cell(cell: str) -> str:
     return cell
 
 
+def is_partial(name: str) -> bool:
+    """Whether a name is one of `partial_path`."""
+    return _PARTIAL_NAME.fullmatch(name) is not None
+
+
+def check_writable(folder: Path, remedy: str) -> None:
+    """Makes a folder, and finds out whether files can be written there, before hours of work.
+
+    Raises:
+      InputError: they cannot; it ends with `remedy`.
+    """
+    probe = folder / f".probe.{os.getpid()}{PARTIAL_SUFFIX}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(probe, "wb"):
+            pass
+        probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {one_line(error)}; {remedy}") from None
+
+
 def remove_partial_files(folder: Path) -> None:
-    """Removes what killed writers have left in `folder`; for whoever holds its lock."""
+    """Removes the files that killed writers have left in `folder`.
+
+    For whoever holds its lock, of a folder that this program alone writes in.
+    """
     for entry in os.scandir(folder):
-        if entry.name.endswith(PARTIAL_SUFFIX):
+        if is_partial(entry.name) and entry.is_file(follow_symlinks=False):
             os.unlink(entry)
 
 
@@ -153,7 +244,18 @@ def exclusive_lock(
       InputError: another process holds the lock, and `wait` is false.
       OSError: the file cannot be opened or locked.
     """
-    with _locked_file(path, busy, advice, wait) as file:
+    no_locks = None
+    try:
+        locked_file = _locked_file(path, busy, advice, wait)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        no_locks = error
+    if no_locks is not None:
+        with _owned(path, no_locks, busy, advice, wait):
+            yield
+        return
+    with locked_file as file:
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
@@ -181,6 +283,33 @@ def _locked_file(path: Path, busy: str, advice: str, wait: bool) -> TextIO:
                 return file
 
 
+@contextlib.contextmanager
+def _owned(path: Path, error: OSError, busy: str, advice: str, wait: bool) -> Iterator[None]:
+    """Holds an owner file where there are no locks."""
+    # What the attempt to lock has made.
+    with contextlib.suppress(OSError):
+        if path.stat().st_size == 0:
+            path.unlink()
+    owner = OwnerFile(path.with_name(f"{path.name}.owner"))
+    print(
+        f"warning: {path.parent} is on a file system without locks ({one_line(error)}); "
+        f"{owner.path.name} stands in for one: see that no second process works there",
+        file=sys.stderr,
+    )
+    has_waited = False
+    while not owner.acquire():
+        message = f"{busy} by {owner.holder()}"
+        if not wait:
+            raise InputError(f"{message}; {advice}")
+        if not has_waited:
+            print(f"{message}; waiting for it", flush=True)
+        has_waited = True
+    try:
+        yield
+    finally:
+        owner.release()
+
+
 def _owner(file: TextIO) -> str:
     file.seek(0)
     process_id = file.read().strip()
@@ -201,6 +330,7 @@ def locked(workdir: Path) -> Iterator[None]:
 
     Raises:
       InputError: another process holds it, or it cannot be made.
+      OSError: the disk is full.
     """
     with contextlib.ExitStack() as held:
         try:
@@ -212,8 +342,9 @@ def locked(workdir: Path) -> Iterator[None]:
             )
             held.enter_context(lock)
         except OSError as error:
+            if is_out_of_space(error):
+                raise
             raise InputError(
-                f"cannot use --workdir={workdir}: {error.strerror}; "
-                "choose a folder that can be written"
+                f"cannot use --workdir={workdir}: {one_line(error)}; {causes.advice(error)}"
             ) from error
         yield

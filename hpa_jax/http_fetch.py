@@ -22,6 +22,7 @@ import random
 import socket
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -44,6 +45,8 @@ READ_TIMEOUT = 30.0  # seconds without a byte
 _CHUNK = 1 << 16  # bytes
 _BYTES = {"unit": "B", "unit_scale": True, "unit_divisor": 1024}  # of a progress bar
 _NOT_FOUND = (404, 410)
+# What a redirect from an address of each scheme may lead to: never from a safe one to another.
+_FOLLOWED = {"https": ("https",), "http": ("http", "https")}
 _TRANSIENT = (408, 425, 429, *range(500, 600))
 _NETWORK_ERRORS = (
     requests.RequestException,
@@ -155,7 +158,7 @@ class HttpClient:
         self._adapter = _TrackingAdapter()
         self._session = requests.Session()
         self._session.max_redirects = MAX_REDIRECTS
-        self._session.hooks["response"].append(self._space_redirect)
+        self._session.hooks["response"].append(self._check_redirect)
         self._session.headers.update(
             {
                 "User-Agent": f"hpa_jax/{__version__} python-requests/{requests.__version__}",
@@ -313,10 +316,15 @@ class HttpClient:
         if failure:
             raise _Retry(failure)
 
-    def _space_redirect(self, response: requests.Response, **_: Any) -> None:
-        """The request that follows a redirect counts as one."""
-        if response.is_redirect:
-            self._limiter.acquire()
+    def _check_redirect(self, response: requests.Response, **_: Any) -> None:
+        """Refuses one that would be less safe; the request that follows one counts as one."""
+        if not response.is_redirect:
+            return
+        target = urllib.parse.urljoin(response.url, response.headers["location"])
+        scheme = urllib.parse.urlsplit(target).scheme.lower()
+        if scheme not in _FOLLOWED[urllib.parse.urlsplit(response.url).scheme.lower()]:
+            raise Failed(f"is redirected to {scheme}, which is not followed: {target[:120]}")
+        self._limiter.acquire()
 
 
 class _Deadline:

@@ -6,6 +6,8 @@
     --config=FILE   a recipe, such as configs/lowres.py; without it the run in DIR, as it was
                     configured
     --workdir=DIR   the run's folder; a second start with the same folder resumes the run
+    --out=DIR       where all modes but train put what they write, called DIR below too; without it
+                    the workdir. They only read the workdir, also while it trains
     --mode=MODE     train     (the default) train, or resume training
                     evaluate  a checkpoint on config.data.eval_split, to DIR/evaluation.json; or
                               anyone's scores, with --config.evaluate.scores=S.npy
@@ -20,24 +22,32 @@
                               dataset looks like
                     plan      what training needs, compiled for config.plan.topologies without
                               having them: memory, traffic, time per image; to DIR/plan.json
+                    verify    whether the run or the export in DIR is as it was written: a line
+                              for each thing in it, and status 2 where one is damaged
 
-Exit status: 0 finished; 75 stopped by a signal after saving, start it again; 2 a wrong call or bad
-input; 1 the run had to stop itself. The fields of a configuration, with their defaults:
+Exit status: 0 finished; 75 stopped after saving, by a signal or since nobody reads its output:
+start it again; 2 a wrong call or bad input; 1 the run had to stop itself; 129, 130, 143 another
+mode was stopped by SIGHUP, Ctrl-C or SIGTERM. The fields of a configuration, with their defaults:
 """
 
 import argparse
 import contextlib
 import dataclasses
-import errno
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
-from hpa_jax.config import Config, check, differences, help_text
+from hpa_jax.config import Config, check, differences, expand_paths, help_text
+from hpa_jax.environment.causes import is_input, reason_and_advice
+from hpa_jax.environment.jax_variables import check_devices, check_xla_flags, import_jax
+from hpa_jax.environment.paths import local_path
+from hpa_jax.environment.program import STOP_SIGNALS, exit_on_signals, is_ignored, run_program
+from hpa_jax.environment.streams import lost_output, write_now
 from hpa_jax.errors import (
     EXIT_BAD_INPUT,
     EXIT_OK,
@@ -46,12 +56,13 @@ from hpa_jax.errors import (
     InputError,
     RunStopped,
 )
-from hpa_jax.files import locked
+from hpa_jax.files import check_writable, locked
+from hpa_jax.folders.results import refuse_foreign_results
 from hpa_jax.recipes import load_recipe, override
 from hpa_jax.transforms.channel_mix import parse_channel_mix
 from hpa_jax.workdir import read_config
 
-MODES = ("train", "evaluate", "predict", "export", "report", "plan")
+MODES = ("train", "evaluate", "predict", "export", "report", "plan", "verify")
 
 # What decides how a stored checkpoint is read: another value would be another net, or other inputs.
 FIXED_BY_TRAINING = (
@@ -85,8 +96,25 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--help", "-help", "-h", action="store_true")
     parser.add_argument("--config", "-config", default="")
     parser.add_argument("--workdir", "-workdir", default="")
+    parser.add_argument("--out", "-out", default="")
     parser.add_argument("--mode", "-mode", default="train")
     return parser
+
+
+class Call(NamedTuple):
+    """What a command line asks for.
+
+    Attributes:
+      mode: one of MODES.
+      workdir: the run's folder.
+      config: checked.
+      out: the folder of what the mode writes; training writes into `workdir`.
+    """
+
+    mode: str
+    workdir: Path
+    config: Config
+    out: Path
 
 
 def parse(arguments: Sequence[str]) -> tuple[str, Path, Config]:
@@ -95,14 +123,25 @@ def parse(arguments: Sequence[str]) -> tuple[str, Path, Config]:
     Raises:
       InputError: names the flag or field that is wrong.
     """
+    call = _parse_call(arguments)
+    return call.mode, call.workdir, call.config
+
+
+def _parse_call(arguments: Sequence[str]) -> Call:
     flags, field_flags = _make_parser().parse_known_args(arguments)
     mode = flags.mode
     if mode not in MODES:
         raise InputError(f"--mode={mode} is unknown; choose one of {', '.join(MODES)}")
     if not flags.workdir:
         raise InputError("--workdir=DIR is missing: the folder of the run, new or started")
-    workdir = Path(flags.workdir)
+    if flags.out and mode == "train":
+        raise InputError(
+            "--out is for the other modes: training writes into --workdir; leave it out"
+        )
+    workdir = local_path(flags.workdir, "--workdir")
+    out = local_path(flags.out, "--out") if flags.out else workdir
     config = override(_configured(flags.config, mode, workdir, field_flags), field_flags)
+    config = expand_paths(config)
     check(config)
     parse_channel_mix(config.data.channel_mix)
     if mode in ("evaluate", "predict") and config.evaluate.runs:
@@ -113,11 +152,14 @@ def parse(arguments: Sequence[str]) -> tuple[str, Path, Config]:
             )
     elif _reads_the_run(config, mode, workdir):
         config = _as_trained(config, read_config(workdir), workdir)
-    return mode, workdir, config
+    return Call(mode, workdir, config, out)
 
 
 def _configured(recipe: str, mode: str, workdir: Path, field_flags: Sequence[str]) -> Config:
     """The configuration before flags override fields: a recipe's, the run's, or the defaults."""
+    if mode == "verify":
+        # It says itself what is wrong with the run's.
+        return Config()
     if recipe:
         return load_recipe(recipe)
     if _holds_run(workdir):
@@ -140,7 +182,7 @@ def _holds_run(workdir: Path) -> bool:
 
 def _reads_the_run(config: Config, mode: str, workdir: Path) -> bool:
     """Whether the mode is about the trained run in `workdir`."""
-    if mode in ("train", "plan"):
+    if mode in ("train", "plan", "verify"):
         return False
     if mode == "report" and not _holds_run(workdir):
         return False  # of a dataset
@@ -172,6 +214,20 @@ def _as_trained(config: Config, trained: Config, workdir: Path) -> Config:
 
 def main(arguments: Sequence[str]) -> int:
     """Runs a command line and returns its exit status."""
+    if threading.current_thread() is not threading.main_thread():
+        # Python lets the main thread alone handle signals.
+        return _main(arguments, handles_signals=False)
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    try:
+        return _main(arguments, handles_signals=True)
+    finally:
+        for number, handler in handlers.items():
+            # None: set by a library, and not to be had back.
+            if handler is not None:
+                signal.signal(number, handler)
+
+
+def _main(arguments: Sequence[str], handles_signals: bool) -> int:
     group = None
     status = EXIT_OK
     why = ""
@@ -179,41 +235,49 @@ def main(arguments: Sequence[str]) -> int:
         if _make_parser().parse_known_args(arguments)[0].help:
             print(f"{__doc__}{help_text()}")
             return EXIT_OK
-        mode, workdir, config = parse(arguments)
-        use_compilation_cache()
-        if mode == "train":
-            # Until the loop has its own handler.
-            signal.signal(signal.SIGTERM, _stop_before_the_loop)
-        from hpa_jax.parallel.compile import wait_for_busy_cpus
+        call = _parse_call(arguments)
+        if handles_signals:
+            _handle_signals(call.mode)
+        if _writes_to_out(call):
+            check_writable(call.out, "give --out=DIR, a folder for what this mode writes")
+        import_jax()
+        check_xla_flags()
+        from hpa_jax.parallel import memory
+        from hpa_jax.parallel.compile import use_compilation_cache, wait_for_busy_cpus
         from hpa_jax.parallel.process_group import join_process_group
 
+        use_compilation_cache()
         wait_for_busy_cpus()
-        group = join_process_group(config.devices, mode)
-        _use_cpu_cores(config, mode, group)
-        from hpa_jax.parallel import memory
-
-        helps = memory.advice(config, mode)
-        with locked(workdir) if group.is_primary else contextlib.nullcontext():
-            with memory.explained(helps):
-                status = _run(mode, workdir, config, group)
+        group = join_process_group(call.config.devices, call.mode)
+        _use_cpu_cores(call.config, call.mode, group)
+        _check_devices(call)
+        writes_run = call.mode == "train" and group.is_primary
+        with locked(call.workdir) if writes_run else contextlib.nullcontext():
+            with memory.explained(memory.advice(call.config, call.mode)):
+                status = _run(call, group)
     except InputError as error:
         _give_way(group, error)
         status = EXIT_BAD_INPUT
         why = f"error: {' '.join(str(error).split())}"
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            _report_defect(group, error)
-            raise
-        where = f" (writing {error.filename})" if error.filename else ""
-        status = EXIT_RUN_STOPPED
-        why = f"stopped: no space left on the device{where}; free some and start again"
+        _give_way(group, error)
+        # Nothing that a file system answers is a defect of this program.
+        status = EXIT_BAD_INPUT if is_input(error) else EXIT_RUN_STOPPED
+        kind = "error" if is_input(error) else "stopped"
+        why = f"{kind}: {reason_and_advice(error)}"
     except RunStopped as error:
         _give_way(group, error)
         status = EXIT_RUN_STOPPED
         why = f"stopped: {error}"
+    except KeyboardInterrupt:
+        status = 128 + signal.SIGINT
+        why = "stopped by SIGINT (Ctrl-C); the same command starts from what was saved before"
     except BaseException as error:
         _report_defect(group, error)
         raise
+    if status == EXIT_START_AGAIN and lost_output():
+        # The loop has said so too, but maybe there where nobody reads it.
+        print(f"{lost_output()}: saved and stopped; start again to resume", file=sys.stderr)
     if why:
         sys.stdout.flush()
         is_first = group is None or group.is_primary
@@ -223,17 +287,9 @@ def main(arguments: Sequence[str]) -> int:
     return status
 
 
-def use_compilation_cache() -> None:
-    """Keeps compiled programs between runs.
-
-    In JAX_COMPILATION_CACHE_DIR, or the user's cache folder.
-    """
-    import jax
-
-    if not jax.config.jax_compilation_cache_dir:
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        jax.config.update("jax_compilation_cache_dir", str(Path(home) / "hpa_jax" / "xla"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+def _writes_to_out(call: Call) -> bool:
+    is_export_elsewhere = call.mode == "export" and call.config.export.folder
+    return call.mode not in ("train", "verify") and not is_export_elsewhere
 
 
 def _use_cpu_cores(config: Config, mode: str, group) -> None:
@@ -245,13 +301,51 @@ def _use_cpu_cores(config: Config, mode: str, group) -> None:
         use_cpu_cores(config.data.batch_size, config.devices.space)
 
 
+def _check_devices(call: Call) -> None:
+    """Refuses devices that JAX cannot find, unless the mode needs none in this process."""
+    if call.mode in ("plan", "verify"):
+        return
+    check_devices()
+
+
+def _handle_signals(mode: str) -> None:
+    if mode != "train":
+        exit_on_signals()
+        return
+    # Until the loop has its own handlers.
+    for number in STOP_SIGNALS:
+        if not is_ignored(number):
+            signal.signal(number, _stop_before_the_loop)
+
+
 def _stop_before_the_loop(number: int, frame) -> None:
-    os.write(1, b"stopped by SIGTERM before there was anything to save; start it again\n")
+    name = signal.Signals(number).name
+    write_now(1, f"stopped by {name} before there was anything to save; start it again\n")
     # SystemExit would be swallowed where the signal falls into a callback of the interpreter.
     os._exit(EXIT_START_AGAIN)
 
 
-def _run(mode: str, workdir: Path, config: Config, group) -> int:
+def _results(mode: str, config: Config, workdir: Path) -> list[str]:
+    """What a mode writes over, as `hpa_jax.folders.results` names it."""
+    if mode == "plan":
+        return ["plan.json"]
+    if mode == "report":
+        return ["report.html", "report"] if _holds_run(workdir) else ["report.html"]
+    if mode not in ("evaluate", "predict"):
+        return []
+    names = ["evaluation.json" if mode == "evaluate" else "predictions.csv"]
+    if not config.evaluate.scores:
+        names.append("scores")
+    if config.evaluate.runs:
+        names.append("ensemble.json")
+    return names
+
+
+def _run(call: Call, group) -> int:
+    mode, workdir, config, out = call
+    refuse_foreign_results(
+        out, _results(mode, config, workdir), "move it away or give --out=DIR, another folder"
+    )
     # Imported here: a wrong call should be refused at once, not after seconds of loading.
     if mode == "train":
         from hpa_jax.training.loop import train_loop
@@ -261,25 +355,33 @@ def _run(mode: str, workdir: Path, config: Config, group) -> int:
         from hpa_jax.evaluation.evaluate import evaluate_arrays, evaluate_run
 
         if config.evaluate.scores or config.evaluate.targets:
-            evaluate_arrays(config.evaluate, workdir)
+            evaluate_arrays(config.evaluate, out)
         else:
-            evaluate_run(config, workdir)
+            evaluate_run(config, workdir, out)
     elif mode == "predict":
         from hpa_jax.evaluation.predict import predict
 
-        predict(config, workdir)
+        predict(config, workdir, out)
     elif mode == "report":
         from hpa_jax.report.write import write_report
 
-        write_report(config, workdir)
+        write_report(config, workdir, out)
+    elif mode == "verify":
+        import jax
+
+        from hpa_jax.verify.run import verify
+
+        # The run may train meanwhile, on all other devices.
+        jax.config.update("jax_platforms", "cpu")
+        verify(workdir, seal=config.verify.seal)
     elif mode == "plan":
         from hpa_jax.plan import plan
 
-        plan(config, workdir)
+        plan(config, out)
     else:
         from hpa_jax.serving.export import export
 
-        export(config, workdir)
+        export(config, workdir, out)
     return EXIT_OK
 
 
@@ -299,11 +401,15 @@ def _report_defect(group, error: BaseException) -> None:
     group.leave(EXIT_RUN_STOPPED, f"{type(error).__name__}: {one_line[:300]}")
 
 
-if __name__ == "__main__":
-    exit_status = main(sys.argv[1:])
-    if exit_status == EXIT_BAD_INPUT:
+def _main_and_leave(arguments: Sequence[str]) -> int:
+    status = main(arguments)
+    if status == EXIT_BAD_INPUT:
         # A failed restore leaves threads that print tracebacks while the interpreter ends.
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(exit_status)
-    sys.exit(exit_status)
+        os._exit(status)
+    return status
+
+
+if __name__ == "__main__":
+    run_program(_main_and_leave)

@@ -9,8 +9,9 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from hpa_jax.config import Config, check
+from hpa_jax.config import Config, check, expand_paths
 from hpa_jax.deprecations import rename_flags
+from hpa_jax.environment.paths import local_path
 from hpa_jax.errors import InputError
 from hpa_jax.workdir import read_config
 
@@ -25,10 +26,11 @@ def load_config(path: str | Path, **overrides: Any) -> Config:
     Raises:
       InputError: there is no recipe or run, or names the field that is unknown or out of range.
     """
-    path = Path(path)
+    path = local_path(path)
     config = read_config(path) if path.is_dir() else load_recipe(str(path))
     for name, value in overrides.items():
         _set_field(config, name, value)
+    config = expand_paths(config)
     check(config)
     return config
 
@@ -59,11 +61,11 @@ def load_recipe(path: str) -> Config:
     Raises:
       InputError: there is no such file, or it does not return a Config.
     """
-    if not Path(path).is_file():
+    if not local_path(path, "--config").is_file():
         recipes = sorted(str(recipe) for recipe in Path("configs").glob("*.py"))
         there = ", ".join(recipes) or "none below configs/ here"
         raise InputError(f"--config={path}: no such recipe; there are: {there}")
-    spec = importlib.util.spec_from_file_location("recipe", path)
+    spec = importlib.util.spec_from_file_location("recipe", local_path(path))
     if spec is None:
         raise InputError(f"--config={path}: a recipe is a .py file")
     recipe = importlib.util.module_from_spec(spec)

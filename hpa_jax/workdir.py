@@ -15,7 +15,7 @@ two starts; what they are may not.
 
 import hashlib
 import io
-import json
+import os
 import sys
 import uuid
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ import hpa_jax
 from hpa_jax.config import RUN, Config, check, differences, from_dict, to_dict
 from hpa_jax.data.identity import DataIdentity
 from hpa_jax.errors import InputError
-from hpa_jax.files import read_json, write_atomically, write_json
+from hpa_jax.files import SHA256, json_digest, read_json, write_atomically, write_json
 
 FORMAT = 2
 """The format of the runs that this version writes; the older ones (1) have no record in them."""
@@ -46,7 +46,30 @@ FREE_TO_CHANGE = (
     "data.threads",
     "model.block",
 )
-FREE_SECTIONS = ("checkpoint.", "evaluate.", "export.", "report.", "devices.", "plan.")
+FREE_SECTIONS = (
+    "checkpoint.",
+    "evaluate.",
+    "export.",
+    "report.",
+    "devices.",
+    "plan.",
+    "verify.",
+)
+
+# Paths that one call is given. Those in config.json are not heeded: somebody else may have written
+# it, and they would decide where this program reads and writes.
+_OF_ONE_CALL = (
+    "evaluate.scores",
+    "evaluate.targets",
+    "evaluate.groups",
+    "evaluate.runs",
+    "export.folder",
+    "report.compare",
+)
+
+# What a run writes after config.json. Where there is one of these and no config.json, the folder is
+# somebody else's.
+_NEEDS_A_RUN = ("checkpoints", "metrics.jsonl", "thresholds.json", "pretrained.json")
 
 _warned: set[Path] = set()
 
@@ -82,7 +105,7 @@ class RunRecord:
 
 
 def read_config(workdir: Path) -> Config:
-    """The resolved configuration of the run in `workdir`.
+    """The resolved configuration of the run in `workdir`, without the paths of a single call.
 
     Raises:
       InputError: there is no run; its config.json is damaged, was edited, or is of a newer version.
@@ -141,6 +164,9 @@ def _read(workdir: Path) -> tuple[Config, RunRecord]:
         check(config)
     except InputError as error:
         raise InputError(f"{workdir}, config.json: {error}") from None
+    for name in _OF_ONE_CALL:
+        section, _, field_name = name.partition(".")
+        setattr(getattr(config, section), field_name, "")
     if record.format == 1:
         _warn_of_an_older_format(workdir)
     return config, record
@@ -169,7 +195,7 @@ def _parse_record(path: Path, content: dict[str, Any]) -> RunRecord:
             f"{path} is of format {run['format']}, and hpa_jax {hpa_jax.__version__} reads up to "
             f"{FORMAT}: install the version that wrote it, {run.get('hpa_jax')!r}, or a newer one"
         )
-    if run.get("sha256") != _digest(content):
+    if run.get(SHA256) != _digest(content):
         raise _changed(path)
     return RunRecord(
         format=run["format"],
@@ -188,11 +214,9 @@ def _changed(path: Path) -> InputError:
 
 
 def _digest(content: Mapping[str, Any]) -> str:
-    """SHA-256 of the canonical JSON of all that config.json holds besides this digest."""
-    run = {name: value for name, value in content[RUN].items() if name != "sha256"}
-    rest = {**content, RUN: run}
-    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    """SHA-256 of all that config.json holds besides this digest."""
+    run = {name: value for name, value in content[RUN].items() if name != SHA256}
+    return json_digest({**content, RUN: run})
 
 
 def _digest_of_ids(hashes: np.ndarray) -> str:
@@ -215,7 +239,7 @@ def claim(workdir: Path, config: Config, data: DataIdentity | None = None) -> Ru
         folder has checkpoints without a config.json.
     """
     if not (workdir / "config.json").exists():
-        _check_new(workdir)
+        _refuse_foreign(workdir)
         return write_record(workdir, config, uuid.uuid4().hex, data)
     trained, record = _read(workdir)
     data_agree = False
@@ -233,6 +257,9 @@ def claim(workdir: Path, config: Config, data: DataIdentity | None = None) -> Ru
                 f"{workdir} holds a run with config.{name}={before!r}, now {now!r}; "
                 "set it back to resume that run, or choose another --workdir"
             )
+    if data is not None and record.format > 1 and not record.datasets:
+        # It was sealed where its data could not be read.
+        return write_record(workdir, config, record.id, data)
     if data_agree and _digest_of_ids(data.learned) == record.learned_ids:
         # A copy of the run may lack it.
         _write_learned_ids(workdir, data.learned)
@@ -240,14 +267,16 @@ def claim(workdir: Path, config: Config, data: DataIdentity | None = None) -> Ru
     return record
 
 
-def _check_new(workdir: Path) -> None:
-    """Refuses to start a run where the checkpoints of another are."""
-    folder = workdir / "checkpoints"
-    if folder.is_dir() and any(entry.name.isdecimal() for entry in folder.iterdir()):
-        raise InputError(
-            f"{workdir} has checkpoints and no config.json: put that back to resume the run, or "
-            "choose another --workdir"
-        )
+def _refuse_foreign(workdir: Path) -> None:
+    """Refuses to start a run among the files of another program, which it would write over."""
+    for name in _NEEDS_A_RUN:
+        path = workdir / name
+        is_empty = path.is_dir() and not path.is_symlink() and not any(path.iterdir())
+        if os.path.lexists(path) and not is_empty:
+            raise InputError(
+                f"{workdir} holds {name} and no config.json: no run of this program; choose "
+                "another --workdir, or put the config.json of that run back"
+            )
 
 
 def write_record(
@@ -281,6 +310,8 @@ def write_record(
 
 def _write_config(workdir: Path, config: Config, record: RunRecord) -> None:
     content = to_dict(config)
+    # A recipe may set a flag to 1, which would be refused when it is read again.
+    from_dict(content)
     if record.format > 1:
         content[RUN] = {
             "format": record.format,
@@ -290,7 +321,7 @@ def _write_config(workdir: Path, config: Config, record: RunRecord) -> None:
             "images": record.images,
             "learned_ids": record.learned_ids,
         }
-        content[RUN]["sha256"] = _digest(content)
+        content[RUN][SHA256] = _digest(content)
     write_json(workdir / "config.json", content)
 
 

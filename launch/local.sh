@@ -113,7 +113,8 @@ run_until_finished() {
       trap - INT TERM
       return "$status"
     fi
-    echo "exit status 75: starting again" >&2
+    # To stdout: where its reader is gone, which is why the run has stopped, this ends the script too.
+    echo "exit status 75: starting again"
   done
 }
 

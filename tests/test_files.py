@@ -59,10 +59,13 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
 
 
 def test_what_a_killed_writer_left_is_removed(tmp_path):
-    for name in (".a.json.123.part", "b.jpg.part", "partly", "c.json"):
+    ours = (".a.json.123.part", ".a.json.0123456789abcdef.part")
+    # A browser's download is half as well, and not ours.
+    others = ("b.jpg.part", "c.json", ".hidden.part", "d.123.part")
+    for name in (*ours, *others):
         (tmp_path / name).write_bytes(b"")
     remove_partial_files(tmp_path)
-    assert sorted(os.listdir(tmp_path)) == ["c.json", "partly"]
+    assert sorted(os.listdir(tmp_path)) == sorted(others)
 
 
 def test_a_lock_names_its_owner_and_leaves_no_file(tmp_path):
@@ -132,7 +135,7 @@ def test_a_workdir_is_made_and_locked(tmp_path):
 
 def test_a_workdir_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="Not a directory; choose a folder"):
+    with pytest.raises(InputError, match="Not a directory; check the path"):
         with locked(tmp_path / "file" / "run"):
             pass
 

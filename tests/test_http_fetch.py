@@ -4,6 +4,8 @@ tests/pretrained/test_fetch.py and tests/tfds_builder/test_download.py.
 """
 
 import math
+import ssl
+import subprocess
 import threading
 import time
 
@@ -88,6 +90,40 @@ def test_requests_after_a_redirect_keep_the_rate(server):
     # None comes before its turn; a busy machine may bring them later.
     for number, at in enumerate(times):
         assert at - start >= number / 5 - 0.01
+
+
+@pytest.mark.parametrize("scheme", ["ftp", "file", "gopher"])
+def test_a_redirect_leaves_the_web_for_nothing_else(server, scheme):
+    server.plan["/a"] = [f"redirect_to {scheme}://127.0.0.1/etc/passwd"]
+    text = failure(HttpClient(QUICK._replace(retries=2)), address(server))
+    assert text.startswith(f"is redirected to {scheme}, which is not followed: {scheme}://")
+    # It is not tried again.
+    assert len(server.log) == 1
+
+
+@pytest.fixture
+def secure(server, tmp_path, monkeypatch):
+    """The address of the server, which speaks TLS, with a certificate that clients trust."""
+    key = tmp_path / "key"
+    certificate = tmp_path / "certificate"
+    request = ["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-subj", "/CN=localhost"]
+    request += ["-pkeyopt", "ec_paramgen_curve:prime256v1", "-keyout", key, "-out", certificate]
+    request += ["-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(request, check=True, capture_output=True)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    return f"https://127.0.0.1:{server.server_port}/a"
+
+
+def test_what_was_asked_for_safely_is_not_fetched_otherwise(server, secure):
+    client = HttpClient(QUICK)
+    server.plan["/a"] = ["redirect_to http://127.0.0.1:1/a", "redirect"]
+    text = failure(client, secure)
+    assert text.startswith("is redirected to http, which is not followed")
+    # To another place of the same kind it is.
+    assert client.get(secure, no_fault) == jpg("/a")
 
 
 def test_stop_ends_an_attempt_in_another_thread(server):

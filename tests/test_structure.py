@@ -17,19 +17,21 @@ BUILDER = REPOSITORY / "tfds_builder"
 # A package or module imports from lower layers and from itself, never from its own layer or above.
 LAYERS = (
     ("deprecations", "errors", "labels", "lazy"),
+    ("environment",),
     ("config", "files", "http_fetch", "metrics", "models", "optim"),
-    ("data", "parallel", "pretrained", "transforms"),
+    ("data", "folders", "parallel", "pretrained", "transforms"),
     ("workdir",),
     ("recipes", "tracking"),
     ("training",),
     ("evaluation", "plan"),
     ("report", "serving"),
+    ("verify",),
     ("main",),
 )
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 # What the builder may use: plain files and tables, so that its workers start without JAX.
-USED_BY_BUILDER = {"errors", "labels", "files", "http_fetch", "data"}
+USED_BY_BUILDER = {"environment", "errors", "labels", "files", "folders", "http_fetch", "data"}
 
 # Mathematics takes arrays and plain values: no files, and of the configuration one section at most.
 MATHEMATICS = {"metrics", "models", "optim", "transforms"}
@@ -46,7 +48,7 @@ OWNERS = {
     "safetensors": ("pretrained/", "serving/"),
     "torch": ("pretrained/formats.py",),
     "h5py": ("pretrained/formats.py",),
-    "flax": ("models/", "optim/", "training/", "serving/export.py"),
+    "flax": ("models/", "optim/", "training/", "serving/export.py", "serving/forward.py"),
     "tensorflow": (),
     "tensorboardX": (),
     "keras": (),
@@ -63,6 +65,7 @@ WITHOUT_JAX = (
     "hpa_jax.data.codec",
     "hpa_jax.data.records",
     "hpa_jax.config",
+    "hpa_jax.environment.program",
     "hpa_jax.files",
     "hpa_jax.http_fetch",
 )

@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 from support.close_values import assert_close, assert_same_log, assert_same_predictions
 
+from hpa_jax import workdir
 from hpa_jax.deprecations import EVALUATION_KEYS
 from hpa_jax.main import main
 from hpa_jax.serving import load
@@ -31,13 +32,23 @@ EXPECTED = GOLDEN / "expected"
 DATA = f"--config.data.data_dir={GOLDEN / 'data'}"
 
 
+@pytest.fixture
+def warned_once(capfd):
+    """The run is of a format that cannot prove itself: one line says so, and what to do."""
+    workdir._warned.clear()
+    yield
+    (warning,) = [line for line in capfd.readouterr().err.splitlines() if "warning" in line]
+    assert warning.startswith("warning: the run in ")
+    assert "--mode=verify --config.verify.seal=True" in warning
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A copy of the run, as its modes write into it."""
     return shutil.copytree(GOLDEN / "run", tmp_path_factory.mktemp("old") / "run")
 
 
-def test_its_run_is_evaluated(run, compiled_once):
+def test_its_run_is_evaluated(run, compiled_once, warned_once):
     flags = (DATA, "--config.data.eval_split=all")
     assert main(["--mode=evaluate", f"--workdir={run}", *flags]) == 0
     found = json.loads((run / "evaluation.json").read_text())
@@ -49,19 +60,19 @@ def test_its_run_is_evaluated(run, compiled_once):
     assert_close(found, expected)
 
 
-def test_its_run_predicts(run, compiled_once):
+def test_its_run_predicts(run, compiled_once, warned_once):
     flags = (DATA, "--config.data.eval_split=all")
     assert main(["--mode=predict", f"--workdir={run}", *flags]) == 0
     assert_same_predictions(run / "predictions.csv", EXPECTED / "predictions.csv")
 
 
-def test_its_run_is_exported_again_and_its_export_still_runs(run, compiled_once):
+def test_its_run_is_exported_again_and_its_export_still_runs(run, compiled_once, warned_once):
     assert load(GOLDEN / "run" / "export").check_golden() < 1e-5
     assert main(["--mode=export", f"--workdir={run}", DATA]) == 0
     assert load(run / "export").check_golden() < 1e-5
 
 
-def test_its_run_resumes(run, compiled_once, tmp_path, monkeypatch):
+def test_its_run_resumes(run, compiled_once, warned_once, tmp_path, monkeypatch):
     # A run that resumes keeps the path of its data, which was relative.
     shutil.copytree(GOLDEN / "data", tmp_path / "fx" / "data")
     monkeypatch.chdir(tmp_path)

@@ -20,6 +20,7 @@ from hpa_jax.data.identity import images_digest, split_digest
 from hpa_jax.data.metadata import check_files, read_metadata, statistics_fault
 from hpa_jax.data.records import Records
 from hpa_jax.data.shard_index import REMEDY
+from hpa_jax.environment.paths import local_path
 from hpa_jax.errors import InputError, one_line
 from hpa_jax.labels import CHANNELS, LABELS
 
@@ -154,10 +155,7 @@ def dataset_dir(data_dir: str | Path, name: str) -> Path:
     Raises:
       InputError: there is none; says which datasets there are, and how to build this one.
     """
-    if "://" in str(data_dir):
-        raise InputError(
-            f"{data_dir}: not a local directory: mount the bucket (gcsfuse) or copy the dataset"
-        )
+    data_dir = local_path(data_dir)
     versions = {}
     for folder in sorted(Path(data_dir).glob("hpa/*/*/")):
         # Rules out unfinished versions of a build by TFDS that was stopped, too.

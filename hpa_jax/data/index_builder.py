@@ -3,14 +3,21 @@
 No TensorFlow, no Grain.
 """
 
+import errno
 import os
-import uuid
 from pathlib import Path
 
 import numpy as np
 
 from hpa_jax.data.metadata import records_digest
-from hpa_jax.data.shard_index import LABELS_KNOWN, REMEDY, ROW, ShardIndex, index_path
+from hpa_jax.data.shard_index import (
+    LABELS_KNOWN,
+    REMEDY,
+    ROW,
+    ShardIndex,
+    index_path,
+    resembles_index,
+)
 from hpa_jax.data.tfrecord import (
     CRC,
     FRAME_HEAD,
@@ -20,6 +27,7 @@ from hpa_jax.data.tfrecord import (
     read_length,
 )
 from hpa_jax.errors import InputError, one_line
+from hpa_jax.files import write_atomically
 
 # Frames compared with the index when it is opened, if the index is younger than its shard.
 _SAMPLED_FRAMES = 16
@@ -136,13 +144,10 @@ def write_index(shard: str | os.PathLike) -> Path:
 
 
 def _save(index: ShardIndex, path: Path) -> None:
-    # The name is unique, since several processes may write the same index at once.
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        unfinished.write_bytes(index.to_bytes())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    """Writes an index; raises an OSError where it cannot, or where the file is no index."""
+    if os.path.lexists(path) and not resembles_index(path):
+        raise FileExistsError(errno.EEXIST, "left alone, it is no index", str(path))
+    write_atomically(path, index.to_bytes())
 
 
 def open_index(

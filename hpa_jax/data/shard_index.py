@@ -29,6 +29,7 @@ REMEDY = "copy the file again or build the dataset again"
 # The last byte is the version of the layout.
 _MAGIC = b"hpaidx\x00\x03"
 _MAGIC_2 = b"hpaidx\x00\x02"
+_NAME_BYTES = len("hpaidx")
 
 # Magic, bytes of the shard, number of records, bytes of all Ids, number of all label ids, bytes of
 # all original Ids.
@@ -158,3 +159,20 @@ def index_path(shard: str | os.PathLike) -> Path:
     if not dot:
         return shard.with_name(f"{shard.name}.index")
     return shard.with_name(f"{head}.index{tail}")
+
+
+def resembles_index(path: Path) -> bool:
+    """Whether a file is an index, damaged perhaps: it starts as one, but for one byte at most.
+
+    Raises:
+      OSError: it cannot be read.
+    """
+    if path.is_symlink() or not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        start = file.read(_NAME_BYTES)
+    if len(start) < _NAME_BYTES:
+        # Cut: of an empty file nothing is lost either.
+        return _MAGIC.startswith(start)
+    equal = sum(one == other for one, other in zip(start, _MAGIC[:_NAME_BYTES], strict=True))
+    return equal >= _NAME_BYTES - 1

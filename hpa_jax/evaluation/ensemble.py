@@ -20,9 +20,9 @@ from hpa_jax.config import Config, Evaluate, listed, to_dict
 from hpa_jax.errors import InputError
 from hpa_jax.evaluation.ensemble_file import FILE_NAME, FittedEnsemble
 from hpa_jax.evaluation.held_out import HeldOut, check_held_out
-from hpa_jax.evaluation.predictor import Predictor
+from hpa_jax.evaluation.predictor import Predictor, scores_folder
 from hpa_jax.evaluation.score_table import ScoreTable, average_tables, match_images, save
-from hpa_jax.files import locked, write_json
+from hpa_jax.files import sealed, write_json
 from hpa_jax.labels import LABELS
 from hpa_jax.metrics import classification, stacking
 from hpa_jax.metrics.crossfitting import crossfit
@@ -71,15 +71,23 @@ class Ensemble:
     messages: list[str]
 
 
-def score_ensemble(settings: Evaluate, workdir: Path, data_overrides: dict[str, str]) -> Ensemble:
+def score_ensemble(
+    settings: Evaluate,
+    workdir: Path,
+    data_overrides: dict[str, str],
+    out: Path | None = None,
+) -> Ensemble:
     """Scores of `settings.runs` together.
 
     Without another split each run is scored on the one that it evaluated itself, and
-    WORKDIR/ensemble.json is written; with another split ensemble.json is read.
+    OUT/ensemble.json is written; with another split WORKDIR/ensemble.json is read.
+
+    A run's own scores are kept in its folder, or, if that cannot be written, below OUT.
 
     Args:
       settings: names the runs.
       workdir: the ensemble's folder.
+      out: the folder of what is written; None: `workdir`.
       data_overrides: fields of the runs' sections `data` that are other than in training:
         `data_dir`, `name`, `eval_split`.
 
@@ -91,13 +99,14 @@ def score_ensemble(settings: Evaluate, workdir: Path, data_overrides: dict[str, 
         raise InputError(
             f"--workdir={workdir} is the folder of a run; give the ensemble one of its own"
         )
+    out = out or workdir
     configs = _read_configs(settings, data_overrides)
     fitted = None
     if "eval_split" in data_overrides:
         fitted = FittedEnsemble(workdir / FILE_NAME, list(configs))
     else:
         _check_held_out(configs)
-    members = _score_members(configs)
+    members = _score_members(configs, out)
     if fitted is None:
         _check_not_learned(members)
     _check_labels(members)
@@ -105,10 +114,10 @@ def score_ensemble(settings: Evaluate, workdir: Path, data_overrides: dict[str, 
     tables = [average_tables([member.table for member in model]) for model in models]
     matched = match_images(tables)
     if fitted is None:
-        ensemble = _fit(settings, workdir, models, matched)
+        ensemble = _fit(settings, out, models, matched)
     else:
         ensemble = _apply(fitted, models, matched)
-    save(workdir / "scores" / f"{ensemble.table.split}.npz", ensemble.table)
+    save(out / "scores" / f"{ensemble.table.split}.npz", ensemble.table)
 
     used = len(ensemble.table.ids)
     most = max(len(table.ids) for table in tables)
@@ -147,14 +156,12 @@ def _check_held_out(configs: dict[str, Config]) -> None:
             )
 
 
-def _score_members(configs: dict[str, Config]) -> list[Member]:
+def _score_members(configs: dict[str, Config], out: Path) -> list[Member]:
     members = []
     for folder, config in configs.items():
-        # Scoring writes into the run's folder, which one process at a time may do.
-        with locked(Path(folder)):
-            predictor = Predictor(config, Path(folder))
-            sources = listed(config.evaluate.sources)
-            table = predictor.table(config.data.eval_split, sources)
+        predictor = Predictor(config, Path(folder), scores_folder(Path(folder), out))
+        sources = listed(config.evaluate.sources)
+        table = predictor.table(config.data.eval_split, sources)
         held_out = check_held_out(Path(folder), config.data.data_dir, table)
         held_out.print_warnings()
         members.append(Member(folder, config, table, held_out))
@@ -208,7 +215,7 @@ def _recipe(config: Config) -> dict:
 
 
 def _fit(
-    settings: Evaluate, workdir: Path, models: list[list[Member]], tables: list[ScoreTable]
+    settings: Evaluate, out: Path, models: list[list[Member]], tables: list[ScoreTable]
 ) -> Ensemble:
     """Fits weights and thresholds on held-out images and writes ensemble.json."""
     first = tables[0]
@@ -242,7 +249,7 @@ def _fit(
 
     split = models[0][0].config.data.eval_split
     names = [LABELS[i] for i in first.label_ids]
-    path = workdir / FILE_NAME
+    path = out / FILE_NAME
     content = {
         "models": described,
         "weights_by_fold": weights_by_fold.tolist(),
@@ -252,7 +259,7 @@ def _fit(
         "few_positives": settings.few_positives,
         "thresholds": dict(zip(names, thresholds.tolist(), strict=True)),
     }
-    write_json(path, content)
+    write_json(path, sealed(content))
     messages.append(f"wrote {path}")
     table = replace(
         first,

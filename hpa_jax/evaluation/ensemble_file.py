@@ -1,16 +1,22 @@
 """ensemble.json: weights and thresholds of an ensemble, and the runs they were fitted for."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from hpa_jax.errors import InputError
+from hpa_jax.errors import InputError, one_line
 from hpa_jax.evaluation.score_table import ScoreTable
 from hpa_jax.evaluation.tta import in_current_words
+from hpa_jax.files import SHA256, json_digest, read_json
 
 FILE_NAME = "ensemble.json"
+
+_ADVICE = (
+    "fit it with --mode=evaluate, the same --config.evaluate.runs and test-time augmentation, and "
+    "no --config.data.eval_split"
+)
 
 
 class FittedEnsemble:
@@ -30,18 +36,22 @@ class FittedEnsemble:
 
     def __init__(self, path: Path, folders: Sequence[str]):
         self._path = path
+        if not path.exists():
+            raise self._error("no such file")
+        content = read_json(path, advice=_ADVICE)
+        # Those of version 0.2 and before have none.
+        if SHA256 in content and content[SHA256] != json_digest(content):
+            raise self._error("was damaged or edited (its SHA-256 is another)")
         try:
-            self._read()
-        except FileNotFoundError:
-            raise self._error("no such file") from None
-        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-            raise self._error(f"cannot be read ({type(error).__name__}: {error})") from None
+            self._parse(content)
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+            reason = one_line(error, limit=80)
+            raise self._error(f"cannot be read ({type(error).__name__}: {reason})") from None
         if self._checkpoints.keys() != set(map(_resolved, folders)):
             fitted_for = ", ".join(self._folders)
             raise self._error(f"is of other runs ({fitted_for})")
 
-    def _read(self) -> None:
-        content = json.loads(self._path.read_text(encoding="utf-8"))
+    def _parse(self, content: dict[str, Any]) -> None:
         self.models = content["models"]
         self.split = str(content["fitted_on"])
         self._tta = in_current_words(content["views"])
@@ -59,10 +69,7 @@ class FittedEnsemble:
                 self._weights[folder] = float(model["weight"])
 
     def _error(self, what: str) -> InputError:
-        return InputError(
-            f"{self._path}: {what}; fit it with --mode=evaluate, the same --config.evaluate.runs "
-            "and test-time augmentation, and no --config.data.eval_split"
-        )
+        return InputError(f"{self._path}: {what}; {_ADVICE}")
 
     def check_table(self, folder: str, table: ScoreTable) -> None:
         """Raises InputError where a run's scores are of another checkpoint or augmentation."""

@@ -2,7 +2,7 @@
 
 A finished run is evaluated from its scores, by the evaluator that takes anyone's
 (`hpa_jax.metrics.summary.evaluate`). Its thresholds, fitted on the split that training evaluated,
-are applied to any other split. The scores stay in WORKDIR/scores.
+are applied to any other split. The scores stay in OUT/scores (`--out`, by default the workdir).
 """
 
 from pathlib import Path
@@ -24,30 +24,36 @@ from hpa_jax.metrics.thresholds import decide
 from hpa_jax.parallel.mesh import make_mesh
 
 
-def score_run(config: Config, workdir: Path) -> ScoreTable:
+def score_run(config: Config, workdir: Path, out: Path | None = None) -> ScoreTable:
     """The scores of a run, or of config.evaluate.runs together, on `config.data.eval_split`.
 
-    Those that WORKDIR/scores holds are used where checkpoint, data and test-time augmentation are
-    the same; others are written there. A run that has learnt from some of these images is told of.
+    Those that WORKDIR/scores or OUT/scores holds are used where checkpoint, data and test-time
+    augmentation are the same; others are written to OUT/scores. A run that has learnt from some of
+    these images is told of.
+
+    Args:
+      config: of the run, or of this call.
+      workdir: the run's folder, or the ensemble's.
+      out: the folder of what is written; None: `workdir`.
 
     Raises:
       InputError: no such run, checkpoint, dataset or split; a setting that is unknown.
     """
     if config.evaluate.runs:
-        return _score_ensemble(config, workdir).table
-    table, _ = _score_one_run(config, workdir)
+        return _score_ensemble(config, workdir, out).table
+    table, _ = _score_one_run(config, workdir, out)
     return table
 
 
-def _score_one_run(config: Config, workdir: Path) -> tuple[ScoreTable, HeldOut]:
+def _score_one_run(config: Config, workdir: Path, out: Path | None) -> tuple[ScoreTable, HeldOut]:
     sources = listed(config.evaluate.sources)
-    table = Predictor(config, workdir).table(config.data.eval_split, sources)
+    table = Predictor(config, workdir, out).table(config.data.eval_split, sources)
     held_out = check_held_out(workdir, config.data.data_dir, table)
     held_out.print_warnings()
     return table, held_out
 
 
-def _score_ensemble(config: Config, workdir: Path) -> Ensemble:
+def _score_ensemble(config: Config, workdir: Path, out: Path | None) -> Ensemble:
     """Where this call names other data than the default, the runs are scored on that."""
     default = Config().data
     data_overrides = {}
@@ -55,7 +61,7 @@ def _score_ensemble(config: Config, workdir: Path) -> Ensemble:
         value = getattr(config.data, name)
         if value != getattr(default, name):
             data_overrides[name] = value
-    return score_ensemble(config.evaluate, workdir, data_overrides)
+    return score_ensemble(config.evaluate, workdir, data_overrides, out)
 
 
 def evaluate_table(table: ScoreTable, settings: Evaluate, mesh: Mesh | None = None) -> dict:
@@ -98,24 +104,25 @@ def evaluate_table(table: ScoreTable, settings: Evaluate, mesh: Mesh | None = No
     return report
 
 
-def evaluate_run(config: Config, workdir: Path) -> None:
+def evaluate_run(config: Config, workdir: Path, out: Path | None = None) -> None:
     """Evaluates a run's checkpoint, or several runs', on `config.data.eval_split`.
 
-    Writes WORKDIR/evaluation.json and prints a table.
+    Writes OUT/evaluation.json and prints a table. Arguments as for `score_run`.
     """
+    folder = out or workdir
     if not config.evaluate.runs:
-        table, held_out = _score_one_run(config, workdir)
+        table, held_out = _score_one_run(config, workdir, out)
         report = evaluate_table(table, config.evaluate, make_mesh())
-        _write_report(report | held_out.to_dict(), workdir)
+        _write_report(report | held_out.to_dict(), folder)
         return
-    ensemble = _score_ensemble(config, workdir)
+    ensemble = _score_ensemble(config, workdir, out)
     report = {"runs": list(listed(config.evaluate.runs)), "models": ensemble.models}
     report |= evaluate_table(ensemble.table, config.evaluate, make_mesh())
-    _write_report(report, workdir, ensemble.messages)
+    _write_report(report, folder, ensemble.messages)
 
 
-def evaluate_arrays(settings: Evaluate, workdir: Path) -> None:
-    """Evaluates anyone's scores against targets; writes WORKDIR/evaluation.json, prints a table.
+def evaluate_arrays(settings: Evaluate, out: Path) -> None:
+    """Evaluates anyone's scores against targets; writes OUT/evaluation.json, prints a table.
 
     Several arrays of the same images are evaluated as an ensemble: each image's scores are averaged
     with weights that were fitted without its fold. `models` in evaluation.json has the weights
@@ -123,7 +130,7 @@ def evaluate_arrays(settings: Evaluate, workdir: Path) -> None:
 
     Args:
       settings: names the .npy files of scores, targets and groups.
-      workdir: where evaluation.json goes.
+      out: where evaluation.json goes.
 
     Raises:
       InputError: a file cannot be read, or arrays that do not match.
@@ -154,7 +161,7 @@ def evaluate_arrays(settings: Evaluate, workdir: Path) -> None:
     report |= summary.evaluate(
         scores, targets, groups, mesh=make_mesh(), **_evaluator_settings(settings)
     )
-    _write_report(report, workdir, messages)
+    _write_report(report, out, messages)
 
 
 def _array_models(
@@ -197,7 +204,7 @@ def _evaluator_settings(settings: Evaluate) -> dict:
     }
 
 
-def _write_report(report: dict, workdir: Path, messages: list[str] | None = None) -> None:
+def _write_report(report: dict, folder: Path, messages: list[str] | None = None) -> None:
     lines = [format_table(report)]
     if "stored_thresholds_fitted_on" in report:
         lines.append(
@@ -206,7 +213,7 @@ def _write_report(report: dict, workdir: Path, messages: list[str] | None = None
             f"micro F1 {report['micro_f1_stored_thresholds']:.4f}"
         )
     lines += messages or []
-    path = workdir / "evaluation.json"
+    path = folder / "evaluation.json"
     write_json(path, report)
     lines.append(f"wrote {path}")
     print("\n".join(lines))

@@ -12,17 +12,19 @@ from hpa_jax.labels import LABELS
 from hpa_jax.metrics.thresholds import decide
 
 
-def predict(config: Config, workdir: Path) -> None:
-    """Scores `config.data.eval_split` with one run or several and writes WORKDIR/predictions.csv.
+def predict(config: Config, workdir: Path, out: Path | None = None) -> None:
+    """Scores `config.data.eval_split` with one run or several and writes OUT/predictions.csv.
+
+    Arguments as for `hpa_jax.evaluation.evaluate.score_run`.
 
     Columns: `id`; with several datasets `dataset`; one score a label, 0 to 1, headed by the label's
     name; `labels`, the ids of the labels whose score is above their threshold, separated by spaces
     as in the challenge's csv files. With config.evaluate.fill_empty an image above no threshold has
     the label that comes nearest to its own.
     """
-    table = score_run(config, workdir)
+    table = score_run(config, workdir, out)
     decided = decide(table.scores, table.thresholds, fill_empty=config.evaluate.fill_empty)
-    path = workdir / "predictions.csv"
+    path = (out or workdir) / "predictions.csv"
     header, rows = _csv_table(table, decided)
     write_csv(path, header, rows)
     print(f"wrote {path}: {_summary(table, decided)}")

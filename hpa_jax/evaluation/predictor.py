@@ -4,6 +4,8 @@ Notes:
 - The net is built and the checkpoint read only when something is to be scored. A table of scores in
   the run's folder is used again where it follows from the same checkpoint, data and test-time
   augmentation (`ScoreTable.key`).
+- The run may be training meanwhile. Then a checkpoint may be removed while it is read; the choice
+  is made again, by the same rule.
 """
 
 import dataclasses
@@ -13,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -23,9 +26,11 @@ from hpa_jax.config import Config, to_dict
 from hpa_jax.data import pipeline
 from hpa_jax.data.dataset import ImageDataset
 from hpa_jax.data.loader import eval_batches
-from hpa_jax.errors import InputError
+from hpa_jax.environment.paths import local_path
+from hpa_jax.errors import InputError, one_line
 from hpa_jax.evaluation import score_table, tta
 from hpa_jax.evaluation.score_table import ScoreTable
+from hpa_jax.files import check_writable
 from hpa_jax.labels import CHANNELS, LABELS
 from hpa_jax.metrics.crossfitting import crossfit
 from hpa_jax.parallel import memory
@@ -36,6 +41,11 @@ from hpa_jax.training.state import eval_variables
 from hpa_jax.training.steps import make_score_step
 from hpa_jax.transforms import normalize
 from hpa_jax.workdir import read_config, read_record
+
+Result = TypeVar("Result")
+
+_TRIES = 5
+"""Of reading a checkpoint that the training removes meanwhile."""
 
 
 def load_run(workdir: Path | str, checkpoint: str | int = "best") -> "Predictor":
@@ -55,7 +65,7 @@ def load_run(workdir: Path | str, checkpoint: str | int = "best") -> "Predictor"
     Raises:
       InputError: the folder holds no run, or no such checkpoint.
     """
-    workdir = Path(workdir)
+    workdir = local_path(workdir, "workdir")
     config = read_config(workdir)
     settings = dataclasses.replace(config.evaluate, checkpoint=str(checkpoint))
     return Predictor(dataclasses.replace(config, evaluate=settings), workdir)
@@ -66,6 +76,7 @@ class Predictor:
 
     Attributes:
       step: of the checkpoint.
+      written: when the checkpoint was, ns since 1970; None where it does not say.
       labels: names of the L labels, in the order of the scores.
       label_ids: which of the 28 labels those are.
       image_size: side in px of the images that it takes.
@@ -78,13 +89,14 @@ class Predictor:
     Args:
       config: of the run, resolved. Its section `evaluate` names the checkpoint and the test-time
         augmentation.
-      workdir: the run's folder.
+      workdir: the run's folder, which is only read.
+      out: the folder of what is written: new scores, OUT/scores/SPLIT.npz. None: `workdir`.
 
     Raises:
       InputError: no such checkpoint, an unknown setting, or devices that cannot share the batches.
     """
 
-    def __init__(self, config: Config, workdir: Path):
+    def __init__(self, config: Config, workdir: Path, out: Path | None = None):
         settings = config.evaluate
         self._tta_settings = {
             "tta": settings.tta,
@@ -99,10 +111,15 @@ class Predictor:
         self.labels = tuple(LABELS[i] for i in self.label_ids)
         self.image_size = config.data.image_size
         self._workdir = workdir
+        self._out = out or workdir
+        self._while_it_trains(self._choose)
+
+    def _choose(self) -> None:
+        """Sets the step that the settings mean, and what was saved with it."""
         checkpoints = self._checkpoints()
-        self.step = checkpoints.choose(settings.checkpoint)
+        self.step = checkpoints.choose(self.config.evaluate.checkpoint)
         metrics = checkpoints.metrics(self.step)
-        self._written = checkpoints.written(self.step)
+        self.written = checkpoints.written(self.step)
         checkpoints.close()
         without_evaluation = [0.5] * len(self.labels)
         self.thresholds = np.array(metrics.get("thresholds", without_evaluation))
@@ -119,7 +136,7 @@ class Predictor:
           float32 `[N, L]`, the probability of each label.
 
         Raises:
-          InputError: an image of another type or shape.
+          InputError: an image of another type or shape, or scores that are not finite.
         """
         batch_size = self.config.data.batch_size
         remaining = iter(images)
@@ -133,7 +150,9 @@ class Predictor:
             filled[: len(batch)] = batch
             scores.append(self._score_batch(filled)[: len(batch)])
             start += len(batch)
-        return np.concatenate(scores)
+        found = np.concatenate(scores)
+        self._check_scores(found, [f"image {position}" for position in range(start)])
+        return found
 
     def _check_image(self, image: np.ndarray, position: int) -> None:
         shape = (self.image_size, self.image_size, len(CHANNELS))
@@ -143,13 +162,38 @@ class Predictor:
                 f"{list(shape)}; resize or convert it"
             )
 
+    def _check_scores(self, scores: np.ndarray, names: Sequence[str]) -> None:
+        """Refuses scores, float32 `[N, L]`, that are not numbers; `names` of the N images."""
+        wrong = ~np.isfinite(scores)
+        if not wrong.any():
+            return
+        images = wrong.any(axis=1)
+        labels = [self.labels[i] for i in np.flatnonzero(wrong.any(axis=0))]
+        first = names[int(np.argmax(images))]
+        raise InputError(
+            f"{self._workdir}: checkpoint {self.step} gives scores that are not finite for "
+            f"{int(images.sum())} of {len(scores)} images, the first of them {first}, and for "
+            f"{len(labels)} of {len(self.labels)} labels, the first of them {labels[0]}; nothing "
+            "was written; choose another --config.evaluate.checkpoint"
+        )
+
     @cached_property
     def _score_batch(self) -> Callable[[np.ndarray], np.ndarray]:
         return self._make_scorer(self.config)
 
     @cached_property
     def variables(self) -> dict:
-        """`{'params', 'batch_stats'}` on the devices; the averaged ones if the run has them."""
+        """`{'params', 'batch_stats'}` on the devices; the averaged ones if the run has them.
+
+        Reading them may choose the checkpoint again (`step`), if it was removed meanwhile.
+        """
+        return self._while_it_trains(self._restore)
+
+    def _restore(self) -> dict:
+        if str(self.step) not in self._steps():
+            removed = self.step
+            self._choose()
+            print(f"checkpoint {removed} was removed meanwhile, by the training; read {self.step}")
         checkpoints = self._checkpoints()
         # What is None is not read: Adam's state is twice as large as the net.
         state = components.Setup(self.config, self.mesh).abstract_state().replace(opt_state=None)
@@ -158,7 +202,39 @@ class Predictor:
         )
         state = checkpoints.restore(self.step, state)
         checkpoints.close()
+        if str(self.step) not in self._steps():
+            raise InputError(f"checkpoint {self.step} was removed while it was read")
         return eval_variables(state)
+
+    def _while_it_trains(self, read: Callable[[], Result]) -> Result:
+        """`read()`, again where it fails and the checkpoints are other ones than before.
+
+        Raises:
+          InputError: it failed with the same checkpoints, or too often.
+        """
+        for _ in range(_TRIES):
+            before = self._steps()
+            try:
+                return read()
+            except (InputError, OSError, ValueError, KeyError) as error:
+                if self._steps() == before:
+                    raise
+                failure = error
+        chosen = getattr(self, "step", None)
+        if chosen is None or str(chosen) in self._steps():
+            # Others come and go, but this one is there and cannot be read.
+            raise failure
+        raise InputError(
+            f"{self._workdir}: its training removed checkpoints faster than they could be read "
+            f"({one_line(failure)}); start again, or have it keep more: --config.checkpoint.keep"
+        )
+
+    def _steps(self) -> set[str]:
+        """Names of the folders of the checkpoints that there are now."""
+        folder = self._workdir / "checkpoints"
+        if not folder.is_dir():
+            return set()
+        return {entry.name for entry in folder.iterdir()}
 
     def _checkpoints(self) -> Checkpoints:
         return Checkpoints(
@@ -168,31 +244,37 @@ class Predictor:
         )
 
     def table(self, split: str, sources: Sequence[str] = ()) -> ScoreTable:
-        """The scores of a split, read from the run's folder if they are there.
+        """The scores of a split, read from the run's folder or from `out` if they are there.
 
-        What has to be scored is kept there, as WORKDIR/scores/SPLIT.npz.
+        What has to be scored is kept in OUT/scores/SPLIT.npz.
 
         Args:
           split: of the datasets.
           sources: the datasets; default: `config.data.name`.
 
         Raises:
-          InputError: no such dataset or split, or a dataset that is named twice.
+          InputError: no such dataset or split, a dataset that is named twice, or scores that are
+            not finite.
         """
         names = tuple(sources) or (self.config.data.name,)
         if len(set(names)) < len(names):
             raise InputError(f"config.evaluate.sources={','.join(names)!r} names a dataset twice")
-        path = self._scores_path(split)
         configs = self._configs(names)
         datasets = [pipeline.open_split(config.data, split) for config in configs]
         key = self._key(configs, split, datasets)
-        stored = _read(path)
-        if stored is not None and stored.key == key:
-            print(f"scores of {path}: checkpoint, data and test-time augmentation are the same")
-            return self._with_thresholds(stored)
+        for path in self._scores_paths(split):
+            stored = _read(path)
+            if stored is not None and stored.key == key:
+                print(f"scores of {path}: checkpoint, data and test-time augmentation are the same")
+                return self._with_thresholds(stored)
+        ids = [image_id for dataset in datasets for image_id in dataset.ids()]
+        scores = self._score(configs, datasets)
+        self._check_scores(scores, ids)
+        # Scoring may have chosen another checkpoint.
+        key = self._key(configs, split, datasets)
         table = ScoreTable(
-            ids=[image_id for dataset in datasets for image_id in dataset.ids()],
-            scores=self._score(configs, datasets),
+            ids=ids,
+            scores=scores,
             targets=np.concatenate([dataset.targets() for dataset in datasets]),
             groups=_distinct_groups([dataset.groups() for dataset in datasets]),
             folds=np.concatenate([dataset.folds() for dataset in datasets]),
@@ -206,11 +288,13 @@ class Predictor:
             thresholds=self.thresholds,
         )
         table = self._with_thresholds(table)
-        score_table.save(path, table)
+        score_table.save(self._out / "scores" / f"{split}.npz", table)
         return table
 
-    def _scores_path(self, split: str) -> Path:
-        return self._workdir / "scores" / f"{split}.npz"
+    def _scores_paths(self, split: str) -> list[Path]:
+        """Where scores of a split may be kept, each file once."""
+        folders = dict.fromkeys((self._out, self._workdir))
+        return [folder / "scores" / f"{split}.npz" for folder in folders]
 
     def _with_thresholds(self, table: ScoreTable) -> ScoreTable:
         """The table with the thresholds that go with its test-time augmentation.
@@ -247,19 +331,21 @@ class Predictor:
 
         None where there are no such scores.
         """
-        table = _read(self._scores_path(split))
-        if table is None:
-            return None
+        for path in self._scores_paths(split):
+            table = _read(path)
+            if table is not None and table.key == self._key_of(table, split):
+                return table
+        return None
+
+    def _key_of(self, table: ScoreTable, split: str) -> str | None:
+        """The key that the scores of the table's datasets have now; None if the data are gone."""
         configs = self._configs(table.source_names)
         try:
             datasets = [pipeline.open_split(config.data, split) for config in configs]
-            key = self._key(configs, split, datasets)
         except InputError:
-            # The data may be gone; the thresholds of the checkpoint remain.
+            # The thresholds of the checkpoint remain.
             return None
-        if table.key != key:
-            return None
-        return table
+        return self._key(configs, split, datasets)
 
     def _configs(self, names: Sequence[str]) -> list[Config]:
         """The configuration, with each of these datasets as the one that is read."""
@@ -278,7 +364,7 @@ class Predictor:
             sources.append(source)
         facts = {
             "version": hpa_jax.__version__,
-            "checkpoint": [self.step, self._written],
+            "checkpoint": [self.step, self.written],
             "model": to_dict(self.config)["model"],
             "image_size": self.image_size,
             "labels": self.label_ids,
@@ -332,6 +418,15 @@ class Predictor:
             return np.asarray(program(*arguments))
 
         return score_batch
+
+
+def scores_folder(run: Path, out: Path) -> Path:
+    """Where the scores of one of several runs are kept: in its folder, else below `out`."""
+    try:
+        check_writable(run, "")
+    except InputError:
+        return out / "runs" / run.resolve().name
+    return run
 
 
 def _read(path: Path) -> ScoreTable | None:

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hpa_jax.errors import InputError
+from hpa_jax.environment.causes import advice
+from hpa_jax.errors import InputError, one_line
 from hpa_jax.evaluation.tta import in_current_words
 from hpa_jax.files import write_atomically
 
@@ -220,9 +221,7 @@ def load(path: Path) -> ScoreTable:
         arrays = _read_arrays(path)
         _check_arrays(arrays)
     except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror or error}); evaluate the run again"
-        ) from None
+        raise InputError(f"{path}: cannot be read: {one_line(error)}; {advice(error)}") from None
     except _DAMAGE as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(

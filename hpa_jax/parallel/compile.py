@@ -1,11 +1,18 @@
-"""How many CPU devices a process has, and how a step that runs for hours is compiled."""
+"""How many CPU devices a process has, how a step that runs for hours is compiled, and kept."""
 
 import contextlib
 import gc
 import os
+import sys
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import jax
+
+from hpa_jax.environment.cache_folder import cache_folder
+from hpa_jax.errors import InputError
+from hpa_jax.files import check_writable
 
 MOST_CPU_DEVICES = 8
 """Each device holds the full state; and on two cores eight devices are no faster than one."""
@@ -37,11 +44,36 @@ def wait_for_busy_cpus() -> None:
 
 def with_cpu_timeouts(flags: str) -> str:
     """XLA_FLAGS with those of CPU_TIMEOUTS_S that it does not have."""
+    if flags and not flags.startswith("-"):
+        # The name of a file of flags, which nothing may follow.
+        return flags
     words = flags.split()
     for name, seconds in CPU_TIMEOUTS_S.items():
         if name not in flags:
             words.append(f"--{name}={seconds}")
     return " ".join(words)
+
+
+def use_compilation_cache() -> None:
+    """Keeps compiled programs between runs.
+
+    In JAX_COMPILATION_CACHE_DIR, or the user's cache folder. Where that cannot be written, one line
+    on stderr says so, and programs that it holds already are still taken from it.
+    """
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+    try:
+        named = jax.config.jax_compilation_cache_dir
+        if named and "://" in named:
+            # A bucket, which JAX itself writes to.
+            return
+        folder = Path(named) if named else cache_folder() / "xla"
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        check_writable(folder, "set JAX_COMPILATION_CACHE_DIR to a folder that can be written")
+    except InputError as error:
+        print(f"compiled programs are not kept: {error}", file=sys.stderr)
+        # JAX would say so again for each program.
+        warnings.filterwarnings("ignore", message="Error writing persistent compilation cache")
+        warnings.filterwarnings("ignore", message="Error reading persistent compilation cache")
 
 
 def use_cpu_cores(batch_size: int, space: int = 0) -> None:

@@ -1,4 +1,8 @@
-"""Requests to stop by a signal, which the training loop obeys once it has saved.
+"""Requests to stop, which the training loop obeys once it has saved: a signal, or lost output.
+
+SIGHUP (a terminal that is closed) counts unless nohup had it ignored. So does a stdout or stderr
+whose reader is gone, as with `| tee log` when tee ends: whoever watched the run is not there any
+more, and the line that would say so neither.
 
 With several processes, one of them may be asked: all then stop at the same place, on which they
 agree through `hpa_jax.parallel.watchdog`.
@@ -6,11 +10,13 @@ agree through `hpa_jax.parallel.watchdog`.
 
 import signal
 
+from hpa_jax.environment.program import STOP_SIGNALS, is_ignored
+from hpa_jax.environment.streams import when_output_is_lost
 from hpa_jax.parallel.process_group import SINGLE_PROCESS, ProcessGroup, SingleProcess
 
 
 class PreemptionSignal:
-    """True once SIGTERM or Ctrl-C came; the loop then saves and stops.
+    """True once SIGTERM, SIGHUP or Ctrl-C came, or output was lost; the loop then saves and stops.
 
     A second Ctrl-C stops at once.
     With several processes it becomes True in `should_stop` alone, at the same call in all of them.
@@ -24,13 +30,22 @@ class PreemptionSignal:
         self._received = ""
         self._agreed = False
         self._handlers = {}
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOP_SIGNALS:
+            if number == signal.SIGHUP and is_ignored(number):
+                continue
             self._handlers[number] = signal.signal(number, self._receive)
+        when_output_is_lost(self._output_lost)
 
     def _receive(self, number: int, frame) -> None:
-        self._received = signal.Signals(number).name
-        self._group.request_stop(self._received)
-        signal.signal(signal.SIGINT, self._handlers[signal.SIGINT])
+        self._request(signal.Signals(number).name)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _output_lost(self, how: str) -> None:
+        self._request(f"lost output ({how})")
+
+    def _request(self, cause: str) -> None:
+        self._received = cause
+        self._group.request_stop(cause)
 
     def should_stop(self, where: str, *, slow: bool = False) -> bool:
         """Whether to stop at this place, which every process passes.
@@ -50,9 +65,10 @@ class PreemptionSignal:
 
     @property
     def signal_name(self) -> str:
-        """The signal; with several processes, also which of them received it."""
+        """The signal or the loss; with several processes, also which of them received it."""
         return self._group.stop_requested_by or self._received
 
     def restore_handlers(self) -> None:
+        when_output_is_lost(None)
         for number, handler in self._handlers.items():
             signal.signal(number, handler)

@@ -13,6 +13,7 @@ import json
 import os
 import socket
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,15 +24,17 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from hpa_jax.config import Devices
+from hpa_jax.environment.streams import write_now
 from hpa_jax.errors import (
     EXIT_OK,
+    EXIT_RUN_STOPPED,
     EXIT_START_AGAIN,
     InputError,
     RunStopped,
     is_out_of_space,
     one_line,
 )
-from hpa_jax.parallel.cluster import is_one_of_several, may_be_tpu_worker
+from hpa_jax.parallel.cluster import described, is_one_of_several, may_be_tpu_worker
 from hpa_jax.parallel.group_health import RESTART_HINT
 from hpa_jax.parallel.watchdog import Watchdog, delay_abort
 
@@ -43,6 +46,9 @@ _FOREVER_MS = 2**31 - 1
 
 _PER_PROCESS = ("devices.process", "data.data_dir", "data.threads")
 """Settings that may differ between processes."""
+
+_GIVING_UP_S = 60
+"""By so much JAX waits longer than this program for processes that do not come."""
 
 _LONGEST_ERROR = 300
 """Characters of an error of JAX in a message."""
@@ -80,6 +86,9 @@ class SingleProcess:
 
     def collect(self, name: str, value: Any) -> list[Any] | None:
         return [value]
+
+    def meet(self, name: str) -> None:
+        pass
 
     def barrier(self, where: str) -> None:
         pass
@@ -203,6 +212,16 @@ class ProcessGroup:
             self._client.key_value_delete(f"{folder}/{index}")
         return values
 
+    def meet(self, name: str) -> None:
+        """Waits for all processes, in a thread in the background as well.
+
+        No milestone, as `collect`. The watchdog bounds the waiting.
+
+        Args:
+          name: of this meeting, another one each time.
+        """
+        self._client.wait_at_barrier(f"{_KEY}/meeting/{name}", _FOREVER_MS)
+
     def _get(self, key: str) -> Any:
         return json.loads(self._client.blocking_key_value_get(key, _FOREVER_MS))
 
@@ -309,7 +328,7 @@ class ProcessGroup:
     def _log_error(self, message: str) -> None:
         prefix = "" if self.is_primary else f"process {self.index}: "
         # In one write, past Python's buffers: the process may end right after.
-        os.write(2, f"{prefix}{message}\n".encode())
+        write_now(2, f"{prefix}{message}\n")
 
 
 SINGLE_PROCESS = SingleProcess()
@@ -383,10 +402,20 @@ def _needs_group(devices: Devices, mode: str) -> bool:
 
 def _initialize(address: dict[str, Any], devices: Devices) -> None:
     jax.config.update("jax_enable_preemption_service", False)
+    not_met = (
+        f"not all processes met at {devices.coordinator or 'the cluster'} within "
+        f"{devices.timeout_s} s"
+    )
+    if said := described(os.environ):
+        not_met += f" ({said})"
+    # JAX would end this process by abort(), with a stack of C++.
+    giving_up = threading.Timer(devices.timeout_s, _give_up, (f"{not_met}{RESTART_HINT}",))
+    giving_up.daemon = True
+    giving_up.start()
     try:
         jax.distributed.initialize(
             **address,
-            initialization_timeout=devices.timeout_s,
+            initialization_timeout=devices.timeout_s + _GIVING_UP_S,
             # Late, so that the watchdog speaks first: it knows names.
             heartbeat_timeout_seconds=2 * devices.timeout_s + 60,
             shutdown_timeout_seconds=60,
@@ -400,10 +429,14 @@ def _initialize(address: dict[str, Any], devices: Devices) -> None:
         ) from error
     except RuntimeError as error:
         reason = one_line(error, limit=_LONGEST_ERROR)
-        raise RunStopped(
-            f"not all processes met at {devices.coordinator or 'the cluster'} within "
-            f"{devices.timeout_s} s ({reason}){RESTART_HINT}"
-        ) from error
+        raise RunStopped(f"{not_met} ({reason}){RESTART_HINT}") from error
+    finally:
+        giving_up.cancel()
+
+
+def _give_up(message: str) -> None:
+    write_now(2, f"stopped: {message}\n")
+    os._exit(EXIT_RUN_STOPPED)
 
 
 def _number_of_processes() -> int:

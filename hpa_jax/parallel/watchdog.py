@@ -189,6 +189,9 @@ class Watchdog:
             # A longer time is one in which this process was suspended.
             self._now += min(now - before, 4 * _INTERVAL_S)
             before = now
+            if self._report.ended:
+                # It has a reason of its own, which it has told.
+                continue
             with self._changed:
                 verdict = self._health.verdict(self._now)
             unanswered = self._now - self._answered_at

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from hpa_jax.config import Config, Data, listed, to_dict
 from hpa_jax.data import pipeline
 from hpa_jax.errors import InputError, RunStopped
-from hpa_jax.files import write_json
+from hpa_jax.files import SHA256, json_digest, sealed, write_json
 from hpa_jax.labels import CHANNELS
 from hpa_jax.plan.compiler import CompilerFailed, NotPossible, find_libtpu, run_worker
 from hpa_jax.plan.program import hours_per_epoch
@@ -43,12 +43,12 @@ class Epoch(NamedTuple):
     source: str
 
 
-def plan(config: Config, workdir: Path) -> None:
-    """Writes WORKDIR/plan.json, a row per topology, and prints the rows as a table.
+def plan(config: Config, out: Path) -> None:
+    """Writes OUT/plan.json, a row per topology, and prints the rows as a table.
 
     Args:
       config: of the training run; `config.plan.topologies` lists the topologies.
-      workdir: folder for plan.json.
+      out: folder for plan.json.
 
     Raises:
       InputError: a topology that the compiler does not know, a configuration that cannot train, or
@@ -66,7 +66,7 @@ def plan(config: Config, workdir: Path) -> None:
         epoch = Epoch(config.plan.images, "config.plan.images")
     print(f"an epoch: {epoch.images} images ({epoch.source})", flush=True)
 
-    path = workdir / "plan.json"
+    path = out / "plan.json"
     slices = [name for name in names if name != HERE]
     libtpu = find_libtpu() if slices else None
     try:
@@ -173,7 +173,7 @@ def _rows(
         row["images_from"] = epoch.source
         devices = row.get("devices", 1)
         row["hours_per_epoch"] = hours_per_epoch(row.get("ms_per_image"), epoch.images, devices)
-        rows.append(row)
+        rows.append(sealed(row))
 
         # Rows of an earlier plan that are still to be looked up stay in the file until then.
         waiting = [_key(config, other) for other in names[len(rows) :]]
@@ -199,12 +199,16 @@ def _compile_row(config: Config, name: str, libtpu: list[str] | None) -> dict:
 
 
 def _earlier_rows(path: Path) -> dict[str, dict]:
-    """The compiled rows of an earlier plan, by their key."""
+    """The compiled rows of an earlier plan, by their key; those that are as they were written."""
+    found = {}
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-        return {row["key"]: row for row in rows if "fits" in row and not row["measured"]}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
+        for row in json.loads(path.read_text(encoding="utf-8")):
+            is_intact = row.get(SHA256) == json_digest(row)
+            if is_intact and "fits" in row and not row["measured"]:
+                found[row["key"]] = row
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass  # what cannot be read is compiled again
+    return found
 
 
 def _key(config: Config, topology: str) -> str:

@@ -11,6 +11,9 @@ import hashlib
 import os
 from pathlib import Path
 
+from hpa_jax.environment.cache_folder import cache_folder
+from hpa_jax.environment.causes import advice
+from hpa_jax.environment.paths import local_path
 from hpa_jax.errors import InputError, one_line
 from hpa_jax.files import exclusive_lock, write_atomically
 from hpa_jax.http_fetch import Failed, HttpClient, Policy
@@ -23,8 +26,8 @@ POLICY = Policy(timeout=60.0, min_rate=1000.0, max_bytes=2 << 30)
 def default_cache() -> Path:
     """$HPA_CACHE, else `hpa_jax` in the user's cache folder."""
     if folder := os.environ.get("HPA_CACHE"):
-        return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hpa_jax"
+        return local_path(folder, "HPA_CACHE")
+    return cache_folder()
 
 
 def fetch(source: Source, cache: Path | None = None, policy: Policy = POLICY) -> tuple[Path, str]:
@@ -57,8 +60,8 @@ def fetch(source: Source, cache: Path | None = None, policy: Policy = POLICY) ->
             return path, found
     except OSError as error:
         raise InputError(
-            f"the cache {folder} cannot be used ({one_line(error)}); "
-            "set HPA_CACHE to another folder"
+            f"the cache {folder} cannot be used: {one_line(error)}; {advice(error)}; "
+            "HPA_CACHE names another folder"
         ) from error
 
 
@@ -71,7 +74,7 @@ def _checked(path: Path, source: Source) -> str | None:
     if not record.is_file():
         return _record(path, source)
     found = _digest(path, "sha256")
-    if found != record.read_text(encoding="utf-8").split(" ")[0]:
+    if found != record.read_text(encoding="utf-8", errors="replace").split(" ")[0]:
         raise InputError(
             f"{path} has changed since it was downloaded (its SHA-256 differs); "
             "remove it and start again"

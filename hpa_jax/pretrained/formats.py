@@ -13,6 +13,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from hpa_jax.environment.causes import advice
 from hpa_jax.errors import InputError, one_line
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -48,9 +49,7 @@ def read(path: Path) -> Raw:
             head = file.read(16)
         size = path.stat().st_size
     except OSError as error:
-        raise InputError(
-            f"{path} cannot be read ({one_line(error)}); set config.model.pretrained"
-        ) from error
+        raise InputError(f"{path} cannot be read: {one_line(error)}; {advice(error)}") from error
     if head.startswith(HDF5):
         return _hdf5(path)
     if head.startswith((ZIP, PICKLE)):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hpa_jax.environment.paths import local_path
 from hpa_jax.errors import InputError
 from hpa_jax.models import Classifier, check_size, init_variables
 from hpa_jax.pretrained.formats import read
@@ -120,7 +121,7 @@ def load_pretrained(
         net=model.backbone,
         variables=variables,
         stem=stem,
-        cache=None if cache is None else Path(cache),
+        cache=None if cache is None else local_path(cache, "cache"),
     )
     return loaded
 

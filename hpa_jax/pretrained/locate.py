@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
+from hpa_jax.environment.paths import local_path
 from hpa_jax.errors import InputError
 from hpa_jax.pretrained.sources import SOURCES, Source, names_for
 
@@ -37,7 +38,7 @@ def locate(source: str, net: str, cache: Path | None) -> Located:
     """
     if source in SOURCES:
         return _published(source, net, cache)
-    path = Path(source)
+    path = local_path(source, "config.model.pretrained")
     if path.is_dir():
         path = path / "model.safetensors"
     if not path.is_file():

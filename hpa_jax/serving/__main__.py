@@ -6,13 +6,18 @@ Exit status: 0 the export is sound; 2 it is not, or the call was wrong.
 """
 
 import sys
+from collections.abc import Sequence
 
+from hpa_jax.environment.causes import reason_and_advice
+from hpa_jax.environment.jax_variables import check_devices, check_xla_flags, import_jax
+from hpa_jax.environment.program import run_program
 from hpa_jax.errors import EXIT_BAD_INPUT, EXIT_OK, InputError
 from hpa_jax.serving.artifact import load
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit status."""
+    arguments = list(arguments)
     if arguments in (["-h"], ["--help"]):
         print(__doc__.strip())
         return EXIT_OK
@@ -21,9 +26,15 @@ def main(arguments: list[str]) -> int:
         return EXIT_BAD_INPUT
     folder = arguments[0]
     try:
+        import_jax()
+        check_xla_flags()
+        check_devices()
         difference = load(folder).check_golden()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except OSError as error:
+        print(f"error: {reason_and_advice(error)}", file=sys.stderr)
         return EXIT_BAD_INPUT
     print(
         f"{folder}: digests agree, golden output reproduced (largest difference {difference:.1e})"
@@ -32,4 +43,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_program(main)

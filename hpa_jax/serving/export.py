@@ -4,147 +4,90 @@ model.safetensors    parameters and batch statistics, float32, under flat names
 forward.jaxexport    the forward pass (StableHLO): (flat parameters, uint8 [B, H, W, 4]) ->
                      float32 [B, L], any B, for cpu, cuda and tpu; channel mix, normalisation and
                      sigmoid inside
-model.json           labels, channel order, size, normalisation, thresholds, provenance
+model.json           labels, channel order, size, normalisation, thresholds, provenance; no path
 golden.safetensors   an input, and the output that belongs to it
-manifest.json        SHA-256 of each of these
+manifest.json        format of the export, SHA-256 of each of these
 """
 
-import contextlib
 import datetime
-import json
-import shutil
-from collections.abc import Callable
+import errno
+import os
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
-from safetensors.numpy import save_file
+from flax.traverse_util import flatten_dict
+from safetensors.numpy import save
 
 import hpa_jax
 from hpa_jax.config import Config, to_dict
-from hpa_jax.errors import InputError
+from hpa_jax.errors import InputError, one_line
 from hpa_jax.evaluation.predictor import Predictor
+from hpa_jax.files import write_atomically
+from hpa_jax.folders.replace import refuse_foreign_folder, replace_folder
 from hpa_jax.labels import CHANNELS, LABELS
-from hpa_jax.models import create_model
-from hpa_jax.parallel import memory
 from hpa_jax.serving import artifact
-from hpa_jax.training.steps import make_score_step
+from hpa_jax.serving.forward import PLATFORMS
+from hpa_jax.serving.worker import write_export
 from hpa_jax.transforms import normalize
 from hpa_jax.transforms.channel_mix import mixed_statistics
 
-PLATFORMS = ("cpu", "cuda", "tpu")
+_ADVICE = "move it away or choose another --config.export.folder"
+
+# Of the configuration, what made the net.
+_PROVENANCE = ("data", "model", "augment", "optim", "train", "loss", "checkpoint")
 
 
-def export(config: Config, workdir: Path) -> None:
+def export(config: Config, workdir: Path, out: Path | None = None) -> None:
     """Writes the export of the chosen checkpoint, completely or not at all.
 
-    A run that averaged its weights exports the averaged ones.
+    A run that averaged its weights exports the averaged ones. One checkpoint gives the same bytes
+    on a machine, whatever its environment.
 
     Args:
       config: of the run, as trained; `config.export.folder` names the export's folder.
-      workdir: of the run; holds the export (WORKDIR/export) where the folder is not named.
+      workdir: of the run.
+      out: holds the export (OUT/export) where the folder is not named; None: `workdir`.
 
     Raises:
-      InputError: an ensemble, or a folder that exists and is no export.
+      InputError: an ensemble; or a folder that exists and is no export, holds something else too,
+        or cannot be written.
+      RunStopped: the process that writes it was killed.
     """
     if config.evaluate.runs:
         raise InputError(
             "config.evaluate.runs: an ensemble is not exported; export each of its runs"
         )
-    folder = workdir / "export"
+    folder = (out or workdir) / "export"
     if config.export.folder:
         folder = Path(config.export.folder)
-    if folder.exists() and not (folder / artifact.MANIFEST).is_file():
-        raise InputError(f"{folder} exists and is no export; choose another --config.export.folder")
+    # Before the minutes of work, and again after them.
+    refuse_foreign_folder(folder, artifact.foreign_content, _ADVICE)
 
     predictor = Predictor(config, workdir)
     variables = {}
     for name, array in flatten_dict(jax.device_get(predictor.variables), sep="/").items():
         variables[name] = np.asarray(array)
-    size = config.data.image_size
-    exported = _export_forward(forward_pass(config), variables, size)
-    images = _golden_images(size)
-    call = memory.compile_within(
-        "the golden output",
-        jax.jit(exported.call),
-        variables,
-        images,
-        devices=jax.devices()[:1],
-        advice=memory.advice(config, "export"),
-    )
-    probabilities = np.asarray(call(variables, images))
-
-    with _written_beside(folder) as temporary:
-        save_file(variables, temporary / artifact.PARAMETERS)
-        (temporary / artifact.FORWARD).write_bytes(exported.serialize())
-        description = json.dumps(_describe(config, predictor), indent=2, allow_nan=False)
-        (temporary / artifact.DESCRIPTION).write_text(description + "\n", encoding="utf-8")
-        golden = {"images": images, "probabilities": probabilities}
-        save_file(golden, temporary / artifact.GOLDEN)
-        artifact.write_manifest(temporary)
-        difference = artifact.load(temporary).check_golden()
+    try:
+        with replace_folder(folder, artifact.foreign_content, _ADVICE) as new:
+            write_atomically(new / artifact.PARAMETERS, save(variables))
+            description = _describe(config, predictor)
+            cache = jax.config.jax_compilation_cache_dir
+            difference = write_export(new, to_dict(config), description, cache)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = error.filename or folder
+        raise InputError(f"cannot write {where}: {one_line(error)}; {_ADVICE}") from error
 
     num_labels = len(config.label_ids())
     platforms = ", ".join(PLATFORMS)
     print(
-        f"wrote {folder}: checkpoint {predictor.step}, {num_labels} labels, {size} px, "
-        f"for {platforms}"
+        f"wrote {folder}: checkpoint {predictor.step}, {num_labels} labels, "
+        f"{config.data.image_size} px, for {platforms}"
     )
     print(f"reloaded it and reproduced the golden output (largest difference {difference:.1e})")
     print(f"check it anywhere with: python -m hpa_jax.serving {folder}")
-
-
-def forward_pass(config: Config) -> Callable:
-    """The function that is exported.
-
-    Returns:
-      `(flat variables, uint8 [B, H, W, 4]) -> probabilities float32 [B, L]`, computed in float32
-      whatever the run's dtype.
-    """
-    model = create_model(
-        config.model.name,
-        head=config.model.head,
-        num_labels=len(config.label_ids()),
-        tile=config.model.tile,
-        dropout=config.model.dropout,
-        momentum=config.model.bn_momentum,
-        dtype="float32",
-    )
-    score_step = make_score_step(model, preparation=normalize.preparation(config.data))
-
-    def forward(flat_variables: dict, images: jax.Array) -> jax.Array:
-        variables = unflatten_dict(flat_variables, sep="/")
-        return jax.nn.sigmoid(score_step(variables, images))
-
-    return forward
-
-
-def _export_forward(forward: Callable, variables: dict, size: int) -> jax.export.Exported:
-    (batch,) = jax.export.symbolic_shape("b")
-    images = jax.ShapeDtypeStruct((batch, size, size, len(CHANNELS)), jnp.uint8)
-    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), variables)
-    return jax.export.export(jax.jit(forward), platforms=PLATFORMS)(shapes, images)
-
-
-def _golden_images(size: int) -> np.ndarray:
-    rng = np.random.default_rng(0)
-    return rng.integers(0, 256, (2, size, size, len(CHANNELS)), np.uint8)
-
-
-@contextlib.contextmanager
-def _written_beside(folder: Path):
-    """A new folder that takes the place of `folder` where the block ends without an error."""
-    temporary = folder.with_name(f".{folder.name}.writing")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _describe(config: Config, predictor: Predictor) -> dict:
@@ -188,7 +131,26 @@ def _describe(config: Config, predictor: Predictor) -> dict:
             "hpa_jax": hpa_jax.__version__,
             "jax": jax.__version__,
             "checkpoint": predictor.step,
-            "exported": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "config": to_dict(config),
+            "saved": _as_text(predictor.written),
+            "config": _provenance(config),
         },
     }
+
+
+def _as_text(nanoseconds: int | None) -> str | None:
+    if nanoseconds is None:
+        return None
+    moment = datetime.datetime.fromtimestamp(nanoseconds // 10**9, datetime.UTC)
+    return moment.isoformat()
+
+
+def _provenance(config: Config) -> dict:
+    """The configuration without paths, which say more about a machine than about a net."""
+    sections = {}
+    for name, values in to_dict(config).items():
+        if name in _PROVENANCE:
+            sections[name] = values
+    del sections["data"]["data_dir"]
+    pretrained = sections["model"]["pretrained"]
+    sections["model"]["pretrained"] = os.path.basename(pretrained.rstrip("/"))
+    return sections

@@ -7,13 +7,11 @@ Of several processes the primary one has a RunLogger and the others a SilentLogg
 """
 
 import contextlib
-import errno
 import time
 from pathlib import Path
 
 from tqdm import tqdm
 
-from hpa_jax.errors import InputError, one_line
 from hpa_jax.tracking.metrics_file import FILE_NAME, format_record, reopen
 from hpa_jax.tracking.tensorboard import EventWriter
 
@@ -31,21 +29,13 @@ class RunLogger:
       total_steps: of the complete run, for the time left.
 
     Raises:
-      InputError: there is something else in the place of one of the records.
+      OSError: a record cannot be written, or something else is in its place.
     """
 
     def __init__(self, workdir: Path, *, first_step: int, total_steps: int):
         self._total_steps = total_steps
-        try:
-            self._metrics = reopen(workdir / FILE_NAME, last_step=first_step)
-            self._tensorboard = EventWriter(workdir / "tensorboard")
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise InputError(
-                f"{error.filename} cannot be written ({one_line(error)}); move it away, or make "
-                "it writable"
-            ) from error
+        self._metrics = reopen(workdir / FILE_NAME, last_step=first_step)
+        self._tensorboard = EventWriter(workdir / "tensorboard")
         self._tensorboard.mark_restart(first_step + 1)
         self._last_line_at = float("-inf")
         # Of the first record. The time before it is mostly compilation, and says nothing about the
@@ -76,8 +66,7 @@ class RunLogger:
         """
         values = {name: float(value) for name, value in metrics.items()}
         record = {"step": step, "split": split, **values}
-        self._metrics.write(format_record(record))
-        self._metrics.flush()
+        self._metrics.append(format_record(record).encode())
         scalars = {f"{split}/{name}": value for name, value in values.items()}
         self._tensorboard.write_scalars(step, scalars)
         if split == "train":

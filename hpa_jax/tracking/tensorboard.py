@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import google_crc32c
 
+from hpa_jax.tracking.append_file import AppendFile
+
 _VARINT = 0
 _EIGHT_BYTES = 1
 _LENGTH_DELIMITED = 2
@@ -50,7 +52,7 @@ class EventWriter:
         folder.mkdir(parents=True, exist_ok=True)
         seconds = int(time.time())
         name = f"events.out.tfevents.{seconds:010d}.{socket.gethostname()}.{os.getpid()}"
-        self._file = open(folder / name, "ab")
+        self._file = AppendFile(folder / name)
         self._write(_encode(_FILE_VERSION, b"brain.Event:2"))
 
     def mark_restart(self, step: int) -> None:
@@ -72,8 +74,7 @@ class EventWriter:
     def _write(self, event: bytes) -> None:
         event = _encode(_WALL_TIME, time.time()) + event
         length = struct.pack("<Q", len(event))
-        self._file.write(length + _masked_crc(length) + event + _masked_crc(event))
-        self._file.flush()
+        self._file.append(length + _masked_crc(length) + event + _masked_crc(event))
 
 
 def _encode(field: _Field, value: int | float | bytes) -> bytes:

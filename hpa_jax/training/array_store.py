@@ -10,6 +10,7 @@ that takes its place is written. Which steps there are, and which of them are co
 import contextlib
 import logging
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -158,14 +159,21 @@ def reason(error: BaseException) -> str:
 
 
 def quiet() -> None:
-    """Orbax logs every file, and a traceback for every read that fails."""
+    """Orbax logs every file, and a traceback and warnings for every read that fails."""
     for name in ("absl", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    sys.unraisablehook = _ignore_closed_event_loops
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+    sys.unraisablehook = _ignore_remains_of_reading
 
 
-def _ignore_closed_event_loops(unraisable, default_hook=sys.__unraisablehook__) -> None:
-    """A sys.unraisablehook: Orbax's reading threads all complain so after a read that failed."""
+def _ignore_remains_of_reading(unraisable, default_hook=sys.__unraisablehook__) -> None:
+    """A sys.unraisablehook for Orbax's threads and coroutines, which go on after a read failed.
+
+    What failed has been raised by then; what they print is the same again, with tracebacks.
+    """
     # The default is bound early, as modules are gone when the interpreter's end calls this.
+    code = getattr(unraisable.object, "cr_code", None)
+    if code is not None and "orbax" in code.co_filename:
+        return
     if str(unraisable.exc_value) != "Event loop is closed":
         default_hook(unraisable)

@@ -31,8 +31,9 @@ from hpa_jax.training import array_store, manifest, step_folders
 from hpa_jax.training.manifest import DamagedCheckpoint, Manifest, Piece
 from hpa_jax.training.step_catalog import StepCatalog, stored_metrics, write_stored_metrics
 
-# Of a save that failed.
-_LONGEST_REASON = 500
+# Errors of a save that a person can do something about; others are defects.
+_ENDS_THE_RUN = (OSError, ValueError)
+_LONGEST_REASON = 1000
 
 
 class Checkpoints(StepCatalog):
@@ -101,7 +102,11 @@ class Checkpoints(StepCatalog):
                 f"config.evaluate.checkpoint={which!r} is not in {self._folder}; there are: {there}"
             )
         try:
-            self._warn_of_what_is_not_checked(step)
+            # What is read of it next, besides arrays.
+            self.metrics(step)
+            self.position(step)
+            self.written(step)
+            self._warn_of_lost_metrics(step)
         except DamagedCheckpoint as error:
             raise self._refused(step, error) from error
         return step
@@ -137,14 +142,10 @@ class Checkpoints(StepCatalog):
             raise InputError(f"checkpoint {self.path(lost)} was the best, and is {what}; {advice}")
         return self.best()
 
-    def _warn_of_what_is_not_checked(self, step: int) -> None:
+    def _warn_of_lost_metrics(self, step: int) -> None:
+        """A copy may lack the file of metrics that is there for people and older versions."""
         found = self.manifest(step)
         if found is None:
-            _warn(
-                f"checkpoint {self.path(step)} is of an older version and has no "
-                f"{manifest.FILE_NAME}: whether it is as it was written is not known; "
-                "--mode=verify --config.verify.seal=True writes one"
-            )
             return
         stored = None
         with contextlib.suppress(DamagedCheckpoint):
@@ -190,6 +191,7 @@ class Checkpoints(StepCatalog):
             run=self._run_id or "",
             step=step,
             position=position,
+            written=time.time_ns(),
             datasets=self._datasets,
             metrics=metrics,
             best=self._best_with(step, metrics),
@@ -253,6 +255,8 @@ class Checkpoints(StepCatalog):
             if parts is not None:
                 unsigned = dataclasses.replace(unsigned, arrays=manifest.merge(parts))
                 self._publish(unsigned)
+            # The step has its name only now, and the others may look for it.
+            self._group.meet(f"save {self._num_saves}")
             self._manifests[unsigned.step] = unsigned
             timer.lap("sync")
             self.timings = timings
@@ -329,13 +333,13 @@ class Checkpoints(StepCatalog):
 
     def _fail(self, error: BaseException) -> NoReturn:
         """Says in one line what became of a save."""
-        if not isinstance(error, OSError | ValueError):
+        if not isinstance(error, _ENDS_THE_RUN):
             raise error
         self._closed = True
         if self._store is not None and self._group.count == 1:
             # Its threads may still write. Those of several processes wait for each other, and end
             # with them.
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(*_ENDS_THE_RUN):
                 self._store.close()
         raise RunStopped(self._told(error)) from error
 
@@ -405,7 +409,7 @@ class Checkpoints(StepCatalog):
             self._manifests.pop(step, None)
         if not self._group.is_primary:
             return
-        self._warn_of_what_is_not_checked(restored)
+        self._warn_of_lost_metrics(restored)
         if skipped:
             names = [step_folders.set_aside(self._folder, step).name for step in sorted(skipped)]
             _warn(
@@ -519,10 +523,11 @@ def _abstract(array: Any) -> jax.ShapeDtypeStruct:
 
 
 def _why_not_written(error: BaseException) -> str:
-    text = str(error)
+    # TensorStore adds where in its sources it came from.
+    text = str(error).partition(" [source locations=")[0]
     if "No space left" in text:
         return "no space left on the device: free some"
-    return one_line(error, limit=_LONGEST_REASON)
+    return one_line(text or error, limit=_LONGEST_REASON)
 
 
 def _warn(message: str) -> None:

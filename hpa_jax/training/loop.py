@@ -14,7 +14,8 @@ from pathlib import Path
 
 import jax
 
-from hpa_jax.config import Config, check
+from hpa_jax.config import Config, check, expand_paths
+from hpa_jax.environment.paths import local_path
 from hpa_jax.files import locked
 from hpa_jax.parallel.preemption import PreemptionSignal
 from hpa_jax.parallel.process_group import SINGLE_PROCESS, ProcessGroup, SingleProcess
@@ -38,8 +39,9 @@ def train(config: Config, workdir: str | Path) -> int:
       InputError: what is configured cannot be done.
       RunStopped: the run had to stop itself, for a loss that is not finite or a full disk.
     """
+    config = expand_paths(config)
     check(config)
-    workdir = Path(workdir)
+    workdir = local_path(workdir, "workdir")
     with locked(workdir):
         return train_loop(config, workdir)
 

@@ -13,6 +13,7 @@ process has left is put in order by the next one that trains.
 import os
 import re
 import shutil
+import time
 from pathlib import Path
 
 from hpa_jax.errors import InputError, one_line
@@ -24,6 +25,10 @@ _DAMAGED = ".damaged"
 
 # Orbax writes STEP.saving.orbax-checkpoint-tmp; without ".saving" it is an older version's.
 _LEFTOVER = re.compile(r"\d+(\.saving|\.deleting|\.orbax-checkpoint-tmp)(\..*)?")
+
+_TRIES = 30
+_PAUSE_S = 0.1
+_QUIET_LOOKS = 5
 
 
 def steps(folder: Path) -> list[int]:
@@ -102,9 +107,16 @@ def clean(folder: Path) -> None:
 
 def remove_unfinished(folder: Path) -> None:
     """Removes what a save that failed has left, which takes the room that the next one needs."""
-    for entry in folder.glob(f"*{_SAVING}*"):
-        if _LEFTOVER.fullmatch(entry.name):
+    quiet_looks = 0
+    for _ in range(_TRIES):
+        left = [entry for entry in folder.glob(f"*{_SAVING}*") if _LEFTOVER.fullmatch(entry.name)]
+        for entry in left:
             _remove(entry)
+        quiet_looks = 0 if left else quiet_looks + 1
+        if quiet_looks == _QUIET_LOOKS:
+            return
+        # Threads of Orbax that have not failed yet may still write a file, and make its folder.
+        time.sleep(_PAUSE_S)
 
 
 def _remove(path: Path) -> None:

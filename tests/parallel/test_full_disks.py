@@ -32,7 +32,7 @@ def test_a_save_that_does_not_fit_ends_both_with_that_reason(job, disk, tmp_path
     for status, _, err in ended:
         assert status == 1, err
         line = stopped_line(err)
-        assert "no space left on the device" in line and "could not be written" in line, err
+        assert "no space left on" in line and "could not be written" in line, err
         assert "Traceback" not in err
         assert not starts_again(err)
     steps = [int(path.name) for path in (seen / "checkpoints").iterdir()]
@@ -53,7 +53,7 @@ def test_a_disk_that_is_full_at_the_start_ends_both(job, disk, tmp_path, free):
     two = job(tmp_path / "run", 2, *ENDLESS, prefix=disk.prefix)
     for status, _, err in two.end():
         assert status == 1, err
-        assert "no space left on the device" in stopped_line(err)
+        assert "no space left on" in stopped_line(err).lower()
         assert "Traceback" not in err
         assert not starts_again(err)
 
@@ -64,7 +64,9 @@ def test_folders_that_are_not_one_end_both_and_nobody_starts_them_again(job, dis
     two = job(workdir, 2, *ENDLESS, prefixes={1: disk.prefix})
     ended = two.end()
     for status, _, err in ended:
-        assert status == 2, err
+        assert status in (1, 2), err
         assert "process 1 (" in err and "does not see in --workdir" in err, err
         assert len(err.splitlines()) == 1 and not starts_again(err)
+    # One that is told of it by the other one's end has 1.
+    assert 2 in [status for status, _, _ in ended]
     assert list(workdir.iterdir()) == []

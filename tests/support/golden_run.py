@@ -8,7 +8,6 @@ log of the run when it went on.
 """
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -77,8 +76,6 @@ def _call(folder: Path, workdir: Path, mode: str, *flags: str) -> None:
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
         "JAX_NUM_CPU_DEVICES": "1",
-        # An exported program names the files of its operations.
-        "JAX_HLO_SOURCE_FILE_CANONICALIZATION_REGEX": rf"^{re.escape(str(REPOSITORY))}/|^.*/lib/",
         "PYTHONPATH": str(REPOSITORY),
     }
     # Its name, where it lies in the folder: no path of this machine gets into a file.

@@ -246,6 +246,9 @@ class _Answer(BaseHTTPRequestHandler):
     def redirect(self):
         self.answer(302, b"", Location=f"/elsewhere{self.path}")
 
+    def redirect_to(self, address):
+        self.answer(302, b"", Location=address)
+
     def redirect_in_circles(self):
         self.server.plan[self.path].append("redirect_in_circles")
         self.answer(302, b"", Location=self.path)

@@ -7,6 +7,7 @@ import re
 import resource
 import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -92,8 +93,10 @@ def test_killed_at_any_moment_it_resumes(server, listed, capsys):
         assert not (to / "labels.csv").exists()
     there = {file.name for file in (to / "images").glob("*.jpg")}
     assert 5 < len(there) < 40
-    (to / "images/100_00_A1_1_red.jpg.part").write_bytes(b"half")  # as of a kill within the write
-    (to / "labels.csv.part").write_bytes(b"half")
+    (to / "images/.100_00_A1_1_red.jpg.0123456789abcdef.part").write_bytes(
+        b"half"
+    )  # as of a kill within the write
+    (to / ".labels.csv.123.part").write_bytes(b"half")
     server.settle()
     server.log.clear()
     server.delay = 0
@@ -259,9 +262,10 @@ def test_its_own_labels_are_no_list(server, listed, capsys):
 def test_a_line_a_minute_where_there_is_no_terminal(server, listed, capsys, monkeypatch):
     monkeypatch.setattr(download_run, "LOG_EVERY", 0.4)
     server.delay = 0.05
+    start = time.monotonic()
     assert main(call(server, listed(5), "--workers=1")) == 0
     lines = capsys.readouterr().err.splitlines()
-    assert 1 <= len(lines) <= 4
+    assert 1 <= len(lines) <= (time.monotonic() - start) / 0.4
     assert all(
         re.fullmatch(r"\d+ of 20 files, 0 failed; [\d.]+ files/s, [\d.]+ MB/s", line)
         for line in lines

@@ -9,10 +9,11 @@ access beside the shards.
 
 import argparse
 import re
-import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from hpa_jax.environment.program import exit_on_signals, run_program
 from hpa_jax.errors import EXIT_BAD_INPUT, EXIT_OK, InputError
 from tfds_builder.hpa import arguments, beam, prepare
 from tfds_builder.hpa.configs import CONFIGS, Config
@@ -26,7 +27,7 @@ from tfds_builder.hpa.synthetic.source import DEFAULT_SIZE
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 
 
-def main(argv: list[str]) -> int:
+def main(argv: Sequence[str]) -> int:
     """Runs the command line; returns the exit status."""
     try:
         flags = arguments.parser().parse_args(arguments.rename_old_flags(argv))
@@ -158,14 +159,7 @@ def _print_result(plan: Plan | None, final: Path) -> None:
         print(note)
 
 
-def _stop(number: int, frame: object) -> None:
-    """SIGTERM ends the build as Ctrl-C does, so that it removes its files."""
-    raise SystemExit(128 + number)
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _stop)
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+    # As Ctrl-C does, so that the build removes its files.
+    exit_on_signals()
+    run_program(main)

@@ -3,9 +3,9 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from hpa_jax.data.codec import CODECS
+from hpa_jax.environment.paths import path_flag
 from hpa_jax.errors import InputError
 from hpa_jax.labels import CHANNELS
 from tfds_builder.hpa import planning, prepare
@@ -62,7 +62,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add(
         "--data_dir",
         required=True,
-        type=Path,
+        type=path_flag("--data_dir"),
         metavar="DIR",
         help=f"the dataset goes to DIR/hpa/NAME/{prepare.VERSION}",
     )
@@ -72,7 +72,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
             contents.append(f"{name}: {config.manual}")
     add(
         "--manual_dir",
-        type=Path,
+        type=path_flag("--manual_dir"),
         metavar="DIR",
         help=f"what it is built from. {'; '.join(contents)}",
     )

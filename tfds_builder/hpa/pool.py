@@ -22,6 +22,7 @@ import cv2
 
 from hpa_jax.errors import InputError
 
+_JOIN_S = 5  # that an ending worker is waited for
 _MAX_WAITING = 4  # results a worker that may wait to be taken
 
 
@@ -69,9 +70,27 @@ class Pool:
             while waiting:
                 yield waiting.popleft().result()
         except BrokenProcessPool:
-            raise InputError(
-                "a worker process was killed (out of memory?); start again with fewer --workers"
-            ) from None
+            raise InputError(self._why_broken()) from None
+
+    def _why_broken(self) -> str:
+        """How the first worker ended, as far as its exit status says."""
+        # A private attribute, since there is no other way to see it; it may have been emptied.
+        workers = dict(getattr(self._executor, "_processes", None) or {})
+        for worker in workers.values():
+            worker.join(_JOIN_S)
+            status = worker.exitcode
+            if status is not None and status < 0 and -status != signal.SIGTERM:
+                return _ending(-status)
+        return "a worker process ended before its work was done; start again with fewer --workers"
+
+
+def _ending(number: int) -> str:
+    name = signal.Signals(number).name
+    if number == signal.SIGKILL:
+        advice = "as the system does when memory runs out: start again with fewer --workers"
+    else:
+        advice = "in a library that it uses: --workers=1 shows at which image"
+    return f"a worker process was ended by {name}, {advice}"
 
 
 def available_cpus() -> int:
@@ -83,7 +102,9 @@ def available_cpus() -> int:
 
 def _start_worker() -> None:
     # Ctrl-C reaches the whole process group; the parent decides what to do about it.
+    # So does the SIGHUP of a terminal that is closed.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     cv2.setNumThreads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()

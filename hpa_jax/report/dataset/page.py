@@ -24,8 +24,8 @@ from hpa_jax.report.pictures import Preview, make_preview
 FILE = "report.html"
 
 
-def write_dataset_report(data: Data, names: Sequence[str], workdir: Path) -> None:
-    """Writes WORKDIR/report.html about the datasets `names`, and prints where it is.
+def write_dataset_report(data: Data, names: Sequence[str], out: Path) -> None:
+    """Writes OUT/report.html about the datasets `names`, and prints where it is.
 
     Raises:
       InputError: a dataset does not exist or is damaged (shard, record, Id).
@@ -42,7 +42,7 @@ def write_dataset_report(data: Data, names: Sequence[str], workdir: Path) -> Non
     refs = examples.images_to_show(shown, pairs)
     previews = _make_previews(opened, refs, data.threads)
     html = dataset_page(summaries, shown, pairs, previews)
-    path = workdir / FILE
+    path = out / FILE
     write_atomically(path, html)
     megabytes = len(html.encode()) / 1e6
     count = plural(len(previews), "image")

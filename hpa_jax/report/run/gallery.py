@@ -142,7 +142,9 @@ def add_pictures(gallery: Gallery, run: Run, workdir: Path) -> Gallery:
     Raises:
       InputError: a dataset or a checkpoint is missing or damaged.
     """
-    predictor = Predictor(run.config, workdir)
+    # The step that was scored: "best" may be another one by now, if the run is still training.
+    scored = replace(run.config.evaluate, checkpoint=str(run.table.checkpoint))
+    predictor = Predictor(replace(run.config, evaluate=scored), workdir)
     names = run.table.names()
     cases = gallery.cases()
     pictures = {}

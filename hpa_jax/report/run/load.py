@@ -10,6 +10,7 @@ import numpy as np
 from hpa_jax.config import Config, Evaluate, listed
 from hpa_jax.errors import InputError
 from hpa_jax.evaluation.evaluate import evaluate_table, score_run
+from hpa_jax.evaluation.predictor import scores_folder
 from hpa_jax.evaluation.score_table import ScoreTable
 from hpa_jax.labels import LABELS
 from hpa_jax.metrics.crossfitting import crossfit_decisions
@@ -87,8 +88,11 @@ def defined_interval(ends: Sequence[float | None] | None) -> Interval | None:
     return float(low), float(high)
 
 
-def read_runs(config: Config, workdir: Path) -> list[Run]:
+def read_runs(config: Config, workdir: Path, out: Path) -> list[Run]:
     """Reads the run in `workdir` and those of `config.report.compare`, evaluated alike.
+
+    New scores of the first are kept in `out`; those of each other one in its own folder, or, if
+    that cannot be written, below `out`.
 
     Raises:
       InputError: a folder that holds no run, too many of them, an ensemble, or what scoring them
@@ -112,7 +116,11 @@ def read_runs(config: Config, workdir: Path) -> list[Run]:
         configs.append(_evaluated_alike(read_config(folder), config, own))
     folders = [workdir, *others]
     names = distinct_names(folders)
-    return [read_run(*parts) for parts in zip(configs, folders, names, strict=True)]
+    runs = []
+    for one_config, folder, name in zip(configs, folders, names, strict=True):
+        scores_in = out if folder == workdir else scores_folder(folder, out)
+        runs.append(read_run(one_config, folder, name, scores_in))
+    return runs
 
 
 def _evaluated_alike(other: Config, config: Config, own: Config) -> Config:
@@ -131,15 +139,9 @@ def _evaluated_alike(other: Config, config: Config, own: Config) -> Config:
     return replace(other, data=data, evaluate=replace(config.evaluate, checkpoint=checkpoint))
 
 
-def read_run(config: Config, workdir: Path, name: str) -> Run:
+def read_run(config: Config, workdir: Path, name: str, out: Path | None = None) -> Run:
     """Reads one run, and scores it on `config.data.eval_split` unless that was done before."""
-    try:
-        table = score_run(config, workdir)
-    except PermissionError as error:
-        raise InputError(
-            f"{workdir}: its scores cannot be kept there ({error.strerror}); "
-            "make the folder writable, or copy it"
-        ) from None
+    table = score_run(config, workdir, out)
     return make_run(name, config, read_records(workdir / FILE_NAME), table)
 
 

@@ -1,6 +1,6 @@
 """`--mode=report` for a run: what it has learnt, how sure that is, and what it looks at.
 
-WORKDIR/report.html is the page; WORKDIR/report/ has every number in it as csv, and all of them in
+OUT/report.html is the page; OUT/report/ has every number in it as csv, and all of them in
 report.json. With `config.report.compare` other runs are shown beside it, each as its own curve,
 and what differs has an interval.
 """
@@ -21,25 +21,30 @@ from hpa_jax.report.tables import write_tables
 FILE, FOLDER = "report.html", "report"
 
 
-def write_run_report(config: Config, workdir: Path) -> None:
-    """Writes WORKDIR/report.html and the tables in WORKDIR/report/, and prints where they are.
+def write_run_report(config: Config, workdir: Path, out: Path) -> None:
+    """Writes OUT/report.html and the tables in OUT/report/, and prints where they are.
+
+    Args:
+      config: of the run.
+      workdir: the run's folder.
+      out: the folder of what is written.
 
     Raises:
       InputError: a run or a dataset is missing or damaged, or the runs do not fit on one page.
     """
-    runs = read_runs(config, workdir)
+    runs = read_runs(config, workdir, out)
     comparisons = [compare(runs[0], other) for other in runs[1:]]
     shown = gallery.add_pictures(gallery.choose_cases(runs[0]), runs[0], workdir)
     sections = run_sections(runs, comparisons, shown)
     html = run_page(runs, sections)
     tables = [table for section in sections for table in section.tables]
-    files = write_tables(workdir / FOLDER, tables)
-    path = workdir / FILE
+    files = write_tables(out / FOLDER, tables)
+    path = out / FILE
     write_atomically(path, html)
     count = plural(len(shown.pictures), "image")
     megabytes = len(html.encode()) / 1e6
     print(f"{path}: {count} shown, {megabytes:.1f} MB; open it in a browser")
-    print(f"{workdir / FOLDER}: the same numbers in {len(files)} files, report.json has all")
+    print(f"{out / FOLDER}: the same numbers in {len(files)} files, report.json has all")
 
 
 def run_sections(

@@ -15,6 +15,9 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from hpa_jax.environment.causes import advice
+from hpa_jax.environment.paths import path_flag
+from hpa_jax.environment.program import STOP_SIGNALS, is_ignored, run_program
 from hpa_jax.errors import (
     EXIT_BAD_INPUT,
     EXIT_OK,
@@ -56,8 +59,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     all_channels = ",".join(CHANNELS)
-    add("--csv", required=True, type=Path, metavar="FILE", help="what: columns Id,Target")
-    add("--to", required=True, type=Path, metavar="DIR", help="where to")
+    add(
+        "--csv",
+        required=True,
+        type=path_flag("--csv"),
+        metavar="FILE",
+        help="what: columns Id,Target",
+    )
+    add("--to", required=True, type=path_flag("--to"), metavar="DIR", help="where to")
     add("--workers", type=int, default=8, metavar="N", help="files at a time (default 8)")
     add("--rate", type=float, default=20.0, metavar="R", help="requests a second in all (20)")
     add("--retries", type=int, default=6, metavar="N", help="further tries of a file (6)")
@@ -81,7 +90,7 @@ def _rows(path: Path, folder: Path, limit: int | None) -> list[csv_table.Row]:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(
-            f"--csv={path} cannot be read ({one_line(error)}); give a csv with columns Id,Target"
+            f"--csv={path} cannot be read ({one_line(error)}); {advice(error)}"
         ) from None
     rows, faults = csv_table.read(data, str(path), "Id", "Target")
     if len(faults) > 1:
@@ -186,17 +195,18 @@ def _log(line: str) -> None:
 
 
 def _handle_signals(stop: threading.Event) -> None:
-    """SIGTERM and Ctrl-C end the download soon; a second one, at once."""
+    """SIGTERM, SIGHUP and Ctrl-C end the download soon; a second one, at once."""
 
     def request_stop(number: int, frame: object) -> None:
         stop.set()
         signal.signal(number, signal.SIG_DFL)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, request_stop)
+    for number in STOP_SIGNALS:
+        if number == signal.SIGINT or not is_ignored(number):
+            signal.signal(number, request_stop)
 
 
 if __name__ == "__main__":
     stop_requested = threading.Event()
     _handle_signals(stop_requested)
-    sys.exit(main(sys.argv[1:], stop_requested))
+    run_program(lambda arguments: main(arguments, stop_requested))

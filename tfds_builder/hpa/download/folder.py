@@ -5,20 +5,37 @@ Design:
 - `labels.csv`, without which the builder refuses the folder, is written once all of the list has
   been tried. It has the images of which every file is there; what failed is in `missing.csv`.
 - A lock keeps a second download of the same folder out.
+- The folder carries a mark. Into one with anybody's files in it nothing is written, and nothing of
+  it is removed; one of an older version, without a mark, is known by what it holds.
 """
 
 import contextlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from hpa_jax.errors import InputError, one_line
-from hpa_jax.files import exclusive_lock, remove_partial_files, write_atomically, write_csv
+from hpa_jax.files import (
+    exclusive_lock,
+    is_partial,
+    remove_partial_files,
+    write_atomically,
+    write_csv,
+)
+from hpa_jax.folders.mark import has_mark, write_mark
 from hpa_jax.http_fetch import Failed, HttpClient
+from hpa_jax.labels import CHANNELS
 from tfds_builder.hpa.download import check
 from tfds_builder.hpa.files.csv_table import Row
 
 RESUME = "start the same command again to resume"
+
+_KIND = "download"
+_LOCK = ".download.lock"
+_HEADERS = {"labels.csv": ("Id", "Target"), "missing.csv": ("id", "file", "reason")}
+# ANTIBODY_PLATE_WELL_FIELD, as the Atlas names its images.
+_IMAGE_NAME = re.compile(rf"\d+_\w+_({'|'.join(CHANNELS)})\.jpg", re.ASCII)
 
 
 class File(NamedTuple):
@@ -91,7 +108,7 @@ def write_labels(folder: Path, rows: Sequence[Row], failed: Sequence[Outcome]) -
     for row in rows:
         if row.id not in incomplete:
             complete.append((row.id, " ".join(map(str, row.labels))))
-    write_csv(folder / "labels.csv", ("Id", "Target"), complete)
+    write_csv(folder / "labels.csv", _HEADERS["labels.csv"], complete)
 
 
 def write_missing(folder: Path, failed: Sequence[Outcome]) -> None:
@@ -103,7 +120,35 @@ def write_missing(folder: Path, failed: Sequence[Outcome]) -> None:
     lines = []
     for outcome in failed:
         lines.append((outcome.file.id, f"images/{outcome.file.name}", outcome.reason))
-    write_csv(path, ("id", "file", "reason"), sorted(lines))
+    write_csv(path, _HEADERS["missing.csv"], sorted(lines))
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Raises an InputError where a folder without a mark has a file that no download writes."""
+    for path in sorted(folder.iterdir()):
+        if path.name == "images" and path.is_dir() and not path.is_symlink():
+            foreign = [image for image in sorted(path.iterdir()) if not _is_image(image)]
+        else:
+            foreign = [] if _is_table(path) or is_partial(path.name) else [path]
+        if foreign:
+            raise InputError(
+                f"{foreign[0]} was not written by a download; choose an empty folder or a new one"
+            )
+
+
+def _is_image(path: Path) -> bool:
+    return bool(_IMAGE_NAME.fullmatch(path.name) or is_partial(path.name))
+
+
+def _is_table(path: Path) -> bool:
+    """Whether this is the lock, or one of the tables by its name and its header."""
+    if path.name == _LOCK:
+        return True
+    header = _HEADERS.get(path.name)
+    if header is None or not path.is_file():
+        return False
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.readline().rstrip("\n") == ",".join(header)
 
 
 @contextlib.contextmanager
@@ -111,16 +156,21 @@ def opened(folder: Path) -> Iterator[None]:
     """Makes the folder, locks it, and removes the partial files of a killed download.
 
     Raises:
-      InputError: another download is filling it, or it cannot be written, now or later.
+      InputError: another download is filling it, it holds what no download wrote, or it cannot be
+        written, now or later.
     """
     lock = exclusive_lock(
-        folder / ".download.lock",
+        folder / _LOCK,
         busy=f"{folder} is being filled",
         advice="wait until that download has finished",
     )
     try:
-        (folder / "images").mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        if not has_mark(folder, _KIND):
+            _refuse_foreign(folder)
         with lock:
+            write_mark(folder, _KIND)
+            (folder / "images").mkdir(exist_ok=True)
             remove_partial_files(folder)
             remove_partial_files(folder / "images")
             yield

@@ -10,11 +10,12 @@ only dividing cells show.
 
 import argparse
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 
+from hpa_jax.environment.paths import path_flag
+from hpa_jax.environment.program import run_program
 from hpa_jax.errors import EXIT_BAD_INPUT, InputError
 from hpa_jax.labels import LABELS
 from tfds_builder.hpa.synthetic.cells import Cells
@@ -87,14 +88,14 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m tfds_builder.hpa.synthetic.mosaic",
         description=__doc__.splitlines()[0],
     )
-    parser.add_argument("--out", required=True, help="PNG file to write")
+    parser.add_argument("--out", required=True, type=path_flag("--out"), help="PNG file to write")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--size", type=int, default=256, help="pixels a side of the images drawn")
     parser.add_argument("--tile", type=int, default=144, help="pixels a side of the crop shown")
     args = parser.parse_args(argv)
     try:
         picture = mosaic(args.seed, args.size, args.tile)
-        out = Path(args.out)
+        out = args.out
         out.parent.mkdir(parents=True, exist_ok=True)
         if not cv2.imwrite(str(out), picture, [cv2.IMWRITE_PNG_COMPRESSION, 9]):
             raise InputError(f"{out}: cannot be written: give --out a writable .png file")
@@ -108,4 +109,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

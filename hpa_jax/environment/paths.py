@@ -1,0 +1,76 @@
+"""Paths as people write them, made into paths of this machine: `~` is home, and a URL is refused.
+
+Every path that a person gives passes through here once, where it enters: flags of all programs,
+settings of a configuration, arguments of the public functions. Shells leave `~` alone in
+`--workdir=~/runs`, and a folder that is really named `~` can be given as `./~`.
+"""
+
+import os
+import re
+from pathlib import Path
+
+from hpa_jax.errors import InputError
+
+# Also with the one slash that pathlib leaves of two. A single letter would be a drive of Windows.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+
+
+def expand_path(path: str | Path, name: str = "") -> str:
+    """The path with `~` and `~user` replaced by their folders; an empty text stays empty.
+
+    Args:
+      path: as it was given.
+      name: of the flag or setting, for messages: "--workdir".
+
+    Raises:
+      InputError: a URL, a home folder that is not known, or a text that can be no path.
+    """
+    text = os.fspath(path)
+    if text.startswith(" ") and text.lstrip().startswith("~"):
+        # In a list with a space after the comma.
+        text = text.lstrip()
+    shown = f"{name}={text}" if name else text
+    if _URL.match(text):
+        raise InputError(
+            f"{shown}: not a local directory: mount the bucket (gcsfuse) or copy what it holds"
+        )
+    if not _is_utf8(text):
+        # It could be written into no JSON file, and libraries in C++ would fail on it.
+        raise InputError(
+            f"{shown}: a name that is not UTF-8; rename it, or, if it is in your terminal, set "
+            "PYTHONUTF8=1"
+        )
+    if "\0" in text:
+        raise InputError(f"{shown!r} holds a zero byte, which no path may")
+    if not text.startswith("~"):
+        return text
+    expanded = os.path.expanduser(text)
+    if expanded.startswith("~"):
+        user = text.partition("/")[0]
+        raise InputError(
+            f"{shown}: the home folder {user} is not known here (HOME is not set, or there is no "
+            f"such user); write the whole path, or ./{text} for a folder of that name"
+        )
+    return expanded
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def local_path(path: str | Path, name: str = "") -> Path:
+    """`expand_path` as a `Path`."""
+    return Path(expand_path(path, name))
+
+
+def path_flag(name: str):
+    """A `type=` of argparse for the flag `name`; what it raises is an InputError."""
+
+    def convert(text: str) -> Path:
+        return local_path(text, name)
+
+    return convert

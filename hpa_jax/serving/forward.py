@@ -1,0 +1,64 @@
+"""The forward pass that is exported: from its Python form to the bytes of forward.jaxexport."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import unflatten_dict
+
+from hpa_jax.config import Config
+from hpa_jax.labels import CHANNELS
+from hpa_jax.models import create_model
+from hpa_jax.training.steps import make_score_step
+from hpa_jax.transforms import normalize
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def forward_pass(config: Config) -> Callable:
+    """The function that is exported.
+
+    Returns:
+      `(flat variables, uint8 [B, H, W, 4]) -> probabilities float32 [B, L]`, computed in float32
+      whatever the run's dtype.
+    """
+    model = create_model(
+        config.model.name,
+        head=config.model.head,
+        num_labels=len(config.label_ids()),
+        tile=config.model.tile,
+        dropout=config.model.dropout,
+        momentum=config.model.bn_momentum,
+        dtype="float32",
+    )
+    score_step = make_score_step(model, preparation=normalize.preparation(config.data))
+
+    def forward(flat_variables: dict, images: jax.Array) -> jax.Array:
+        variables = unflatten_dict(flat_variables, sep="/")
+        # Else GPUs and TPUs multiply in fewer bits, and miss the golden output.
+        with jax.default_matmul_precision("highest"):
+            return jax.nn.sigmoid(score_step(variables, images))
+
+    return forward
+
+
+def export_forward(config: Config, variables: dict[str, np.ndarray]) -> jax.export.Exported:
+    """Traces the forward pass for any number of images, for PLATFORMS.
+
+    Args:
+      config: of the run.
+      variables: float32 arrays by flat name, for their shapes.
+    """
+    size = config.data.image_size
+    (batch,) = jax.export.symbolic_shape("b")
+    images = jax.ShapeDtypeStruct((batch, size, size, len(CHANNELS)), jnp.uint8)
+    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), variables)
+    forward = jax.jit(forward_pass(config))
+    return jax.export.export(forward, platforms=PLATFORMS)(shapes, images)
+
+
+def golden_images(size: int) -> np.ndarray:
+    """Random images, uint8 `[2, size, size, 4]`, the same ones always."""
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (2, size, size, len(CHANNELS)), np.uint8)

@@ -1,0 +1,184 @@
+"""Writes an export in a process whose environment is always the same.
+
+    echo REQUEST | python -m hpa_jax.serving.worker
+
+What JAX traces and computes depends on its variables (JAX_ENABLE_X64,
+JAX_DEFAULT_MATMUL_PRECISION, XLA_FLAGS, ...), its devices and the paths of this program's source,
+and so would the bytes of an export. Here none of them counts: `write_export` starts the process
+with the few variables that it needs to run, on one device of the CPU.
+
+Request and answer are JSON, one line each: `{"folder", "config", "description"}`, the folder with
+the parameters in it; `{"difference": ...}`, `{"refused": ...}` or `{"failed": [errno, reason,
+path]}` of the system.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import hpa_jax
+from hpa_jax.errors import InputError, RunStopped, one_line
+
+# Of the caller's environment, what a process needs to start and to find its libraries.
+_INHERITED = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+
+_FIXED = {
+    "JAX_PLATFORMS": "cpu",
+    # Operations keep their names, and lose the paths of the files that they come from.
+    "JAX_TRACEBACK_IN_LOCATIONS_LIMIT": "0",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1",
+    "LC_ALL": "C.UTF-8",
+    "PYTHONUTF8": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+}
+
+_LONGEST_REASON = 300
+
+
+def write_export(folder: Path, config: dict, description: dict, cache: str | None) -> float:
+    """Completes an export of which the parameters are written, and runs it once.
+
+    Args:
+      folder: holds artifact.PARAMETERS.
+      config: of the run, as `config.to_dict` has it.
+      description: the contents of model.json.
+      cache: folder of compiled programs; None: none.
+
+    Returns:
+      The largest difference from the golden output, after reloading.
+
+    Raises:
+      InputError: the net does not give numbers.
+      OSError: the folder cannot be written.
+      RunStopped: the process ended before it was done.
+    """
+    request = {
+        "folder": str(folder.resolve()),
+        "config": config,
+        "description": description,
+    }
+    # -P: the folder that the user stands in is not searched for modules.
+    command = [sys.executable, "-P", "-m", "hpa_jax.serving.worker"]
+    with tempfile.TemporaryFile() as errors:
+        worker = subprocess.Popen(
+            command,
+            env=_environment(cache),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
+        try:
+            worker.stdin.write(json.dumps(request).encode() + b"\n")
+            worker.stdin.flush()
+            line = worker.stdout.readline()
+        except BrokenPipeError:
+            line = b""
+        finally:
+            # The worker ends with its input, and so with this process as well.
+            worker.stdin.close()
+            worker.stdout.close()
+            status = worker.wait()
+        if not line:
+            raise RunStopped(_cause_of_death(status, errors))
+    answer = json.loads(line)
+    if "refused" in answer:
+        raise InputError(answer["refused"])
+    if "failed" in answer:
+        raise OSError(*answer["failed"])
+    return answer["difference"]
+
+
+def _environment(cache: str | None) -> dict[str, str]:
+    environment = {}
+    for name in _INHERITED:
+        if name in os.environ:
+            environment[name] = os.environ[name]
+    path = [str(Path(hpa_jax.__file__).resolve().parents[1])]
+    # Absolute, since "" and "." mean another folder to each process.
+    for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep):
+        if entry:
+            path.append(os.path.abspath(entry))
+    environment["PYTHONPATH"] = os.pathsep.join(path)
+    if cache:
+        environment["JAX_COMPILATION_CACHE_DIR"] = os.path.abspath(cache)
+    return environment | _FIXED
+
+
+def _cause_of_death(status: int, errors) -> str:
+    how = f"signal {-status}" if status < 0 else f"status {status}"
+    errors.seek(0)
+    lines = errors.read().decode(errors="replace").splitlines()
+    last_words = next((line for line in reversed(lines) if line.strip()), "")
+    reason = f": {one_line(last_words, limit=_LONGEST_REASON)}" if last_words else ""
+    return f"the process that writes the export ended with {how}{reason}; nothing was written"
+
+
+def main() -> int:
+    """Reads one request from standard input; returns the exit status."""
+    # Standard output is for the answer; whatever libraries print goes to standard error.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    request = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_input, daemon=True).start()
+    try:
+        answer = {"difference": _write(**request)}
+    except InputError as error:
+        answer = {"refused": one_line(error)}
+    except OSError as error:
+        answer = {"failed": [error.errno, error.strerror, error.filename]}
+    answers.write(json.dumps(answer) + "\n")
+    answers.flush()
+    return 0
+
+
+def _end_with_input() -> None:
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
+def _write(folder: str, config: dict, description: dict) -> float:
+    import jax
+    import numpy as np
+    from safetensors.numpy import load_file, save
+
+    from hpa_jax.config import from_dict
+    from hpa_jax.files import write_atomically, write_json
+    from hpa_jax.parallel import memory
+    from hpa_jax.serving import artifact
+    from hpa_jax.serving.forward import export_forward, golden_images
+
+    place = Path(folder)
+    settings = from_dict(config)
+    variables = load_file(place / artifact.PARAMETERS)
+    exported = export_forward(settings, variables)
+    images = golden_images(settings.data.image_size)
+    advice = memory.advice(settings, "export")
+    with memory.explained(advice):
+        call = memory.compile_within(
+            "the golden output",
+            jax.jit(exported.call),
+            variables,
+            images,
+            devices=jax.devices(),
+            advice=advice,
+        )
+        probabilities = np.asarray(call(variables, images))
+    if not np.isfinite(probabilities).all():
+        raise InputError(
+            "the net's scores of random images are not finite, so it is not exported; choose an "
+            "earlier --config.evaluate.checkpoint"
+        )
+    write_atomically(place / artifact.FORWARD, bytes(exported.serialize()))
+    golden = {"images": images, "probabilities": probabilities}
+    write_atomically(place / artifact.GOLDEN, save(golden))
+    write_json(place / artifact.DESCRIPTION, description)
+    artifact.write_manifest(place)
+    return artifact.load(place).check_golden()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
