@@ -18,7 +18,7 @@ from hpa_jax.evaluation import score_table
 from hpa_jax.evaluation.predictor import Predictor, load_run
 from hpa_jax.files import locked
 from hpa_jax.training.checkpoint import Checkpoints
-from hpa_jax.workdir import read_config
+from hpa_jax.workdir import read_config, read_record
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -77,7 +77,9 @@ def test_a_checkpoint_that_is_removed_meanwhile_is_chosen_again(workdir, capsys)
     config = read_config(workdir)
     predictor = load_run(workdir)
     assert predictor.step == STEP
-    checkpoints = Checkpoints(workdir / "checkpoints", metric="macro_f1", keep=1)
+    checkpoints = Checkpoints(
+        workdir / "checkpoints", metric="macro_f1", keep=1, run_id=read_record(workdir).id
+    )
     better = {"macro_f1": 0.9, "thresholds": [0.3] * 28, "thresholds_split": "validation"}
     checkpoints.save(STEP + 1, first_state(config), 8, better)
     checkpoints.close()

@@ -1,10 +1,10 @@
 """Builds a dataset so that it is there completely, with its indexes, or not at all.
 
 TFDS writes into a hidden folder of the same file system; there the shards are indexed, which checks
-each record's CRC; then the folder of the version is flushed to the disk and renamed to its final
-place, which is one step. Before that there is nothing that a reader could take for a dataset. A
-lock excludes a second build of the same dataset. The hidden folder carries a mark, by which the
-next build knows, and removes, what a killed one has left.
+each record's CRC; then the folder of the version is renamed to its final place, which is one step.
+Before that there is nothing that a reader could take for a dataset. A lock excludes a second build
+of the same dataset; the kernel releases it when a process is killed, so whoever holds it may remove
+what such a process has left.
 """
 
 import contextlib
@@ -18,27 +18,53 @@ from typing import Any
 from etils import epath
 from tqdm import tqdm
 
+from hpa_jax.data.metadata import FILE_NAME as METADATA
+from hpa_jax.data.metadata import read_metadata
 from hpa_jax.data.records import Records, write_index
-from hpa_jax.environment.causes import advice, is_of_writing, reason_and_advice
+from hpa_jax.environment.causes import advice, is_of_writing
 from hpa_jax.errors import InputError, one_line
 from hpa_jax.files import exclusive_lock, sync_folder
-from hpa_jax.folders.replace import sync_tree, unfinished_folder
+from hpa_jax.folders.mark import has_mark, write_mark
+from hpa_jax.folders.replace import sync_tree
 from tfds_builder.hpa import planning
 from tfds_builder.hpa.beam import Beam
+from tfds_builder.hpa.metadata import VERSION, add_digests
 from tfds_builder.hpa.planning import Build, Map, Plan
 from tfds_builder.hpa.pool import Pool
 from tfds_builder.hpa.run_tfds import run_tfds
 from tfds_builder.hpa.tables import write_tables
 
-VERSION = "2.0.0"
+# That have tables of images and hashes.
+_OLDER_VERSIONS = ("2.0.0",)
+
+# In the mark of an unfinished build's folder: only what has it is removed.
+_KIND = "build"
 
 # The flag that sets a setting, where metadata.json has another name for it.
-_FLAGS = {"fields": "images", "like": "match_splits_of", "drawing_seed": "seed"}
+_FLAGS = {"drawing_seed": "seed"}
 
 
 def version_dir(data_dir: Path, name: str) -> Path:
     """Folder of the finished dataset."""
     return data_dir / "hpa" / name / VERSION
+
+
+def newest_dir(data_dir: Path, name: str) -> Path:
+    """Folder of the newest finished version of a dataset; of this one if there is none."""
+    for version in (VERSION, *_OLDER_VERSIONS):
+        folder = data_dir / "hpa" / name / version
+        if folder.exists():
+            return folder
+    return version_dir(data_dir, name)
+
+
+def older_dir(final: Path) -> Path | None:
+    """Folder of an older version beside a finished dataset, if there is one."""
+    for version in _OLDER_VERSIONS:
+        folder = final.with_name(version)
+        if folder.exists():
+            return folder
+    return None
 
 
 def build(
@@ -72,8 +98,9 @@ def build(
         # Another build may have finished since.
         if is_built(final, wanted):
             return None
-        # What a killed build has left is removed.
-        with unfinished_folder(data_dir / f"hpa_{name}") as incomplete:
+        incomplete = data_dir / f".hpa_{name}.incomplete"
+        _start_folder(incomplete)
+        try:
             measure_map = None
             if beam_options:
                 measure_map = Beam(beam_options, epath.Path(incomplete / "beam")).map
@@ -84,6 +111,8 @@ def build(
             sync_tree(version_dir(incomplete, name))
             os.rename(version_dir(incomplete, name), final)
             sync_folder(final.parent)
+        finally:
+            shutil.rmtree(incomplete, ignore_errors=True)
     return plan
 
 
@@ -96,13 +125,14 @@ def is_built(final: Path, build: Build) -> bool:
     try:
         if not final.exists():
             return False
-        found = dict(json.loads((final / "metadata.json").read_text())["build"])
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
-        raise InputError(
-            f"{final} is there, but was not written by this program; move it away"
-        ) from None
-    except OSError as error:
-        raise InputError(f"{final} cannot be read: {reason_and_advice(error)}") from None
+        is_foreign = not (final / METADATA).is_file()
+        found = {} if is_foreign else dict(read_metadata(final)["build"])
+    except (OSError, ValueError, KeyError, TypeError):
+        is_foreign = True
+    except InputError as error:
+        raise InputError(f"{error}; to build it again, remove {final}") from None
+    if is_foreign:
+        raise InputError(f"{final} is there, but was not written by this program; move it away")
     wanted = json.loads(json.dumps(build.settings()))
     differences = []
     for key in wanted | found:
@@ -155,6 +185,7 @@ def _write(
     version = version_dir(incomplete, config[0])
     _index(version)
     write_tables(plan, version, wanted.source.manual_dir)
+    add_digests(version)
 
 
 def _index(version: Path) -> None:
@@ -165,6 +196,23 @@ def _index(version: Path) -> None:
     for split, lengths in _shard_lengths(version).items():
         of_split = [shard for shard in shards if shard.name.startswith(f"hpa-{split}.")]
         Records(of_split, lengths)
+
+
+def _start_folder(incomplete: Path) -> None:
+    """Makes the folder to write in, anew; a killed build may have left one.
+
+    Raises:
+      InputError: something else has that name, which is nobody's to remove but its owner's.
+    """
+    if incomplete.is_symlink() or incomplete.exists():
+        is_empty = incomplete.is_dir() and not any(incomplete.iterdir())
+        if incomplete.is_symlink() or not (is_empty or has_mark(incomplete, _KIND)):
+            raise InputError(
+                f"{incomplete} is in the way and has no mark of this program; move it away"
+            )
+        shutil.rmtree(incomplete)
+    incomplete.mkdir()
+    write_mark(incomplete, _KIND)
 
 
 def _copy_default_config(incomplete: Path, data_dir: Path) -> None:
