@@ -266,6 +266,19 @@ def test_the_warning_of_an_older_run_is_given_once_for_each(tmp_path, capsys):
     assert (tmp_path / "a").resolve() in workdirs._warned
 
 
+def test_the_paths_of_one_call_are_not_read_back(tmp_path):
+    """Somebody else may have written config.json, with right digests too."""
+    config = Config()
+    for name in ("scores", "targets", "groups", "runs"):
+        setattr(config.evaluate, name, "/somewhere/else")
+    config.export.folder = config.report.compare = "/somewhere/else"
+    config.evaluate.tta = "symmetries"
+    claim(tmp_path, config)
+    assert "/somewhere/else" in (tmp_path / "config.json").read_text()
+    found = read_config(tmp_path)
+    assert "/somewhere/else" not in str(found) and found.evaluate.tta == "symmetries"
+
+
 def test_a_run_that_was_sealed_without_its_data_knows_them_from_its_next_start(tmp_path):
     data = identity_of(tmp_path / "data")
     config = config_at(tmp_path / "data")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from hpa_jax.errors import InputError, one_line
 from hpa_jax.files import NOT_SUPPORTED, is_partial, partial_path, sync_folder
-from hpa_jax.folders.mark import MARK, has_mark, mark_text
+from hpa_jax.folders.mark import MARK, has_mark, mark_text, write_mark
 
 
 def sync_tree(folder: Path) -> None:
@@ -108,6 +108,9 @@ def replace_folder(
             if reason:
                 _exchange(new, folder)
                 raise InputError(f"{folder} exists and is not replaced: {reason}; {advice}")
+            # By it the next one knows what a kill leaves of the old one while it is removed.
+            with contextlib.suppress(OSError):
+                write_mark(new, "unfinished")
         # The last to go: while it is in `new`, nobody takes that for what a killed process left.
         (folder / MARK).unlink()
         sync_folder(folder)

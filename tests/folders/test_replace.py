@@ -102,6 +102,17 @@ def test_an_old_one_that_a_killed_process_did_not_remove_is_known_by_its_content
     assert os.listdir(tmp_path) == ["a"]
 
 
+def test_the_half_of_an_old_one_that_a_killed_process_left_is_removed(tmp_path, monkeypatch):
+    fill(tmp_path / "a", "ours 1")
+    with monkeypatch.context() as killed:
+        # As of a kill after the first file is gone.
+        killed.setattr(module.shutil, "rmtree", lambda old, **_: os.unlink(old / "content"))
+        fill(tmp_path / "a", "ours 2")
+    assert len(os.listdir(tmp_path)) == 2
+    fill(tmp_path / "a", "ours 3")
+    assert os.listdir(tmp_path) == ["a"]
+
+
 def test_a_mark_that_a_killed_process_left_does_not_make_a_folder_foreign(tmp_path):
     fill(tmp_path / "a", "ours 1")
     write_mark(tmp_path / "a", "unfinished")

@@ -196,7 +196,8 @@ def test_a_full_disk_is_one_line(server, listed):
     )
     out, err = run.communicate(timeout=120)
     assert run.returncode == 2 and out == "" and err.count("\n") == 1, err
-    assert err.startswith(f"error: cannot write to {path.parent / 'to'}: File too large; ")
+    file = path.parent / "to" / "images" / "100_01_A1_1_blue.jpg"
+    assert err.startswith(f"error: cannot write to {file}: File too large; ")
     assert (
         not list((path.parent / "to").rglob("*.part"))
         and not (path.parent / "to/labels.csv").exists()
