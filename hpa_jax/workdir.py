@@ -257,6 +257,9 @@ def claim(workdir: Path, config: Config, data: DataIdentity | None = None) -> Ru
                 f"{workdir} holds a run with config.{name}={before!r}, now {now!r}; "
                 "set it back to resume that run, or choose another --workdir"
             )
+    if data is not None and record.format > 1 and not record.datasets:
+        # It was sealed where its data could not be read.
+        return write_record(workdir, config, record.id, data)
     if data_agree and _digest_of_ids(data.learned) == record.learned_ids:
         # A copy of the run may lack it.
         _write_learned_ids(workdir, data.learned)

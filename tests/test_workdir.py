@@ -264,3 +264,33 @@ def test_the_warning_of_an_older_run_is_given_once_for_each(tmp_path, capsys):
         read_config(tmp_path / name)
     assert len(capsys.readouterr().err.splitlines()) == 2
     assert (tmp_path / "a").resolve() in workdirs._warned
+
+
+def test_a_run_that_was_sealed_without_its_data_knows_them_from_its_next_start(tmp_path):
+    data = identity_of(tmp_path / "data")
+    config = config_at(tmp_path / "data")
+    first = workdirs.write_record(tmp_path, config, "0" * 32, None)
+    assert first.datasets == {} and read_learned_ids(tmp_path) is None
+    record = claim(tmp_path, config, data)
+    assert record.id == first.id and record.datasets == data.datasets
+    assert (read_learned_ids(tmp_path) == data.learned).all()
+
+
+def test_a_value_of_another_type_is_refused_before_anything_is_written(tmp_path):
+    config = Config()
+    config.augment.flips = 1
+    with pytest.raises(InputError, match="config.augment.flips=1 is of another type"):
+        claim(tmp_path, config)
+    assert not (tmp_path / "config.json").exists()
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "metrics.jsonl"])
+def test_a_run_without_its_config_json_is_not_started_anew(tmp_path, name):
+    path = tmp_path / name
+    if name == "checkpoints":
+        (path / "8").mkdir(parents=True)
+    else:
+        path.write_text('{"step": 1, "split": "train"}\n')
+    with pytest.raises(InputError, match=f"holds {name} and no config.json"):
+        claim(tmp_path, Config())
+    assert os.listdir(tmp_path) == [name]

@@ -87,6 +87,9 @@ class SingleProcess:
     def collect(self, name: str, value: Any) -> list[Any] | None:
         return [value]
 
+    def meet(self, name: str) -> None:
+        pass
+
     def barrier(self, where: str) -> None:
         pass
 
@@ -208,6 +211,16 @@ class ProcessGroup:
             # They are read once, and there may be thousands.
             self._client.key_value_delete(f"{folder}/{index}")
         return values
+
+    def meet(self, name: str) -> None:
+        """Waits for all processes, in a thread in the background as well.
+
+        No milestone, as `collect`. The watchdog bounds the waiting.
+
+        Args:
+          name: of this meeting, another one each time.
+        """
+        self._client.wait_at_barrier(f"{_KEY}/meeting/{name}", _FOREVER_MS)
 
     def _get(self, key: str) -> Any:
         return json.loads(self._client.blocking_key_value_get(key, _FOREVER_MS))

@@ -10,6 +10,7 @@ that takes its place is written. Which steps there are, and which of them are co
 import contextlib
 import logging
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -158,9 +159,10 @@ def reason(error: BaseException) -> str:
 
 
 def quiet() -> None:
-    """Orbax logs every file, and a traceback for every read that fails."""
+    """Orbax logs every file, and a traceback and warnings for every read that fails."""
     for name in ("absl", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     sys.unraisablehook = _ignore_remains_of_reading
 
 

@@ -105,6 +105,7 @@ class Checkpoints(StepCatalog):
             # What is read of it next, besides arrays.
             self.metrics(step)
             self.position(step)
+            self.written(step)
             self._warn_of_lost_metrics(step)
         except DamagedCheckpoint as error:
             raise self._refused(step, error) from error
@@ -183,6 +184,7 @@ class Checkpoints(StepCatalog):
             run=self._run_id or "",
             step=step,
             position=position,
+            written=time.time_ns(),
             datasets=self._datasets,
             metrics=metrics,
             best=self._best_with(step, metrics),
@@ -245,6 +247,8 @@ class Checkpoints(StepCatalog):
             if parts is not None:
                 unsigned = dataclasses.replace(unsigned, arrays=manifest.merge(parts))
                 self._publish(unsigned)
+            # The step has its name only now, and the others may look for it.
+            self._group.meet(f"save {self._num_saves}")
             self._manifests[unsigned.step] = unsigned
             timer.lap("sync")
             self.timings = timings

@@ -52,6 +52,7 @@ class Manifest:
       step: number of steps done.
       position: in the data, of the first image that nothing is learned from yet; None if sealed
         later and not known.
+      written: when, in ns since the epoch; None if sealed later and not known.
       datasets: `{NAME: {SPLIT: SHA-256}}` of the data of the run.
       metrics: of an evaluation of this state; empty without one.
       best: `{"metric", "value", "step"}` of the best checkpoint up to this one; empty without
@@ -64,6 +65,7 @@ class Manifest:
     run: str
     step: int
     position: int | None
+    written: int | None
     datasets: dict[str, dict[str, str]]
     metrics: dict[str, Any]
     best: dict[str, Any]
@@ -74,10 +76,6 @@ class Manifest:
     def to_text(self) -> str:
         """The text of the file; the same for the same contents."""
         return _signed_text(dataclasses.asdict(self))
-
-    def digest(self) -> str:
-        """SHA-256 of all that the file says, to tell two checkpoints of a step apart."""
-        return _digest(dataclasses.asdict(self))
 
     def check(self, name: str, array: jax.Array | np.ndarray) -> None:
         """Compares an array that was read with what was saved.

@@ -29,6 +29,7 @@ def seal_step(
         run=run_id,
         step=step,
         position=checkpoints.position(step),
+        written=checkpoints.written(step),
         datasets=datasets,
         metrics=checkpoints.metrics(step),
         best={},

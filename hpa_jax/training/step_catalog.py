@@ -93,10 +93,10 @@ class StepCatalog:
         found = self.manifest(step)
         return {} if found is None else found.datasets
 
-    def written(self, step: int) -> str | int | None:
-        """Tells two checkpoints of the same step apart; None if that cannot be told."""
+    def written(self, step: int) -> int | None:
+        """When `step` was written (ns since the epoch), to tell two checkpoints of a step apart."""
         found = self.manifest(step)
-        return _commit_time(self.path(step)) if found is None else found.digest()
+        return stored_time(self.path(step)) if found is None else found.written
 
     def best(self) -> int | None:
         """The step with the largest metric, the later of equals; the last without evaluations."""
@@ -139,6 +139,7 @@ class StepCatalog:
             try:
                 self.metrics(step)
                 self.position(step)
+                self.written(step)
             except DamagedCheckpoint as error:
                 # A run that trains meanwhile removes steps.
                 if self.path(step).exists():
@@ -188,9 +189,16 @@ def stored_position(folder: Path) -> int | None:
     return position
 
 
-def _commit_time(folder: Path) -> int | None:
-    """When Orbax wrote a step, in ns since the epoch."""
-    return _stored_metadata(folder).get("commit_timestamp_nsecs")
+def stored_time(folder: Path) -> int | None:
+    """When Orbax wrote a step, in ns since the epoch; None where that is not known.
+
+    Raises:
+      DamagedCheckpoint: it cannot be read.
+    """
+    written = _stored_metadata(folder).get("commit_timestamp_nsecs")
+    if written is not None and not isinstance(written, int):
+        raise DamagedCheckpoint("when it was written cannot be read")
+    return written
 
 
 def _stored_metadata(folder: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Each thing has a line: `ok` or `damaged`, its name, and what was found. Nothing 
 that a run of an older version is sealed where that is asked for.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -112,21 +113,23 @@ def _config(workdir: Path) -> str:
 def _checkpoints(workdir: Path, config: Config, record: RunRecord | None) -> Iterator[Thing]:
     folder = workdir / "checkpoints"
     run_id = None if record is None else record.id
+    checkpoints = None
     try:
         checkpoints = Checkpoints(folder, metric=config.checkpoint.metric, run_id=run_id)
     except InputError as error:
-        yield Thing("checkpoints", lambda error=error: _raise(error))
-        return
-    for step in checkpoints.steps():
-        yield Thing(f"checkpoints/{step}", lambda step=step: _step(checkpoints, step))
-    yield Thing("checkpoints", lambda: _best(checkpoints))
+        message = str(error)
+        yield Thing("checkpoints", lambda: _raise(message))
+    else:
+        for step in checkpoints.steps():
+            yield Thing(f"checkpoints/{step}", lambda step=step: _step(checkpoints, step))
+        yield Thing("checkpoints", lambda: _best(checkpoints))
     path = workdir / "thresholds.json"
     if path.exists():
         yield Thing(path.name, lambda: _thresholds(path, config, checkpoints))
 
 
-def _raise(error: InputError) -> str:
-    raise error
+def _raise(message: str) -> str:
+    raise InputError(message)
 
 
 def _step(checkpoints: Checkpoints, step: int) -> str:
@@ -134,6 +137,7 @@ def _step(checkpoints: Checkpoints, step: int) -> str:
     if found is None:
         checkpoints.metrics(step)
         checkpoints.position(step)
+        checkpoints.written(step)
         return "can be read; of an older version: nothing to compare it with"
     if stored_metrics(checkpoints.path(step)) != found.metrics:
         raise DamagedCheckpoint("its file of metrics is missing, or another; its manifest has them")
@@ -152,21 +156,20 @@ def _best(checkpoints: Checkpoints) -> str:
     return f"step {checkpoints.best()} is the best, step {steps[-1]} the latest"
 
 
-def _thresholds(path: Path, config: Config, checkpoints: Checkpoints) -> str:
+def _thresholds(path: Path, config: Config, checkpoints: Checkpoints | None) -> str:
     content = read_json(path, advice=_WRITE_AGAIN)
     thresholds = content.get("thresholds")
     names = [LABELS[label] for label in config.label_ids()]
     if not isinstance(thresholds, dict) or sorted(thresholds) != sorted(names):
         raise InputError(f"its labels are not the run's; {_WRITE_AGAIN}")
     step = content.get("checkpoint")
-    if step in checkpoints.steps():
-        # A run that goes on may have removed it since.
-        try:
+    fitted = None
+    # A run that goes on may have removed it since.
+    if checkpoints is not None and step in checkpoints.steps():
+        with contextlib.suppress(DamagedCheckpoint):
             fitted = checkpoints.metrics(step).get("thresholds")
-        except DamagedCheckpoint:
-            fitted = None
-        if fitted is not None and fitted != [thresholds[name] for name in names]:
-            raise InputError(f"they are not those of checkpoint {step}; {_WRITE_AGAIN}")
+    if fitted is not None and fitted != [thresholds[name] for name in names]:
+        raise InputError(f"they are not those of checkpoint {step}; {_WRITE_AGAIN}")
     return f"of checkpoint {step}"
 
 

@@ -37,6 +37,7 @@ def seal_run(workdir: Path) -> str:
                 checkpoints.verify(step)
                 checkpoints.metrics(step)
                 checkpoints.position(step)
+                checkpoints.written(step)
             except DamagedCheckpoint as error:
                 raise InputError(
                     f"{checkpoints.path(step)} is damaged ({error}), so nothing was sealed; put it "

@@ -1,6 +1,7 @@
 """What a run has learnt from is told where it is evaluated on it."""
 
 import json
+import shutil
 
 import pytest
 from support.made_datasets import IDS, build_dataset, pixels_of
@@ -34,11 +35,17 @@ def data_dir(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def run(tmp_path, data_dir):
+@pytest.fixture(scope="module")
+def made(data_dir):
     statistics = {"data__mean": (0.5,) * 4, "data__std": (0.3,) * 4}
-    made_run(tmp_path / "run", data_dir / "first", data__name="small", **statistics)
-    return tmp_path / "run"
+    made_run(data_dir / "run", data_dir / "first", data__name="small", **statistics)
+    return data_dir / "run"
+
+
+@pytest.fixture
+def run(made, tmp_path):
+    """A copy of the run, as its modes write into it."""
+    return shutil.copytree(made, tmp_path / "run")
 
 
 def evaluated(run, capsys, *flags, mode="evaluate"):

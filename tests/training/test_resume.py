@@ -162,22 +162,30 @@ def test_a_second_start_in_the_same_folder_is_refused(start, run, small_run, tmp
     )
 
 
-def test_a_damaged_checkpoint_is_refused_in_one_line_and_the_one_before_it_resumes(
-    run, uninterrupted, tmp_path
-):
+def test_a_run_resumes_from_the_newest_checkpoint_that_is_not_damaged(run, uninterrupted, tmp_path):
+    """The last one has all its files, and the arrays of the one before it."""
     workdir = shutil.copytree(uninterrupted, tmp_path / "run")
-    for file in (workdir / "checkpoints" / str(STEPS) / "state" / "d").iterdir():
-        file.unlink()
-    for mode in ("train", "evaluate"):
-        refused = run(
-            f"--mode={mode}", f"--workdir={workdir}", "--config.evaluate.checkpoint=latest"
-        )
-        assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1, refused.stderr
-        assert (
-            f"{STEPS} cannot be read" in refused.stderr and "delete that folder" in refused.stderr
-        )
-    shutil.rmtree(workdir / "checkpoints" / str(STEPS))
-    assert run(f"--workdir={workdir}").returncode == 0
+    checkpoints = workdir / "checkpoints"
+    before = max(int(entry.name) for entry in checkpoints.iterdir() if entry.name != str(STEPS))
+    shutil.rmtree(checkpoints / str(STEPS) / "state")
+    shutil.copytree(checkpoints / str(before) / "state", checkpoints / str(STEPS) / "state")
+    flags = (f"--workdir={workdir}", "--config.evaluate.checkpoint=latest")
+    evaluated = run("--mode=evaluate", *flags)
+    assert evaluated.returncode == 0, evaluated.stderr
+    [warning] = evaluated.stderr.splitlines()
+    assert f"{STEPS} (" in warning and "has other values than were saved" in warning
+    assert json.loads((workdir / "evaluation.json").read_text())["checkpoint"] == before
+    by_number = run(
+        "--mode=export", f"--workdir={workdir}", f"--config.evaluate.checkpoint={STEPS}"
+    )
+    assert by_number.returncode == 2 and len(by_number.stderr.splitlines()) == 1
+    assert f"checkpoints/{STEPS} is damaged" in by_number.stderr
+
+    resumed = run(f"--workdir={workdir}")
+    assert resumed.returncode == 0, resumed.stderr
+    [warning] = [line for line in resumed.stderr.splitlines() if line.startswith("warning")]
+    assert "the run resumes from step" in warning and f"{STEPS}.damaged" in warning
+    assert (checkpoints / f"{STEPS}.damaged").is_dir()
     expected, found = final_state(uninterrupted), final_state(workdir)
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
 
