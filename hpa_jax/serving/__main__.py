@@ -6,13 +6,14 @@ Exit status: 0 the export is sound; 2 it is not, it cannot be run here, or the c
 """
 
 import contextlib
+import importlib
 import sys
 from collections.abc import Sequence
 
 from hpa_jax.environment.jax_variables import check_devices, check_xla_flags, import_jax
 from hpa_jax.environment.program import run_program
 from hpa_jax.errors import EXIT_BAD_INPUT, EXIT_OK, InputError, one_line
-from hpa_jax.serving.artifact import load
+from hpa_jax.serving.artifact import PACKAGES, load
 
 _LONGEST_REASON = 300
 
@@ -30,6 +31,10 @@ def main(arguments: Sequence[str]) -> int:
     try:
         # Where a package is missing, `load` says which.
         with contextlib.suppress(ImportError):
+            # JAX last: without NumPy it has words of its own.
+            for package in PACKAGES:
+                if package != "jax":
+                    importlib.import_module(package)
             import_jax()
             check_xla_flags()
             check_devices()

@@ -64,6 +64,7 @@ def describe(config: Config, predictor: Predictor, trained: Config) -> dict:
             "jax": jax.__version__,
             "checkpoint": predictor.step,
             "saved": _as_text(predictor.written),
+            "config": _provenance(trained),
         },
     }
 

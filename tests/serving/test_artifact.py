@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from hpa_jax.errors import InputError
+from hpa_jax.folders import export_manifest
 from hpa_jax.serving import artifact
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,7 +94,7 @@ def test_a_manifest_that_is_none_is_refused(folder, text):
 def test_a_later_format_says_what_to_do_and_a_flipped_one_does_not(tmp_path, monkeypatch):
     folder = shutil.copytree(OLD, tmp_path / "export")
     with monkeypatch.context() as later:
-        later.setattr(artifact, "FORMAT", 3)
+        later.setattr(export_manifest, "FORMAT", 3)
         artifact.write_manifest(folder)
         assert artifact.check_digests(folder)
     with pytest.raises(InputError, match="of format 3; this is hpa_jax .* install a later version"):
@@ -108,7 +109,7 @@ def test_the_manifest_says_format_and_version(tmp_path):
     folder = shutil.copytree(OLD, tmp_path / "export")
     artifact.write_manifest(folder)
     manifest = json.loads((folder / artifact.MANIFEST).read_text())
-    assert manifest["format"] == artifact.FORMAT and manifest["program"] == "hpa_jax"
+    assert manifest["format"] == export_manifest.FORMAT and manifest["program"] == "hpa_jax"
     assert manifest["sha256"] == artifact.check_digests(folder)
     assert artifact.foreign_content(folder) == ""
 
