@@ -26,8 +26,8 @@ FILES = {
     "manual": "manual is no complete zip file",
     "manual/train": "dummy-00_red.png is missing",
     "data": "cannot use .*: File exists",
-    "data/hpa": "cannot use .*: Not a directory",
-    "data/hpa/kaggle_512": "cannot use .*: File exists",
+    "data/hpa": "data/hpa is no folder; move it away",
+    "data/hpa/kaggle_512": "kaggle_512 is no folder; move it away",
     "data/hpa/kaggle_512/3.0.0": "3.0.0 is there, but was not written by this program",
     INCOMPLETE: "incomplete is in the way and has no mark of this program",
 }

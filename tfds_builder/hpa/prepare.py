@@ -94,6 +94,10 @@ def build(
     final = version_dir(data_dir, name)
     if is_built(final, wanted):
         return None
+    # Found out now and not after hours of decoding.
+    for folder in (final.parent.parent, final.parent):
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is no folder; move it away or choose another --data_dir")
     with _writing_to(data_dir), _locked(data_dir, name), Pool(workers) as pool:
         # Another build may have finished since.
         if is_built(final, wanted):
