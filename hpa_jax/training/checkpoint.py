@@ -29,7 +29,7 @@ from hpa_jax.parallel.process_group import (
 )
 from hpa_jax.training import array_store, manifest, step_folders
 from hpa_jax.training.manifest import DamagedCheckpoint, Manifest, Piece
-from hpa_jax.training.step_catalog import StepCatalog, stored_metrics, write_stored_metrics
+from hpa_jax.training.step_catalog import StepCatalog, write_stored_metrics
 
 # Errors of a save that a person can do something about; others are defects.
 _ENDS_THE_RUN = (OSError, ValueError)
@@ -144,13 +144,7 @@ class Checkpoints(StepCatalog):
 
     def _warn_of_lost_metrics(self, step: int) -> None:
         """A copy may lack the file of metrics that is there for people and older versions."""
-        found = self.manifest(step)
-        if found is None:
-            return
-        stored = None
-        with contextlib.suppress(DamagedCheckpoint):
-            stored = stored_metrics(self.path(step))
-        if stored != found.metrics:
+        if not self.has_metrics_file(step):
             _warn(
                 f"checkpoint {self.path(step)} is without its file of metrics, or has another: "
                 f"the metrics in its {manifest.FILE_NAME} are used"
