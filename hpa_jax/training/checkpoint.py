@@ -171,6 +171,9 @@ class Checkpoints(CheckpointReader):
                 self._publish(unsigned)
             # The step has its name only now, and the others may look for it.
             self._group.meet(f"save {self._num_saves}")
+            if not self._group.is_primary:
+                # Theirs have no arrays, and the first process removes the steps.
+                self._manifests.clear()
             self._manifests[unsigned.step] = unsigned
             timer.lap("sync")
             self.timings = timings
