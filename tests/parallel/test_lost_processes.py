@@ -10,6 +10,7 @@ import time
 import pytest
 from support.dying_run import PHASES
 from support.process_jobs import starts_again, stopped_line
+from support.stepping_run import REASON
 
 STEPPING = ["tests/support/stepping_run.py"]
 DYING = "tests/support/dying_run.py"
@@ -31,6 +32,17 @@ def test_one_that_is_killed_or_suspended_is_named_and_all_are_started_again(
     assert f"process {victim} ({socket.gethostname()})" in line
     assert starts_again(err), line
     assert [path for path in tmp_path.iterdir() if ".shared" in path.name] == []
+
+
+def test_what_fails_in_the_background_of_one_ends_all_with_that_reason(job, tmp_path):
+    two = job(tmp_path, 2, TIMEOUT, programs={0: STEPPING, 1: [*STEPPING, "--failing"]})
+    (first, _, err), (second, _, own) = two.end()
+    assert (first, second) == (1, 1), err + own
+    assert stopped_line(own) == f"process 1: stopped: {REASON}"
+    assert stopped_line(err) == (
+        f"stopped: process 1 ({socket.gethostname()}) has ended: stopped: {REASON}"
+    )
+    assert not starts_again(err + own)
 
 
 @pytest.mark.slow

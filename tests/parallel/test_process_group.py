@@ -1,13 +1,19 @@
 """Joining the processes of a run: what is refused, what is not started (real ones: test_runs)."""
 
+import errno
 import json
 import threading
 
 import pytest
 
 from hpa_jax.config import Config, Devices, check, to_dict
-from hpa_jax.errors import InputError
-from hpa_jax.parallel.process_group import SINGLE_PROCESS, ProcessGroup, join_process_group
+from hpa_jax.errors import InputError, RunStopped
+from hpa_jax.parallel.process_group import (
+    SINGLE_PROCESS,
+    ProcessGroup,
+    join_process_group,
+    may_follow_from_a_loss,
+)
 
 REFUSED = {
     "no coordinator": (
@@ -84,3 +90,33 @@ def test_both_single_and_several_processes_have_the_same_interface():
 
     attributes = {"index", "count", "is_primary"}
     assert interface(type(SINGLE_PROCESS)) == interface(ProcessGroup) | attributes
+
+
+def from_cause(error, cause):
+    """`error` as it is raised from `cause`."""
+    error.__cause__ = cause
+    return error
+
+
+# As JAX and Orbax raise them where another process is gone, or something is wrong here.
+BROKEN = RuntimeError("UNAVAILABLE: connection reset by peer")
+TIMED_OUT = TimeoutError("Timed out while waiting for async_write_complete barrier.")
+FULL = ValueError("RESOURCE_EXHAUSTED: write: No space left on device [OS error 28: ENOSPC]")
+OF_A_LOSS = {
+    BROKEN: True,
+    TIMED_OUT: True,
+    from_cause(RunStopped("a checkpoint could not be written"), TIMED_OUT): True,
+    from_cause(InputError("a checkpoint cannot be read"), BROKEN): True,
+    OSError(errno.ENOSPC, "No space left on device"): False,
+    OSError(errno.EIO, "Input/output error"): False,
+    TimeoutError(errno.ETIMEDOUT, "Connection timed out"): False,
+    from_cause(RunStopped("a checkpoint could not be written"), FULL): False,
+    from_cause(RuntimeError("a thread failed"), FULL): False,
+    RunStopped("the loss was not finite"): False,
+    InputError("no such dataset"): False,
+}
+
+
+@pytest.mark.parametrize("error", OF_A_LOSS, ids=repr)
+def test_errors_that_may_only_say_that_another_process_is_gone(error):
+    assert may_follow_from_a_loss(error) == OF_A_LOSS[error]
