@@ -29,6 +29,11 @@ def run(tmp_path_factory):
     return shutil.copytree(GOLDEN / "run", tmp_path_factory.mktemp("golden") / "run")
 
 
+def test_its_run_and_its_export_are_as_they_were_written():
+    for folder in (GOLDEN / "run", GOLDEN / "run" / "export"):
+        assert main(["--mode=verify", f"--workdir={folder}"]) == 0
+
+
 def test_its_run_is_evaluated(run):
     assert main(["--mode=evaluate", f"--workdir={run}", *FLAGS]) == 0
     found = json.loads((run / "evaluation.json").read_text())

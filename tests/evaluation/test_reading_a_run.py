@@ -64,6 +64,7 @@ def test_out_is_home_too_and_not_for_training(workdir, tmp_path, monkeypatch, ca
     assert "--out=s3://bucket/x: not a local directory" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_scores_of_other_runs_stay_with_them_or_below_out(workdir, tmp_path, small_data):
     other = tmp_path / "other"
     made_run(other, small_data, data__fold=1)
@@ -117,7 +118,7 @@ def read_only(workdir, *arguments):
     )
 
 
-@pytest.mark.parametrize("mode", ["evaluate", "report"])
+@pytest.mark.parametrize("mode", ["evaluate", pytest.param("report", marks=pytest.mark.slow)])
 def test_a_folder_that_may_only_be_read_asks_for_out(workdir, mode):
     found = read_only(workdir, f"--mode={mode}")
     assert found.returncode == 2, found.stderr

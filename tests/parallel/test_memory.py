@@ -1,5 +1,7 @@
 """What cannot fit into memory is refused before it runs; what runs out of it is one line."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -54,6 +56,29 @@ def test_the_devices_of_this_process_share_the_memory_of_its_host():
 def test_what_cpu_devices_take_counts_on_their_host():
     assert rooms(host=GB, sharing=3).on_host(5, 7) == 22
     assert rooms(device=GB, host=GB).on_host(5, 7) == 7
+
+
+def chip(number, statistics):
+    """Stands in for a device with memory of its own, of which this machine has none."""
+    return SimpleNamespace(
+        id=number,
+        device_kind="TPU v5e",
+        platform="tpu",
+        process_index=0,
+        memory_stats=lambda: statistics,
+    )
+
+
+def test_the_fullest_of_the_devices_counts():
+    chips = [
+        chip(0, {"bytes_limit": 16 * GB, "bytes_in_use": 2 * GB}),
+        chip(1, {"bytes_limit": 16 * GB, "bytes_in_use": 7 * GB}),
+        chip(2, None),
+    ]
+    left = memory.rooms(chips)
+    assert left.device == (9 * GB, "on TPU v5e 1")
+    assert left.sharing == 0
+    assert memory.rooms(chips[2:]).device is None
 
 
 def square_sums(x):
