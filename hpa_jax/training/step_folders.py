@@ -28,6 +28,7 @@ _LEFTOVER = re.compile(r"\d+(\.saving|\.deleting|\.orbax-checkpoint-tmp)(\..*)?"
 
 _TRIES = 30
 _PAUSE_S = 0.1
+_QUIET_LOOKS = 5
 
 
 def steps(folder: Path) -> list[int]:
@@ -106,15 +107,16 @@ def clean(folder: Path) -> None:
 
 def remove_unfinished(folder: Path) -> None:
     """Removes what a save that failed has left, which takes the room that the next one needs."""
+    quiet_looks = 0
     for _ in range(_TRIES):
         left = [entry for entry in folder.glob(f"*{_SAVING}*") if _LEFTOVER.fullmatch(entry.name)]
-        if not left:
-            return
         for entry in left:
             _remove(entry)
-        if any(entry.exists() for entry in left):
-            # Threads of Orbax that have not failed yet may still write a file.
-            time.sleep(_PAUSE_S)
+        quiet_looks = 0 if left else quiet_looks + 1
+        if quiet_looks == _QUIET_LOOKS:
+            return
+        # Threads of Orbax that have not failed yet may still write a file, and make its folder.
+        time.sleep(_PAUSE_S)
 
 
 def _remove(path: Path) -> None:

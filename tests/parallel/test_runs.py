@@ -1,5 +1,6 @@
 """Several real processes on loopback: they learn what one learns, and stop and end together."""
 
+import shutil
 import signal
 import socket
 import time
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 from support.made_runs import restored_state
 from support.process_jobs import Job, losses, records, stopped_line
+
+from hpa_jax.verify.run import verify
 
 STEPS = 14  # two epochs of 54 images
 EVERY_STEP = "--config.train.log_every=1"
@@ -95,6 +98,7 @@ def test_two_learn_what_one_learns_stop_when_the_second_is_asked_to_and_one_resu
     assert f"stopped by SIGTERM to process 1 after saving step {saved} of {STEPS}" in out
     assert 3 <= saved < STEPS and len(losses(tmp_path)) == saved
     assert silent_err == ""
+    verify(tmp_path)  # its manifest is of what two processes wrote
     assert all(line.startswith("[Gloo]") for line in silent_out.splitlines()), silent_out
     ((status, _, err),) = job(tmp_path, 1, *MODEST).end()
     assert status == 0, err
@@ -136,6 +140,29 @@ def test_two_then_four_then_one_see_the_images_that_one_sees(job, reference, tmp
     ((status, _, err),) = job(tmp_path, 1, *MODEST).end()
     assert status == 0, err
     check_same_run(tmp_path, reference)
+
+
+@pytest.mark.slow
+def test_two_resume_from_the_newest_checkpoint_that_is_not_damaged(job, reference, tmp_path):
+    often = (*MODEST, "--config.checkpoint.every=2", "--config.checkpoint.keep=3")
+    program = tmp_path.with_suffix(".py")
+    program.write_text(SLOW_STEPS)
+    two = job(tmp_path, 2, *often, programs=dict.fromkeys(range(2), [str(program)]))
+    two.until_step(5)
+    two.signal(0, signal.SIGTERM)
+    assert [status for status, _, _ in two.end()] == [75, 75]
+    checkpoints = tmp_path / "checkpoints"
+    *_, before, newest = sorted(int(entry.name) for entry in checkpoints.iterdir())
+    # Other values: what the files say is whole, and only who reads the arrays can tell.
+    shutil.rmtree(checkpoints / str(newest) / "state")
+    shutil.copytree(checkpoints / str(before) / "state", checkpoints / str(newest) / "state")
+    (first, _, err), (second, _, silent) = job(tmp_path, 2, *often).end()
+    assert (first, second) == (0, 0), err + silent
+    [warning] = [line for line in err.splitlines() if line.startswith("warning")]
+    assert f"{newest} (" in warning and f"resumes from step {before}" in warning
+    assert silent == "" and (checkpoints / f"{newest}.damaged").is_dir()
+    check_same_run(tmp_path, reference)
+    verify(tmp_path)
 
 
 @pytest.mark.slow
