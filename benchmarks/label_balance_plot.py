@@ -1,7 +1,7 @@
 """The plot of `label_balance.py`: an SVG of bars on a logarithmic scale, three a label."""
 
 import math
-from xml.sax.saxutils import escape
+from html import escape
 
 import checkout  # noqa: F401
 import numpy as np

@@ -187,7 +187,8 @@ def compare(
             raise SystemExit(f"error: {side.name} ran out of memory at batch {batch}")
         build_seconds[side.name] = prepared["seconds"]
         parameters.add(prepared["parameters"])
-    assert len(parameters) == 1, f"the two nets differ: {parameters} parameters"
+    if len(parameters) != 1:
+        raise SystemExit(f"error: the two nets differ: {parameters} parameters")
 
     taken = {(kind, side.name): [] for kind in kinds for side in sides}
     for number in range(rounds):

@@ -238,7 +238,8 @@ class HttpClient:
                 wait = error.wait
                 if wait is None:
                     backoff = min(self._policy.backoff * 2**number, MAX_BACKOFF)
-                    wait = backoff * random.uniform(0.5, 1.5)
+                    # Only to keep clients apart.
+                    wait = backoff * random.uniform(0.5, 1.5)  # nosec B311
                 self._log(f"{error}; trying again in {wait:.0f} s")
                 pause = self._limiter.pause if error.pauses_all else self._limiter.sleep
                 pause(wait)

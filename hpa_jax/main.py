@@ -250,9 +250,13 @@ def _main(arguments: Sequence[str], handles_signals: bool) -> int:
         group = join_process_group(call.config.devices, call.mode)
         _use_cpu_cores(call.config, call.mode, group)
         _check_devices(call)
+        from hpa_jax.parallel import memory
+
+        helps = memory.advice(call.config, call.mode)
         writes_run = call.mode == "train" and group.is_primary
         with locked(call.workdir) if writes_run else contextlib.nullcontext():
-            status = _run(call, group)
+            with memory.explained(helps):
+                status = _run(call, group)
     except InputError as error:
         _give_way(group, error)
         status = EXIT_BAD_INPUT

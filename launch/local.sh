@@ -159,6 +159,7 @@ run_tests() {
   install_tpu_compiler
   $python -m ruff check .
   $python -m ruff format --check --quiet .
+  $python -m bandit --quiet --configfile pyproject.toml --recursive benchmarks configs hpa_jax setup.py tfds_builder
   build_docs
   # Two at a time: most tests wait for a compiler that uses one core. The tests of a file share what they prepare.
   exec $python -m pytest --numprocesses="${HPA_TEST_PROCESSES:-2}" --dist=loadfile "${slow[@]}" "$@"

@@ -59,11 +59,12 @@ def small_data(tmp_path_factory):
     return data_dir
 
 
-def starter(compilation_cache, *program):
+def starter(compilation_cache, *program, **more_environment):
     """Starts a program of Python with arguments as a process of its own, on one CPU device."""
 
     def start(*arguments) -> subprocess.Popen:
         environment = os.environ | {
+            **more_environment,
             "JAX_PLATFORMS": "cpu",
             "JAX_COMPILATION_CACHE_DIR": str(compilation_cache),
         }
@@ -106,8 +107,11 @@ def run(compilation_cache):
 
 @pytest.fixture(scope="session")
 def start_recorded(compilation_cache):
-    """`start`, of runs that also write the Ids of their batches (support/recorded_run.py)."""
-    return starter(compilation_cache, RECORDED_RUN)
+    """`start`, of runs that also write the Ids of their batches (support/recorded_run.py).
+
+    Each step takes a while, so that a run is not over before the signal that a test sends.
+    """
+    return starter(compilation_cache, RECORDED_RUN, SECONDS_A_STEP="0.1")
 
 
 @pytest.fixture(scope="session")

@@ -117,7 +117,10 @@ def test_one_holds_a_lock_at_a_time_however_many_wait(tmp_path, capsys):
     inside = []
     most = []
 
+    together = threading.Barrier(6)
+
     def work():
+        together.wait()
         for _ in range(5):
             with exclusive_lock(path, busy="it is held", wait=True):
                 inside.append(1)

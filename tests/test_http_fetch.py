@@ -3,7 +3,6 @@
 tests/pretrained/test_fetch.py and tests/tfds_builder/test_download.py.
 """
 
-import itertools
 import math
 import ssl
 import subprocess
@@ -51,7 +50,8 @@ def test_no_server_can_hold_a_client_beyond_the_deadline(server, behaviour):
     start = time.monotonic()
     text = failure(HttpClient(QUICK._replace(timeout=0.5)), address(server))
     assert text == "is not complete after 0.5 s (tries: 1)"
-    assert time.monotonic() - start < 10
+    # The server would go on for ten minutes.
+    assert time.monotonic() - start < 120
 
 
 def test_a_fast_transfer_may_take_longer_than_the_deadline(server):
@@ -59,7 +59,7 @@ def test_a_fast_transfer_may_take_longer_than_the_deadline(server):
     policy = QUICK._replace(timeout=0.5)
     server.plan["/a"] = ["slowly 2", "slowly 2", "slowly 2"]
     assert "is not complete" in failure(HttpClient(policy), address(server))
-    slow_enough = policy._replace(min_rate=1000.0)
+    slow_enough = policy._replace(min_rate=100.0)
     assert HttpClient(slow_enough).get(address(server), no_fault) == bytes(10_000)
     too_slow = policy._replace(min_rate=100_000.0)
     assert "is not complete" in failure(HttpClient(too_slow), address(server))
@@ -82,12 +82,14 @@ def test_requests_after_a_redirect_keep_the_rate(server):
     for path in ("/a", "/b"):
         server.plan[path] = ["redirect"]
     client = HttpClient(QUICK, RateLimiter(5))
+    start = time.monotonic()
     for path in ("/a", "/b"):
         assert client.get(address(server, path), no_fault) == jpg(path)
     times = [at for at, _, _ in server.log]
     assert len(times) == 4
-    for first, later in itertools.pairwise(times):
-        assert later - first > 0.1
+    # None comes before its turn; a busy machine may bring them later.
+    for number, at in enumerate(times):
+        assert at - start >= number / 5 - 0.01
 
 
 @pytest.mark.parametrize("scheme", ["ftp", "file", "gopher"])
@@ -141,14 +143,14 @@ def test_stop_ends_an_attempt_in_another_thread(server):
         time.sleep(0.01)
     limiter.stop.set()
     client.abort()
-    assert ended.wait(10)
+    assert ended.wait(120)
     with pytest.raises(Stopped):
         limiter.sleep(math.inf)
 
 
 def test_requests_after_a_pause_do_not_come_all_at_once():
     limiter = RateLimiter(50)
-    limiter.pause(0.2)
+    limiter.pause(1.0)
     times = []
 
     def request():
@@ -159,8 +161,8 @@ def test_requests_after_a_pause_do_not_come_all_at_once():
     start = time.monotonic()
     for thread in threads:
         thread.start()
-    limiter.pause(0.3)  # asked for while they wait
+    limiter.pause(1.2)  # asked for while they wait
     for thread in threads:
         thread.join()
-    assert min(times) - start >= 0.29
-    assert max(times) - start >= 0.29 + 5 / 50
+    assert min(times) - start >= 1.19
+    assert max(times) - start >= 1.19 + 5 / 50

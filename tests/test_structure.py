@@ -1,4 +1,4 @@
-"""The layout of the packages: who may import whom, who owns which dependency, what runs no code.
+"""The layout of the packages: who may import whom, and who owns which dependency.
 
 docs/architecture.md draws what the tables below say.
 """
@@ -56,7 +56,6 @@ OWNERS = {
     "sklearn": (),
     "tifffile": (),
     "tfds_builder": (),
-    "pickle": (),
 }
 
 # Importing these starts no JAX: for servers and for the builder's workers.
@@ -181,16 +180,3 @@ def test_tests_mirror_the_packages_and_stay_readable():
             assert (PACKAGE / folder.name).is_dir(), f"tests/{folder.name} mirrors no package"
     for path in sources(tests):
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path
-
-
-def test_nothing_runs_foreign_code():
-    for path in [*sources(PACKAGE), *sources(BUILDER)]:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not isinstance(node, ast.Call):
-                continue
-            name = getattr(node.func, "id", getattr(node.func, "attr", ""))
-            is_builtin = isinstance(node.func, ast.Name)
-            assert not (is_builtin and name in ("eval", "exec")), f"{path}:{node.lineno}"
-            for keyword in node.keywords:
-                is_true = getattr(keyword.value, "value", False)
-                assert not (keyword.arg == "allow_pickle" and is_true), f"{path}:{node.lineno}"

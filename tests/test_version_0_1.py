@@ -15,13 +15,12 @@ with what it printed and computed from then on in `expected/`. The commands were
     (the training command again with --config.train.steps=12)
 """
 
-import csv
 import json
-import math
 import shutil
 from pathlib import Path
 
 import pytest
+from support.close_values import assert_close, assert_same_log, assert_same_predictions
 
 from hpa_jax import workdir
 from hpa_jax.deprecations import EVALUATION_KEYS
@@ -31,9 +30,6 @@ from hpa_jax.serving import load
 GOLDEN = Path(__file__).resolve().parent / "golden" / "version_0_1"
 EXPECTED = GOLDEN / "expected"
 DATA = f"--config.data.data_dir={GOLDEN / 'data'}"
-
-# Other processors round differently.
-TOLERANCE = 1e-4
 
 
 @pytest.fixture
@@ -52,22 +48,6 @@ def run(tmp_path_factory):
     return shutil.copytree(GOLDEN / "run", tmp_path_factory.mktemp("old") / "run")
 
 
-def assert_equal(found, expected, where=""):
-    """Equal values in nested dicts and lists, numbers within TOLERANCE."""
-    if isinstance(expected, dict):
-        assert found.keys() == expected.keys(), where
-        for key, value in expected.items():
-            assert_equal(found[key], value, f"{where}/{key}")
-    elif isinstance(expected, list):
-        assert len(found) == len(expected), where
-        for position, value in enumerate(expected):
-            assert_equal(found[position], value, f"{where}/{position}")
-    elif isinstance(expected, float):
-        assert math.isclose(found, expected, abs_tol=TOLERANCE), where
-    else:
-        assert found == expected, where
-
-
 def test_its_run_is_evaluated(run, compiled_once, warned_once):
     flags = (DATA, "--config.data.eval_split=all")
     assert main(["--mode=evaluate", f"--workdir={run}", *flags]) == 0
@@ -77,21 +57,13 @@ def test_its_run_is_evaluated(run, compiled_once, warned_once):
         expected[new] = expected.pop(old)
     # Words about test-time augmentation, not a number.
     del expected["tta"], found["tta"]
-    assert_equal(found, expected)
+    assert_close(found, expected)
 
 
 def test_its_run_predicts(run, compiled_once, warned_once):
     flags = (DATA, "--config.data.eval_split=all")
     assert main(["--mode=predict", f"--workdir={run}", *flags]) == 0
-    with open(run / "predictions.csv", newline="", encoding="utf-8") as file:
-        found = list(csv.reader(file))
-    with open(EXPECTED / "predictions.csv", newline="", encoding="utf-8") as file:
-        expected = list(csv.reader(file))
-    assert found[0] == expected[0] and len(found) == len(expected)
-    for row, expected_row in zip(found[1:], expected[1:], strict=True):
-        assert (row[0], row[-1]) == (expected_row[0], expected_row[-1])
-        scores = [float(cell) for cell in row[1:-1]]
-        assert scores == pytest.approx([float(c) for c in expected_row[1:-1]], abs=TOLERANCE)
+    assert_same_predictions(run / "predictions.csv", EXPECTED / "predictions.csv")
 
 
 def test_its_run_is_exported_again_and_its_export_still_runs(run, compiled_once, warned_once):
@@ -105,14 +77,4 @@ def test_its_run_resumes(run, compiled_once, warned_once, tmp_path, monkeypatch)
     shutil.copytree(GOLDEN / "data", tmp_path / "fx" / "data")
     monkeypatch.chdir(tmp_path)
     assert main([f"--workdir={run}", "--config.train.steps=12"]) == 0
-    found = (run / "metrics.jsonl").read_text().splitlines()
-    expected = (EXPECTED / "metrics_resumed.jsonl").read_text().splitlines()
-    assert len(found) == len(expected)
-    for line, expected_line in zip(found, expected, strict=True):
-        row = json.loads(line)
-        expected_row = json.loads(expected_line)
-        # Speed is not the checkpoint's, and so the checksum of a line neither.
-        for speed in ("images_per_sec", "data_wait", "crc"):
-            row.pop(speed, None)
-            expected_row.pop(speed, None)
-        assert_equal(row, expected_row)
+    assert_same_log(run / "metrics.jsonl", EXPECTED / "metrics_resumed.jsonl")

@@ -294,3 +294,16 @@ def test_a_run_without_its_config_json_is_not_started_anew(tmp_path, name):
     with pytest.raises(InputError, match=f"holds {name} and no config.json"):
         claim(tmp_path, Config())
     assert os.listdir(tmp_path) == [name]
+
+
+def test_the_paths_of_one_call_are_not_read_back(tmp_path):
+    """Somebody else may have written config.json, with right digests too."""
+    config = Config()
+    for name in ("scores", "targets", "groups", "runs"):
+        setattr(config.evaluate, name, "/somewhere/else")
+    config.export.folder = config.report.compare = "/somewhere/else"
+    config.evaluate.tta = "symmetries"
+    claim(tmp_path, config)
+    assert "/somewhere/else" in (tmp_path / "config.json").read_text()
+    found = read_config(tmp_path)
+    assert "/somewhere/else" not in str(found) and found.evaluate.tta == "symmetries"

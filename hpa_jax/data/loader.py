@@ -180,9 +180,23 @@ def _local_batch_size(batch_size: int, process_count: int) -> int:
     return batch_size // process_count
 
 
-def _read_in_threads(images: grain.MapDataset, batch_size: int, threads: int) -> grain.IterDataset:
+def images_held(batch_size: int, threads: int) -> int:
+    """Decoded images that a process holds while it reads: those that wait, and one batch of them.
+
+    Args:
+      batch_size: of this process.
+      threads: that read and decode.
+    """
+    return _images_waiting(batch_size, threads) + batch_size
+
+
+def _images_waiting(batch_size: int, threads: int) -> int:
     # By default, Grain holds 500 decoded images ready, 2 GB at 1,024 px. One batch keeps the
     # threads as busy.
-    buffer_size = max(batch_size, 2 * threads) if threads else 0
+    return max(batch_size, 2 * threads) if threads else 0
+
+
+def _read_in_threads(images: grain.MapDataset, batch_size: int, threads: int) -> grain.IterDataset:
+    buffer_size = _images_waiting(batch_size, threads)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffer_size)
     return images.to_iter_dataset(options).batch(batch_size)

@@ -32,6 +32,7 @@ from hpa_jax.evaluation.score_table import ScoreTable
 from hpa_jax.files import check_writable
 from hpa_jax.labels import CHANNELS, LABELS
 from hpa_jax.metrics.crossfitting import crossfit
+from hpa_jax.parallel import memory
 from hpa_jax.parallel.mesh import batch_sharding, put_batch
 from hpa_jax.training import components
 from hpa_jax.training.state import eval_variables
@@ -186,9 +187,12 @@ class Predictor:
         Reading them may choose the checkpoint again, if it was removed meanwhile: what is said of
         it (`step`, `written`, the thresholds) is of the one that was read.
         """
-        state = components.Setup(self.config, self.mesh).abstract_state()
         # What is None is not read: Adam's state is twice as large as the net.
-        return eval_variables(self._checkpoint.restore(state.replace(opt_state=None)))
+        state = components.Setup(self.config, self.mesh).abstract_state().replace(opt_state=None)
+        memory.rooms(self.mesh.devices.flat).check(
+            "the net", memory.bytes_of(state), advice="it needs a machine with more memory"
+        )
+        return eval_variables(self._checkpoint.restore(state))
 
     def table(self, split: str, sources: Sequence[str] = ()) -> ScoreTable:
         """The scores of a split, read from the run's folder or from `out` if they are there.
@@ -348,10 +352,21 @@ class Predictor:
         score_step = make_score_step(model, preparation=preparation, mesh=self.mesh)
         tta_score_step = tta.make_tta_score_step(score_step, **self._tta_settings)
         jitted = jax.jit(tta_score_step, out_shardings=batch_sharding(self.mesh))
+        program = None
 
         def score_batch(images: np.ndarray) -> np.ndarray:
+            nonlocal program
             batch = put_batch({"image": images}, self.mesh)
-            return np.asarray(jitted(self.variables, batch["image"]))
+            arguments = (self.variables, batch["image"])
+            if program is None:
+                program = memory.compile_within(
+                    "scoring a batch",
+                    jitted,
+                    *arguments,
+                    devices=self.mesh.devices.flat,
+                    advice=memory.advice(config, "evaluate"),
+                )
+            return np.asarray(program(*arguments))
 
         return score_batch
 

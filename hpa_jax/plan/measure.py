@@ -9,6 +9,7 @@ import numpy as np
 
 from hpa_jax.config import Config
 from hpa_jax.labels import CHANNELS
+from hpa_jax.parallel import memory
 from hpa_jax.parallel.chips import Chip, chip_of
 from hpa_jax.parallel.compile import compile_for, use_cpu_cores
 from hpa_jax.parallel.mesh import put_batch, replicated
@@ -57,8 +58,8 @@ def measure(config: Config, report: Callable) -> dict:
     }
     try:
         _measure_steps(config, mesh, row, report)
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error) and "out of memory" not in str(error).lower():
+    except (jax.errors.JaxRuntimeError, memory.NoRoom) as error:
+        if not memory.is_out_of_memory(error):
             raise
         row["fits"] = False
         row["over_gb"] = None
@@ -86,6 +87,11 @@ def _measure_steps(config: Config, mesh: jax.sharding.Mesh, row: dict, report: C
     step = training_step(config, mesh)
     program = compile_for(device.platform, step.function, *step.arguments)
     row |= _columns(step, program, row, chip, "", time.monotonic() - start)
+    memory.rooms(mesh.devices.flat).check(
+        "a training step",
+        memory.program_bytes(program),
+        advice=memory.advice(config, "plan"),
+    )
     row["state_bytes"] = step.state_bytes
     batch = put_batch({name: arrays[name] for name in step.arguments[1]}, mesh)
     report(stage="here: timing the training step")

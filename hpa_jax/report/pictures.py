@@ -172,9 +172,11 @@ def data_uri(picture: np.ndarray) -> Markup:
     """Encodes uint8 [H, W, 3] RGB as a WebP in a data URI; safe to print, since it is base64."""
     quality = [cv2.IMWRITE_WEBP_QUALITY, _WEBP_QUALITY]
     # OpenCV takes blue first.
-    done, encoded = cv2.imencode(".webp", picture[..., ::-1], quality)
-    assert done
-    return Markup("data:image/webp;base64," + base64.b64encode(encoded.tobytes()).decode())
+    is_encoded, encoded = cv2.imencode(".webp", picture[..., ::-1], quality)
+    if not is_encoded:
+        raise RuntimeError("OpenCV cannot write WebP")
+    text = base64.b64encode(encoded.tobytes()).decode()
+    return Markup(f"data:image/webp;base64,{text}")
 
 
 def _gray(image: np.ndarray, channel: int) -> np.ndarray:

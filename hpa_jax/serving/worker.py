@@ -150,6 +150,7 @@ def _write(folder: str, workdir: str, config: dict) -> dict:
     from hpa_jax.config import from_dict
     from hpa_jax.evaluation.predictor import Predictor
     from hpa_jax.files import write_atomically, write_json
+    from hpa_jax.parallel import memory
     from hpa_jax.serving import artifact
     from hpa_jax.serving.description import describe
     from hpa_jax.serving.forward import export_forward, golden_images
@@ -165,7 +166,15 @@ def _write(folder: str, workdir: str, config: dict) -> dict:
         variables[name] = np.asarray(array)
     exported = export_forward(settings, variables)
     images = golden_images(settings.data.image_size)
-    probabilities = np.asarray(jax.jit(exported.call)(variables, images))
+    call = memory.compile_within(
+        "the golden output",
+        jax.jit(exported.call),
+        variables,
+        images,
+        devices=jax.devices()[:1],
+        advice=memory.advice(settings, "export"),
+    )
+    probabilities = np.asarray(call(variables, images))
     if not np.isfinite(probabilities).all():
         raise InputError(
             "the net's scores of random images are not finite, so it is not exported; choose an "

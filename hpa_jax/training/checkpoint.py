@@ -159,7 +159,13 @@ class Checkpoints(StepCatalog):
     # Saving.
 
     def save(
-        self, step: int, state: Any, position: int, metrics: dict[str, Any] | None = None
+        self,
+        step: int,
+        state: Any,
+        position: int,
+        metrics: dict[str, Any] | None = None,
+        *,
+        unlogged: dict[str, list[float]] | None = None,
     ) -> None:
         """Starts to save; returns as soon as `state` is copied off the devices.
 
@@ -168,6 +174,7 @@ class Checkpoints(StepCatalog):
           state: a dataclass of pytrees of arrays.
           position: in the data, of the first image that nothing is learned from yet.
           metrics: those of an evaluation of this state, as JSON.
+          unlogged: metrics of the training steps since the last log line.
 
         Raises:
           RunStopped: this save or the one before it failed (a full disk).
@@ -189,6 +196,7 @@ class Checkpoints(StepCatalog):
             metrics=metrics,
             best=self._best_with(step, metrics),
             arrays={},
+            unlogged=unlogged or {},
         )
         self._num_saves += 1
         try:

@@ -27,6 +27,7 @@ from hpa_jax.models import (
 )
 from hpa_jax.optim.losses import make_loss, parse_terms, positive_weights
 from hpa_jax.optim.optimizer import make_optimizer, make_schedule
+from hpa_jax.parallel import memory
 from hpa_jax.parallel.chips import chip_of
 from hpa_jax.parallel.mesh import batch_sharding, mesh_for, put_replicated, replicated
 from hpa_jax.tracking.throughput import Utilization, bytes_accessed, training_flops
@@ -69,8 +70,17 @@ class Setup:
 
         Args:
           variables: `{'params', 'batch_stats'}` to start from, on the host.
+
+        Raises:
+          NoRoom: it needs more memory than is left.
         """
-        return put_replicated(self._new_state(variables), self.mesh)
+        state = self._new_state(variables)
+        memory.rooms(self.mesh.devices.flat).check(
+            "the state of net and optimizer",
+            memory.bytes_of(state),
+            advice="it needs a smaller net, or a machine with more memory",
+        )
+        return put_replicated(state, self.mesh)
 
     def abstract_state(self) -> TrainState:
         """The same without values: shapes, types and shardings.

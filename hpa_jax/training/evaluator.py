@@ -20,6 +20,7 @@ from hpa_jax.data.dataset import ImageDataset
 from hpa_jax.data.loader import eval_batches
 from hpa_jax.metrics import classification, histogram, thresholds
 from hpa_jax.optim.ema import EmaState, with_estimated_statistics
+from hpa_jax.parallel.memory import compile_within
 from hpa_jax.parallel.mesh import process_slice, put_batch, put_replicated, replicated
 from hpa_jax.training.steps import make_score_step
 
@@ -38,6 +39,7 @@ class Evaluator:
       batch_size: images per step, over all processes.
       threads: that decode.
       few_positives: as `config.evaluate.few_positives`.
+      advice: what to do where the step does not fit into memory.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Evaluator:
         batch_size: int,
         threads: int,
         few_positives: int,
+        advice: str,
     ):
         self._dataset = dataset
         self._mesh = mesh
@@ -57,6 +60,8 @@ class Evaluator:
         self._split = split
         self._reading = {"batch_size": batch_size, "threads": threads}
         self._few_positives = few_positives
+        self._advice = advice
+        self._program: jax.stages.Compiled | None = None
 
     def __call__(self, variables: dict, stopped: Callable[..., bool]) -> dict | None:
         """METRICS by name, and the `thresholds` fitted on this split (`thresholds_split`).
@@ -67,6 +72,9 @@ class Evaluator:
 
         Returns:
           None if it was stopped.
+
+        Raises:
+          NoRoom: the step does not fit into memory.
         """
         counts = self._count(variables, stopped)
         if counts is None:
@@ -88,8 +96,20 @@ class Evaluator:
             if stopped(f"batch {number} of an evaluation", slow=number == 0):
                 return None
             arrays = {name: batch[name] for name in ("image", "targets", "mask")}
-            counts = self._count_step(counts, variables, put_batch(arrays, self._mesh))
+            arguments = (counts, variables, put_batch(arrays, self._mesh))
+            if self._program is None:
+                self._program = self._compile(arguments)
+            counts = self._program(*arguments)
         return jax.device_get(counts)
+
+    def _compile(self, arguments: tuple) -> jax.stages.Compiled:
+        return compile_within(
+            "an evaluation",
+            self._count_step,
+            *arguments,
+            devices=self._mesh.devices.flat,
+            advice=self._advice,
+        )
 
 
 def _zero_counts(num_labels: int) -> tuple[histogram.ScoreCounts, np.ndarray]:

@@ -13,6 +13,7 @@ from hpa_jax.data.loader import train_batches
 from hpa_jax.errors import InputError
 from hpa_jax.optim.plateau import after_evaluation
 from hpa_jax.parallel.compile import compile_for
+from hpa_jax.parallel.memory import advice
 from hpa_jax.parallel.mesh import process_slice, put_batch, put_replicated
 from hpa_jax.parallel.process_group import SINGLE_PROCESS, ProcessGroup, SingleProcess
 from hpa_jax.tracking.throughput import Utilization
@@ -76,6 +77,7 @@ class Experiment:
             batch_size=data.batch_size,
             threads=data.threads,
             few_positives=config.evaluate.few_positives,
+            advice=advice(config),
         )
         self._statistics_estimator = StatisticsEstimator(
             self.setup.make_statistics_step(),

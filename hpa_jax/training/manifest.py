@@ -58,6 +58,7 @@ class Manifest:
       best: `{"metric", "value", "step"}` of the best checkpoint up to this one; empty without
         evaluations.
       arrays: `{NAME: {"dtype", "shape", "pieces": [{"start", "shape", "sha256"}]}}`.
+      unlogged: `{METRIC: [VALUE, ...]}` of the training steps that no log line has averaged yet.
       hpa_jax: the version that wrote it.
       format: of this file.
     """
@@ -70,6 +71,7 @@ class Manifest:
     metrics: dict[str, Any]
     best: dict[str, Any]
     arrays: dict[str, dict[str, Any]]
+    unlogged: dict[str, list[float]] = field(default_factory=dict)
     hpa_jax: str = field(default=hpa_jax.__version__)
     format: int = FORMAT
 

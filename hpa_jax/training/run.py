@@ -31,6 +31,7 @@ from hpa_jax.training.evaluator import METRICS
 from hpa_jax.training.experiment import Experiment
 from hpa_jax.training.state import HEALTHY, TrainState
 from hpa_jax.training.step_folders import has_checkpoint
+from hpa_jax.training.step_memory import StepMemory
 from hpa_jax.workdir import check_same_datasets, claim
 
 # Batches that the host may be ahead of the devices: enough to hide its work, few enough to
@@ -64,8 +65,9 @@ class Run:
         self._preemption = preemption
         self._closing = contextlib.ExitStack()
         self._timer = StepTimer()
-        # The metrics of the steps since the last log line, still on the devices.
-        self._step_metrics: deque[dict[str, jax.Array]] = deque()
+        # The metrics of the steps since the last log line, still on the devices; after a resume
+        # also those that were saved, on the host.
+        self._step_metrics: deque[dict[str, jax.Array | np.float32]] = deque()
         self._program: jax.stages.Compiled | None = None
         self._utilization = None
         self._evaluated_at: int | None = None
@@ -135,6 +137,8 @@ class Run:
             )
             saved = self._checkpoints.position(restored)
             self._first_position = saved or self._first_position
+            # The next log line averages the steps before the save too.
+            self._step_metrics.extend(_step_by_step(self._checkpoints.unlogged(restored)))
             was_evaluated = bool(self._checkpoints.metrics(restored))
             if self._group.broadcast(was_evaluated):
                 self._evaluated_at = restored
@@ -225,7 +229,8 @@ class Run:
             return
         self._stop_if_not_finite(state)
         self._group.report_progress(f"saving step {step}", slow=True)
-        self._checkpoints.save(step, state, self._position(step), metrics)
+        unlogged = _by_name(jax.device_get(list(self._step_metrics)))
+        self._checkpoints.save(step, state, self._position(step), metrics, unlogged=unlogged)
 
     def is_over(self, step: int) -> bool:
         """Whether the run ends before step `step`: it is finished, or it was asked to stop."""
@@ -239,9 +244,13 @@ class Run:
 
     def _compile(self, state: TrainState) -> None:
         self._group.report_progress("compiling the step", slow=True)
+        memory = StepMemory(self._experiment, state, STEPS_AHEAD, self._group)
         # The first batches are read meanwhile.
         self._batches.start_prefetch()
         self._program, self._utilization = self._experiment.compile_train_step(state)
+        warning = memory.check(self._program)
+        if warning:
+            self._logger.info(warning)
         self._group.barrier("the first step")
         self._timer.restart()
 
@@ -364,3 +373,17 @@ class Run:
 
 def _learning_rate_scale(state: TrainState) -> float:
     return 1.0 if state.progress is None else float(state.progress.rate_scale)
+
+
+def _by_name(steps: list[dict[str, np.ndarray]]) -> dict[str, list[float]]:
+    """Metrics of several steps as lists, which JSON holds exactly."""
+    names = steps[0] if steps else ()
+    return {name: [float(metrics[name]) for metrics in steps] for name in names}
+
+
+def _step_by_step(by_name: dict[str, list[float]]) -> list[dict[str, np.float32]]:
+    """What `_by_name` was made of."""
+    steps = []
+    for values in zip(*by_name.values(), strict=True):
+        steps.append({name: np.float32(value) for name, value in zip(by_name, values, strict=True)})
+    return steps

@@ -88,6 +88,11 @@ class StepCatalog:
         found = self.manifest(step)
         return stored_position(self.path(step)) if found is None else found.position
 
+    def unlogged(self, step: int) -> dict[str, list[float]]:
+        """Metrics of the training steps before `step` that no log line had averaged yet."""
+        found = self.manifest(step)
+        return {} if found is None else found.unlogged
+
     def datasets(self, step: int) -> dict[str, dict[str, str]]:
         """The digests of the data of the run when `step` was saved; empty from older versions."""
         found = self.manifest(step)

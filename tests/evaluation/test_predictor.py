@@ -8,6 +8,8 @@ from hpa_jax.data.pipeline import open_split
 from hpa_jax.errors import InputError
 from hpa_jax.evaluation.predictor import Predictor, load_run
 from hpa_jax.labels import LABELS
+from hpa_jax.parallel import memory
+from hpa_jax.parallel.host_memory import Room
 from hpa_jax.workdir import read_config
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -55,3 +57,12 @@ def test_other_images_and_checkpoints_are_refused(workdir, images, tmp_path):
         load_run(workdir, checkpoint=7)
     with pytest.raises(InputError, match="holds no run"):
         load_run(tmp_path)
+
+
+@pytest.mark.parametrize("left, what", [([0], "the net"), ([10**12, 0], "scoring a batch")])
+def test_what_does_not_fit_into_memory_is_refused(workdir, images, monkeypatch, left, what):
+    sizes = iter(left)
+    monkeypatch.setattr(memory, "host_room", lambda: Room(next(sizes), "on this machine"))
+    predictor = load_run(workdir)
+    with pytest.raises(InputError, match=rf"^{what} needs .* left on this machine; "):
+        predictor(images[:1])

@@ -79,7 +79,7 @@ ENDS = {
 def test_what_the_end_of_a_run_leads_to(slurm, tmp_path, name):
     plan, status, starts = ENDS[name]
     process = slurm(*plan)
-    assert process.wait(60) == status, process.stderr.read()
+    assert process.wait(300) == status, process.stderr.read()
     process.stderr.close()
     expected = (
         "--label --kill-on-bad-exit=0 .venv/bin/python -m hpa_jax.main --config=a b --workdir=w"
@@ -93,7 +93,7 @@ def test_before_the_time_limit_the_run_saves_and_is_queued_again(slurm, tmp_path
     while not (tmp_path / "waiting").exists():
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 75
+    assert process.wait(300) == 75
     assert "goes into the queue again" in process.stderr.read()
     process.stderr.close()
     assert calls(tmp_path, "requeued") == ["requeue 7"]

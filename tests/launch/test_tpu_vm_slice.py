@@ -98,7 +98,7 @@ def test_ctrl_c_leaves_the_run_going_and_the_same_call_finds_it_again(cloud, tmp
     first = cloud.start(*SLICE, *command)
     cloud.wait_for(lambda: "poll" in cloud.did("poll"))
     os.killpg(first.pid, signal.SIGINT)
-    _, err = first.communicate(timeout=120)
+    _, err = first.communicate(timeout=300)
     assert first.returncode == 130
     assert "costs money" in err
     assert "--stop" in err
@@ -113,7 +113,7 @@ def test_ctrl_c_leaves_the_run_going_and_the_same_call_finds_it_again(cloud, tmp
     second = cloud.start(*SLICE, *command)
     cloud.wait_for(lambda: len(cloud.did("size")) == 2)
     (tmp_path / "go").touch()
-    out, err = second.communicate(timeout=120)
+    out, err = second.communicate(timeout=300)
     assert second.returncode == 0, err
     assert "attached" in err
     assert "started\n" in out
@@ -128,7 +128,7 @@ def test_stop_lets_the_run_save_and_nobody_starts_it_again(cloud, tmp_path):
     cloud.wait_for((tmp_path / "up").exists)
     assert cloud.call(*PLACE, "--stop").returncode == 0
     assert (tmp_path / "saved").exists()
-    _, err = watching.communicate(timeout=120)
+    _, err = watching.communicate(timeout=300)
     assert watching.returncode == 75, err
     assert cloud.did() == ["create", "install", "start", "stop"]
 

@@ -1,5 +1,6 @@
 """Watchdogs of several processes agree on where to stop."""
 
+import itertools
 import threading
 import time
 
@@ -35,9 +36,12 @@ def watchdogs(count):
 def test_all_stop_at_the_same_milestone_wherever_they_are_when_one_is_asked():
     group = watchdogs(3)
     stopped_at = {}
+    under_way = threading.Event()
 
     def work(watchdog, seconds):
-        for step in range(100000):
+        for step in itertools.count():
+            if watchdog.index == 0 and step == 21:
+                under_way.set()
             if watchdog.report_progress(f"step {step}"):
                 stopped_at[watchdog.index] = step
                 return
@@ -48,10 +52,10 @@ def test_all_stop_at_the_same_milestone_wherever_they_are_when_one_is_asked():
         pace = 0.002 * (1 + watchdog.index)
         threads.append(threading.Thread(target=work, args=(watchdog, pace)))
         threads[-1].start()
-    time.sleep(0.3)
+    assert under_way.wait(120)
     group[2].request_stop("SIGTERM")
     for thread in threads:
-        thread.join(30)
+        thread.join(120)
     assert set(stopped_at) == {0, 1, 2} and len(set(stopped_at.values())) == 1
     assert stopped_at[0] > 20
     assert {watchdog.stop_requested_by for watchdog in group} == {"SIGTERM to process 2"}

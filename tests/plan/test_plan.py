@@ -178,10 +178,10 @@ def test_a_plan_that_is_stopped_leaves_nothing_running(tmp_path, how):
             break
     child = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
     process.send_signal(how)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     if how == signal.SIGINT:
         assert process.returncode == 1 and errors.startswith("stopped: stopped by Ctrl-C"), errors
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while _runs(child) and time.monotonic() < end:
         time.sleep(0.1)
     assert not _runs(child)

@@ -24,7 +24,7 @@ from hpa_jax.pretrained.sources import IMAGENET, SOURCES, Source
 
 BODY = np.random.default_rng(0).bytes(300_000)
 SHA256 = hashlib.sha256(BODY).hexdigest()
-QUICK = POLICY._replace(retries=2, backoff=0.01, timeout=1.0)
+QUICK = POLICY._replace(retries=2, backoff=0.01, timeout=2.0)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import functools
 import inspect
 import os
 import shutil
+import sys
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
@@ -257,7 +258,7 @@ def test_nets_that_keras_does_not_have_are_refused(densenet):
 
 
 def test_without_h5py_one_line_says_what_to_install(densenet, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "h5py", None)
+    monkeypatch.setitem(sys.modules, "h5py", None)
     assert "pip install -e '.[weights]'" in refused(densenet / "w.h5")
 
 

@@ -5,6 +5,7 @@ Most of it on a DenseNet of the same parts with six dense layers in place of 58.
 
 import functools
 import re
+import sys
 
 import jax
 import numpy as np
@@ -307,7 +308,7 @@ def test_nothing_in_a_file_is_run(tmp_path):
 def test_without_pytorch_one_line_says_what_to_install(tmp_path, monkeypatch):
     write(tmp_path, monai_net("densenet_tiny"))
     expected = load(tmp_path / "zip.pth")
-    monkeypatch.setitem(__import__("sys").modules, "torch", None)
+    monkeypatch.setitem(sys.modules, "torch", None)
     assert "pip install -e '.[weights]'" in refused(tmp_path / "zip.pth")
     assert_equal(load(tmp_path / "timm.safetensors"), expected)
 

@@ -12,15 +12,19 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 from safetensors.numpy import load_file
 from support.foreign_folders import snapshot
-from support.made_runs import made_run
+from support.made_runs import first_variables, made_run
 
 from hpa_jax import main as command
 from hpa_jax.data.pipeline import open_split
 from hpa_jax.errors import InputError
 from hpa_jax.labels import LABELS
+from hpa_jax.parallel import memory
+from hpa_jax.parallel.host_memory import Room
 from hpa_jax.serving import artifact
+from hpa_jax.serving.export import export
 from hpa_jax.workdir import read_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -185,16 +189,16 @@ def test_an_export_names_no_path(workdir, small_data):
         assert b"/hpa_jax/" not in content, path
 
 
-def test_a_path_in_a_config_that_somebody_else_wrote_is_not_heeded(workdir, tmp_path):
+@pytest.mark.slow
+def test_a_path_in_a_config_that_somebody_else_wrote_is_not_heeded(tmp_path):
     """An older run: its config.json has no digest, and may say anything."""
     run = tmp_path / "run"
-    shutil.copytree(workdir, run)
+    shutil.copytree(GOLDEN.parent, run)
     theirs = tmp_path / "theirs"
     shutil.copytree(GOLDEN, theirs)
     before = snapshot(theirs)
     path = run / "config.json"
     config = json.loads(path.read_text())
-    del config["run"]
     config["export"]["folder"] = str(theirs)
     config["evaluate"]["runs"] = config["report"]["compare"] = str(tmp_path)
     path.write_text(json.dumps(config))
@@ -221,16 +225,14 @@ def test_averaged_weights_are_exported(tmp_path, small_data):
     def doubled(state):
         return state.replace(average=jax.tree.map(lambda a: a * 2, state.average))
 
-    for name, settings in (("own", {}), ("averaged", {"train__ema": 0.9, "changed": doubled})):
-        made_run(tmp_path / name, small_data, **settings)
-        assert command.main(["--mode=export", f"--workdir={tmp_path / name}"]) == 0
-    own, averaged = (
-        load_file(tmp_path / name / "export" / artifact.PARAMETERS) for name in ("own", "averaged")
-    )
+    config = made_run(tmp_path, small_data, train__ema=0.9, changed=doubled)
+    own = flatten_dict(first_variables(config), sep="/")
+    assert command.main(["--mode=export", f"--workdir={tmp_path}"]) == 0
+    averaged = load_file(tmp_path / "export" / artifact.PARAMETERS)
     assert own.keys() == averaged.keys()
     for name, array in own.items():
-        np.testing.assert_array_equal(averaged[name], 2 * array, err_msg=name)
-    description = json.loads((tmp_path / "own" / "export" / "model.json").read_text())
+        np.testing.assert_array_equal(averaged[name], 2 * np.asarray(array), err_msg=name)
+    description = json.loads((tmp_path / "export" / "model.json").read_text())
     assert description["empty"] == "no label" and "not part of the export" in description["tta"]
 
 
@@ -275,3 +277,13 @@ def test_a_net_without_batch_norm_is_exported_as_well(tmp_path, small_data):
         scores = np.array([[float(row[name]) for name in LABELS] for row in csv.DictReader(file)])
     images = np.stack([dataset[i]["image"] for i in range(len(dataset))])
     np.testing.assert_allclose(served.probabilities(images), scores, atol=1e-5)
+
+
+def test_an_export_that_does_not_fit_into_memory_is_refused(workdir, tmp_path, monkeypatch):
+    left = iter([10**12, 0])
+    monkeypatch.setattr(memory, "host_room", lambda: Room(next(left), "on this machine"))
+    config = read_config(workdir)
+    config.export.folder = str(tmp_path / "export")
+    with pytest.raises(InputError, match=r"^the golden output needs .*more memory$"):
+        export(config, workdir)
+    assert list(tmp_path.iterdir()) == []

@@ -70,7 +70,7 @@ def process(arguments, **kwargs):
     )
 
 
-def until(condition, seconds=30):
+def until(condition, seconds=120):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"

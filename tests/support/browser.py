@@ -82,7 +82,7 @@ class Tab:
         return result["result"].get("value")
 
     def _until(self, wanted) -> dict:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 180
         while True:
             while b"\0" not in self._unread:
                 ready, _, _ = select.select([self._read], [], [], max(0, end - time.monotonic()))
@@ -139,7 +139,7 @@ def tab(browser: str, profile: Path) -> Iterator[Tab]:
         yield opened
         opened._session = None
         opened.call("Browser.close")
-        process.wait(timeout=20)
+        process.wait(timeout=120)
     finally:
         os.close(write), os.close(read)
         if process.poll() is None:

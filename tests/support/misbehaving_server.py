@@ -60,6 +60,7 @@ class Server(ThreadingHTTPServer):
         self.delay = 0.0
         self.log: list[tuple[float, str, dict]] = []
         self.connections = 0
+        self._open = 0
         self._lock = threading.Lock()
         super().__init__(("127.0.0.1", port), _Answer)
 
@@ -75,6 +76,27 @@ class Server(ThreadingHTTPServer):
         with self._lock:
             self.log.append((time.monotonic(), path, headers))
             return self.always or (self.plan[path].pop(0) if self.plan.get(path) else "good")
+
+    def settle(self) -> None:
+        """Waits until what clients that are gone have asked for is in the log."""
+        # Connections are taken in the order in which they came.
+        with socket.create_connection(self.server_address) as last:
+            last.sendall(b"HEAD / HTTP/1.0\r\n\r\n")
+            last.recv(1)
+        while self._open:
+            time.sleep(0.01)
+
+    def process_request(self, request, client_address):
+        with self._lock:
+            self._open += 1
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request, client_address):
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            with self._lock:
+                self._open -= 1
 
     def __enter__(self):
         threading.Thread(
@@ -108,6 +130,9 @@ class _Answer(BaseHTTPRequestHandler):
         self.image = self.server.bodies.get(path) or jpg(path)
         time.sleep(self.server.delay)
         getattr(self, name)(*([value] if value else []))
+
+    def do_HEAD(self):
+        self.answer(200, b"")
 
     def answer(self, status, body, **headers):
         self.send_response(status)

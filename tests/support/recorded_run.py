@@ -7,8 +7,10 @@ the reader hands a batch over, not computed again from the order.
 """
 
 import json
+import os
 import runpy
 import sys
+import time
 from collections import deque
 from pathlib import Path
 
@@ -42,6 +44,7 @@ def _record() -> None:
         batch = next_batch(self, step)
         with open(_path(self), "a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, "ids": _read_ahead.popleft()}) + "\n")
+        time.sleep(float(os.environ.get("SECONDS_A_STEP", "0")))
         return batch
 
     Experiment.put_batch = put_and_note

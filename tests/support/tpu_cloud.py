@@ -66,7 +66,7 @@ class Cloud:
     def call(self, *words: str) -> subprocess.CompletedProcess:
         """Calls the script."""
         process = self.start(*words)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=300)
         return subprocess.CompletedProcess(words, process.returncode, out, err)
 
     def run(self, *words: str) -> subprocess.CompletedProcess:

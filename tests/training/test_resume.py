@@ -17,6 +17,7 @@ from hpa_jax.data.sampler import Order, repeat_factors
 from hpa_jax.training.checkpoint import Checkpoints
 
 STEPS = 60
+LOGGED = [10, 20, 30, 40, 50, 60]
 SAVING = (
     "--config.checkpoint.every=4",
     "--config.train.eval_every=20",
@@ -49,9 +50,31 @@ def records(path):
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+def logged(workdir):
+    """The records of metrics.jsonl without what the clock says, and without their checksums."""
+    kept = []
+    for record in records(workdir / "metrics.jsonl"):
+        for name in ("images_per_sec", "data_wait", "crc"):
+            record.pop(name, None)
+        kept.append(record)
+    assert [record["step"] for record in kept if record["split"] == "train"] == LOGGED
+    return kept
+
+
 def wait_until(process, condition):
     while process.poll() is None and not condition():
         time.sleep(0.0005)
+
+
+def stop_while(process, condition):
+    """Suspends a process so that the condition holds and stays."""
+    while process.poll() is None:
+        wait_until(process, condition)
+        process.send_signal(signal.SIGSTOP)
+        if condition():
+            return
+        # It was over before the signal came.
+        process.send_signal(signal.SIGCONT)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +99,7 @@ def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(
     for attempt in range(5):
         process = start(*flags)
         if attempt % 2:
-            wait_until(process, saving)
+            stop_while(process, saving)
         else:
             goal = len(records(ids)) + rng.randrange(1, 12)
             wait_until(process, lambda goal=goal: len(records(ids)) >= goal)
@@ -87,7 +110,7 @@ def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(
             "the run ended before it could be killed: give it more steps"
         )
         killed_in_a_save += saving()
-    assert killed_in_a_save > 0
+    assert killed_in_a_save >= 2
     done = run(*flags)
     assert done.returncode == 0, done.stderr
 
@@ -96,10 +119,7 @@ def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(
     for name in expected:
         np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
     assert ids.read_text() == (uninterrupted / "ids.jsonl").read_text()
-    evaluated = [r for r in records(tmp_path / "metrics.jsonl") if r["split"] == "validation"]
-    assert evaluated == [
-        r for r in records(uninterrupted / "metrics.jsonl") if r["split"] == "validation"
-    ]
+    assert logged(tmp_path) == logged(uninterrupted)
 
 
 def test_images_come_as_the_sampling_says(uninterrupted, small_data):
@@ -123,7 +143,7 @@ def test_sigterm_saves_says_where_and_exits_75(start, run, small_run, uninterrup
     process = start(*flags)
     wait_until(process, lambda: len(records(tmp_path / "ids.jsonl")) >= 7)
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 75, err
     step = len(records(tmp_path / "ids.jsonl"))
     assert f"after saving step {step} of {STEPS}" in out
@@ -131,6 +151,8 @@ def test_sigterm_saves_says_where_and_exits_75(start, run, small_run, uninterrup
     assert run(*flags).returncode == 0
     expected, found = final_state(uninterrupted), final_state(tmp_path)
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
+    # A line averages the steps before the stop too, wherever between two lines that was.
+    assert logged(tmp_path) == logged(uninterrupted)
 
 
 def test_sigterm_before_the_first_step_exits_75_as_well(start, run, small_run, tmp_path):
@@ -142,7 +164,7 @@ def test_sigterm_before_the_first_step_exits_75_as_well(start, run, small_run, t
         wait_until(process, (workdir / ".lock").exists)
         time.sleep(seconds)
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=300)
         assert process.returncode == 75, err
         assert "stopped by SIGTERM" in out and "Traceback" not in err
     assert run(*flags, "--config.train.steps=4").returncode == 0

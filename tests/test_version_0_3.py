@@ -1,0 +1,52 @@
+"""What version 0.3 wrote is read: a run with its checkpoint, an export.
+
+support/golden_run.py wrote it; the dataset that it learned from is read in tests/data.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from support.close_values import assert_close, assert_same_log, assert_same_predictions
+
+from hpa_jax.main import main
+from hpa_jax.serving import load
+
+GOLDEN = Path(__file__).resolve().parent / "golden" / "version_0_3"
+EXPECTED = GOLDEN / "expected"
+FLAGS = (f"--config.data.data_dir={GOLDEN / 'data'}", "--config.data.eval_split=all")
+
+pytestmark = [
+    pytest.mark.usefixtures("compiled_once"),
+    pytest.mark.skipif(not EXPECTED.is_dir(), reason="written when the version is complete"),
+]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A copy of the run, as its modes write into it."""
+    return shutil.copytree(GOLDEN / "run", tmp_path_factory.mktemp("golden") / "run")
+
+
+def test_its_run_is_evaluated(run):
+    assert main(["--mode=evaluate", f"--workdir={run}", *FLAGS]) == 0
+    found = json.loads((run / "evaluation.json").read_text())
+    assert_close(found, json.loads((EXPECTED / "evaluation.json").read_text()))
+
+
+def test_its_run_predicts(run):
+    assert main(["--mode=predict", f"--workdir={run}", *FLAGS]) == 0
+    assert_same_predictions(run / "predictions.csv", EXPECTED / "predictions.csv")
+
+
+def test_its_export_still_runs(run):
+    assert load(GOLDEN / "run" / "export").check_golden() < 1e-5
+
+
+def test_its_run_resumes(run, tmp_path, monkeypatch):
+    # A run that resumes keeps the path of its data, which is relative.
+    shutil.copytree(GOLDEN / "data", tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    assert main([f"--workdir={run}", "--config.train.steps=12"]) == 0
+    assert_same_log(run / "metrics.jsonl", EXPECTED / "metrics_resumed.jsonl")
