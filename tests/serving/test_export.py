@@ -18,13 +18,13 @@ from support.foreign_folders import snapshot
 from support.made_runs import first_variables, made_run
 
 from hpa_jax import main as command
+from hpa_jax.config import to_dict
 from hpa_jax.data.pipeline import open_split
 from hpa_jax.errors import InputError
 from hpa_jax.labels import LABELS
 from hpa_jax.parallel import memory
 from hpa_jax.parallel.host_memory import Room
-from hpa_jax.serving import artifact
-from hpa_jax.serving.export import export
+from hpa_jax.serving import artifact, worker
 from hpa_jax.workdir import read_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -282,8 +282,8 @@ def test_a_net_without_batch_norm_is_exported_as_well(tmp_path, small_data):
 def test_an_export_that_does_not_fit_into_memory_is_refused(workdir, tmp_path, monkeypatch):
     left = iter([10**12, 0])
     monkeypatch.setattr(memory, "host_room", lambda: Room(next(left), "on this machine"))
-    config = read_config(workdir)
-    config.export.folder = str(tmp_path / "export")
+    # What the process that writes an export does, here.
+    settings = to_dict(read_config(workdir))
     with pytest.raises(InputError, match=r"^the golden output needs .*more memory$"):
-        export(config, workdir)
+        worker._write(str(tmp_path), str(workdir), settings)
     assert list(tmp_path.iterdir()) == []
