@@ -30,7 +30,7 @@ from hpa_jax.environment.program import run_program
 from hpa_jax.errors import InputError
 from hpa_jax.labels import LABELS
 from tfds_builder.hpa.files import csv_table
-from tfds_builder.hpa.split import duplicates, stratify
+from tfds_builder.hpa.split import duplicates, perceptual, stratify
 
 TEST = 0.1
 FOLDS = 5
@@ -167,7 +167,7 @@ def draw_hashes(images: int) -> tuple[np.ndarray, np.ndarray]:
       Hashes uint8 `[N, HASH_BYTES]`, and of which image each is a copy, int `[N]`.
     """
     rng = np.random.default_rng(0)
-    hashes = rng.integers(0, 256, (images, duplicates.HASH_BYTES), dtype=np.uint8)
+    hashes = rng.integers(0, 256, (images, perceptual.HASH_BYTES), dtype=np.uint8)
     original = np.arange(images)
     special = rng.permutation(images)[: images // 100 * 3]
     blank, exact, near = special.reshape(3, -1)

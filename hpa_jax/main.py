@@ -242,6 +242,7 @@ def _main(arguments: Sequence[str], handles_signals: bool) -> int:
             check_writable(call.out, "give --out=DIR, a folder for what this mode writes")
         import_jax()
         check_xla_flags()
+        from hpa_jax.parallel import memory
         from hpa_jax.parallel.compile import use_compilation_cache, wait_for_busy_cpus
         from hpa_jax.parallel.process_group import join_process_group
 
@@ -250,12 +251,9 @@ def _main(arguments: Sequence[str], handles_signals: bool) -> int:
         group = join_process_group(call.config.devices, call.mode)
         _use_cpu_cores(call.config, call.mode, group)
         _check_devices(call)
-        from hpa_jax.parallel import memory
-
-        helps = memory.advice(call.config, call.mode)
         writes_run = call.mode == "train" and group.is_primary
         with locked(call.workdir) if writes_run else contextlib.nullcontext():
-            with memory.explained(helps):
+            with memory.explained(memory.advice(call.config, call.mode)):
                 status = _run(call, group)
     except InputError as error:
         _give_way(group, error)

@@ -196,3 +196,13 @@ def test_scores_of_a_file_need_no_recipe(capsys, tmp_path):
     keys = {"macro_f1", "micro_f1", "macro_f1_crossfit", "macro_f1_in_sample", "per_label"}
     assert keys <= report.keys()
     assert "macro" in capsys.readouterr().out
+
+
+def test_memory_that_runs_out_is_refused_with_what_helps(capsys, tmp_path, monkeypatch):
+    def allocate(call, group):
+        np.ones(2**60, np.uint8)
+
+    monkeypatch.setattr(command, "_run", allocate)
+    error = refusal(capsys, "--config=configs/quickstart.py", f"--workdir={tmp_path}")
+    assert error.startswith("error: out of memory (Unable to allocate 1.00 EiB ")
+    assert "try a smaller config.data.batch_size (now 16) with config.optim.accumulate" in error

@@ -182,6 +182,9 @@ def _open_index(
     known, fault = _read_index(shard, path)
     if fault is None and _is_other(known, digest):
         fault = "of other records"
+    # Datasets with digests have layout 3; an older program may have made the index again.
+    if fault is None and digest is not None and known.layout < 3:
+        fault = "of an older layout"
     index = known if fault is None else scan_shard(shard, known)
     if expected is not None and len(index) != expected:
         lost = ""

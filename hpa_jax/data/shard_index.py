@@ -72,6 +72,7 @@ class ShardIndex:
       id_bytes: all Ids, UTF-8, end to end.
       label_ids: int32, the label ids of all records, end to end.
       original_bytes: the original Ids, UTF-8, end to end, of the records that have another one.
+      layout: in which it was read; layout 2 knows no original Ids and no unknown labels.
     """
 
     shard_bytes: int
@@ -79,6 +80,7 @@ class ShardIndex:
     id_bytes: bytes
     label_ids: np.ndarray
     original_bytes: bytes = b""
+    layout: int = _MAGIC[-1]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -124,10 +126,12 @@ class ShardIndex:
         if google_crc32c.value(data[: -CRC.size]) != stored_crc:
             raise ValueError("damaged")
         if magic == _MAGIC:
-            head, row_dtype = _HEAD, ROW
+            head = _HEAD
+            row_dtype = ROW
             _, shard_bytes, records, id_bytes, labels, original_bytes = head.unpack_from(data)
         else:
-            head, row_dtype = _HEAD_2, _ROW_2
+            head = _HEAD_2
+            row_dtype = _ROW_2
             _, shard_bytes, records, id_bytes, labels = head.unpack_from(data)
             original_bytes = 0
         ids_start = head.size + records * row_dtype.itemsize
@@ -140,6 +144,7 @@ class ShardIndex:
             id_bytes=data[ids_start:labels_start],
             label_ids=np.frombuffer(data, _LABEL, labels, labels_start),
             original_bytes=data[original_start : original_start + original_bytes],
+            layout=magic[-1],
         )
 
 

@@ -187,8 +187,9 @@ class Predictor:
         Reading them may choose the checkpoint again, if it was removed meanwhile: what is said of
         it (`step`, `written`, the thresholds) is of the one that was read.
         """
+        state = components.Setup(self.config, self.mesh).abstract_state()
         # What is None is not read: Adam's state is twice as large as the net.
-        state = components.Setup(self.config, self.mesh).abstract_state().replace(opt_state=None)
+        state = state.replace(opt_state=None)
         memory.rooms(self.mesh.devices.flat).check(
             "the net", memory.bytes_of(state), advice="it needs a machine with more memory"
         )

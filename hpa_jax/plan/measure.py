@@ -77,7 +77,7 @@ def _measure_steps(config: Config, mesh: jax.sharding.Mesh, row: dict, report: C
     device = mesh.devices.flat[0]
     chip = chip_of(device.device_kind)
     device_ms_per_second = 1e3 * row["devices"] / row["batch_size"]
-    arrays = _random_batch(config)
+    arrays = random_batch(config)
 
     setup = components.Setup(config, mesh, num_steps=STEPS)
     variables = components.initial_variables(setup.model, setup.input_shape, config.train.seed)
@@ -133,7 +133,8 @@ def _columns(
     return {prefix + key: value for key, value in columns.items()}
 
 
-def _random_batch(config: Config) -> dict[str, np.ndarray]:
+def random_batch(config: Config) -> dict[str, np.ndarray]:
+    """The arrays that training and evaluation steps of a configuration take, on the host."""
     rng = np.random.default_rng(0)
     images = config.data.batch_size
     side = config.data.image_size

@@ -166,15 +166,17 @@ def _write(folder: str, workdir: str, config: dict) -> dict:
         variables[name] = np.asarray(array)
     exported = export_forward(settings, variables)
     images = golden_images(settings.data.image_size)
-    call = memory.compile_within(
-        "the golden output",
-        jax.jit(exported.call),
-        variables,
-        images,
-        devices=jax.devices()[:1],
-        advice=memory.advice(settings, "export"),
-    )
-    probabilities = np.asarray(call(variables, images))
+    advice = memory.advice(settings, "export")
+    with memory.explained(advice):
+        call = memory.compile_within(
+            "the golden output",
+            jax.jit(exported.call),
+            variables,
+            images,
+            devices=jax.devices(),
+            advice=advice,
+        )
+        probabilities = np.asarray(call(variables, images))
     if not np.isfinite(probabilities).all():
         raise InputError(
             "the net's scores of random images are not finite, so it is not exported; choose an "

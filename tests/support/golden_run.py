@@ -59,6 +59,17 @@ def main(folder: Path) -> None:
     # Events are written, never read back.
     shutil.rmtree(run / "tensorboard")
     (run / ".lock").unlink(missing_ok=True)
+    _forget_where(run, folder)
+
+
+def _forget_where(run: Path, folder: Path) -> None:
+    """Takes the path of this folder out of Orbax's notes, and refuses it anywhere else."""
+    for note in run.rglob("commit_success.txt"):
+        note.write_text(note.read_text().replace(f"{folder}/", ""))
+    for path in folder.rglob("*"):
+        for place in (REPOSITORY, folder):
+            if path.is_file() and str(place).encode() in path.read_bytes():
+                raise SystemExit(f"error: {path} names {place}")
 
 
 def _call(folder: Path, workdir: Path, mode: str, *flags: str) -> None:

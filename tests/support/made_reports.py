@@ -30,7 +30,7 @@ def made_dataset(n: int = 300, **changes) -> DatasetSummary:
         rejects.append(Reject(f"r{i}{HOSTILE}", f"train/{HOSTILE}", f"{HOSTILE} is {i}x9"))
     summary = DatasetSummary(
         name="made",
-        version="2.0.0",
+        version="3.0.0",
         ids=[f"{HOSTILE}{i}" for i in range(n)],
         targets=targets,
         folds=np.arange(n) % 5 - 1,

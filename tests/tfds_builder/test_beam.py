@@ -127,7 +127,7 @@ def test_a_faulty_row(tmp_path, damaged):
     assert not (tmp_path / "beam").exists()
     assert build(tmp_path / "beam", *flags, "--policy=skip").returncode == 0
     build_plainly(tmp_path / "plain", *flags, "--policy=skip")
-    assert "hpa/kaggle_512/2.0.0/rejects.csv" in digests(tmp_path / "beam")
+    assert "hpa/kaggle_512/3.0.0/rejects.csv" in digests(tmp_path / "beam")
     assert digests(tmp_path / "beam") == digests(tmp_path / "plain")
 
 
@@ -179,7 +179,7 @@ def test_tfds_s_own_command_with_a_runner(tmp_path, plain):
     assert {name for name in ours if ".tfrecord-" in name} <= theirs.keys() < ours.keys()
     # Their module is called by the folder that the command is run in.
     assert {name for name in theirs if theirs[name] != ours[name]} == {
-        "kaggle_512/2.0.0/dataset_info.json"
+        "kaggle_512/3.0.0/dataset_info.json"
     }
 
 

@@ -18,6 +18,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
+from support.golden_dataset import ODD
 
 from hpa_jax.data.records import Records
 from hpa_jax.labels import CHANNELS, LABELS
@@ -79,21 +80,21 @@ def assert_holds(version, manual_dir, ids):
 
 def test_every_pixel_and_label_is_found_by_plain_tf_data(tmp_path):
     assert build(tmp_path) == 0
-    assert_holds(tmp_path / "hpa/kaggle_512/2.0.0", DUMMY, None)
+    assert_holds(tmp_path / "hpa/kaggle_512/3.0.0", DUMMY, None)
 
 
 @pytest.mark.skipif("HPA_SAMPLE_DIR" not in os.environ, reason="HPA_SAMPLE_DIR is not set")
 def test_real_images(tmp_path):
     sample = Path(os.environ["HPA_SAMPLE_DIR"]) / "kaggle_512"
     assert build(tmp_path, manual_dir=sample, workers=2) == 0
-    version = tmp_path / "hpa/kaggle_512/2.0.0"
+    version = tmp_path / "hpa/kaggle_512/3.0.0"
     assert_holds(version, sample, sorted(rows(sample))[::19])
     assert [len(read(version, split)) for split in SPLITS] == [55, 14, 8]
 
 
 def test_tfds_reads_it_without_the_builder(tmp_path):
     assert build(tmp_path) == 0
-    builder = tfds.builder_from_directory(tmp_path / "hpa/kaggle_512/2.0.0")
+    builder = tfds.builder_from_directory(tmp_path / "hpa/kaggle_512/3.0.0")
     assert {name: split.num_examples for name, split in builder.info.splits.items()} == {
         "train": 7,
         "validation": 2,
@@ -106,9 +107,27 @@ def test_tfds_reads_it_without_the_builder(tmp_path):
     assert all(example["image"].shape == (16, 16, 4) for example in examples)
 
 
+def test_tfds_reads_the_golden_dataset():
+    """Of tests/golden/version_0_3; that `hpa_jax` reads it is tested in tests/data."""
+    golden = Path(__file__).parents[1] / "golden/version_0_3/data/hpa"
+    found = {}
+    for name in ("kept", "unlabelled"):
+        builder = tfds.builder_from_directory(golden / name / "3.0.0")
+        examples = tfds.as_numpy(builder.as_dataset(split="all"))
+        found[name] = {example["id"].decode(): example for example in examples}
+    kept = found["kept"]
+    assert len(kept) == 21
+    for image_id, original in {**ODD, "plate-3": "plate-3"}.items():
+        assert kept[image_id]["original_id"].decode() == original
+    assert kept["plate-9"]["labels"].tolist() == [2, 5]
+    assert all(example["labels_known"] for example in kept.values())
+    known = {id: bool(example["labels_known"]) for id, example in found["unlabelled"].items()}
+    assert known == {f"plate-{i}": i % 2 == 1 for i in range(1, 7)}
+
+
 def test_an_index_lies_beside_each_shard(tmp_path):
     assert build(tmp_path, *SMALL) == 0
-    version = tmp_path / "hpa/synthetic_32/2.0.0"
+    version = tmp_path / "hpa/synthetic_32/3.0.0"
     shards = sorted(version.glob("*.tfrecord-*"))
     assert len(shards) == len(list(version.glob("*.index-*"))) == 3
     before = digests(tmp_path)
@@ -129,7 +148,7 @@ def test_same_bytes_on_one_and_two_workers_and_in_any_row_order(tmp_path):
     assert digests(tmp_path / "one") == digests(tmp_path / "two")
     differ = digests(tmp_path / "one").items() ^ digests(tmp_path / "other").items()
     assert {name for name, _ in differ} == {
-        "hpa/kaggle_512/2.0.0/metadata.json"
+        "hpa/kaggle_512/3.0.0/metadata.json"
     }  # the digest of the csv
 
 
@@ -146,7 +165,7 @@ def test_synthetic_is_the_same_in_another_process(tmp_path):
     ]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     assert digests(tmp_path / "here") == digests(tmp_path / "there")
-    images = read(tmp_path / "here/hpa/synthetic_32/2.0.0")
+    images = read(tmp_path / "here/hpa/synthetic_32/3.0.0")
     assert len(images) == 40
     assert {image.shape for image, _ in images.values()} == {(32, 32, 4)}
     assert (
@@ -154,12 +173,12 @@ def test_synthetic_is_the_same_in_another_process(tmp_path):
     )
     here, other = digests(tmp_path / "here"), digests(tmp_path / "seed")
     assert {name for name in here if here[name] != other[name]} == {
-        f"hpa/synthetic_32/2.0.0/{name}"
+        f"hpa/synthetic_32/3.0.0/{name}"
         for split in SPLITS
         for name in (f"hpa-{split}.tfrecord-00000-of-00001", f"hpa-{split}.index-00000-of-00001")
     } | {
-        f"hpa/synthetic_32/2.0.0/{name}"
-        for name in ("metadata.json", "dataset_info.json", "fields.csv")
+        f"hpa/synthetic_32/3.0.0/{name}"
+        for name in ("metadata.json", "dataset_info.json", "images.csv")
     }
 
 

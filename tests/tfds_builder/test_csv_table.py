@@ -241,3 +241,19 @@ def test_the_real_tables_are_read_without_a_fault(name, number):
             for row in csv.DictReader(file)
         }
     assert {row.id: row.labels for row in rows} == plain
+
+
+def test_a_group_is_read_with_its_white_space_as_one_space():
+    rows, faults = read("Id,Target,G\na,3,\u00a0Donor \u3000 7\t\nb,3,'=x\n", "Id", "Target", "G")
+    # A mark that this project put before a formula is none of the key.
+    assert (rows, faults) == ([Row("a", (3,), "Donor 7"), Row("b", (3,), "=x")], [])
+
+
+@pytest.mark.parametrize("char", ["\u202e", "\x1b", "\x07", "\u200b", "\ufeff"])
+def test_a_group_with_what_nobody_sees_is_a_fault(char):
+    rows, faults = read(f"Id,Target,G\na,3,x{char}y\n", "Id", "Target", "G")
+    reason = f"has the invisible character U+{ord(char):04X} in its group; take it out"
+    assert rows == []
+    assert [(fault.id, fault.file, fault.reason) for fault in faults] == [
+        ("a", "d/train.csv, line 2", reason)
+    ]

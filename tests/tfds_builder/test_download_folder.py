@@ -7,6 +7,7 @@ import re
 import resource
 import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -262,9 +263,10 @@ def test_its_own_labels_are_no_list(server, listed, capsys):
 def test_a_line_a_minute_where_there_is_no_terminal(server, listed, capsys, monkeypatch):
     monkeypatch.setattr(download_run, "LOG_EVERY", 0.4)
     server.delay = 0.05
+    start = time.monotonic()
     assert main(call(server, listed(5), "--workers=1")) == 0
     lines = capsys.readouterr().err.splitlines()
-    assert 1 <= len(lines) <= 4
+    assert 1 <= len(lines) <= (time.monotonic() - start) / 0.4
     assert all(
         re.fullmatch(r"\d+ of 20 files, 0 failed; [\d.]+ files/s, [\d.]+ MB/s", line)
         for line in lines

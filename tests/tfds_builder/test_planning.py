@@ -59,7 +59,7 @@ def build(manual_dir, data_dir, *flags):
 
 
 def version(data_dir, name="kaggle_512"):
-    return Path(data_dir) / "hpa" / name / "2.0.0"
+    return Path(data_dir) / "hpa" / name / "3.0.0"
 
 
 def add_row(manual_dir, line):
@@ -92,7 +92,7 @@ def test_skip_leaves_faulty_rows_out_and_the_counts_add_up(manual_dir, tmp_path,
     assert all("; " in reject["reason"] for reject in rejects)  # what is wrong, and what to do
     written = load_dataset(tmp_path / "data", "kaggle_512", split="all").ids()
     assert len(written) + len(rejects) == 13 and not set(written) & set(faulty)
-    listed = rows(version(tmp_path / "data") / "fields.csv")
+    listed = rows(version(tmp_path / "data") / "images.csv")
     assert sorted(row["id"] for row in listed) == sorted(written)
 
 
@@ -173,7 +173,7 @@ def test_channel_statistics_are_of_all_pixels_outside_the_test_split(manual_dir,
     everything = np.stack([image for image, _ in drawn.values()])
     counts = [np.bincount(everything[..., c].ravel(), minlength=256).tolist() for c in range(4)]
     assert metadata["statistics"]["histogram"] == counts
-    assert metadata["statistics"]["fields"] == IMAGES
+    assert metadata["statistics"]["images"] == IMAGES
 
 
 def test_near_duplicates_are_in_one_split_and_listed(manual_dir, tmp_path, drawn):
@@ -185,8 +185,8 @@ def test_near_duplicates_are_in_one_split_and_listed(manual_dir, tmp_path, drawn
     found = {(row["a"], row["b"]) for row in rows(version(tmp_path / "data") / "duplicates.csv")}
     assert found == {(f"copy-{i:02d}", f"image-{i:02d}") for i in range(IMAGES)}
     place = {
-        row["id"]: (row["part"], row["fold"], row["group"])
-        for row in rows(version(tmp_path / "data") / "fields.csv")
+        row["id"]: (row["split"], row["fold"], row["group"])
+        for row in rows(version(tmp_path / "data") / "images.csv")
     }
     assert all(place[a] == place[b] for a, b in found)
     assert len({group for _, _, group in place.values()}) == IMAGES
@@ -206,8 +206,8 @@ def test_another_dataset_goes_where_its_near_duplicates_are(manual_dir, tmp_path
     (other / "train.csv").write_text("\n".join(lines))
     assert build(other, data_dir, "--name=other", "--match_splits_of=kaggle_512") == 0
     assert "6 images follow their near-duplicates in kaggle_512" in capsys.readouterr().out
-    theirs = {row["id"]: row["fold"] for row in rows(version(data_dir) / "fields.csv")}
-    ours = {row["id"]: row["fold"] for row in rows(version(data_dir, "other") / "fields.csv")}
+    theirs = {row["id"]: row["fold"] for row in rows(version(data_dir) / "images.csv")}
+    ours = {row["id"]: row["fold"] for row in rows(version(data_dir, "other") / "images.csv")}
     assert all(ours[f"other-{i:02d}"] == theirs[f"image-{i:02d}"] for i in range(1, IMAGES, 2))
     for flags, message in (
         (("--match_splits_of=nothing",), "--match_splits_of=nothing: "),
@@ -249,7 +249,7 @@ def test_a_group_in_several_splits_of_another_dataset_is_refused_or_left_out(
     assert {row["id"] for row in rows(folder / "rejects.csv")} == {
         f"image-{i:02d}" for i in range(6)
     }
-    assert {row["id"] for row in rows(folder / "fields.csv")} == {
+    assert {row["id"] for row in rows(folder / "images.csv")} == {
         f"image-{i:02d}" for i in range(6, IMAGES)
     }
     left = np.stack([drawn[f"image-{i:02d}"][0] for i in range(6, IMAGES)])
@@ -259,7 +259,7 @@ def test_a_group_in_several_splits_of_another_dataset_is_refused_or_left_out(
     assert main([*flags, "--name=grouped"]) == 0
     assert build(manual_dir, data_dir, "--name=follows", "--match_splits_of=grouped") == 0
     folds = [
-        {row["id"]: row["fold"] for row in rows(version(data_dir, name) / "fields.csv")}
+        {row["id"]: row["fold"] for row in rows(version(data_dir, name) / "images.csv")}
         for name in ("grouped", "follows")
     ]
     assert folds[0] == folds[1] and len({folds[1][f"image-{i:02d}"] for i in range(6)}) == 1

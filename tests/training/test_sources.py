@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from hpa_jax.data.catalog import load_dataset, read_channel_statistics
+from hpa_jax.data.metadata import seal
 from hpa_jax.transforms.channel_mix import CHANNEL_MIXES, mixed_statistics
 
 
@@ -108,7 +109,9 @@ def test_evaluating_takes_the_channel_mix_of_the_run_and_refuses_another(run, wo
 
 def test_a_source_without_channel_statistics_is_refused(run, small_run, two, tmp_path):
     data_dir = shutil.copytree(two, tmp_path / "data")
-    (data_dir / "hpa/other/2.0.0/metadata.json").write_text("{}")
+    metadata = data_dir / "hpa/other/3.0.0/metadata.json"
+    known = json.loads(metadata.read_text())
+    metadata.write_text(json.dumps(seal({**known, "statistics": {}})))
     flags = ("--config.data.sources=('synthetic_32','other')", f"--workdir={tmp_path / 'run'}")
     done = run(*small_run, f"--config.data.data_dir={data_dir}", *flags)
     assert done.returncode == 2 and "no channel statistics: build it again" in done.stderr

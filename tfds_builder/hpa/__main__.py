@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpa_jax.environment.program import exit_on_signals, run_program
-from hpa_jax.errors import EXIT_BAD_INPUT, EXIT_OK, InputError
+from hpa_jax.errors import EXIT_BAD_INPUT, EXIT_OK, InputError, one_line
 from tfds_builder.hpa import arguments, beam, prepare
 from tfds_builder.hpa.configs import CONFIGS, Config
 from tfds_builder.hpa.planning import Build, Plan
 from tfds_builder.hpa.pool import available_cpus
 from tfds_builder.hpa.split import stratify
+from tfds_builder.hpa.split.perceptual import MAX_BITS, Rule
 from tfds_builder.hpa.split.reference import ReferenceDataset
 from tfds_builder.hpa.synthetic.source import DEFAULT_SIZE
 
@@ -38,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
         options = None if flags.beam is None else beam.options(flags.beam)
         plan = prepare.build(build, name, config.description, flags.data_dir, workers, options)
     except InputError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return EXIT_BAD_INPUT
     final = prepare.version_dir(flags.data_dir, name)
     _print_result(plan, final)
@@ -57,7 +58,8 @@ def _requested_build(flags: argparse.Namespace) -> tuple[Build, str, Config]:
     _check_flags(flags, config)
     source_flags = _given(flags, config.flags)
     name = _dataset_name(flags, source_flags)
-    settings = _given(flags, ("codec", "policy", "seed", "test", "folds"))
+    settings = _given(flags, ("codec", "policy", "seed", "test", "folds", "allow_uneven_splits"))
+    settings["near_duplicates"] = _duplicate_rule(flags)
     build = config.build(flags.manual_dir, source_flags, **settings)
     stratify.check(build.test, build.folds)
     if flags.match_splits_of:
@@ -104,6 +106,34 @@ def _check_flags(flags: argparse.Namespace, config: Config) -> None:
         )
 
 
+def _duplicate_rule(flags: argparse.Namespace) -> Rule | None:
+    """What near-duplicates are; None if they are not to be sought."""
+    given = {}
+    for name in Rule._fields:
+        value = getattr(flags, f"duplicate_{name}")
+        if value is not None:
+            given[name] = value
+    if flags.near_duplicates == "off":
+        for name in given:
+            raise InputError(
+                f"--duplicate_{name} means nothing with --near_duplicates=off; leave one out"
+            )
+        if flags.match_splits_of:
+            raise InputError(
+                f"--match_splits_of={flags.match_splits_of} finds the same images by near-"
+                "duplicates; leave --near_duplicates=off out"
+            )
+        return None
+    rule = Rule(**given)
+    if not 0 <= rule.bits <= MAX_BITS:
+        raise InputError(f"--duplicate_bits={rule.bits} is out of range; take 0 to {MAX_BITS}")
+    if not 0 <= rule.correlation < 1:
+        raise InputError(
+            f"--duplicate_correlation={rule.correlation:g} is out of range; take 0 to below 1"
+        )
+    return rule
+
+
 def _given(flags: argparse.Namespace, names: tuple[str, ...]) -> dict:
     """The values of those of the flags that were given."""
     values = {}
@@ -130,7 +160,7 @@ def _dataset_name(flags: argparse.Namespace, source_flags: dict) -> str:
 
 def _reference(flags: argparse.Namespace, name: str, folds: int) -> ReferenceDataset:
     """The dataset of --match_splits_of, checked."""
-    reference = ReferenceDataset(prepare.version_dir(flags.data_dir, flags.match_splits_of))
+    reference = ReferenceDataset(prepare.newest_dir(flags.data_dir, flags.match_splits_of))
     if flags.match_splits_of == name:
         raise InputError(
             f"--match_splits_of={name} is the dataset itself; name another, or leave it out"
@@ -148,6 +178,9 @@ def _print_result(plan: Plan | None, final: Path) -> None:
     print(f"{final} {state}: {total} images ({splits}).")
     if not plan:
         return
+    older = prepare.older_dir(final)
+    if older:
+        print(f"{older} is left as it is; from now on {final.name} is read in its place.")
     if plan.rejects:
         number = len(plan.rejects)
         rejects = final / "rejects.csv"

@@ -10,6 +10,8 @@ from hpa_jax.errors import InputError
 from hpa_jax.labels import CHANNELS
 from tfds_builder.hpa import planning, prepare
 from tfds_builder.hpa.configs import CONFIGS
+from tfds_builder.hpa.split import evenness
+from tfds_builder.hpa.split.perceptual import Rule
 from tfds_builder.hpa.synthetic import source as synthetic
 
 RENAMED_FLAGS = {
@@ -112,6 +114,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="near-duplicates of images of this dataset in DATA_DIR get those images' folds",
     )
+    _add_duplicates(parser.add_argument_group("near-duplicates and the evenness of splits"))
     add(
         "--workers",
         type=int,
@@ -122,6 +125,36 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         "--beam",
         metavar="OPTIONS",
         help="run on Apache Beam, with its options in one string; the bytes are the same",
+    )
+
+
+def _add_duplicates(group) -> None:
+    add = group.add_argument
+    add(
+        "--near_duplicates",
+        choices=("on", "off"),
+        default="on",
+        help="off: not sought; groups are those of the group keys alone (default %(default)s)",
+    )
+    add(
+        "--duplicate_bits",
+        type=int,
+        metavar="N",
+        help="in which perceptual hashes may differ, of the 64 of each channel that both images "
+        f"have (default {Rule().bits})",
+    )
+    add(
+        "--duplicate_correlation",
+        type=float,
+        metavar="R",
+        help="of the pixels, above which each channel must be that both images have "
+        f"(default {Rule().correlation})",
+    )
+    add(
+        "--allow_uneven_splits",
+        action="store_true",
+        help=f"build even if a split has over {evenness.FACTOR} times the images that it should "
+        f"have, or under 1/{evenness.FACTOR}, and is off by more than {evenness.SLACK}",
     )
 
 

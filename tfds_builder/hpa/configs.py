@@ -51,27 +51,27 @@ class Config:
 
 CONFIGS = {
     "kaggle_512": Config(
-        "The training fields of the Kaggle challenge, 512 x 512 pixels.",
+        "The training images of the Kaggle challenge, 512 x 512 pixels.",
         layouts.kaggle_512,
         recipe="configs/lowres.py",
         manual="train.csv and train/ or train.zip, or is the challenge's zip",
     ),
     "kaggle_full": Config(
-        "The training fields of the Kaggle challenge in full size: TIFFs of 2048 or 3072 pixels.",
+        "The training images of the Kaggle challenge in full size: TIFFs of 2048 or 3072 pixels.",
         layouts.kaggle_full,
         recipe="configs/highres.py",
         manual="train.csv and train/",
         flags=("edge",),
     ),
     "hpav18": Config(
-        "Public fields of the Human Protein Atlas, version 18: coloured JPGs.",
+        "Public images of the Human Protein Atlas, version 18: coloured JPGs.",
         layouts.hpav18,
         recipe="configs/highres.py",
         manual="labels.csv and images/, as the downloader writes them",
         flags=("edge",),
     ),
     "folder": Config(
-        "Anyone's fields: a csv and a file a channel.",
+        "Anyone's images: a csv and a file a channel.",
         layouts.folder,
         recipe="configs/lowres.py",
         manual="the csv and the images",
@@ -89,7 +89,7 @@ CONFIGS = {
         ),
     ),
     "synthetic": Config(
-        "Fields drawn from a seed; no download.",
+        "Images drawn from a seed; no download.",
         Synthetic,
         recipe="configs/quickstart.py",
         manual="",

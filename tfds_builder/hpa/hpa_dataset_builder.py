@@ -1,9 +1,8 @@
-"""The TFDS builder `hpa`: `id`, `image` (red, green, blue, yellow), `labels`, `fold` and `group`.
+"""The TFDS builder `hpa`: images (red, green, blue, yellow) with labels, folds and groups.
 
 Notes: images arrive here encoded. The `read` that `prepare` passes maps over worker processes;
-  without
-it (`tfds build`) images are read one by one in this process, or by an Apache Beam runner if TFDS
-was given options of one. The bytes written are the same.
+without it (`tfds build`) images are read one by one in this process, or by an Apache Beam runner if
+TFDS was given options of one. The bytes written are the same.
 """
 
 import functools
@@ -20,6 +19,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 from hpa_jax.labels import LABELS
 from tfds_builder.hpa.beam import Beam, shard_keys
 from tfds_builder.hpa.configs import CONFIGS
+from tfds_builder.hpa.metadata import VERSION, describe
 from tfds_builder.hpa.planning import Build, Map, Placed, Plan, encode_image, plan
 from tfds_builder.hpa.sources import Fault
 
@@ -46,8 +46,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
       **kwargs: data_dir, config, version of `tfds.core.DatasetBuilder`.
     """
 
-    VERSION = tfds.core.Version("2.0.0")
-    RELEASE_NOTES = {"2.0.0": "Folds and groups are stored; codecs.", "1.0.0": "First release."}
+    VERSION = tfds.core.Version(VERSION)
+    RELEASE_NOTES = {
+        "3.0.0": "Original Ids; whether labels are known; digests, vocabulary and channels.",
+        "2.0.0": "Folds and groups are stored; codecs.",
+        "1.0.0": "First release.",
+    }
     BUILDER_CONFIGS = [
         tfds.core.BuilderConfig(name=name, description=config.description)
         for name, config in CONFIGS.items()
@@ -87,17 +91,24 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             )
         labels = tfds.features.Sequence(
             tfds.features.ClassLabel(names=LABELS),
-            doc="Where the protein is; one label or more, ascending.",
+            doc="Where the protein is: label ids, ascending.",
         )
         features = {
-            "id": tfds.features.Text(doc="Name of the field; unique in the dataset."),
+            "id": tfds.features.Text(doc="Name of the image; unique in the dataset."),
+            "original_id": tfds.features.Text(
+                doc="The Id that the source gave the image; any characters."
+            ),
             "image": image,
             "labels": labels,
+            "labels_known": tfds.features.Scalar(
+                np.bool_,
+                doc="Whether `labels` are all labels of the image; if not, nobody knows them.",
+            ),
             "fold": tfds.features.Scalar(
                 np.int64, doc="0 in validation, above in train, -1 in test."
             ),
             "group": tfds.features.Scalar(
-                np.int64, doc="Fields of one group are never in two parts."
+                np.int64, doc="Images of one group are never in two splits."
             ),
         }
         return self.dataset_info_from_configs(
@@ -130,7 +141,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             build = config.build(Path(dl_manager.manual_dir) if config.manual else None)
         measure_map = self._beam and self._beam.map
         planned = self._plan or plan(build, self._read, measure_map=measure_map)
-        self.info.metadata.update(build=build.settings(), statistics=planned.statistics)
+        self.info.metadata.update(describe(build, planned))
         generate = self._generate_by_beam if self._beam else self._generate_examples
         return {split: generate(build, members) for split, members in planned.splits.items()}
 
@@ -166,8 +177,10 @@ def _features(placed: Placed, image: bytes) -> dict:
     example = placed.example
     return {
         "id": example.id,
+        "original_id": example.original_id or example.id,
         "image": image,
         "labels": list(example.labels),
+        "labels_known": example.labels_known,
         "fold": placed.fold,
         "group": placed.group,
     }

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from hpa_jax.data.metadata import statistics_fault
 from hpa_jax.labels import CHANNELS
 from tfds_builder.hpa.sources import Example, Fault, Source
-from tfds_builder.hpa.split.duplicates import perceptual_hash
+from tfds_builder.hpa.split.perceptual import perceptual_hash
 
 
 class ImageStatistics(NamedTuple):
@@ -63,6 +64,9 @@ def dataset_statistics(histogram: np.ndarray, sums: np.ndarray, folds: np.ndarra
       histogram: int64 [4, 256], of all images together.
       sums: int64 [N, 3, 4], `moments` of each image.
       folds: int [N], -1 in the test split.
+
+    Raises:
+      ValueError: the sums are of no images.
     """
     # A dataset may be all test split; then there is nothing else to compute them from.
     used = sums[folds >= 0] if np.any(folds >= 0) else sums
@@ -71,9 +75,9 @@ def dataset_statistics(histogram: np.ndarray, sums: np.ndarray, folds: np.ndarra
     std = np.sqrt(np.maximum(squares / pixels - mean**2, 0))
     # A channel that was not imaged is zero everywhere: any std but 0 serves.
     std = np.where(std > 0, std, 255.0)
-    return {
-        "fields": len(folds),
-        "histogram": histogram.tolist(),
-        "mean": (mean / 255).tolist(),
-        "std": (std / 255).tolist(),
-    }
+    mean = (mean / 255).tolist()
+    std = (std / 255).tolist()
+    fault = statistics_fault(mean, std, len(CHANNELS))
+    if fault:
+        raise ValueError(f"channel statistics that no images can have: {fault}")
+    return {"images": len(folds), "histogram": histogram.tolist(), "mean": mean, "std": std}

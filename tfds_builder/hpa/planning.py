@@ -16,15 +16,14 @@ from hpa_jax.errors import InputError
 from hpa_jax.labels import CHANNELS, LABELS
 from tfds_builder.hpa import image_statistics
 from tfds_builder.hpa.sources import Example, Fault, Listing, Progress, Source, no_progress
-from tfds_builder.hpa.split import stratify
+from tfds_builder.hpa.split import evenness, stratify
 from tfds_builder.hpa.split.duplicates import (
-    HASH_BYTES,
     Pair,
     group_numbers,
     near_duplicates,
     renumber_groups,
-    same_pixels,
 )
+from tfds_builder.hpa.split.perceptual import HASH_BYTES, Rule, same_pixels
 from tfds_builder.hpa.split.reference import ReferenceDataset
 
 POLICIES = ("strict", "skip")
@@ -49,6 +48,8 @@ class Build:
       folds: number of folds that all other images are assigned to; fold 0 is `validation`.
       seed: of the split.
       match_splits_of: a finished dataset; near-duplicates of its images get those images' folds.
+      near_duplicates: what they are; None: they are not sought, and group keys alone make groups.
+      allow_uneven_splits: whether splits may be out of the bounds of `split.evenness`.
     """
 
     source: Source
@@ -58,18 +59,23 @@ class Build:
     folds: int = 5
     seed: int = 0
     match_splits_of: ReferenceDataset | None = None
+    near_duplicates: Rule | None = Rule()
+    allow_uneven_splits: bool = False
 
     def settings(self) -> dict:
         """All that determines the bytes, as JSON.
 
-        It is stored in metadata.json and compared when the build is started again, so the keys keep
-        the names that existing datasets have (`like`, and `fields` of a synthetic source).
+        It is stored in metadata.json and compared when the build is started again.
         """
         settings = self.source.settings()
         for name in ("codec", "policy", "test", "folds", "seed"):
             settings[name] = getattr(self, name)
+        settings["near_duplicates"] = "on" if self.near_duplicates else "off"
+        if self.near_duplicates:
+            settings["duplicate_bits"] = self.near_duplicates.bits
+            settings["duplicate_correlation"] = self.near_duplicates.correlation
         if self.match_splits_of:
-            settings["like"] = self.match_splits_of.settings()
+            settings["match_splits_of"] = self.match_splits_of.settings()
         return settings
 
 
@@ -103,8 +109,8 @@ class Plan:
     Attributes:
       splits: the images of each split that has any, in the source's order.
       statistics: as JSON; see `image_statistics.dataset_statistics`.
-      duplicates: (Id, Id, Hamming distance of the hashes) of near-duplicates; the second may be of
-        the reference dataset.
+      duplicates: (Id, Id, bits that differ in the hashes of the channels that both have) of
+        near-duplicates; the second may be of the reference dataset.
       rejects: the rows that were left out.
       notes: what the user should know about the split, a line each.
     """
@@ -175,7 +181,8 @@ def plan(
       measure_map: used instead of `read` for measuring, which is most of the work.
 
     Raises:
-      InputError: the first fault if the policy is strict; or no image is left.
+      InputError: the first fault if the policy is strict; no image is left; or the splits are out
+        of bounds.
     """
     listing = _list(build, progress)
     rows = len(listing.examples) + len(listing.faults)
@@ -247,9 +254,12 @@ def _group(build: Build, examples: list[Example], hashes: list[bytes], read: Map
     def confirm(same: Callable, candidates: list[tuple[int, int]]) -> Iterable[bool]:
         return read(same, [(members[a], members[b]) for a, b in candidates])
 
-    table = np.frombuffer(b"".join(all_hashes), np.uint8).reshape(len(ids), HASH_BYTES)
-    same = functools.partial(_same_pixels, build.source, reference)
-    pairs = near_duplicates(table, same, starmap=confirm)
+    rule = build.near_duplicates
+    pairs = []
+    if rule:
+        table = np.frombuffer(b"".join(all_hashes), np.uint8).reshape(len(ids), HASH_BYTES)
+        same = functools.partial(_same_pixels, build.source, reference, rule.correlation)
+        pairs = near_duplicates(table, same, bits=rule.bits, starmap=confirm)
     groups = group_numbers(len(ids), pairs, keys)
     duplicates = _named_pairs(pairs, ids, len(examples))
     if not reference:
@@ -270,6 +280,7 @@ def _named_pairs(pairs: list[Pair], ids: list[str], own: int) -> list[tuple[str,
 def _same_pixels(
     source: Source,
     reference: ReferenceDataset | None,
+    correlation: float,
     pair: tuple[Example | int, Example | int],
 ) -> bool:
     """Whether two images are near-duplicates on their pixels; runs in a worker process."""
@@ -277,7 +288,7 @@ def _same_pixels(
     for member in pair:
         from_reference = isinstance(member, int)
         images.append(reference.image(member) if from_reference else source.image(member))
-    return same_pixels(*images)
+    return same_pixels(*images, correlation)
 
 
 def _match_folds(
@@ -348,6 +359,10 @@ def _assign(build: Build, measured: _Measured, grouping: _Grouping, rejects: lis
         name = build.match_splits_of.name
         notes.append(f"{matched} images follow their near-duplicates in {name}.")
     deviations = stratify.deviations(labels, grouping.groups, folds, len(LABELS), **sizes)
+    if not build.allow_uneven_splits:
+        evenness.check_even(
+            deviations, examples, grouping.groups, grouping.duplicates, build.near_duplicates
+        )
     notes += stratify.explain_deviations(labels, grouping.groups, deviations)
 
     splits: dict[str, list[Placed]] = {TRAIN: [], VALIDATION: [], TEST: []}

@@ -18,25 +18,53 @@ from typing import Any
 from etils import epath
 from tqdm import tqdm
 
+from hpa_jax.data.metadata import FILE_NAME as METADATA
+from hpa_jax.data.metadata import read_metadata
 from hpa_jax.data.records import Records, write_index
-from hpa_jax.errors import InputError
-from hpa_jax.files import exclusive_lock
+from hpa_jax.environment.causes import advice, is_of_writing
+from hpa_jax.errors import InputError, one_line
+from hpa_jax.files import exclusive_lock, sync_folder
+from hpa_jax.folders.mark import has_mark, write_mark
+from hpa_jax.folders.replace import sync_tree
 from tfds_builder.hpa import planning
 from tfds_builder.hpa.beam import Beam
+from tfds_builder.hpa.metadata import VERSION, add_digests
 from tfds_builder.hpa.planning import Build, Map, Plan
 from tfds_builder.hpa.pool import Pool
 from tfds_builder.hpa.run_tfds import run_tfds
 from tfds_builder.hpa.tables import write_tables
 
-VERSION = "2.0.0"
+# That have tables of images and hashes.
+_OLDER_VERSIONS = ("2.0.0",)
+
+# In the mark of an unfinished build's folder: only what has it is removed.
+_KIND = "build"
 
 # The flag that sets a setting, where metadata.json has another name for it.
-_FLAGS = {"fields": "images", "like": "match_splits_of", "drawing_seed": "seed"}
+_FLAGS = {"drawing_seed": "seed"}
 
 
 def version_dir(data_dir: Path, name: str) -> Path:
     """Folder of the finished dataset."""
     return data_dir / "hpa" / name / VERSION
+
+
+def newest_dir(data_dir: Path, name: str) -> Path:
+    """Folder of the newest finished version of a dataset; of this one if there is none."""
+    for version in (VERSION, *_OLDER_VERSIONS):
+        folder = data_dir / "hpa" / name / version
+        if folder.exists():
+            return folder
+    return version_dir(data_dir, name)
+
+
+def older_dir(final: Path) -> Path | None:
+    """Folder of an older version beside a finished dataset, if there is one."""
+    for version in _OLDER_VERSIONS:
+        folder = final.with_name(version)
+        if folder.exists():
+            return folder
+    return None
 
 
 def build(
@@ -71,8 +99,7 @@ def build(
         if is_built(final, wanted):
             return None
         incomplete = data_dir / f".hpa_{name}.incomplete"
-        # A killed build may have left one.
-        shutil.rmtree(incomplete, ignore_errors=True)
+        _start_folder(incomplete)
         try:
             measure_map = None
             if beam_options:
@@ -81,7 +108,9 @@ def build(
             _write(wanted, plan, (name, description), incomplete, pool.map, beam_options)
             final.parent.mkdir(parents=True, exist_ok=True)
             _copy_default_config(incomplete, data_dir)
+            sync_tree(version_dir(incomplete, name))
             os.rename(version_dir(incomplete, name), final)
+            sync_folder(final.parent)
         finally:
             shutil.rmtree(incomplete, ignore_errors=True)
     return plan
@@ -96,11 +125,14 @@ def is_built(final: Path, build: Build) -> bool:
     try:
         if not final.exists():
             return False
-        found = dict(json.loads((final / "metadata.json").read_text())["build"])
+        is_foreign = not (final / METADATA).is_file()
+        found = {} if is_foreign else dict(read_metadata(final)["build"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(
-            f"{final} is there, but was not written by this program; move it away"
-        ) from None
+        is_foreign = True
+    except InputError as error:
+        raise InputError(f"{error}; to build it again, remove {final}") from None
+    if is_foreign:
+        raise InputError(f"{final} is there, but was not written by this program; move it away")
     wanted = json.loads(json.dumps(build.settings()))
     differences = []
     for key in wanted | found:
@@ -153,6 +185,7 @@ def _write(
     version = version_dir(incomplete, config[0])
     _index(version)
     write_tables(plan, version, wanted.source.manual_dir)
+    add_digests(version)
 
 
 def _index(version: Path) -> None:
@@ -163,6 +196,23 @@ def _index(version: Path) -> None:
     for split, lengths in _shard_lengths(version).items():
         of_split = [shard for shard in shards if shard.name.startswith(f"hpa-{split}.")]
         Records(of_split, lengths)
+
+
+def _start_folder(incomplete: Path) -> None:
+    """Makes the folder to write in, anew; a killed build may have left one.
+
+    Raises:
+      InputError: something else has that name, which is nobody's to remove but its owner's.
+    """
+    if incomplete.is_symlink() or incomplete.exists():
+        is_empty = incomplete.is_dir() and not any(incomplete.iterdir())
+        if incomplete.is_symlink() or not (is_empty or has_mark(incomplete, _KIND)):
+            raise InputError(
+                f"{incomplete} is in the way and has no mark of this program; move it away"
+            )
+        shutil.rmtree(incomplete)
+    incomplete.mkdir()
+    write_mark(incomplete, _KIND)
 
 
 def _copy_default_config(incomplete: Path, data_dir: Path) -> None:
@@ -181,10 +231,9 @@ def _writing_to(data_dir: Path) -> Iterator[None]:
         data_dir.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        reason = error.strerror or error
-        raise InputError(
-            f"cannot write to {data_dir}: {reason}; make room or choose another --data_dir"
-        ) from None
+        where = error.filename or data_dir
+        what = "write to" if is_of_writing(error) else "use"
+        raise InputError(f"cannot {what} {where}: {one_line(error)}; {advice(error)}") from None
     finally:
         for path in created:
             # Refused for a folder that is not empty.

@@ -17,17 +17,22 @@ class Example(NamedTuple):
     """One example of a source, before its image is read.
 
     Attributes:
-      id: name of the image, unique in the source.
+      id: name of the image, unique in the source; made of letters, digits, `_` and `-`.
       labels: label ids, ascending.
       index: position in the source's list.
       group_key: names what the image shares with others (an antibody, a specimen); such images are
-        never in two splits. Empty for an image on its own.
+        never in two splits. Empty for an image on its own. Printable.
+      original_id: the Id that the source gave the image, if it is another one; else empty.
+      labels_known: whether `labels` are all labels of the image. One with known labels may have
+        none; of one without, nobody knows them.
     """
 
     id: str
     labels: tuple[int, ...]
     index: int
     group_key: str = ""
+    original_id: str = ""
+    labels_known: bool = True
 
 
 class Fault(InputError):

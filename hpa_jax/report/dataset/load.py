@@ -1,7 +1,6 @@
 """What is known of a dataset without decoding an image: indexes, and the tables beside them."""
 
 import csv
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -10,8 +9,10 @@ import numpy as np
 
 from hpa_jax.data.catalog import SPLITS, dataset_dir, load_dataset
 from hpa_jax.data.dataset import ImageDataset
+from hpa_jax.data.metadata import FILE_NAME, check_file, read_metadata
 from hpa_jax.data.shard_index import REMEDY
-from hpa_jax.errors import InputError
+from hpa_jax.errors import InputError, one_line
+from hpa_jax.files import plain_cell
 from hpa_jax.labels import CHANNELS, LABELS
 
 
@@ -102,12 +103,15 @@ def read_dataset(data_dir: str | Path, name: str) -> tuple[DatasetSummary, Image
     """
     folder = dataset_dir(data_dir, name)
     images = load_dataset(data_dir, name, split="all")
-    metadata = _read_metadata(folder / "metadata.json")
+    metadata = read_metadata(folder)
 
     duplicates = None
     rejects = None
-    # The build leaves out an empty table of duplicates or rejects; it always writes fields.csv.
-    if (folder / "fields.csv").is_file():
+    # The build leaves out an empty table of duplicates or rejects; it always writes that of all
+    # images, which had another name before version 3.0.0.
+    if any((folder / table).exists() for table in ("images.csv", "fields.csv")):
+        for table in ("images.csv", "duplicates.csv", "rejects.csv"):
+            check_file(folder, metadata, table)
         duplicates = []
         for a, b, distance in _read_table(folder / "duplicates.csv", ("a", "b", "distance")):
             duplicates.append(Duplicate(a, b, int(distance) if distance.isdecimal() else 0))
@@ -124,7 +128,7 @@ def read_dataset(data_dir: str | Path, name: str) -> tuple[DatasetSummary, Image
         folds=images.folds(),
         groups=images.groups(),
         sizes=images.sizes(),
-        histogram=_histogram(metadata),
+        histogram=_histogram(metadata, images.sizes(), folder),
         build=build if isinstance(build, dict) else {},
         duplicates=duplicates,
         rejects=rejects,
@@ -132,18 +136,12 @@ def read_dataset(data_dir: str | Path, name: str) -> tuple[DatasetSummary, Image
     return summary, images
 
 
-def _read_metadata(path: Path) -> dict:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}): {REMEDY}") from None
-    return found if isinstance(found, dict) else {}
+def _histogram(metadata: dict, sizes: np.ndarray, folder: Path) -> np.ndarray | None:
+    """int64 [4, 256], or None where the metadata has none of that shape.
 
-
-def _histogram(metadata: dict) -> np.ndarray | None:
-    """int64 [4, 256], or None where the metadata has none of that shape."""
+    Raises:
+      InputError: it is of another number of pixels than the images have.
+    """
     try:
         histogram = np.asarray(metadata["statistics"]["histogram"], np.int64)
     except (KeyError, TypeError, ValueError, OverflowError):
@@ -152,6 +150,10 @@ def _histogram(metadata: dict) -> np.ndarray | None:
         return None
     if (histogram < 0).any() or not histogram.any(axis=1).all():
         return None
+    # Of an older dataset nothing else shows that a digit was changed.
+    if (histogram.sum(axis=1) != sizes.prod(axis=1).sum()).any():
+        path = folder / FILE_NAME
+        raise InputError(f"{path}: its histogram is not of the dataset's pixels: {REMEDY}")
     return histogram
 
 
@@ -161,9 +163,9 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> list[tuple[str, ...]]:
         # Names of files need not be UTF-8; one odd character must not hide the table.
         with open(path, encoding="utf-8", errors="replace", newline="") as file:
             reader = csv.DictReader(file)
-            return [tuple(row[column] or "" for column in columns) for row in reader]
+            return [tuple(plain_cell(row[column] or "") for column in columns) for row in reader]
     except FileNotFoundError:
         return []
     except (OSError, KeyError, csv.Error) as error:
         wanted = ", ".join(columns)
-        raise InputError(f"{path}: no table of {wanted} ({error}): {REMEDY}") from None
+        raise InputError(f"{path}: no table of {wanted} ({one_line(error)}): {REMEDY}") from None

@@ -192,7 +192,7 @@ def test_a_dataset_without_tables_says_so(small_data, tmp_path):
     version = shutil.copytree(
         next((small_data / "hpa" / "synthetic_32").iterdir()), tmp_path / "hpa/old/2.0.0"
     )
-    for name in ("fields.csv", "metadata.json"):
+    for name in ("images.csv", "metadata.json"):
         (version / name).unlink()
     write_report(config_of(tmp_path, "old"), tmp_path)
     html = (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -161,10 +161,10 @@ def main(argv: list[str], stop: threading.Event | None = None) -> int:
             log=_log,
         )
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except RunStopped as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return EXIT_RUN_STOPPED
     if tally.done < tally.asked:
         print(f"stopped: {tally}; {RESUME}", file=sys.stderr)

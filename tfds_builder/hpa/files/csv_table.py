@@ -5,8 +5,7 @@ empty lines are all read. Labels are ids or names of `hpa_jax.labels.LABELS` in 
 separated by spaces, `|`, `;` or `,`; names by `|`, `;` or `,`, since they contain spaces.
 
 Design: a faulty row is a value rather than the end, and the order of the rows has no meaning. So an
-  Id
-in two rows keeps its first row only if both agree; if they differ, none of them is accepted.
+Id in two rows keeps its first row only if both agree; if they differ, none of them is accepted.
 """
 
 import csv
@@ -16,6 +15,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from hpa_jax.errors import InputError
+from hpa_jax.files import plain_cell
 from hpa_jax.labels import LABELS
 from tfds_builder.hpa.sources import Fault
 
@@ -33,7 +33,7 @@ class Row(NamedTuple):
     Attributes:
       id: of the image.
       labels: label ids, ascending.
-      group_key: of the group column; empty without one.
+      group_key: of the group column, printable; empty without one.
     """
 
     id: str
@@ -135,7 +135,8 @@ def _parse(cells: list[str], at: str, columns: int, positions: list[int]) -> Row
     values = []
     for position in positions:
         values.append(cells[position].strip() if position < len(cells) else "")
-    id, labels, *group_key = values
+    # A table that this project wrote has marks before what a spreadsheet would take for a formula.
+    id, labels, *group_keys = map(plain_cell, values)
     # Whatever is in it, it is reported on one line.
     shown = id if _ID.fullmatch(id) else repr(id[:80])
     if len(cells) != columns:
@@ -146,8 +147,14 @@ def _parse(cells: list[str], at: str, columns: int, positions: list[int]) -> Row
     if id != shown:
         reason = "has an Id that is not made of letters, digits, _ and - alone; rename the image"
         return Fault(shown, at, reason)
+    # White space within a key has no meaning, and is of many kinds.
+    group_key = " ".join(" ".join(group_keys).split())
+    hidden = next((char for char in group_key if not char.isprintable()), None)
+    if hidden:
+        reason = f"has the invisible character U+{ord(hidden):04X} in its group; take it out"
+        return Fault(id, at, reason)
     try:
-        return Row(id, _parse_labels(labels), group_key[0] if group_key else "")
+        return Row(id, _parse_labels(labels), group_key)
     except ValueError as error:
         return Fault(id, at, str(error))
 

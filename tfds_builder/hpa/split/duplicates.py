@@ -1,39 +1,25 @@
 """Images that must be in one split: near-duplicates, and images that share a group key.
 
-Near-duplicates are found by a perceptual hash and confirmed on pixels. The hash is imagehash's
-phash of each channel, 64 bits, so that a blank channel leaves three others to distinguish images
-by. On 81 real images, distinct ones differ in 88 bits or more of the 256, copies (JPG quality 50,
-resized, 0.7 to 1.3 times as bright, shifted by a pixel) in at most 10; on pixels, distinct ones
-correlate to 0.27 at most, copies to 0.92 at least.
+Near-duplicates are found by their perceptual hashes and confirmed on pixels; `perceptual.py` says
+what makes two images near-duplicates.
 
-Design:
-- Candidates come from 16 bands of 16 bits, each sorted once, rather than from all pairs: hashes
-  that differ in up to 15 bits agree in some band.
-- An image that is connected to another already is not compared with it again, so ten thousand equal
-  images cost ten thousand comparisons of pixels.
+Design: an image that is connected to another already is not compared with it again, so ten thousand
+equal images cost ten thousand comparisons of pixels.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import starmap as sequential_starmap
 from typing import NamedTuple
 
-import cv2
-import imagehash
 import numpy as np
-from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-HASH_BYTES = 32  # four channels of 64 bits
-DISTANCE = 32  # bits of the 256
-_HASHED = 32  # px, what phash works on
-_FLAT = 1.0  # gray levels of range, below which a channel is blank and has no bits set
-_SIDE = 64  # px of a thumbnail: a shift of one pixel in 512 is an eighth of one
-_BLANK = 0.5  # std in gray levels, below which a thumbnail's channel is blank
-_ALIKE = 0.6  # correlation of each channel above which two thumbnails show the same image
-_BANDS = 16  # as many as a word has bits
-_WINDOW = 256  # neighbours compared in a band in which many hashes agree
-_MAX_FAILURES = 8  # failed confirmations after which an image is not compared any more
+from tfds_builder.hpa.split.candidates import OUT, near_pairs
+from tfds_builder.hpa.split.perceptual import Rule, channel_words, hash_distance
+
+_CANDIDATES = 2**18  # pairs collected before they are compared, the nearest first
+_MAX_FAILURES = 16  # failed confirmations after which an image is not compared any more
 
 Starmap = Callable[[Callable[[int, int], bool], Sequence[tuple[int, int]]], Iterable[bool]]
 
@@ -44,7 +30,7 @@ class Pair(NamedTuple):
     Attributes:
       a: the lower position.
       b: the higher position.
-      distance: number of bits in which their hashes differ.
+      distance: number of bits in which the hashes of the channels differ that both have.
     """
 
     a: int
@@ -52,186 +38,141 @@ class Pair(NamedTuple):
     distance: int
 
 
-def perceptual_hash(image: np.ndarray) -> bytes:
-    """Computes phash of each of four channels.
-
-    Each channel is stretched to its own range first, so that dark ones keep their detail. A blank
-    channel has no bits set.
-
-    Args:
-      image: uint8 [H, W, 4].
-
-    Returns:
-      `HASH_BYTES` bytes, 8 a channel.
-
-    References:
-      https://www.hackerfactor.com/blog/index.php?/archives/432-Looks-Like-It.html
-    """
-    if min(image.shape[:2]) > 8 * _HASHED:
-        # Integers are fast to average, and at this size fine enough.
-        image = cv2.resize(image, (8 * _HASHED, 8 * _HASHED), interpolation=cv2.INTER_AREA)
-    small = cv2.resize(image.astype(np.float32), (_HASHED, _HASHED), interpolation=cv2.INTER_AREA)
-    hashes = [_hash_channel(small[..., channel]) for channel in range(small.shape[-1])]
-    return b"".join(hashes)
-
-
-def _hash_channel(small: np.ndarray) -> bytes:
-    darkest = small.min()
-    brightest = small.max()
-    if brightest - darkest < _FLAT:
-        return bytes(8)
-    stretched = np.round((small - darkest) * (255 / (brightest - darkest))).astype(np.uint8)
-    return np.packbits(imagehash.phash(Image.fromarray(stretched)).hash).tobytes()
-
-
-def thumbnail(image: np.ndarray) -> np.ndarray:
-    """Shrinks an image to uint8 [64, 64, 4], which is all that `same_pixels` looks at."""
-    return cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-
-
-def same_pixels(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two images show the same, at whatever size and brightness.
-
-    Every channel that is not blank in both must correlate; if all are blank, the images must be
-    equal.
-
-    Args:
-      a: uint8 [H, W, 4].
-      b: uint8 [H, W, 4], of any other size.
-    """
-    pixels_a = thumbnail(a).reshape(_SIDE**2, -1).astype(np.int64)
-    pixels_b = thumbnail(b).reshape(_SIDE**2, -1).astype(np.int64)
-    # Deviations from the mean, times the number of pixels: so they stay integers.
-    centered_a = _SIDE**2 * pixels_a - pixels_a.sum(0)
-    centered_b = _SIDE**2 * pixels_b - pixels_b.sum(0)
-    variance_a = (centered_a * centered_a).sum(0)
-    variance_b = (centered_b * centered_b).sum(0)
-    covariance = (centered_a * centered_b).sum(0)
-    blank = (_BLANK * _SIDE**2) ** 2 * _SIDE**2
-    visible = np.maximum(variance_a, variance_b) >= blank
-    if not visible.any():
-        return bool(np.array_equal(pixels_a, pixels_b))
-    scale = np.sqrt(variance_a[visible] * 1.0 * variance_b[visible])
-    return bool(np.all(covariance[visible] > _ALIKE * scale))
-
-
 def near_duplicates(
     hashes: np.ndarray,
     same: Callable[[int, int], bool],
     *,
-    distance: int = DISTANCE,
+    bits: int = Rule().bits,
     starmap: Starmap = sequential_starmap,
 ) -> list[Pair]:
     """Finds pairs that connect all near-duplicates: not every pair, but a path between any two.
 
-    Images of equal hashes are compared with the first of them. Of the others, all pairs are found
-    whose hashes differ in up to 15 bits, and nearly all up to `distance`: those with fewer than
-    `_WINDOW` hashes between them in a band that they share, and fewer than `_MAX_FAILURES` failed
-    comparisons before. Time grows as n log n, memory as n.
+    Images of equal hashes are compared with the first of them that shows the same. Of the others,
+    all pairs within `bits` are found, and compared with the nearest first, unless their images are
+    connected already or one has failed `_MAX_FAILURES` times before.
 
     Args:
       hashes: uint8 [N, HASH_BYTES], of `perceptual_hash`.
       same: (a, b) -> whether the images in these positions are the same on their pixels.
-      distance: bits in which the hashes of candidates may differ.
+      bits: see `perceptual.Rule`.
       starmap: calls `same` for a list of pairs that do not depend on one another; results in order.
 
     Returns:
       pairs in order of `a`, then `b`; at most N - 1.
     """
-    hashes = np.ascontiguousarray(hashes, np.uint8).reshape(-1, HASH_BYTES)
     found = _Connected(hashes, same, starmap)
-    order = _confirm_equal_hashes(hashes, found)
-    words = hashes[order].view(np.uint64)
-    for band in range(_BANDS):
-        key = _band_key(hashes[order], band)
-        # A stable sort keeps the order of whole hashes within a band: near ones lie near.
-        by_key = np.argsort(key, kind="stable")
-        _confirm_neighbours(key[by_key], words[by_key], order[by_key], distance, found)
+    different = _confirm_equal_hashes(found)
+    collected = []
+    number = 0
+    for pairs in near_pairs(found.words, different, bits, found.settled):
+        collected.append(pairs)
+        number += len(pairs[0])
+        if number >= _CANDIDATES:
+            found.confirm_nearest_first(*np.concatenate(collected, axis=1))
+            collected = []
+            number = 0
+    if collected:
+        found.confirm_nearest_first(*np.concatenate(collected, axis=1))
     return sorted(found.pairs)
 
 
-def _confirm_equal_hashes(hashes: np.ndarray, found: "_Connected") -> np.ndarray:
-    """Compares images of equal hashes.
+def _confirm_equal_hashes(found: "_Connected") -> np.ndarray:
+    """Compares images of equal hashes with the first of them, then the others with their first.
 
     Returns:
-      int64 [M], positions sorted by hash: one image for each hash and each different content.
+      int64 [M], positions: one image for each hash and each different content.
     """
-    words = hashes.view(">u8")
-    # lexsort is stable: among equal hashes the first image leads.
-    order = np.lexsort(words.T[::-1])
-    if not len(order):
-        return order
-    new = np.append(True, (words[order[1:]] != words[order[:-1]]).any(1))
-    leader = order[np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))]
-    found.confirm(leader[~new], order[~new])
-    different = found.root[order] != found.root[leader]
-    return order[different | new]
-
-
-def _confirm_neighbours(
-    key: np.ndarray, words: np.ndarray, images: np.ndarray, distance: int, found: "_Connected"
-) -> None:
-    """Compares images whose hashes agree in a band and lie within `_WINDOW` of each other.
-
-    Args:
-      key: uint16 [M], sorted.
-      words: uint64 [M, HASH_BYTES / 8], the hash of each.
-      images: int64 [M], the position of each.
-      distance: see `near_duplicates`.
-      found: takes the pairs.
-    """
-    left = np.arange(len(images))
-    for step in range(1, _WINDOW):
-        left = left[: np.searchsorted(left, len(images) - step)]
-        left = left[key[left] == key[left + step]]
+    if not len(found.words):
+        return np.empty(0, np.int64)
+    _, number = np.unique(found.words, axis=0, return_inverse=True)
+    number = number.ravel()
+    different = []
+    left = np.arange(len(number))
+    for _ in range(_MAX_FAILURES):
+        _, first, of = np.unique(number[left], return_index=True, return_inverse=True)
+        leader = left[first]
+        different.append(leader)
+        of_leader = leader[of]
+        rest = of_leader != left
+        found.confirm(of_leader[rest], left[rest])
+        left = left[found.root[left] != found.root[of_leader]]
         if not len(left):
-            return
-        apart = np.bitwise_count(words[left] ^ words[left + step]).sum(1)
-        near = left[apart <= distance]
-        found.confirm(images[near], images[near + step])
-
-
-def _band_key(hashes: np.ndarray, band: int) -> np.ndarray:
-    """uint16 [N]: one bit of each 16-bit word of a hash, other frequencies of each channel."""
-    words = hashes.view(">u2")
-    key = np.zeros(len(words), np.uint16)
-    for number in range(words.shape[1]):
-        bit = (words[:, number] >> (band + 5 * number) % _BANDS) & 1
-        key |= bit.astype(np.uint16) << number
-    return key
+            break
+    return np.sort(np.concatenate([*different, left]))
 
 
 class _Connected:
     """The pairs confirmed so far, and which images they connect.
 
     Attributes:
+      words: uint64 [N, 4], the hashes; see `perceptual.channel_words`.
       pairs: confirmed.
       root: int64 [N], equal for images that are connected.
+      settled: int64 [N], the same, but `OUT` for images that are not compared any more; changed
+        in place.
     """
 
     def __init__(self, hashes: np.ndarray, same: Callable, starmap: Starmap):
+        self.words = channel_words(hashes)
         self.pairs: list[Pair] = []
-        self.root = np.arange(len(hashes))
+        self.root = np.arange(len(self.words))
+        self.settled = self.root.copy()
         self._members: dict[int, list[int]] = {}
-        self._hashes = hashes
         self._same = same
         self._starmap = starmap
-        self._failures = np.zeros(len(hashes), np.int64)
-        self._rejected: set[tuple[int, int]] = set()
+        self._failures = np.zeros(len(self.words), np.int64)
+        self._rejected = np.empty(0, np.int64)
+
+    def confirm_nearest_first(self, a: np.ndarray, b: np.ndarray) -> None:
+        """Compares the images in these positions until nothing is left that could connect them."""
+        apart, shared = hash_distance(self.words[a], self.words[b])
+        # Bits for each channel, so that pairs of one channel and of four are compared alike.
+        order = np.argsort(apart / shared, kind="stable")
+        a = a[order]
+        b = b[order]
+        most = 1
+        while True:
+            is_open = self._is_open(a, b)
+            a = a[is_open]
+            b = b[is_open]
+            if not len(a):
+                return
+            # One comparison for each image at a time, and few between the images of two groups:
+            # the next may not be needed any more.
+            _, first = np.unique(b, return_index=True)
+            first.sort()
+            roots = np.sort([self.root[a[first]], self.root[b[first]]], axis=0)
+            few = first[_rank_among_equals(self._code(*roots)) < most]
+            self.confirm(a[few], b[few])
+            most *= 4
 
     def confirm(self, a: np.ndarray, b: np.ndarray) -> None:
-        """Compares the images in these positions on their pixels, unless connected already."""
-        failures = np.maximum(self._failures[a], self._failures[b])
-        open = (self.root[a] != self.root[b]) & (failures < _MAX_FAILURES)
-        low = np.minimum(a, b)[open].tolist()
-        high = np.maximum(a, b)[open].tolist()
-        pairs = [pair for pair in zip(low, high, strict=True) if pair not in self._rejected]
-        for pair, same in zip(pairs, self._starmap(self._same, pairs), strict=True):
+        """Compares the images in these positions on their pixels; `a` are the lower ones."""
+        is_open = self._is_open(a, b)
+        a = a[is_open]
+        b = b[is_open]
+        pairs = list(zip(a.tolist(), b.tolist(), strict=True))
+        failed = np.zeros(len(pairs), bool)
+        for number, same in enumerate(self._starmap(self._same, pairs)):
             if same:
-                self._connect(*pair)
+                self._connect(*pairs[number])
             else:
-                self._rejected.add(pair)
-                self._failures[list(pair)] += 1
+                failed[number] = True
+        self._rejected = np.append(self._rejected, self._code(a[failed], b[failed]))
+        # Counted for one of the two alone: an image that many are compared with, of which each is
+        # another, may still have a copy.
+        np.add.at(self._failures, b[failed], 1)
+        self.settled[:] = np.where(self._failures < _MAX_FAILURES, self.root, OUT)
+
+    def _is_open(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """bool [P]: whether the two are to be compared: not connected, nor known to differ."""
+        is_open = (self.root[a] != self.root[b]) & (self._failures[b] < _MAX_FAILURES)
+        is_open[is_open] = ~np.isin(self._code(a[is_open], b[is_open]), self._rejected)
+        return is_open
+
+    def _code(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """One number for each pair, in the order of `a`, then `b`."""
+        return a * len(self.words) + b
 
     def _connect(self, a: int, b: int) -> None:
         larger = int(self.root[a])
@@ -246,8 +187,19 @@ class _Connected:
         self.root[moved] = larger
         members.extend(moved)
         self._members[larger] = members
-        distance = np.bitwise_count(self._hashes[a] ^ self._hashes[b]).sum()
-        self.pairs.append(Pair(a, b, int(distance)))
+        apart, _ = hash_distance(self.words[a], self.words[b])
+        self.pairs.append(Pair(a, b, int(apart)))
+
+
+def _rank_among_equals(values: np.ndarray) -> np.ndarray:
+    """int64 [N]: how many equal values stand before each."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    is_first = np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]
+    position = np.arange(len(ordered))
+    rank = np.empty_like(position)
+    rank[order] = position - np.maximum.accumulate(np.where(is_first, position, 0))
+    return rank
 
 
 def group_numbers(n: int, pairs: Iterable[Pair], group_keys: Sequence[str]) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 
 from hpa_jax.environment.paths import path_flag
 from hpa_jax.environment.program import run_program
-from hpa_jax.errors import EXIT_BAD_INPUT, InputError
+from hpa_jax.errors import EXIT_BAD_INPUT, InputError, one_line
 from hpa_jax.labels import LABELS
 from tfds_builder.hpa.synthetic.cells import Cells
 from tfds_builder.hpa.synthetic.layout import MITOTIC
@@ -100,7 +100,7 @@ def main(argv: list[str] | None = None) -> int:
         if not cv2.imwrite(str(out), picture, [cv2.IMWRITE_PNG_COMPRESSION, 9]):
             raise InputError(f"{out}: cannot be written: give --out a writable .png file")
     except (InputError, OSError, cv2.error) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return EXIT_BAD_INPUT
     height, width, _ = picture.shape
     megabytes = out.stat().st_size / 1e6

@@ -45,7 +45,7 @@ class Synthetic:
         """See `Source.settings`."""
         return {
             "source": "synthetic",
-            "fields": self.images,
+            "images": self.images,
             "size": self.size,
             "drawing_seed": self.seed,
             "frequencies": self.frequencies,
