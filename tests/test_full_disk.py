@@ -14,7 +14,7 @@ MODES = ("evaluate", "predict", "export", "report")
 
 @pytest.fixture
 def disk(tmp_path):
-    with SmallDisk(tmp_path, megabytes=4) as made:
+    with SmallDisk(tmp_path, megabytes=12) as made:
         yield made
 
 
