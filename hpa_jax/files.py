@@ -227,6 +227,10 @@ def remove_partial_files(folder: Path) -> None:
             os.unlink(entry)
 
 
+# Of a lock's file: the number of a process.
+_LONGEST_LOCK = 24
+
+
 @contextlib.contextmanager
 def exclusive_lock(
     path: Path, *, busy: str, advice: str = "", wait: bool = False
@@ -269,7 +273,7 @@ def exclusive_lock(
 def _locked_file(path: Path, busy: str, advice: str, wait: bool) -> TextIO:
     while True:
         with contextlib.ExitStack() as on_error:
-            file = on_error.enter_context(open(path, "a+", encoding="utf-8"))
+            file = on_error.enter_context(open(path, "a+", encoding="utf-8", errors="replace"))
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -279,8 +283,19 @@ def _locked_file(path: Path, busy: str, advice: str, wait: bool) -> TextIO:
                 print(f"{message}; waiting for it", flush=True)
                 fcntl.flock(file, fcntl.LOCK_EX)
             if _is_at(path, file):
+                _refuse_foreign_lock(path, file)
                 on_error.pop_all()
                 return file
+
+
+def _refuse_foreign_lock(path: Path, file: TextIO) -> None:
+    """Refuses to write over, and to remove, a file that only has the name of a lock."""
+    file.seek(0)
+    content = file.read(_LONGEST_LOCK + 1)
+    if len(content) > _LONGEST_LOCK or not re.fullmatch(r"\d*\s*", content, re.ASCII):
+        raise InputError(
+            f"{path} is no lock of this program; move it away or choose another folder"
+        )
 
 
 @contextlib.contextmanager

@@ -80,6 +80,19 @@ def test_a_lock_names_its_owner_and_leaves_no_file(tmp_path):
         pass
 
 
+@pytest.mark.parametrize("content", ["mine", "12 34", "9" * 100, "# Poetry lock file"])
+def test_a_file_that_only_has_the_name_of_a_lock_is_left_alone(tmp_path, content):
+    path = tmp_path / ".lock"
+    path.write_text(content)
+    with pytest.raises(InputError, match="is no lock of this program; move it away"):
+        with exclusive_lock(path, **BUSY):
+            pass
+    assert path.read_text() == content
+    path.write_text("123")  # of a process that was killed
+    with exclusive_lock(path, **BUSY):
+        pass
+
+
 def test_a_lock_goes_with_its_process(tmp_path):
     path = tmp_path / "lock"
     code = (

@@ -41,13 +41,19 @@ def score_run(config: Config, workdir: Path, out: Path | None = None) -> ScoreTa
     """
     if config.evaluate.runs:
         return _score_ensemble(config, workdir, out).table
-    table, _ = _score_one_run(config, workdir, out)
+    return score_with(Predictor(config, workdir, out), workdir)
+
+
+def score_with(predictor: Predictor, workdir: Path) -> ScoreTable:
+    """`score_run`, by the predictor of the one run in `workdir`."""
+    table, _ = _score_one_run(predictor, workdir)
     return table
 
 
-def _score_one_run(config: Config, workdir: Path, out: Path | None) -> tuple[ScoreTable, HeldOut]:
+def _score_one_run(predictor: Predictor, workdir: Path) -> tuple[ScoreTable, HeldOut]:
+    config = predictor.config
     sources = listed(config.evaluate.sources)
-    table = Predictor(config, workdir, out).table(config.data.eval_split, sources)
+    table = predictor.table(config.data.eval_split, sources)
     held_out = check_held_out(workdir, config.data.data_dir, table)
     held_out.print_warnings()
     return table, held_out
@@ -111,7 +117,7 @@ def evaluate_run(config: Config, workdir: Path, out: Path | None = None) -> None
     """
     folder = out or workdir
     if not config.evaluate.runs:
-        table, held_out = _score_one_run(config, workdir, out)
+        table, held_out = _score_one_run(Predictor(config, workdir, out), workdir)
         report = evaluate_table(table, config.evaluate, make_mesh())
         _write_report(report | held_out.to_dict(), folder)
         return

@@ -4,8 +4,7 @@ Notes:
 - The net is built and the checkpoint read only when something is to be scored. A table of scores in
   the run's folder is used again where it follows from the same checkpoint, data and test-time
   augmentation (`ScoreTable.key`).
-- The run may be training meanwhile. Then a checkpoint may be removed while it is read; the choice
-  is made again, by the same rule.
+- The run may be training meanwhile (`ChosenCheckpoint`).
 """
 
 import dataclasses
@@ -15,7 +14,6 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 import jax
 import numpy as np
@@ -27,24 +25,19 @@ from hpa_jax.data import pipeline
 from hpa_jax.data.dataset import ImageDataset
 from hpa_jax.data.loader import eval_batches
 from hpa_jax.environment.paths import local_path
-from hpa_jax.errors import InputError, one_line
+from hpa_jax.errors import InputError
 from hpa_jax.evaluation import score_table, tta
+from hpa_jax.evaluation.chosen_checkpoint import ChosenCheckpoint
 from hpa_jax.evaluation.score_table import ScoreTable
 from hpa_jax.files import check_writable
 from hpa_jax.labels import CHANNELS, LABELS
 from hpa_jax.metrics.crossfitting import crossfit
 from hpa_jax.parallel.mesh import batch_sharding, put_batch
 from hpa_jax.training import components
-from hpa_jax.training.checkpoint import Checkpoints
 from hpa_jax.training.state import eval_variables
 from hpa_jax.training.steps import make_score_step
 from hpa_jax.transforms import normalize
-from hpa_jax.workdir import read_config, read_record
-
-Result = TypeVar("Result")
-
-_TRIES = 5
-"""Of reading a checkpoint that the training removes meanwhile."""
+from hpa_jax.workdir import read_config
 
 
 def load_run(workdir: Path | str, checkpoint: str | int = "best") -> "Predictor":
@@ -75,7 +68,7 @@ class Predictor:
 
     Attributes:
       step: of the checkpoint.
-      written: when the checkpoint was, ns since 1970; None where it does not say.
+      written: tells the checkpoint from another one of that step; None if that cannot be told.
       labels: names of the L labels, in the order of the scores.
       label_ids: which of the 28 labels those are.
       image_size: side in px of the images that it takes.
@@ -111,18 +104,24 @@ class Predictor:
         self.image_size = config.data.image_size
         self._workdir = workdir
         self._out = out or workdir
-        self._while_it_trains(self._choose)
+        self._checkpoint = ChosenCheckpoint(config, workdir)
 
-    def _choose(self) -> None:
-        """Sets the step that the settings mean, and what was saved with it."""
-        checkpoints = self._checkpoints()
-        self.step = checkpoints.choose(self.config.evaluate.checkpoint)
-        metrics = checkpoints.metrics(self.step)
-        self.written = checkpoints.written(self.step)
-        checkpoints.close()
+    @property
+    def step(self) -> int:
+        return self._checkpoint.step
+
+    @property
+    def written(self) -> str | int | None:
+        return self._checkpoint.written
+
+    @property
+    def thresholds(self) -> np.ndarray:
         without_evaluation = [0.5] * len(self.labels)
-        self.thresholds = np.array(metrics.get("thresholds", without_evaluation))
-        self.thresholds_split = metrics.get("thresholds_split")
+        return np.array(self._checkpoint.metrics.get("thresholds", without_evaluation))
+
+    @property
+    def thresholds_split(self) -> str | None:
+        return self._checkpoint.metrics.get("thresholds_split")
 
     def __call__(self, images: np.ndarray | Iterable[np.ndarray]) -> np.ndarray:
         """Scores images, in batches of the run's size.
@@ -184,60 +183,12 @@ class Predictor:
     def variables(self) -> dict:
         """`{'params', 'batch_stats'}` on the devices; the averaged ones if the run has them.
 
-        Reading them may choose the checkpoint again (`step`), if it was removed meanwhile.
+        Reading them may choose the checkpoint again, if it was removed meanwhile: what is said of
+        it (`step`, `written`, the thresholds) is of the one that was read.
         """
-        return self._while_it_trains(self._restore)
-
-    def _restore(self) -> dict:
-        if str(self.step) not in self._steps():
-            removed = self.step
-            self._choose()
-            print(f"checkpoint {removed} was removed meanwhile, by the training; read {self.step}")
-        checkpoints = self._checkpoints()
         state = components.Setup(self.config, self.mesh).abstract_state()
         # What is None is not read: Adam's state is twice as large as the net.
-        state = checkpoints.restore(self.step, state.replace(opt_state=None))
-        checkpoints.close()
-        if str(self.step) not in self._steps():
-            raise InputError(f"checkpoint {self.step} was removed while it was read")
-        return eval_variables(state)
-
-    def _while_it_trains(self, read: Callable[[], Result]) -> Result:
-        """`read()`, again where it fails and the checkpoints are other ones than before.
-
-        Raises:
-          InputError: it failed with the same checkpoints, or too often.
-        """
-        for _ in range(_TRIES):
-            before = self._steps()
-            try:
-                return read()
-            except (InputError, OSError, ValueError, KeyError) as error:
-                if self._steps() == before:
-                    raise
-                failure = error
-        chosen = getattr(self, "step", None)
-        if chosen is None or str(chosen) in self._steps():
-            # Others come and go, but this one is there and cannot be read.
-            raise failure
-        raise InputError(
-            f"{self._workdir}: its training removed checkpoints faster than they could be read "
-            f"({one_line(failure)}); start again, or have it keep more: --config.checkpoint.keep"
-        )
-
-    def _steps(self) -> set[str]:
-        """Names of the folders of the checkpoints that there are now."""
-        folder = self._workdir / "checkpoints"
-        if not folder.is_dir():
-            return set()
-        return {entry.name for entry in folder.iterdir()}
-
-    def _checkpoints(self) -> Checkpoints:
-        return Checkpoints(
-            self._workdir / "checkpoints",
-            metric=self.config.checkpoint.metric,
-            run_id=read_record(self._workdir).id,
-        )
+        return eval_variables(self._checkpoint.restore(state.replace(opt_state=None)))
 
     def table(self, split: str, sources: Sequence[str] = ()) -> ScoreTable:
         """The scores of a split, read from the run's folder or from `out` if they are there.

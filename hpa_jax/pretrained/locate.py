@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from hpa_jax.environment.paths import local_path
 from hpa_jax.errors import InputError
+from hpa_jax.folders.export_manifest import FILES, PARAMETERS, check_digests, recorded_digest
 from hpa_jax.pretrained.sources import SOURCES, Source, names_for
 
 _CHUNK = 1 << 20
@@ -34,19 +35,24 @@ def locate(source: str, net: str, cache: Path | None) -> Located:
       cache: folder of downloads; None: the user's.
 
     Raises:
-      InputError: there is no such file, or it is of another net.
+      InputError: there is no such file, it is of another net, or of an export and was changed.
     """
     if source in SOURCES:
         return _published(source, net, cache)
     path = local_path(source, "config.model.pretrained")
     if path.is_dir():
-        path = path / "model.safetensors"
+        if all((path / name).is_file() for name in FILES):
+            check_digests(path)
+        path = path / PARAMETERS
     if not path.is_file():
         raise InputError(
             f"config.model.pretrained={source!r} is no file, no export's folder and no source; "
             f"sources are {', '.join(SOURCES)}"
         )
     digests = _digests(path)
+    # Of a file of an export, named by itself.
+    if recorded_digest(path.parent, path.name) not in (None, digests["sha256"]):
+        raise InputError(f"{path} is not what was exported (SHA-256 differs); copy it again")
     return Located(path, digests["sha256"], _recognized(digests, net))
 
 

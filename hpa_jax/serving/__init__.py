@@ -1,8 +1,11 @@
 """A trained net as a folder that can be served without this project's training code.
 
-export.py      writes the folder from a run
-artifact.py    checks, loads and runs it; needs jax, numpy and safetensors only
-__main__.py    `python -m hpa_jax.serving FOLDER`
+export.py       writes the folder from a run, by
+worker.py       a process whose environment is always the same
+forward.py      the forward pass that is exported
+description.py  model.json
+artifact.py     checks, loads and runs it; needs jax, flatbuffers, numpy and safetensors only
+__main__.py     `python -m hpa_jax.serving FOLDER`
 
 Importing this package does not import JAX; loading an export does.
 """

@@ -9,33 +9,20 @@ golden.safetensors   an input, and the output that belongs to it
 manifest.json        format of the export, SHA-256 of each of these
 """
 
-import datetime
 import errno
-import os
 from pathlib import Path
 
 import jax
-import numpy as np
-from flax.traverse_util import flatten_dict
-from safetensors.numpy import save
 
-import hpa_jax
 from hpa_jax.config import Config, to_dict
 from hpa_jax.errors import InputError, one_line
 from hpa_jax.evaluation.predictor import Predictor
-from hpa_jax.files import write_atomically
 from hpa_jax.folders.replace import refuse_foreign_folder, replace_folder
-from hpa_jax.labels import CHANNELS, LABELS
 from hpa_jax.serving import artifact
-from hpa_jax.serving.forward import PLATFORMS
+from hpa_jax.serving.artifact import PLATFORMS
 from hpa_jax.serving.worker import write_export
-from hpa_jax.transforms import normalize
-from hpa_jax.transforms.channel_mix import mixed_statistics
 
 _ADVICE = "move it away or choose another --config.export.folder"
-
-# Of the configuration, what made the net.
-_PROVENANCE = ("data", "model", "augment", "optim", "train", "loss", "checkpoint")
 
 
 def export(config: Config, workdir: Path, out: Path | None = None) -> None:
@@ -64,16 +51,14 @@ def export(config: Config, workdir: Path, out: Path | None = None) -> None:
     # Before the minutes of work, and again after them.
     refuse_foreign_folder(folder, artifact.foreign_content, _ADVICE)
 
-    predictor = Predictor(config, workdir)
-    variables = {}
-    for name, array in flatten_dict(jax.device_get(predictor.variables), sep="/").items():
-        variables[name] = np.asarray(array)
+    # Refuses what cannot be exported, and warns, before the seconds that the process takes.
+    Predictor(config, workdir)
+    cache = jax.config.jax_compilation_cache_dir
     try:
         with replace_folder(folder, artifact.foreign_content, _ADVICE) as new:
-            write_atomically(new / artifact.PARAMETERS, save(variables))
-            description = _describe(config, predictor)
-            cache = jax.config.jax_compilation_cache_dir
-            difference = write_export(new, to_dict(config), description, cache)
+            # There the choice is made once more, right before the checkpoint is read: the run may
+            # be training, and have removed it.
+            step, difference = write_export(new, workdir, to_dict(config), cache)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -83,74 +68,8 @@ def export(config: Config, workdir: Path, out: Path | None = None) -> None:
     num_labels = len(config.label_ids())
     platforms = ", ".join(PLATFORMS)
     print(
-        f"wrote {folder}: checkpoint {predictor.step}, {num_labels} labels, "
+        f"wrote {folder}: checkpoint {step}, {num_labels} labels, "
         f"{config.data.image_size} px, for {platforms}"
     )
     print(f"reloaded it and reproduced the golden output (largest difference {difference:.1e})")
     print(f"check it anywhere with: python -m hpa_jax.serving {folder}")
-
-
-def _describe(config: Config, predictor: Predictor) -> dict:
-    """The contents of model.json."""
-    size = config.data.image_size
-    preparation = normalize.preparation(config.data)
-    statistics_of = normalize.statistics_source(config.data)
-    if preparation["input_statistics"]:
-        mean, std = preparation["input_statistics"]
-        statistics_of = "config.data.input_mean"
-    else:
-        mean, std = mixed_statistics(
-            preparation["channel_mix"], preparation["mean"], preparation["std"]
-        )
-    empty = "no label"
-    if config.evaluate.fill_empty:
-        empty = "the label with the largest probability / threshold, where none is above"
-    return {
-        "labels": [{"id": i, "name": LABELS[i]} for i in config.label_ids()],
-        "thresholds": predictor.thresholds.tolist(),
-        "thresholds_fitted_on": predictor.thresholds_split,
-        "input": {
-            "dtype": "uint8",
-            "shape": ["B", size, size, len(CHANNELS)],
-            "channels": list(CHANNELS),
-        },
-        "channel_mix": {
-            "name": config.data.channel_mix,
-            "matrix": [list(row) for row in preparation["channel_mix"]],
-        },
-        "normalisation": {
-            "formula": "(matrix (x / 255) - mean) / std, inside the forward pass",
-            "figures_of": statistics_of,
-            "mean": list(mean),
-            "std": list(std),
-        },
-        "output": "probability of each label; a label is predicted where it is above its threshold",
-        "empty": empty,
-        "tta": "none: test-time augmentation is not part of the export",
-        "provenance": {
-            "hpa_jax": hpa_jax.__version__,
-            "jax": jax.__version__,
-            "checkpoint": predictor.step,
-            "saved": _as_text(predictor.written),
-            "config": _provenance(config),
-        },
-    }
-
-
-def _as_text(nanoseconds: int | None) -> str | None:
-    if nanoseconds is None:
-        return None
-    moment = datetime.datetime.fromtimestamp(nanoseconds // 10**9, datetime.UTC)
-    return moment.isoformat()
-
-
-def _provenance(config: Config) -> dict:
-    """The configuration without paths, which say more about a machine than about a net."""
-    sections = {}
-    for name, values in to_dict(config).items():
-        if name in _PROVENANCE:
-            sections[name] = values
-    del sections["data"]["data_dir"]
-    pretrained = sections["model"]["pretrained"]
-    sections["model"]["pretrained"] = os.path.basename(pretrained.rstrip("/"))
-    return sections

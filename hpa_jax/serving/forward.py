@@ -10,10 +10,9 @@ from flax.traverse_util import unflatten_dict
 from hpa_jax.config import Config
 from hpa_jax.labels import CHANNELS
 from hpa_jax.models import create_model
+from hpa_jax.serving.artifact import PLATFORMS
 from hpa_jax.training.steps import make_score_step
 from hpa_jax.transforms import normalize
-
-PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def forward_pass(config: Config) -> Callable:

@@ -7,8 +7,8 @@ JAX_DEFAULT_MATMUL_PRECISION, XLA_FLAGS, ...), its devices and the paths of this
 and so would the bytes of an export. Here none of them counts: `write_export` starts the process
 with the few variables that it needs to run, on one device of the CPU.
 
-Request and answer are JSON, one line each: `{"folder", "config", "description"}`, the folder with
-the parameters in it; `{"difference": ...}`, `{"refused": ...}` or `{"failed": [errno, reason,
+Request and answer are JSON, one line each: `{"folder", "workdir", "config"}`;
+`{"step": ..., "difference": ...}`, `{"refused": ...}` or `{"failed": [errno, reason,
 path]}` of the system.
 """
 
@@ -39,27 +39,28 @@ _FIXED = {
 _LONGEST_REASON = 300
 
 
-def write_export(folder: Path, config: dict, description: dict, cache: str | None) -> float:
-    """Completes an export of which the parameters are written, and runs it once.
+def write_export(folder: Path, workdir: Path, config: dict, cache: str | None) -> tuple[int, float]:
+    """Writes the files of an export, and runs it once.
 
     Args:
-      folder: holds artifact.PARAMETERS.
+      folder: to write to.
+      workdir: of the run.
       config: of the run, as `config.to_dict` has it.
-      description: the contents of model.json.
       cache: folder of compiled programs; None: none.
 
     Returns:
-      The largest difference from the golden output, after reloading.
+      The step of the checkpoint, and the largest difference from the golden output, after
+      reloading.
 
     Raises:
-      InputError: the net does not give numbers.
+      InputError: the checkpoint cannot be read, or the net does not give numbers.
       OSError: the folder cannot be written.
       RunStopped: the process ended before it was done.
     """
     request = {
         "folder": str(folder.resolve()),
+        "workdir": str(workdir.resolve()),
         "config": config,
-        "description": description,
     }
     # -P: the folder that the user stands in is not searched for modules.
     command = [sys.executable, "-P", "-m", "hpa_jax.serving.worker"]
@@ -89,7 +90,7 @@ def write_export(folder: Path, config: dict, description: dict, cache: str | Non
         raise InputError(answer["refused"])
     if "failed" in answer:
         raise OSError(*answer["failed"])
-    return answer["difference"]
+    return answer["step"], answer["difference"]
 
 
 def _environment(cache: str | None) -> dict[str, str]:
@@ -125,7 +126,7 @@ def main() -> int:
     request = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_input, daemon=True).start()
     try:
-        answer = {"difference": _write(**request)}
+        answer = _write(**request)
     except InputError as error:
         answer = {"refused": one_line(error)}
     except OSError as error:
@@ -140,19 +141,28 @@ def _end_with_input() -> None:
     os._exit(1)
 
 
-def _write(folder: str, config: dict, description: dict) -> float:
+def _write(folder: str, workdir: str, config: dict) -> dict:
     import jax
     import numpy as np
-    from safetensors.numpy import load_file, save
+    from flax.traverse_util import flatten_dict
+    from safetensors.numpy import save
 
     from hpa_jax.config import from_dict
+    from hpa_jax.evaluation.predictor import Predictor
     from hpa_jax.files import write_atomically, write_json
     from hpa_jax.serving import artifact
+    from hpa_jax.serving.description import describe
     from hpa_jax.serving.forward import export_forward, golden_images
+    from hpa_jax.workdir import read_config
 
     place = Path(folder)
     settings = from_dict(config)
-    variables = load_file(place / artifact.PARAMETERS)
+    # This process has one device, however many trained.
+    settings.devices.space = 0
+    predictor = Predictor(settings, Path(workdir))
+    variables = {}
+    for name, array in flatten_dict(jax.device_get(predictor.variables), sep="/").items():
+        variables[name] = np.asarray(array)
     exported = export_forward(settings, variables)
     images = golden_images(settings.data.image_size)
     probabilities = np.asarray(jax.jit(exported.call)(variables, images))
@@ -161,12 +171,15 @@ def _write(folder: str, config: dict, description: dict) -> float:
             "the net's scores of random images are not finite, so it is not exported; choose an "
             "earlier --config.evaluate.checkpoint"
         )
+    write_atomically(place / artifact.PARAMETERS, save(variables))
     write_atomically(place / artifact.FORWARD, bytes(exported.serialize()))
     golden = {"images": images, "probabilities": probabilities}
     write_atomically(place / artifact.GOLDEN, save(golden))
+    description = describe(settings, predictor, read_config(Path(workdir)))
     write_json(place / artifact.DESCRIPTION, description)
     artifact.write_manifest(place)
-    return artifact.load(place).check_golden()
+    difference = artifact.load(place).check_golden()
+    return {"step": predictor.step, "difference": difference}
 
 
 if __name__ == "__main__":

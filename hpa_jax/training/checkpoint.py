@@ -11,7 +11,6 @@ what they all hold, and decides which step it is.
 
 import contextlib
 import dataclasses
-import sys
 import threading
 import time
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any, NoReturn
 
 import jax
 
-from hpa_jax.errors import InputError, RunStopped, one_line
+from hpa_jax.errors import RunStopped, one_line
 from hpa_jax.files import write_atomically
 from hpa_jax.parallel.process_group import (
     SINGLE_PROCESS,
@@ -28,15 +27,16 @@ from hpa_jax.parallel.process_group import (
     may_follow_from_a_loss,
 )
 from hpa_jax.training import array_store, manifest, step_folders
+from hpa_jax.training.checkpoint_reader import CheckpointReader, present_members, warn
 from hpa_jax.training.manifest import DamagedCheckpoint, Manifest, Piece
-from hpa_jax.training.step_catalog import StepCatalog, stored_metrics, write_stored_metrics
+from hpa_jax.training.step_catalog import write_stored_metrics
 
 # Errors of a save that a person can do something about; others are defects.
 _ENDS_THE_RUN = (OSError, ValueError)
 _LONGEST_REASON = 1000
 
 
-class Checkpoints(StepCatalog):
+class Checkpoints(CheckpointReader):
     """The checkpoints of one run, to save and to restore.
 
     Args:
@@ -78,84 +78,6 @@ class Checkpoints(StepCatalog):
             self._folder.mkdir(parents=True, exist_ok=True)
             step_folders.clean(self._folder)
 
-    # Choosing one to read.
-
-    def choose(self, which: str) -> int:
-        """The step that 'best', 'latest' or a number means.
-
-        A latest one that is damaged is passed over, with a warning; another one than the best is
-        never taken for it.
-
-        Raises:
-          InputError: there is no such checkpoint, or it is damaged; lists those there are.
-        """
-        steps = self.steps()
-        if which == "best" and steps:
-            step = self._choose_best()
-        elif which == "latest" and steps:
-            step = self._choose_latest()
-        elif which.isdecimal() and int(which) in steps:
-            step = int(which)
-        else:
-            there = ", ".join(map(str, steps)) or "none; train first"
-            raise InputError(
-                f"config.evaluate.checkpoint={which!r} is not in {self._folder}; there are: {there}"
-            )
-        try:
-            # What is read of it next, besides arrays.
-            self.metrics(step)
-            self.position(step)
-            self.written(step)
-            self._warn_of_lost_metrics(step)
-        except DamagedCheckpoint as error:
-            raise self._refused(step, error) from error
-        return step
-
-    def _choose_latest(self) -> int:
-        skipped = {}
-        for step in reversed(self.steps()):
-            try:
-                self.verify(step)
-            except DamagedCheckpoint as error:
-                skipped[step] = str(error)
-                continue
-            if skipped:
-                _warn(f"{self._passed_over(skipped)}; step {step} is read instead")
-            return step
-        raise self._none_is_complete(skipped)
-
-    def _choose_best(self) -> int:
-        """The best step, if nothing says that one that is lost was better."""
-        with_metrics = ", ".join(map(str, self.ranks())) or "none"
-        advice = (
-            "put it back from a copy, or name a step with config.evaluate.checkpoint; complete "
-            f"ones with metrics: {with_metrics}"
-        )
-        for step, problem in self.problems().items():
-            raise InputError(
-                f"which checkpoint is the best cannot be told, since {self.path(step)} is damaged "
-                f"({problem}); {advice}"
-            )
-        lost = self.lost_best()
-        if lost is not None:
-            what = "without its metrics" if lost in self.steps() else "not there"
-            raise InputError(f"checkpoint {self.path(lost)} was the best, and is {what}; {advice}")
-        return self.best()
-
-    def _warn_of_lost_metrics(self, step: int) -> None:
-        """A copy may lack the file of metrics that is there for people and older versions."""
-        found = self.manifest(step)
-        if found is None:
-            return
-        stored = None
-        with contextlib.suppress(DamagedCheckpoint):
-            stored = stored_metrics(self.path(step))
-        if stored != found.metrics:
-            _warn(
-                f"checkpoint {self.path(step)} is without its file of metrics, or has another: "
-                f"the metrics in its {manifest.FILE_NAME} are used"
-            )
-
     # Saving.
 
     def save(
@@ -174,7 +96,7 @@ class Checkpoints(StepCatalog):
         """
         self.wait()
         metrics = metrics or {}
-        members = _present_members(state)
+        members = present_members(state)
         start = time.perf_counter()
         arrays = manifest.named_leaves(members)
         pieces = self._own_pieces(arrays)
@@ -249,6 +171,9 @@ class Checkpoints(StepCatalog):
                 self._publish(unsigned)
             # The step has its name only now, and the others may look for it.
             self._group.meet(f"save {self._num_saves}")
+            if not self._group.is_primary:
+                # Theirs have no arrays, and the first process removes the steps.
+                self._manifests.clear()
             self._manifests[unsigned.step] = unsigned
             timer.lap("sync")
             self.timings = timings
@@ -349,19 +274,6 @@ class Checkpoints(StepCatalog):
 
     # Restoring.
 
-    def restore(self, step: int, state: Any) -> Any:
-        """Reads a checkpoint into the shapes and shardings of `state` (arrays or abstract).
-
-        A member of `state` that is None is neither looked for nor read.
-
-        Raises:
-          InputError: the checkpoint does not fit `state`, or is damaged.
-        """
-        try:
-            return self._restore(step, state)
-        except DamagedCheckpoint as error:
-            raise self._refused(step, error) from error
-
     def restore_newest(self, state: Any) -> tuple[Any, int | None]:
         """Restores the newest step that is complete, for a run that resumes.
 
@@ -384,7 +296,7 @@ class Checkpoints(StepCatalog):
             group.report_progress(f"restoring step {step}", slow=True)
             problem = ""
             try:
-                restored = self._restore(step, state)
+                restored = self.read(step, state)
             except DamagedCheckpoint as error:
                 problem = str(error)
             problems = [found for found in group.gather(problem) if found]
@@ -393,7 +305,7 @@ class Checkpoints(StepCatalog):
                 return restored, step
             skipped[step] = problems[0]
         if skipped:
-            raise self._none_is_complete(skipped)
+            raise self.none_is_complete(skipped)
         return state, None
 
     def _set_aside(self, skipped: dict[int, str], restored: int) -> None:
@@ -401,87 +313,13 @@ class Checkpoints(StepCatalog):
             self._manifests.pop(step, None)
         if not self._group.is_primary:
             return
-        self._warn_of_lost_metrics(restored)
+        self.warn_of_lost_metrics(restored)
         if skipped:
             names = [step_folders.set_aside(self._folder, step).name for step in sorted(skipped)]
-            _warn(
-                f"{self._passed_over(skipped)}; the run resumes from step {restored}; they are "
+            warn(
+                f"{self.passed_over(skipped)}; the run resumes from step {restored}; they are "
                 f"now called {', '.join(names)}"
             )
-
-    def _restore(self, step: int, state: Any) -> Any:
-        found = self.manifest(step)
-        abstract = jax.tree.map(_abstract, _present_members(state))
-        self._check_fit(step, found, abstract)
-        loaded = array_store.load(self.path(step), abstract)
-        for name, array in manifest.named_leaves(loaded).items():
-            if isinstance(array, jax.ShapeDtypeStruct):
-                raise DamagedCheckpoint(f"{name} is missing")
-            if found is not None:
-                found.check(name, array)
-        return dataclasses.replace(state, **loaded)
-
-    def _check_fit(self, step: int, found: Manifest | None, abstract: dict[str, Any]) -> None:
-        """Raises InputError where a run of other settings has saved the step."""
-        if found is None:
-            shapes = array_store.saved_shapes(self.path(step))
-        else:
-            shapes = {name: tuple(entry["shape"]) for name, entry in found.arrays.items()}
-        for name, leaf in manifest.named_leaves(abstract).items():
-            what = ""
-            if name not in shapes:
-                what = f"has no {name}"
-            elif shapes[name] != leaf.shape:
-                what = f"has {name} of shape {shapes[name]}, not {leaf.shape}"
-            if what:
-                raise InputError(
-                    f"checkpoint {self.path(step)} {what}: it is of a run with other settings, or "
-                    "of another version of hpa_jax; resume with those, or start in a new --workdir"
-                )
-
-    def verify(self, step: int) -> Manifest | None:
-        """Reads every array of a step, without a net, and compares it with the manifest.
-
-        Returns:
-          The manifest; None in a run of an older version, where there is nothing to compare with.
-
-        Raises:
-          DamagedCheckpoint: the first thing that is not as it was saved.
-        """
-        found = self.manifest(step)
-        arrays = array_store.load_on_host(self.path(step))
-        if found is None:
-            return None
-        for name in sorted(found.arrays.keys() - arrays.keys()):
-            raise DamagedCheckpoint(f"{name} is missing")
-        for name, array in arrays.items():
-            found.check(name, array)
-        return found
-
-    # Messages.
-
-    def _refused(self, step: int, error: DamagedCheckpoint) -> InputError:
-        if not self.path(step).exists():
-            return InputError(
-                f"checkpoint {self.path(step)} is not there any more: a run that trains removes "
-                "those that later ones replace; start again"
-            )
-        others = [str(other) for other in self.steps() if other != step]
-        there = ", ".join(others) or "none"
-        return InputError(
-            f"checkpoint {self.path(step)} is damaged: {error}; put it back from a copy, or name "
-            f"another step with config.evaluate.checkpoint; others there: {there}"
-        )
-
-    def _passed_over(self, skipped: dict[int, str]) -> str:
-        steps = [f"{step} ({why})" for step, why in sorted(skipped.items(), reverse=True)]
-        return f"damaged checkpoints in {self._folder} are passed over: {', '.join(steps)}"
-
-    def _none_is_complete(self, skipped: dict[int, str]) -> InputError:
-        return InputError(
-            f"{self._passed_over(skipped)}, and there is no other; put one back from a copy, or "
-            "start in a new --workdir"
-        )
 
 
 class _Timer:
@@ -497,30 +335,9 @@ class _Timer:
         self._start = now
 
 
-def _present_members(state: Any) -> dict[str, Any]:
-    """The members of a state that are not None.
-
-    Orbax would write a None down, and miss it in checkpoints that were saved without one.
-    """
-    members = {}
-    for field in dataclasses.fields(state):
-        member = getattr(state, field.name)
-        if member is not None:
-            members[field.name] = member
-    return members
-
-
-def _abstract(array: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=array.sharding)
-
-
 def _why_not_written(error: BaseException) -> str:
     # TensorStore adds where in its sources it came from.
     text = str(error).partition(" [source locations=")[0]
     if "No space left" in text:
         return "no space left on the device: free some"
     return one_line(text or error, limit=_LONGEST_REASON)
-
-
-def _warn(message: str) -> None:
-    print(f"warning: {message}", file=sys.stderr)

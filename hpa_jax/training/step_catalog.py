@@ -132,6 +132,15 @@ class StepCatalog:
         was_beaten = step not in self.steps() and any(later > step for later in ranks)
         return None if was_beaten else step
 
+    def has_metrics_file(self, step: int) -> bool:
+        """Whether the file of metrics of a step is there and has what the manifest has."""
+        stored = None
+        with contextlib.suppress(DamagedCheckpoint):
+            stored = stored_metrics(self.path(step))
+        # Texts: a metric that is not a number is not equal to itself.
+        texts = {json.dumps(metrics, sort_keys=True) for metrics in (stored, self.metrics(step))}
+        return len(texts) == 1
+
     def problems(self) -> dict[int, str]:
         """Why each step that is not complete, or not of this run, is not; arrays are not read."""
         found = {}

@@ -18,7 +18,6 @@ from hpa_jax.serving import artifact
 from hpa_jax.tracking import metrics_file
 from hpa_jax.training.checkpoint import Checkpoints
 from hpa_jax.training.manifest import DamagedCheckpoint
-from hpa_jax.training.step_catalog import stored_metrics
 from hpa_jax.verify.seal import seal_run
 from hpa_jax.workdir import LEARNED_IDS, RunRecord, read_config, read_learned_ids, read_record
 
@@ -139,7 +138,7 @@ def _step(checkpoints: Checkpoints, step: int) -> str:
         checkpoints.position(step)
         checkpoints.written(step)
         return "can be read; of an older version: nothing to compare it with"
-    if stored_metrics(checkpoints.path(step)) != found.metrics:
+    if not checkpoints.has_metrics_file(step):
         raise DamagedCheckpoint("its file of metrics is missing, or another; its manifest has them")
     evaluated = "evaluated" if found.metrics else "not evaluated"
     return f"{len(found.arrays)} arrays, {found.num_bytes() / 1e6:.1f} MB, {evaluated}"

@@ -287,3 +287,20 @@ def test_scan_without_an_index_names_whom_it_can(shard):
     ):
         write_index(shard)
     assert not index_path(shard).exists()
+
+
+def test_a_file_in_the_place_of_an_index_that_is_none_is_left_alone(shard, caplog):
+    path = index_path(shard)
+    for content in (b"the notes of somebody", b"hpXYdx and so on"):
+        path.write_bytes(content)
+        assert len(read_all(shard)) == 3
+        assert path.read_bytes() == content
+        assert "kept in memory only: left alone, it is no index" in caplog.text
+    path.unlink()
+    # A damaged one is made again, wherever the damage is.
+    write_index(shard)
+    sound = path.read_bytes()
+    for damaged in (bytes([sound[0] ^ 1]) + sound[1:], sound[:-1], sound[:3], b""):
+        path.write_bytes(damaged)
+        assert len(read_all(shard)) == 3
+        assert path.read_bytes() == sound

@@ -38,9 +38,9 @@ def slow(*values):
 @pytest.mark.parametrize(
     "variable, value, named",
     [
-        ("JAX_PLATFORMS", "gpu", "JAX_PLATFORMS=gpu asks for what is not there"),
+        slow("JAX_PLATFORMS", "gpu", "JAX_PLATFORMS=gpu asks for what is not there"),
         slow("JAX_PLATFORMS", "moon", "'moon' is not in the list of known backends"),
-        ("JAX_NUM_CPU_DEVICES", "many", "jax_num_cpu_devices"),
+        slow("JAX_NUM_CPU_DEVICES", "many", "jax_num_cpu_devices"),
         slow("JAX_ENABLE_X64", "maybe", "JAX_ENABLE_X64"),
         ("XLA_FLAGS", "--xla_no_such_flag=1", "XLA_FLAGS: --xla_no_such_flag=1"),
         slow("XLA_FLAGS", "no_file", "no_file"),
@@ -63,6 +63,7 @@ def test_a_gpu_that_is_not_there_is_one_line():
     assert "JAX_PLATFORMS=cuda asks for what is not there" in err and "unset JAX_PLATFORMS" in err
 
 
+@pytest.mark.slow
 def test_what_is_right_passes():
     flags = "--xla_force_host_platform_device_count=2 --xla_cpu_enable_fast_math=false"
     assert look(JAX_PLATFORMS="cpu", XLA_FLAGS=flags) == (0, "")

@@ -18,7 +18,7 @@ from hpa_jax.evaluation import score_table
 from hpa_jax.evaluation.predictor import Predictor, load_run
 from hpa_jax.files import locked
 from hpa_jax.training.checkpoint import Checkpoints
-from hpa_jax.workdir import read_config
+from hpa_jax.workdir import read_config, read_record
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -64,6 +64,7 @@ def test_out_is_home_too_and_not_for_training(workdir, tmp_path, monkeypatch, ca
     assert "--out=s3://bucket/x: not a local directory" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_scores_of_other_runs_stay_with_them_or_below_out(workdir, tmp_path, small_data):
     other = tmp_path / "other"
     made_run(other, small_data, data__fold=1)
@@ -77,7 +78,9 @@ def test_a_checkpoint_that_is_removed_meanwhile_is_chosen_again(workdir, capsys)
     config = read_config(workdir)
     predictor = load_run(workdir)
     assert predictor.step == STEP
-    checkpoints = Checkpoints(workdir / "checkpoints", metric="macro_f1", keep=1)
+    checkpoints = Checkpoints(
+        workdir / "checkpoints", metric="macro_f1", keep=1, run_id=read_record(workdir).id
+    )
     better = {"macro_f1": 0.9, "thresholds": [0.3] * 28, "thresholds_split": "validation"}
     checkpoints.save(STEP + 1, first_state(config), 8, better)
     checkpoints.close()
@@ -115,7 +118,7 @@ def read_only(workdir, *arguments):
     )
 
 
-@pytest.mark.parametrize("mode", ["evaluate", "report"])
+@pytest.mark.parametrize("mode", ["evaluate", pytest.param("report", marks=pytest.mark.slow)])
 def test_a_folder_that_may_only_be_read_asks_for_out(workdir, mode):
     found = read_only(workdir, f"--mode={mode}")
     assert found.returncode == 2, found.stderr

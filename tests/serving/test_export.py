@@ -4,13 +4,16 @@ import csv
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from support.foreign_folders import snapshot
 from support.made_runs import made_run
 
 from hpa_jax import main as command
@@ -19,6 +22,9 @@ from hpa_jax.errors import InputError
 from hpa_jax.labels import LABELS
 from hpa_jax.serving import artifact
 from hpa_jax.workdir import read_config
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+GOLDEN = REPOSITORY / "tests" / "golden" / "version_0_1" / "run" / "export"
 
 
 @pytest.fixture(scope="module")
@@ -111,19 +117,6 @@ def test_the_description_says_what_a_server_needs(workdir):
     assert description["provenance"]["config"]["model"]["dtype"] == "bfloat16"
 
 
-@pytest.mark.parametrize("name", [*artifact.FILES, artifact.MANIFEST])
-def test_one_changed_byte_is_refused(workdir, tmp_path, name):
-    folder = shutil.copytree(workdir / "export", tmp_path / "export")
-    data = bytearray((folder / name).read_bytes())
-    rng = np.random.default_rng()
-    for position in {0, len(data) // 2, len(data) - 1, *rng.integers(0, len(data), 5).tolist()}:
-        changed = data.copy()
-        changed[position] ^= 1 << int(rng.integers(8))
-        (folder / name).write_bytes(changed)
-        with pytest.raises(InputError, match=r"is not what was exported"):
-            artifact.load(folder)
-
-
 def test_a_missing_file_and_wrong_images_are_refused_in_one_line(workdir, tmp_path):
     served = artifact.load(workdir / "export")
     for wrong in (
@@ -146,16 +139,80 @@ def test_nothing_in_the_export_is_a_pickle(workdir):
         )  # the first byte of every binary pickle
 
 
-def test_exporting_twice_replaces_the_first_whole(run, workdir):
+def test_exporting_twice_gives_the_same_bytes_whatever_the_shell_says(workdir, tmp_path):
+    """Variables that change what JAX traces and computes, another folder, another umask."""
     before = {path.name: path.read_bytes() for path in (workdir / "export").iterdir()}
-    assert run("--mode=export", f"--workdir={workdir}").returncode == 0
-    after = {path.name: path.read_bytes() for path in (workdir / "export").iterdir()}
-    same = {name for name in before if before[name] == after[name]}
-    assert (
-        before.keys() == after.keys()
-        and {artifact.PARAMETERS, artifact.FORWARD, artifact.GOLDEN} <= same
+    hostile = {
+        "HOME": str(tmp_path),
+        "JAX_DEFAULT_MATMUL_PRECISION": "bfloat16",
+        "JAX_ENABLE_X64": "1",
+        "JAX_NUM_CPU_DEVICES": "4",
+        "JAX_TRACEBACK_IN_LOCATIONS_LIMIT": "20",
+        "JAX_INCLUDE_FULL_TRACEBACKS_IN_LOCATIONS": "1",
+        "JAX_NUMPY_DTYPE_PROMOTION": "strict",
+        "JAX_PLATFORMS": "cpu",
+        "LC_ALL": "C",
+        "PYTHONHASHSEED": "7",
+        "PYTHONPATH": str(REPOSITORY),
+        "SOURCE_DATE_EPOCH": "1",
+        "TZ": "Pacific/Kiritimati",
+        "XLA_FLAGS": "--xla_cpu_enable_fast_math=true",
+    }
+    # A module by this name in the folder that the user stands in is not the program's.
+    (tmp_path / "safetensors.py").write_text("1 / 0")
+    command = [sys.executable, "-P", "-m", "hpa_jax.main", "--mode=export", f"--workdir={workdir}"]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"]} | hostile,
+        umask=0o027,
     )
+    assert done.returncode == 0, done.stderr
+    after = {path.name: path.read_bytes() for path in (workdir / "export").iterdir()}
+    assert before == after
     assert not list(workdir.glob(".export*"))
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in (workdir / "export").iterdir()}
+    assert modes == {0o640}
+
+
+def test_an_export_names_no_path(workdir, small_data):
+    for path in (workdir / "export").iterdir():
+        content = path.read_bytes()
+        for place in (workdir, small_data, REPOSITORY, sys.prefix):
+            assert str(place).encode() not in content, path
+        assert b"/hpa_jax/" not in content, path
+
+
+def test_a_path_in_a_config_that_somebody_else_wrote_is_not_heeded(workdir, tmp_path):
+    """An older run: its config.json has no digest, and may say anything."""
+    run = tmp_path / "run"
+    shutil.copytree(workdir, run)
+    theirs = tmp_path / "theirs"
+    shutil.copytree(GOLDEN, theirs)
+    before = snapshot(theirs)
+    path = run / "config.json"
+    config = json.loads(path.read_text())
+    del config["run"]
+    config["export"]["folder"] = str(theirs)
+    config["evaluate"]["runs"] = config["report"]["compare"] = str(tmp_path)
+    path.write_text(json.dumps(config))
+    shutil.rmtree(run / "export")
+    assert command.main(["--mode=export", f"--workdir={run}"]) == 0
+    assert snapshot(theirs) == before and artifact.check_digests(run / "export")
+
+
+def test_a_foreign_folder_is_refused_before_anything_is_read(tmp_path, capsys, workdir):
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "manifest.json").write_text("{}")
+    before = snapshot(tmp_path)
+    flags = [f"--config.export.folder={tmp_path / 'app'}", f"--workdir={workdir}"]
+    assert command.main(["--mode=export", *flags]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: ") and message.count("\n") == 1
+    assert "is not replaced" in message and "--config.export.folder" in message
+    assert snapshot(tmp_path) == before
 
 
 def test_averaged_weights_are_exported(tmp_path, small_data):
@@ -175,6 +232,28 @@ def test_averaged_weights_are_exported(tmp_path, small_data):
         np.testing.assert_array_equal(averaged[name], 2 * array, err_msg=name)
     description = json.loads((tmp_path / "own" / "export" / "model.json").read_text())
     assert description["empty"] == "no label" and "not part of the export" in description["tta"]
+
+
+def test_scores_that_are_not_numbers_are_refused_and_nothing_is_written(
+    tmp_path, small_data, capsys
+):
+    """As of a run that has blown up: each mode says so in one line."""
+
+    def broken(state):
+        last = jax.tree.map(lambda a: a * np.nan, state.params["head"])
+        return state.replace(params={**state.params, "head": last})
+
+    made_run(tmp_path, small_data, changed=broken)
+    before = snapshot(tmp_path)
+    for mode in ("predict", "evaluate", "export"):
+        flags = [f"--mode={mode}", f"--workdir={tmp_path}", "--config.data.eval_split=test"]
+        assert command.main(flags) == 2
+        message = capsys.readouterr().err
+        assert message.count("\n") == 1 and "not finite" in message
+        assert "--config.evaluate.checkpoint" in message
+        if mode != "export":
+            assert "28 of 28 labels, the first of them Nucleoplasm" in message
+        assert snapshot(tmp_path).keys() == before.keys()
 
 
 def test_a_net_without_batch_norm_is_exported_as_well(tmp_path, small_data):

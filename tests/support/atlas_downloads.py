@@ -9,6 +9,7 @@ from pathlib import Path
 
 from support.misbehaving_server import jpg
 
+from hpa_jax.folders.mark import MARK
 from hpa_jax.labels import CHANNELS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,7 +59,7 @@ def assert_complete(to, wanted, channels=CHANNELS):
     assert {path.name for path in (to / "images").iterdir()} == set(places)
     for name, path in places.items():
         assert (to / "images" / name).read_bytes() == jpg(path)
-    assert {path.name for path in to.iterdir()} <= {"images", "labels.csv", "missing.csv"}
+    assert {path.name for path in to.iterdir()} <= {MARK, "images", "labels.csv", "missing.csv"}
 
 
 def process(arguments, **kwargs):

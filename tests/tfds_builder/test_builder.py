@@ -228,7 +228,7 @@ def test_a_second_build_at_once_then_a_kill_then_a_new_start(tmp_path, capsys):
         ).stdout.split()
         assert len(processes) >= 3
         process.send_signal(signal.SIGKILL)
-    assert list(data_dir.glob(".hpa_synthetic_72.*.part"))  # it was in the middle,
+    assert list(data_dir.glob(".hpa_synthetic_72.incomplete"))  # it was in the middle,
     assert not (data_dir / "hpa").exists()  # and nothing looks finished
     end = time.monotonic() + 10
     while (

@@ -25,6 +25,7 @@ from support.atlas_downloads import (
 from support.misbehaving_server import Server, claims, jpg
 
 from hpa_jax.errors import RunStopped
+from hpa_jax.folders.mark import MARK
 from hpa_jax.http_fetch import Policy
 from hpa_jax.labels import CHANNELS
 from tfds_builder.hpa.download import check
@@ -136,7 +137,7 @@ def test_a_signal_ends_it_soon(server, listed, number):
     assert (asked, there, failed) == (40, 0, 0) and 0 < fetched == len(
         list((to / "images").iterdir())
     ) < 40
-    assert {file.name for file in to.iterdir()} == {"images"}
+    assert {file.name for file in to.iterdir()} == {MARK, "images"}
 
 
 def test_a_second_download_of_the_folder_is_refused(server, listed, capsys):
@@ -297,3 +298,42 @@ def test_a_long_list_costs_no_memory(server, tmp_path):
             stop=stop,
         )
     assert len(made) < 20
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "film.mkv.part",
+        "labels.csv",
+        "missing.csv",
+        "images/cat_red.jpg",
+        "images/100_00_A1_1_red.jpg.bak",
+        "notes.txt",
+        ".hpa_jax.json",
+    ],
+)
+def test_into_a_folder_of_somebody_else_nothing_is_written(server, tmp_path, capsys, name):
+    path = write_list(tmp_path, 1)
+    to = tmp_path / "to"
+    (to / name).parent.mkdir(parents=True)
+    (to / name).write_text("mine")
+    # Of our pattern, and all the same none of ours.
+    (to / ".film.0123456789abcdef.part").write_text("mine")
+    assert main(call(server, path)) == 2
+    message = capsys.readouterr().err
+    assert f"{to / name} was not written by a download; choose an empty folder" in message
+    assert not server.log
+    found = {str(file.relative_to(to)) for file in to.rglob("*") if file.is_file()}
+    assert found == {name, ".film.0123456789abcdef.part"}
+
+
+def test_the_folder_of_an_older_version_is_known_by_what_it_holds(server, tmp_path, capsys):
+    path = write_list(tmp_path, 2)
+    assert main(call(server, path)) == 0
+    to = tmp_path / "to"
+    (to / MARK).unlink()
+    (to / "images" / ".100_00_A1_1_red.jpg.123.part").write_bytes(b"half")
+    capsys.readouterr()
+    assert main(call(server, path)) == 0
+    assert counts(capsys.readouterr().out) == (8, 8, 0, 0)
+    assert_complete(to, ids(path))

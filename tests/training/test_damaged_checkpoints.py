@@ -238,6 +238,15 @@ def test_another_step_never_becomes_the_best_without_a_word(folder, capsys):
     assert opened(folder).choose("3") == 3
 
 
+def test_metrics_that_are_not_numbers_are_as_they_were(tmp_path, capsys):
+    checkpoints = opened(tmp_path / "checkpoints", keep=1)
+    checkpoints.save(1, made_state(1), 8, METRICS[1] | {"auc": float("nan")})
+    checkpoints.close()
+    reader = opened(tmp_path / "checkpoints")
+    assert reader.choose("best") == 1 and np.isnan(reader.metrics(1)["auc"])
+    assert capsys.readouterr().err == ""
+
+
 def test_the_best_with_other_values_is_refused_when_it_is_read(folder):
     change_values(folder / "2")
     checkpoints = opened(folder)

@@ -1,10 +1,10 @@
 """Builds a dataset so that it is there completely, with its indexes, or not at all.
 
 TFDS writes into a hidden folder of the same file system; there the shards are indexed, which checks
-each record's CRC; then the folder of the version is flushed to the disk and renamed to its final
-place, which is one step. Before that there is nothing that a reader could take for a dataset. A
-lock excludes a second build of the same dataset. The hidden folder carries a mark, by which the
-next build knows, and removes, what a killed one has left.
+each record's CRC; then the folder of the version is renamed to its final place, which is one step.
+Before that there is nothing that a reader could take for a dataset. A lock excludes a second build
+of the same dataset; the kernel releases it when a process is killed, so whoever holds it may remove
+what such a process has left.
 """
 
 import contextlib
@@ -19,10 +19,8 @@ from etils import epath
 from tqdm import tqdm
 
 from hpa_jax.data.records import Records, write_index
-from hpa_jax.environment.causes import advice, is_of_writing, reason_and_advice
-from hpa_jax.errors import InputError, one_line
-from hpa_jax.files import exclusive_lock, sync_folder
-from hpa_jax.folders.replace import sync_tree, unfinished_folder
+from hpa_jax.errors import InputError
+from hpa_jax.files import exclusive_lock
 from tfds_builder.hpa import planning
 from tfds_builder.hpa.beam import Beam
 from tfds_builder.hpa.planning import Build, Map, Plan
@@ -72,8 +70,10 @@ def build(
         # Another build may have finished since.
         if is_built(final, wanted):
             return None
-        # What a killed build has left is removed.
-        with unfinished_folder(data_dir / f"hpa_{name}") as incomplete:
+        incomplete = data_dir / f".hpa_{name}.incomplete"
+        # A killed build may have left one.
+        shutil.rmtree(incomplete, ignore_errors=True)
+        try:
             measure_map = None
             if beam_options:
                 measure_map = Beam(beam_options, epath.Path(incomplete / "beam")).map
@@ -81,9 +81,9 @@ def build(
             _write(wanted, plan, (name, description), incomplete, pool.map, beam_options)
             final.parent.mkdir(parents=True, exist_ok=True)
             _copy_default_config(incomplete, data_dir)
-            sync_tree(version_dir(incomplete, name))
             os.rename(version_dir(incomplete, name), final)
-            sync_folder(final.parent)
+        finally:
+            shutil.rmtree(incomplete, ignore_errors=True)
     return plan
 
 
@@ -97,12 +97,10 @@ def is_built(final: Path, build: Build) -> bool:
         if not final.exists():
             return False
         found = dict(json.loads((final / "metadata.json").read_text())["build"])
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         raise InputError(
             f"{final} is there, but was not written by this program; move it away"
         ) from None
-    except OSError as error:
-        raise InputError(f"{final} cannot be read: {reason_and_advice(error)}") from None
     wanted = json.loads(json.dumps(build.settings()))
     differences = []
     for key in wanted | found:
@@ -183,9 +181,10 @@ def _writing_to(data_dir: Path) -> Iterator[None]:
         data_dir.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        where = error.filename or data_dir
-        what = "write to" if is_of_writing(error) else "use"
-        raise InputError(f"cannot {what} {where}: {one_line(error)}; {advice(error)}") from None
+        reason = error.strerror or error
+        raise InputError(
+            f"cannot write to {data_dir}: {reason}; make room or choose another --data_dir"
+        ) from None
     finally:
         for path in created:
             # Refused for a folder that is not empty.

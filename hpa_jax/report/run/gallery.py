@@ -6,7 +6,6 @@ Only these, some hundred, are decoded and looked at, in batches of the size that
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -136,15 +135,17 @@ def _top_errors(
     return cases
 
 
-def add_pictures(gallery: Gallery, run: Run, workdir: Path) -> Gallery:
+def add_pictures(gallery: Gallery, run: Run, predictor: Predictor) -> Gallery:
     """Adds pictures: images read from the datasets, activation maps from the run's net.
+
+    Args:
+      gallery: without pictures.
+      run: of the gallery.
+      predictor: of the checkpoint that the run's scores are of.
 
     Raises:
       InputError: a dataset or a checkpoint is missing or damaged.
     """
-    # The step that was scored: "best" may be another one by now, if the run is still training.
-    scored = replace(run.config.evaluate, checkpoint=str(run.table.checkpoint))
-    predictor = Predictor(replace(run.config, evaluate=scored), workdir)
     names = run.table.names()
     cases = gallery.cases()
     pictures = {}

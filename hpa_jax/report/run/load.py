@@ -9,8 +9,8 @@ import numpy as np
 
 from hpa_jax.config import Config, Evaluate, listed
 from hpa_jax.errors import InputError
-from hpa_jax.evaluation.evaluate import evaluate_table, score_run
-from hpa_jax.evaluation.predictor import scores_folder
+from hpa_jax.evaluation.evaluate import evaluate_table, score_with
+from hpa_jax.evaluation.predictor import Predictor, scores_folder
 from hpa_jax.evaluation.score_table import ScoreTable
 from hpa_jax.labels import LABELS
 from hpa_jax.metrics.crossfitting import crossfit_decisions
@@ -88,11 +88,20 @@ def defined_interval(ends: Sequence[float | None] | None) -> Interval | None:
     return float(low), float(high)
 
 
-def read_runs(config: Config, workdir: Path, out: Path) -> list[Run]:
+def read_runs(
+    config: Config, workdir: Path, out: Path | None = None
+) -> tuple[list[Run], Predictor]:
     """Reads the run in `workdir` and those of `config.report.compare`, evaluated alike.
 
-    New scores of the first are kept in `out`; those of each other one in its own folder, or, if
-    that cannot be written, below `out`.
+    Args:
+      config: of the run in `workdir`.
+      workdir: its folder.
+      out: keeps new scores of that run, and below it those of other runs whose folders cannot be
+        written; None: `workdir`.
+
+    Returns:
+      The runs, and the predictor of the first. Its net is in memory: scores and pictures are of
+      one checkpoint, which a training may remove meanwhile.
 
     Raises:
       InputError: a folder that holds no run, too many of them, an ensemble, or what scoring them
@@ -111,16 +120,19 @@ def read_runs(config: Config, workdir: Path, out: Path) -> list[Run]:
         )
     # As training left it, without what this command line changes.
     own = read_config(workdir)
-    configs = [config]
+    configs = []
     for folder in others:
         configs.append(_evaluated_alike(read_config(folder), config, own))
     folders = [workdir, *others]
     names = distinct_names(folders)
-    runs = []
-    for one_config, folder, name in zip(configs, folders, names, strict=True):
-        scores_in = out if folder == workdir else scores_folder(folder, out)
-        runs.append(read_run(one_config, folder, name, scores_in))
-    return runs
+    out = out or workdir
+    predictor = Predictor(config, workdir, out)
+    _ = predictor.variables
+    runs = [read_run(predictor, workdir, names[0])]
+    for other_config, folder, name in zip(configs, others, names[1:], strict=True):
+        other = Predictor(other_config, folder, scores_folder(folder, out))
+        runs.append(read_run(other, folder, name))
+    return runs, predictor
 
 
 def _evaluated_alike(other: Config, config: Config, own: Config) -> Config:
@@ -139,10 +151,10 @@ def _evaluated_alike(other: Config, config: Config, own: Config) -> Config:
     return replace(other, data=data, evaluate=replace(config.evaluate, checkpoint=checkpoint))
 
 
-def read_run(config: Config, workdir: Path, name: str, out: Path | None = None) -> Run:
+def read_run(predictor: Predictor, workdir: Path, name: str) -> Run:
     """Reads one run, and scores it on `config.data.eval_split` unless that was done before."""
-    table = score_run(config, workdir, out)
-    return make_run(name, config, read_records(workdir / FILE_NAME), table)
+    table = score_with(predictor, workdir)
+    return make_run(name, predictor.config, read_records(workdir / FILE_NAME), table)
 
 
 def make_run(name: str, config: Config, records: list[dict], table: ScoreTable) -> Run:

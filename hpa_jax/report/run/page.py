@@ -32,9 +32,9 @@ def write_run_report(config: Config, workdir: Path, out: Path) -> None:
     Raises:
       InputError: a run or a dataset is missing or damaged, or the runs do not fit on one page.
     """
-    runs = read_runs(config, workdir, out)
+    runs, predictor = read_runs(config, workdir, out)
     comparisons = [compare(runs[0], other) for other in runs[1:]]
-    shown = gallery.add_pictures(gallery.choose_cases(runs[0]), runs[0], workdir)
+    shown = gallery.add_pictures(gallery.choose_cases(runs[0]), runs[0], predictor)
     sections = run_sections(runs, comparisons, shown)
     html = run_page(runs, sections)
     tables = [table for section in sections for table in section.tables]

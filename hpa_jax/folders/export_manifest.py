@@ -1,0 +1,166 @@
+"""manifest.json of an export: its format, and the digests by which the export proves itself.
+
+The file carries a digest of itself. That of version 0.1 and 0.2, format 1, has neither that nor a
+format; it is read as well. Python's own library is enough here: an export is checked where nothing
+is installed to run it, and weights are checked before a run starts from them.
+"""
+
+import hashlib
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import hpa_jax
+from hpa_jax.errors import InputError, one_line
+from hpa_jax.files import write_atomically
+from hpa_jax.folders.mark import MARK, has_mark
+
+PARAMETERS = "model.safetensors"
+FORWARD = "forward.jaxexport"
+DESCRIPTION = "model.json"
+GOLDEN = "golden.safetensors"
+FILES = (PARAMETERS, FORWARD, DESCRIPTION, GOLDEN)
+MANIFEST = "manifest.json"
+
+FORMAT = 2
+"""Of an export. It rises when a reader of the one before could not read it."""
+
+_EXPORT_AGAIN = "remove it and export it again"
+
+
+def check_digests(folder: Path | str) -> dict[str, str]:
+    """Checks an export without running it: Python's own library is enough.
+
+    Returns:
+      The SHA-256 of each of FILES, hex, as recorded and as found.
+
+    Raises:
+      InputError: a file is missing, or a byte of it was changed; or a format of later versions.
+    """
+    folder = Path(folder)
+    try:
+        digests = _digests(folder)
+        manifest = read_file(folder / MANIFEST)
+    except OSError as error:
+        path = error.filename or folder
+        raise InputError(
+            f"{folder} is no complete export: {path} cannot be read ({one_line(error)}); "
+            "copy or export it again"
+        ) from error
+    recorded = _parsed(manifest)
+    # Texts are compared: a changed byte of the manifest itself is refused as well.
+    if manifest == _manifest_text(recorded, digests):
+        return digests
+    number = recorded.get("format", 1)
+    if recorded.get("seal") == _seal(recorded) and number != FORMAT:
+        raise InputError(
+            f"{folder} is an export of format {number}; this is hpa_jax {hpa_jax.__version__}, "
+            f"which reads formats up to {FORMAT}: install a later version"
+        )
+    listed = recorded.get("sha256")
+    if not isinstance(listed, dict):
+        listed = {}
+    changed = [name for name in FILES if listed.get(name) != digests[name]]
+    # All of them: then it is the manifest that is none, or another's.
+    is_manifest = len(changed) in (0, len(FILES))
+    culprit = folder / (MANIFEST if is_manifest else changed[0])
+    raise InputError(f"{culprit} is not what was exported (SHA-256 differs); {_EXPORT_AGAIN}")
+
+
+def recorded_digest(folder: Path, name: str) -> str | None:
+    """The SHA-256, hex, that an export's manifest has of a file; None where there is none."""
+    try:
+        listed = _parsed(read_file(folder / MANIFEST)).get("sha256")
+    except OSError:
+        return None
+    digest = listed.get(name) if isinstance(listed, dict) else None
+    return digest if isinstance(digest, str) else None
+
+
+def write_manifest(folder: Path) -> None:
+    """Writes the digests of the folder's files into manifest.json."""
+    manifest = {
+        "program": "hpa_jax",
+        "version": hpa_jax.__version__,
+        "format": FORMAT,
+    }
+    write_atomically(folder / MANIFEST, _manifest_text(manifest, _digests(folder)))
+
+
+def foreign_content(folder: Path) -> str:
+    """What in a folder is not an export's: in words, or empty where all of it is.
+
+    An export is known by its digests, one of version 0.1 too; its files' names prove nothing.
+
+    Raises:
+      OSError: the folder cannot be read.
+    """
+    names = set()
+    for entry in os.scandir(folder):
+        if not entry.is_file(follow_symlinks=False):
+            return f"it holds {entry.name}, which is no export's"
+        names.add(entry.name)
+    # A process that was killed as it finished leaves its mark.
+    if has_mark(folder, "unfinished"):
+        names.discard(MARK)
+    if MANIFEST not in names:
+        return f"it is no export (it has no {MANIFEST})"
+    others = sorted(names - {*FILES, MANIFEST})
+    if others:
+        return f"it holds {others[0]}, which is no export's"
+    try:
+        check_digests(folder)
+    except InputError as error:
+        return f"it is no export as it was written ({error})"
+    return ""
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    digests = {}
+    for name in FILES:
+        with _opened(folder / name) as file:
+            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
+
+
+def _opened(path: Path) -> Any:
+    # Opening a pipe would wait for someone to write.
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(0, "not a file", str(path))
+    return open(path, "rb")
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a file, which is none that could keep a reader waiting, such as a pipe."""
+    with _opened(path) as file:
+        return file.read()
+
+
+def _manifest_text(manifest: dict, digests: dict[str, str]) -> bytes:
+    """What manifest.json has to be, byte for byte, where the files have these digests."""
+    if "format" not in manifest:
+        return _text({"sha256": digests})
+    head = {name: manifest.get(name) for name in ("program", "version")}
+    content = {**head, "format": FORMAT, "sha256": digests}
+    return _text(content | {"seal": _seal(content)})
+
+
+def _seal(manifest: dict) -> str:
+    """A digest of all else in the manifest."""
+    sealed = {name: value for name, value in manifest.items() if name != "seal"}
+    text = json.dumps(sealed, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _text(manifest: dict) -> bytes:
+    return (json.dumps(manifest, indent=2) + "\n").encode()
+
+
+def _parsed(manifest: bytes) -> dict:
+    try:
+        parsed = json.loads(manifest)
+    except (ValueError, RecursionError):
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
