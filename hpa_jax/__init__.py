@@ -10,7 +10,7 @@ itself loads neither JAX nor anything else.
 
 from hpa_jax.lazy import lazy_exports
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 # Public name to where it is: a name in a module, or a module or package.
 _PUBLIC = {

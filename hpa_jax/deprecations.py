@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-LAST_VERSION = "0.3"
+LAST_VERSION = "0.4"
 """The version from which on old spellings are refused."""
 
 RENAMED_SETTINGS = {

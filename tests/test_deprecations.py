@@ -45,7 +45,7 @@ def value_of(config, setting):
 def check_one_line(capsys, *names):
     error = capsys.readouterr().err
     assert len(error.splitlines()) == 1, error
-    assert error.endswith("is accepted until version 0.3\n")
+    assert error.endswith("is accepted until version 0.4\n")
     assert all(name in error for name in names), error
 
 
