@@ -221,7 +221,7 @@ def test_where_the_cache_is(server, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_cache() == tmp_path / ".cache" / "hpa_jax"
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="set HPA_CACHE to another folder"):
+    with pytest.raises(InputError, match="HPA_CACHE names another folder"):
         fetch(source(server), tmp_path / "file" / "cache", QUICK)
 
 
