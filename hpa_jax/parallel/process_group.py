@@ -142,6 +142,7 @@ class ProcessGroup:
             timeout_s=timeout_s,
             log=self._log_error,
         )
+        self._watchdog.name_hosts(self.gather(socket.gethostname()))
 
     def report_progress(self, where: str, *, slow: bool = False) -> bool:
         """Passes a milestone; returns whether the run is to stop here, the same in all processes.

@@ -128,6 +128,12 @@ class Watchdog:
         """By which signal to which process the run was asked to stop, or ''."""
         return self._health.stop_requested_by()
 
+    def name_hosts(self, hosts: list[str]) -> None:
+        """Names the machine of each process, for one that is gone before its first report."""
+        with self._changed:
+            for process, host in enumerate(hosts):
+                self._health.reports[process].host = host
+
     def watch_work(self, failure: Callable[[], str]) -> None:
         """Watches work of this process's background threads, too.
 
