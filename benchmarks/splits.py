@@ -172,7 +172,7 @@ def draw_hashes(images: int) -> tuple[np.ndarray, np.ndarray]:
     special = rng.permutation(images)[: images // 100 * 3]
     blank, exact, near = special.reshape(3, -1)
     hashes[blank] = 0
-    original[blank] = blank.min(initial=0)
+    original[blank] = blank[:1]
     others = np.setdiff1d(np.arange(images), special)
     sources = others[: len(exact)]
     for copies in (exact, near):
