@@ -9,6 +9,7 @@ of the shards: reading them opens no shard.
 """
 
 import bisect
+import logging
 import os
 import threading
 import time
@@ -17,7 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from absl import logging
 
 from hpa_jax.data.index_builder import open_index, write_index
 from hpa_jax.data.shard_index import LABELS_KNOWN, REMEDY, index_path
@@ -30,6 +30,9 @@ __all__ = ["Records", "index_path", "write_index"]
 _MAX_OPEN_FILES = 256
 
 _OPENING_THREADS = 8
+
+# Not absl's, which is silenced for Orbax (training/array_store.py).
+_logger = logging.getLogger("hpa_jax")
 
 
 class Records:
@@ -74,7 +77,7 @@ class Records:
 
     def _log_rebuilt(self, notes: list[str], seconds: float) -> None:
         more = f", and {len(notes) - 1} more" if len(notes) > 1 else ""
-        logging.warning(
+        _logger.warning(
             "built %d of %d shard indexes again in %.1f s (%s%s) in %s",
             len(notes),
             len(self.indexes),

@@ -184,7 +184,7 @@ def test_shards_written_anew_under_an_old_index(own_copy, tmp_path, caplog):
     newer = build_dataset(tmp_path / "newer", "small", {**IDS, "test": IDS["test"][::-1]})
     shard = next(own_copy.glob("*test.tfrecord*"))
     shutil.copyfile(newer / shard.name, shard)
-    with caplog.at_level(logging.INFO, "absl"):
+    with caplog.at_level(logging.INFO, "hpa_jax"):
         dataset = load_dataset(own_copy.parents[2], "small", split="test")
     assert [dataset[i]["id"] for i in range(5)] == IDS["test"][::-1]
     assert len([record for record in caplog.records if "indexes again" in record.getMessage()]) == 1

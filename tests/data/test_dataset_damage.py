@@ -75,7 +75,7 @@ def flipped(folder, caplog, count, seed):
     for number in range(count):
         path = folder / NAMES[number % len(NAMES)]
         intact = path.read_bytes()
-        with caplog.at_level(logging.WARNING, "absl"):
+        with caplog.at_level(logging.WARNING, "hpa_jax"):
             assert_noticed(folder, whole, caplog, flip(path, rng))
         path.write_bytes(intact)
 
@@ -100,7 +100,7 @@ def test_something_else_in_place_of_a_file(folder, caplog, name, instead):
         (path / "inside").write_text("")
     elif instead == "empty":
         path.write_bytes(b"")
-    with caplog.at_level(logging.WARNING, "absl"):
+    with caplog.at_level(logging.WARNING, "hpa_jax"):
         assert_noticed(folder, whole, caplog, name)
 
 
