@@ -1,20 +1,25 @@
 """What a manifest adds to a save: the state of DenseNet-121 with Adam, drawn at random.
 
-    python benchmarks/checkpoint_cost.py [--saves=12] [--folder=DIR]
+    python benchmarks/checkpoint_cost.py [--saves=12] [--folder=DIR] [--json=FILE]
 
 Every other save is done without digests, so that both meet the same machine. Prints medians: CPU
 seconds of the process for a save, of which for digests; seconds in which training waits; seconds
-until the step is complete, of which for flushing it to the disk.
+until the step is complete, of which for flushing it to the disk. The peer of a row is the same save
+without digests.
 """
 
-import argparse
 import statistics
+import sys
 import tempfile
 import time
+from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
+from command_line import make_parser, run
+from results import make_row, write_rows
 
 from hpa_jax.config import Config
 from hpa_jax.parallel.mesh import make_mesh
@@ -66,7 +71,8 @@ class Digests:
         return {"dtype": str(array.dtype), "shape": list(array.shape), "pieces": described}
 
 
-def main(saves: int, folder: Path) -> None:
+def time_saves(saves: int, folder: Path) -> dict[bool, list[dict[str, float]]]:
+    """Saves in turns with and without digests; the seconds of each save, by whether it had them."""
     state = random_state()
     leaves = jax.tree.leaves(state)
     size = sum(leaf.nbytes for leaf in leaves) / 1e6
@@ -75,31 +81,55 @@ def main(saves: int, folder: Path) -> None:
     found = {True: [], False: []}
     for step in range(1, saves + 1):
         with Digests(computed=step % 2 == 0) as digests:
-            cpu, start = time.process_time(), time.perf_counter()
+            cpu_start = time.process_time()
+            start = time.perf_counter()
             checkpoints.save(step, state, 0)
             waited = time.perf_counter() - start
             checkpoints.wait()
-            seconds = time.perf_counter() - start
-            row = {
-                "CPU s": time.process_time() - cpu,
-                "digests, CPU s": digests.cpu_seconds,
-                "waited s": waited,
-                "complete after s": seconds,
-                "flushed s": checkpoints.timings["sync"],
+            seconds = {
+                "CPU": time.process_time() - cpu_start,
+                "digests, CPU": digests.cpu_seconds,
+                "training waits": waited,
+                "until complete": time.perf_counter() - start,
+                "flushing": checkpoints.timings["sync"],
             }
         # The first of each kind has the disk and the code to warm up.
         if step > 2:
-            found[digests.computed].append(row)
+            found[digests.computed].append(seconds)
     checkpoints.close()
-    for computed, rows in found.items():
-        values = [f"{name} {statistics.median(r[name] for r in rows):.3f}" for name in rows[0]]
-        print("with digests:   " if computed else "without digests:", ", ".join(values))
+    return found
+
+
+def compare(args: Namespace) -> None:
+    """Prints a row for each kind of seconds."""
+    with tempfile.TemporaryDirectory(dir=args.folder) as temporary:
+        found = time_saves(args.saves, Path(temporary) / "checkpoints")
+    rows = []
+    for name in found[True][0]:
+        medians = {}
+        for computed, of_saves in found.items():
+            medians[computed] = statistics.median(seconds[name] for seconds in of_saves)
+        peer_value = medians[False]
+        if name == "digests, CPU":
+            # Without them there are none: beside all of the save.
+            peer_value = statistics.median(seconds["CPU"] for seconds in found[True])
+        peer = "all CPU seconds of the save" if name == "digests, CPU" else "without digests"
+        row = make_row(name, medians[True], "s", peer=peer, peer_value=peer_value, device="cpu")
+        print(f"{name}: {medians[True]:.3f} s; {peer}: {peer_value:.3f} s")
+        rows.append(row)
+    write_rows(args.json, rows)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--saves", type=int, default=12, help="half of them without digests")
+    parser.add_argument("--folder", type=Path, help="on the disk to write to (default: temporary)")
+    args = parser.parse_args(argv)
+    if args.saves < 4:
+        parser.error("--saves: 4 at least")
+    return run(lambda: compare(args))
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--saves", type=int, default=12)
-    parser.add_argument("--folder", type=Path)
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as temporary:
-        main(arguments.saves, Path(temporary) / "checkpoints")
+    sys.exit(main())

@@ -22,6 +22,10 @@ RENEW_S = 5.0
 PATIENCE_S = 30.0
 """Without a renewal the owner counts as gone."""
 
+# More than a file holds: each renewal overwrites all of the one before, so that whoever reads
+# meanwhile finds one of them.
+_FILE_BYTES = 512
+
 
 class OwnerFile:
     """The owner file at `path`, which is not taken yet."""
@@ -82,7 +86,7 @@ class OwnerFile:
             "token": self._token,
             "renewals": self._renewals,
         }
-        return json.dumps(owner)
+        return json.dumps(owner).ljust(_FILE_BYTES)
 
     def _keep_renewing(self) -> None:
         while not self._released.wait(RENEW_S):
@@ -91,7 +95,8 @@ class OwnerFile:
                 if (self._read() or {}).get("token") != self._token:
                     # Another process took this one for gone.
                     return
-                self.path.write_text(self._content(), encoding="utf-8")
+                with open(self.path, "r+", encoding="utf-8") as file:
+                    file.write(self._content())
 
     def _read(self) -> dict | None:
         """What the file says; None if there is none, empty while it is being written."""

@@ -242,13 +242,16 @@ def load(path: Path) -> ScoreTable:
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    with zipfile.ZipFile(path) as archive:
+    # Read at once, so that an error of the system is one of the file and not of what it holds.
+    content = io.BytesIO(path.read_bytes())
+    with zipfile.ZipFile(content) as archive:
         # NumPy stops reading before the last CRC is compared.
         damaged = archive.testzip()
         if damaged:
             raise ValueError(f"{damaged} is damaged")
     arrays = {}
-    with np.load(path, allow_pickle=False) as archive:
+    content.seek(0)
+    with np.load(content, allow_pickle=False) as archive:
         for name in _LAYOUT:
             stored_name = name
             if name not in archive:
