@@ -20,6 +20,7 @@ import jax
 
 from hpa_jax.errors import RunStopped, one_line
 from hpa_jax.files import write_atomically
+from hpa_jax.folders.replace import sync_tree
 from hpa_jax.parallel.process_group import (
     SINGLE_PROCESS,
     ProcessGroup,
@@ -172,7 +173,7 @@ class Checkpoints(CheckpointReader):
             self._store.wait()
             timer.lap("write")
             # Each process its own, and before the first one takes the step for complete.
-            step_folders.sync_tree(step_folders.staging(self._folder, unsigned.step))
+            sync_tree(step_folders.staging(self._folder, unsigned.step))
             parts = self._group.collect(f"save {self._num_saves}", entries)
             if parts is not None:
                 unsigned = dataclasses.replace(unsigned, arrays=manifest.merge(parts))
@@ -195,9 +196,8 @@ class Checkpoints(CheckpointReader):
         if complete.metrics:
             # Where older versions, and people, look for them.
             write_stored_metrics(folder, complete.metrics)
-            step_folders.sync_tree(folder / "metrics")
+            sync_tree(folder / "metrics")
         write_atomically(folder / manifest.FILE_NAME, complete.to_text())
-        step_folders.sync(folder)
         step_folders.publish(self._folder, complete.step)
 
     def _prune(self) -> None:

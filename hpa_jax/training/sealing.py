@@ -1,7 +1,8 @@
 """Writes the manifest of a checkpoint that has none, as it is now."""
 
 from hpa_jax.files import write_atomically
-from hpa_jax.training import array_store, manifest, step_folders
+from hpa_jax.folders.replace import sync_tree
+from hpa_jax.training import array_store, manifest
 from hpa_jax.training.checkpoint import Checkpoints
 from hpa_jax.training.manifest import Manifest
 
@@ -35,6 +36,5 @@ def seal_step(
         best={},
         arrays=entries,
     )
-    step_folders.sync_tree(folder)
+    sync_tree(folder)
     write_atomically(folder / manifest.FILE_NAME, sealed.to_text())
-    step_folders.sync(folder)

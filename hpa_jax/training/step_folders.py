@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from hpa_jax.errors import InputError, one_line
+from hpa_jax.files import sync_folder
 
 _SAVING = ".saving"
 _REPLACED = ".replaced"
@@ -68,7 +69,7 @@ def publish(folder: Path, step: int) -> None:
         _remove(replaced)
         os.rename(final, replaced)
     os.rename(staging(folder, step), final)
-    sync(folder)
+    sync_folder(folder)
     _remove(replaced)
 
 
@@ -80,7 +81,7 @@ def set_aside(folder: Path, step: int) -> Path:
         number += 1
         target = folder / f"{step}{_DAMAGED}.{number}"
     os.rename(folder / str(step), target)
-    sync(folder)
+    sync_folder(folder)
     return target
 
 
@@ -125,20 +126,3 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
     else:
         shutil.rmtree(path, ignore_errors=True)
-
-
-def sync_tree(folder: Path) -> None:
-    """Has every file and folder of a tree on the disk, not only in the system's memory."""
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            sync(Path(parent) / name)
-        sync(Path(parent))
-
-
-def sync(path: Path) -> None:
-    """Has a file's contents, or a folder's names, on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
