@@ -55,7 +55,7 @@ PHASES = {
     "compile": lambda: dying(Experiment, "compile_train_step"),
     "step": lambda: dying(Run, "train_step", survived=SURVIVED, after=True),
     "save": lambda: dying(Checkpoints, "save", survived=1, after=True),
-    "restore": lambda: dying(Checkpoints, "_restore"),
+    "restore": lambda: dying(Checkpoints, "read"),
     "evaluation": dying_in_evaluation,
 }
 
