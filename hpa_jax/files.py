@@ -27,7 +27,7 @@ from typing import Any, TextIO
 
 from hpa_jax.environment import causes
 from hpa_jax.environment.owner_file import OwnerFile
-from hpa_jax.errors import InputError, is_out_of_space, one_line
+from hpa_jax.errors import InputError, RunStopped, is_out_of_space, one_line
 
 PARTIAL_SUFFIX = ".part"
 
@@ -210,6 +210,7 @@ def check_writable(folder: Path, remedy: str) -> None:
 
     Raises:
       InputError: they cannot; it ends with `remedy`.
+      RunStopped: they cannot for now, as on a full disk: another call is no remedy.
     """
     probe = folder / f".probe.{os.getpid()}{PARTIAL_SUFFIX}"
     try:
@@ -218,6 +219,9 @@ def check_writable(folder: Path, remedy: str) -> None:
             pass
         probe.unlink(missing_ok=True)
     except OSError as error:
+        if not causes.is_input(error):
+            reason = f"cannot write to {folder}: {causes.reason_and_advice(error)}"
+            raise RunStopped(reason) from None
         raise InputError(f"cannot write to {folder}: {one_line(error)}; {remedy}") from None
 
 

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.small_disk import SmallDisk
 
 from hpa_jax.errors import InputError
 from hpa_jax.files import (
@@ -22,6 +23,16 @@ from hpa_jax.files import (
 )
 
 ROOT = Path(__file__).resolve().parents[1]
+CHECKS_A_FOLDER = """
+import sys
+from pathlib import Path
+from hpa_jax.errors import RunStopped
+from hpa_jax.files import check_writable
+try:
+    check_writable(Path(sys.argv[1]), "give --out=DIR")
+except RunStopped as error:
+    print(error)
+"""
 BUSY = {"busy": "the oven is in use", "advice": "eat raw"}
 
 
@@ -157,3 +168,15 @@ def test_errors_of_the_work_are_not_those_of_the_lock(tmp_path):
     with pytest.raises(OSError, match="of the work"):
         with locked(tmp_path):
             raise OSError("of the work")
+
+
+def test_a_full_disk_is_no_wrong_call(tmp_path):
+    """Another folder of the call is no remedy, and the same call may do once there is room."""
+    with SmallDisk(tmp_path, megabytes=1) as disk:
+        no_more_files = f"mount -o remount,nr_inodes=1 '{tmp_path}'"
+        subprocess.run([*disk.prefix, "sh", "-c", no_more_files], check=True)
+        command = [sys.executable, "-c", CHECKS_A_FOLDER, str(tmp_path / "results")]
+        found = subprocess.run([*disk.prefix, *command], capture_output=True, text=True)
+    assert found.stderr == ""
+    assert found.stdout.startswith(f"cannot write to {tmp_path}/results: No space left on device")
+    assert "free some" in found.stdout and "--out" not in found.stdout

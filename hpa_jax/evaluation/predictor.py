@@ -25,7 +25,7 @@ from hpa_jax.data import pipeline
 from hpa_jax.data.dataset import ImageDataset
 from hpa_jax.data.loader import eval_batches
 from hpa_jax.environment.paths import local_path
-from hpa_jax.errors import InputError
+from hpa_jax.errors import InputError, RunStopped
 from hpa_jax.evaluation import score_table, tta
 from hpa_jax.evaluation.chosen_checkpoint import ChosenCheckpoint
 from hpa_jax.evaluation.score_table import ScoreTable
@@ -375,7 +375,7 @@ def scores_folder(run: Path, out: Path) -> Path:
     """Where the scores of one of several runs are kept: in its folder, else below `out`."""
     try:
         check_writable(run, "")
-    except InputError:
+    except (InputError, RunStopped):
         return out / "runs" / run.resolve().name
     return run
 

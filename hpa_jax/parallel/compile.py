@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 
 from hpa_jax.environment.cache_folder import cache_folder
-from hpa_jax.errors import InputError
+from hpa_jax.errors import InputError, RunStopped
 from hpa_jax.files import check_writable
 
 MOST_CPU_DEVICES = 8
@@ -69,7 +69,7 @@ def use_compilation_cache() -> None:
         folder = Path(named) if named else cache_folder() / "xla"
         jax.config.update("jax_compilation_cache_dir", str(folder))
         check_writable(folder, "set JAX_COMPILATION_CACHE_DIR to a folder that can be written")
-    except InputError as error:
+    except (InputError, RunStopped) as error:
         print(f"compiled programs are not kept: {error}", file=sys.stderr)
         # JAX would say so again for each program.
         warnings.filterwarnings("ignore", message="Error writing persistent compilation cache")

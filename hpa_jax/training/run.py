@@ -14,6 +14,7 @@ import numpy as np
 
 from hpa_jax.config import profile_window
 from hpa_jax.data.loader import prefetch
+from hpa_jax.environment.causes import advice, is_of_writing
 from hpa_jax.errors import EXIT_OK, EXIT_START_AGAIN, RunStopped
 from hpa_jax.files import write_json
 from hpa_jax.labels import LABELS
@@ -295,13 +296,24 @@ class Run:
             self._timer.restart()
 
     def finish(self, step: int) -> int:
-        """Waits for the last save and says how the run ended; the exit status."""
+        """Waits for the last save and says how the run ended; the exit status.
+
+        Raises:
+          RunStopped: it was asked to stop since its output is on a full disk.
+        """
         self._checkpoints.wait()
         was_evaluated = bool(self._checkpoints.metrics(step))
         if self._stopping and not (self._is_done(step) and was_evaluated):
+            cause = self._preemption.signal_name
+            lost = OSError(cause)
+            if is_of_writing(lost):
+                # Started again at once, it would end here once more.
+                raise RunStopped(
+                    f"{cause} after saving step {step} of {self._num_steps}; {advice(lost)}"
+                )
             self._logger.info(
-                f"stopped by {self._preemption.signal_name} after saving step {step} of "
-                f"{self._num_steps}; the same command resumes from there"
+                f"stopped by {cause} after saving step {step} of {self._num_steps}; "
+                "the same command resumes from there"
             )
             return EXIT_START_AGAIN
         if self._group.is_primary:

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -39,6 +41,26 @@ def test_a_run_whose_output_nobody_reads_saves_and_ends_with_75(start, small_run
     )
     assert "Traceback" not in err
     assert len(saved_steps(tmp_path)) == 1
+
+
+def test_output_on_a_full_disk_saves_and_ends_with_1(compilation_cache, small_run, tmp_path):
+    """Not 75, with which a launcher would start it again for ever."""
+    command = [sys.executable, "-m", "hpa_jax.main", *small_run, *LONG]
+    command += ["--config.train.log_every=1", f"--workdir={tmp_path}"]
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_NUM_CPU_DEVICES": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(compilation_cache),
+    }
+    with open("/dev/full", "w") as full:
+        found = subprocess.run(
+            command, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, timeout=300
+        )
+    assert found.returncode == 1, found.stderr
+    (line,) = [line for line in found.stderr.splitlines() if line.startswith("stopped: ")]
+    assert "stdout cannot be written (No space left on device)" in line
+    assert f"after saving step {saved_steps(tmp_path)[0]} of" in line and "free some" in line
+    assert "Traceback" not in found.stderr
 
 
 @pytest.mark.slow
