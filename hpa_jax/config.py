@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpa_jax.deprecations import accept_old_names, current_spelling
+from hpa_jax.environment.dataset_names import bare_name, split_weight
 from hpa_jax.environment.paths import expand_path
 from hpa_jax.errors import InputError
 from hpa_jax.labels import CHANNELS, LABELS
@@ -75,7 +76,8 @@ _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
 def _are_sources(sources: tuple[str, ...]) -> bool:
     names = []
     for source in sources:
-        name, _, weight = source.partition(":")
+        versioned, weight = split_weight(source)
+        name = bare_name(versioned)
         try:
             in_range = 1e-3 <= float(weight or 1) <= 1e3
         except ValueError:
@@ -114,12 +116,14 @@ class Data:
         path="one",
     )
     name: str = setting(
-        "kaggle_512", "the dataset; of several sources, the one to evaluate on and to export for"
+        "kaggle_512",
+        "the dataset, NAME (its newest version) or NAME:VERSION; of several sources, the one to "
+        "evaluate on and to export for",
     )
     sources: tuple[str, ...] = setting(
         (),
-        "datasets to train on together, each NAME or NAME:WEIGHT, whose images are drawn WEIGHT "
-        "times as often; (): data.name",
+        "datasets to train on together, each NAME or NAME:WEIGHT (NAME as data.name), whose "
+        "images are drawn WEIGHT times as often; (): data.name",
         accepts=_are_sources,
         allowed="NAME or NAME:WEIGHT, weights 0.001 to 1000, each name once",
     )
@@ -193,12 +197,12 @@ class Data:
 
     def source_names(self) -> tuple[str, ...]:
         """The datasets to train on."""
-        names = tuple(source.partition(":")[0] for source in self.sources)
+        names = tuple(split_weight(source)[0] for source in self.sources)
         return names or (self.name,)
 
     def source_weights(self) -> tuple[float, ...]:
         """How often an image of each dataset is drawn, relative to one of weight 1."""
-        weights = tuple(float(source.partition(":")[2] or 1) for source in self.sources)
+        weights = tuple(float(split_weight(source)[1] or 1) for source in self.sources)
         return weights or (1.0,)
 
 

@@ -18,8 +18,8 @@ import io
 import os
 import sys
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ import numpy as np
 import hpa_jax
 from hpa_jax.config import RUN, Config, check, differences, from_dict, to_dict
 from hpa_jax.data.identity import DataIdentity
+from hpa_jax.environment.dataset_names import bare_name, split_weight
 from hpa_jax.errors import InputError
 from hpa_jax.files import SHA256, json_digest, read_json, write_atomically, write_json
 
@@ -85,6 +86,7 @@ class RunRecord:
         `hpa_jax.data.identity.DataIdentity` has it; empty in format 1.
       images: the same, of the stored images.
       learned_ids: SHA-256 of the values in LEARNED_IDS; "" where there is no such file.
+      versions: `{NAME: VERSION}` of its datasets; empty in a run that did not record them.
     """
 
     format: int
@@ -92,6 +94,7 @@ class RunRecord:
     datasets: dict[str, dict[str, str]] = field(default_factory=dict)
     images: dict[str, dict[str, str]] = field(default_factory=dict)
     learned_ids: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
 
     def changed_splits(self, name: str, now: Mapping[str, str]) -> list[str]:
         """Splits of the dataset `name` that are not those of the first start.
@@ -100,7 +103,7 @@ class RunRecord:
           name: of the dataset; nothing is known of one that the run does not use.
           now: SHA-256 of each split.
         """
-        then = self.datasets.get(name, {})
+        then = self.datasets.get(bare_name(name), {})
         return [split for split, digest in then.items() if now.get(split) != digest]
 
 
@@ -203,6 +206,7 @@ def _parse_record(path: Path, content: dict[str, Any]) -> RunRecord:
         datasets=run["datasets"],
         images=run["images"],
         learned_ids=run["learned_ids"],
+        versions=run.get("versions", {}),
     )
 
 
@@ -252,6 +256,8 @@ def claim(workdir: Path, config: Config, data: DataIdentity | None = None) -> Ru
     for name, (before, now) in differences(trained, config).items():
         if name == "data.data_dir" and data_agree:
             continue
+        if name in ("data.name", "data.sources") and data_agree and _same_names(before, now):
+            continue
         if not _may_change(name, config):
             raise InputError(
                 f"{workdir} holds a run with config.{name}={before!r}, now {now!r}; "
@@ -263,8 +269,26 @@ def claim(workdir: Path, config: Config, data: DataIdentity | None = None) -> Ru
     if data_agree and _digest_of_ids(data.learned) == record.learned_ids:
         # A copy of the run may lack it.
         _write_learned_ids(workdir, data.learned)
+    if data_agree:
+        # The version that was chosen for this start is not what was configured.
+        as_configured = {"name": trained.data.name, "sources": trained.data.sources}
+        config = replace(config, data=replace(config.data, **as_configured))
     _write_config(workdir, config, record)
     return record
+
+
+def _same_names(before: str | Sequence[str], now: str | Sequence[str]) -> bool:
+    """Whether two settings name the same datasets, of whichever versions, with the same weights."""
+    if isinstance(before, str):
+        return bare_name(before) == bare_name(now)
+    return [_without_version(source) for source in before] == [
+        _without_version(source) for source in now
+    ]
+
+
+def _without_version(source: str) -> tuple[str, str]:
+    name, weight = split_weight(source)
+    return bare_name(name), weight
 
 
 def _refuse_foreign(workdir: Path) -> None:
@@ -301,6 +325,7 @@ def write_record(
             datasets=data.datasets,
             images=data.images,
             learned_ids=_digest_of_ids(data.learned),
+            versions=data.versions,
         )
         _write_learned_ids(workdir, data.learned)
     # Last: with it the folder is a run's.
@@ -321,6 +346,8 @@ def _write_config(workdir: Path, config: Config, record: RunRecord) -> None:
             "images": record.images,
             "learned_ids": record.learned_ids,
         }
+        if record.versions:
+            content[RUN]["versions"] = record.versions
         content[RUN][SHA256] = _digest(content)
     write_json(workdir / "config.json", content)
 

@@ -4,11 +4,11 @@ Which split an image belongs to is stored with it. Fold 0 is the split `validati
 the other folds are `train`. Any other fold can be validated on instead (`config.data.fold`); then
 `train` is everything that is neither in that fold nor in `test`.
 
-The builder (`python -m tfds_builder.hpa`) writes `DATA_DIR/hpa/NAME/VERSION`; the newest version is
-read. TensorFlow is not needed to read.
+The builder (`python -m tfds_builder.hpa`) writes `DATA_DIR/hpa/NAME/VERSION`. `NAME` is read as its
+newest version, `NAME:VERSION` as that one. TensorFlow is not needed to read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from hpa_jax.data.identity import images_digest, split_digest
 from hpa_jax.data.metadata import check_files, read_metadata, statistics_fault
 from hpa_jax.data.records import Records
 from hpa_jax.data.shard_index import REMEDY
+from hpa_jax.environment.dataset_names import split_version
 from hpa_jax.environment.paths import local_path
 from hpa_jax.errors import InputError, one_line
 from hpa_jax.labels import CHANNELS, LABELS
@@ -39,13 +40,14 @@ def load_dataset(
     image_size: int | None = None,
     label_ids: Sequence[int] | None = None,
 ) -> ImageDataset:
-    """Opens a split of the newest version of `DATA_DIR/hpa/NAME`.
+    """Opens a split of `DATA_DIR/hpa/NAME`.
 
     Only metadata and indexes are read here; images are read when they are asked for.
 
     Args:
       data_dir: the builder's `--data_dir`.
-      name: builder config, `kaggle_512` for instance.
+      name: builder config, `kaggle_512` for instance: its newest version; `kaggle_512:2.0.0`: that
+        version.
       split: one of SPLITS that the dataset has, or `all`.
       fold: the fold that `validation` means, `train` being all other folds. 0: as stored.
       image_size: every image is resized to a square with sides of this many px (by area if it
@@ -116,6 +118,35 @@ def read_digests(data_dir: str | Path, name: str) -> DatasetDigests:
     return digests
 
 
+def fitting_version(
+    data_dir: str | Path, name: str, splits: Mapping[str, str], images: Mapping[str, str]
+) -> str:
+    """Names the newest version of a dataset that has the digests that were recorded of it.
+
+    Args:
+      data_dir: the builder's `--data_dir`.
+      name: of the dataset. One that names a version is returned as it is.
+      splits, images: SHA-256 of each split, as `DatasetDigests` has them.
+
+    Returns:
+      `NAME:VERSION`; or `name`, where that is the newest version, or none fits.
+    """
+    bare, version = split_version(name)
+    folders = _versions(local_path(data_dir)).get(bare, [])
+    if version or len(folders) < 2:
+        return name
+    for folder in reversed(folders):
+        versioned = f"{bare}:{folder.name}"
+        try:
+            found = read_digests(data_dir, versioned)
+        except InputError:
+            # What is damaged fits nothing. Whoever opens it is told.
+            continue
+        if splits.items() <= found.splits.items() and images.items() <= found.images.items():
+            return name if folder == folders[-1] else versioned
+    return name
+
+
 class ChannelStatistics(NamedTuple):
     """Mean and standard deviation of each stored channel, as fractions of 255.
 
@@ -150,34 +181,52 @@ def read_channel_statistics(data_dir: str | Path, name: str) -> ChannelStatistic
 
 
 def dataset_dir(data_dir: str | Path, name: str) -> Path:
-    """Folder of the newest version of the dataset NAME.
+    """Folder of the dataset NAME: of its newest version, or of the one that is named.
 
     Raises:
-      InputError: there is none; says which datasets there are, and how to build this one.
+      InputError: there is none; says which there are, and how to build this one.
     """
     data_dir = local_path(data_dir)
+    name, version = split_version(name)
+    versions = _versions(data_dir)
+    if name not in versions:
+        build = f"python -m tfds_builder.hpa --config={name} --manual_dir=DIR --data_dir={data_dir}"
+        present = ", ".join(versions) or "none"
+        raise InputError(f"{data_dir}/hpa/{name}: no such dataset (there: {present}): {build}")
+    if not version:
+        return versions[name][-1]
+    for folder in versions[name]:
+        if folder.name == version:
+            return folder
+    present = ", ".join(folder.name for folder in versions[name])
+    raise InputError(
+        f"{data_dir}/hpa/{name}: no version {version!r} (there: {present}): name one of these, or "
+        "none for the newest"
+    )
+
+
+def _versions(data_dir: str | Path) -> dict[str, list[Path]]:
+    """`{NAME: FOLDERS}` of all datasets, the newest version last."""
     versions = {}
     for folder in sorted(Path(data_dir).glob("hpa/*/*/")):
         # Rules out unfinished versions of a build by TFDS that was stopped, too.
         if tfds.core.Version.is_valid(folder.name):
             versions.setdefault(folder.parent.name, []).append(folder)
-    if name not in versions:
-        build = f"python -m tfds_builder.hpa --config={name} --manual_dir=DIR --data_dir={data_dir}"
-        present = ", ".join(versions) or "none"
-        raise InputError(f"{data_dir}/hpa/{name}: no such dataset (there: {present}): {build}")
-    return max(versions[name], key=lambda folder: tfds.core.Version(folder.name))
+    for folders in versions.values():
+        folders.sort(key=lambda folder: tfds.core.Version(folder.name))
+    return versions
 
 
 def _open_info(data_dir: str | Path, name: str) -> tuple[tfds.core.DatasetInfo, dict]:
-    """What TFDS knows of the newest version, and its metadata.json; both checked."""
-    newest = dataset_dir(data_dir, name)
-    metadata = read_metadata(newest)
-    check_files(newest, metadata)
+    """What TFDS knows of the dataset, and its metadata.json; both checked."""
+    folder = dataset_dir(data_dir, name)
+    metadata = read_metadata(folder)
+    check_files(folder, metadata)
     try:
-        return tfds.builder_from_directory(newest).info, metadata
+        return tfds.builder_from_directory(folder).info, metadata
     except Exception as error:  # TFDS has no exception type for metadata that it cannot read
         reason = one_line(str(error).partition("\n")[0] or type(error).__name__)
-        raise InputError(f"{newest}: its metadata cannot be read ({reason}): {REMEDY}") from error
+        raise InputError(f"{folder}: its metadata cannot be read ({reason}): {REMEDY}") from error
 
 
 def _check_format(info: tfds.core.DatasetInfo) -> None:

@@ -9,15 +9,23 @@ Nothing here changes the section that it is given.
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
 from hpa_jax.config import Data
 from hpa_jax.data import sampler
-from hpa_jax.data.catalog import load_dataset, read_channel_statistics, read_digests
+from hpa_jax.data.catalog import (
+    dataset_dir,
+    fitting_version,
+    load_dataset,
+    read_channel_statistics,
+    read_digests,
+)
 from hpa_jax.data.dataset import ConcatDataset, ImageDataset
 from hpa_jax.data.identity import DataIdentity, id_hashes
 from hpa_jax.data.sampler import Order
+from hpa_jax.environment.dataset_names import bare_name, split_weight
 from hpa_jax.errors import InputError
 
 
@@ -119,11 +127,51 @@ def identify(data: Data, dataset: ConcatDataset) -> DataIdentity:
     """
     datasets = {}
     images = {}
+    versions = {}
     for name in dict.fromkeys((*data.source_names(), data.name)):
         digests = read_digests(data.data_dir, name)
-        datasets[name] = digests.splits
-        images[name] = digests.images
-    return DataIdentity(datasets, images, id_hashes(dataset.ids()))
+        # Whoever names the version that a run has used means the same data.
+        bare = bare_name(name)
+        datasets[bare] = digests.splits
+        images[bare] = digests.images
+        versions[bare] = dataset_dir(data.data_dir, name).name
+    return DataIdentity(datasets, images, id_hashes(dataset.ids()), versions)
+
+
+def choose_version(
+    data_dir: str,
+    name: str,
+    datasets: Mapping[str, Mapping[str, str]],
+    images: Mapping[str, Mapping[str, str]],
+) -> str:
+    """Names the version of a dataset that a run has recorded, where a newer one lies beside it.
+
+    Args:
+      data_dir: where the datasets are.
+      name: of the dataset.
+      datasets, images: what the run has recorded, as in `DataIdentity`; empty if nothing.
+
+    Returns:
+      As of `hpa_jax.data.catalog.fitting_version`; `name` if the run does not know the dataset.
+    """
+    if name not in datasets:
+        return name
+    return fitting_version(data_dir, name, datasets[name], images.get(name, {}))
+
+
+def choose_versions(
+    data: Data,
+    datasets: Mapping[str, Mapping[str, str]],
+    images: Mapping[str, Mapping[str, str]],
+) -> Data:
+    """The section with `choose_version` of every dataset in it; arguments as there."""
+    name = choose_version(data.data_dir, data.name, datasets, images)
+    sources = []
+    for source in data.sources:
+        source_name, weight = split_weight(source)
+        chosen = choose_version(data.data_dir, source_name, datasets, images)
+        sources.append(f"{chosen}:{weight}" if weight else chosen)
+    return dataclasses.replace(data, name=name, sources=tuple(sources))
 
 
 def make_order(data: Data, dataset: ConcatDataset, seed: int) -> Order:

@@ -24,6 +24,7 @@ from hpa_jax.config import Config, to_dict
 from hpa_jax.data import pipeline
 from hpa_jax.data.dataset import ImageDataset
 from hpa_jax.data.loader import eval_batches
+from hpa_jax.environment.dataset_names import bare_name
 from hpa_jax.environment.paths import local_path
 from hpa_jax.errors import InputError, RunStopped
 from hpa_jax.evaluation import score_table, tta
@@ -38,7 +39,7 @@ from hpa_jax.training import components
 from hpa_jax.training.state import eval_variables
 from hpa_jax.training.steps import make_score_step
 from hpa_jax.transforms import normalize
-from hpa_jax.workdir import read_config
+from hpa_jax.workdir import read_config, read_record
 
 
 def load_run(workdir: Path | str, checkpoint: str | int = "best") -> "Predictor":
@@ -98,6 +99,9 @@ class Predictor:
             "combine": settings.combine,
         }
         self.tta = tta.describe(**self._tta_settings)
+        self._record = read_record(workdir)
+        data = pipeline.choose_versions(config.data, self._record.datasets, self._record.images)
+        config = dataclasses.replace(config, data=data)
         self.config = config
         self.mesh = components.make_mesh(config.data, config.model, config.devices.space)
         self.label_ids = config.label_ids()
@@ -210,6 +214,7 @@ class Predictor:
         names = tuple(sources) or (self.config.data.name,)
         if len(set(names)) < len(names):
             raise InputError(f"config.evaluate.sources={','.join(names)!r} names a dataset twice")
+        names = tuple(self._choose_version(name) for name in names)
         configs = self._configs(names)
         datasets = [pipeline.open_split(config.data, split) for config in configs]
         key = self._key(configs, split, datasets)
@@ -241,6 +246,11 @@ class Predictor:
         table = self._with_thresholds(table)
         score_table.save(self._out / "scores" / f"{split}.npz", table)
         return table
+
+    def _choose_version(self, name: str) -> str:
+        record = self._record
+        data_dir = self.config.data.data_dir
+        return pipeline.choose_version(data_dir, name, record.datasets, record.images)
 
     def _scores_paths(self, split: str) -> list[Path]:
         """Where scores of a split may be kept, each file once."""
@@ -311,7 +321,8 @@ class Predictor:
         sources = []
         for config, dataset in zip(configs, datasets, strict=True):
             preparation = normalize.preparation(config.data)
-            source = [config.data.name, config.data.fold, dataset.fingerprint(), preparation]
+            name = bare_name(config.data.name)
+            source = [name, config.data.fold, dataset.fingerprint(), preparation]
             sources.append(source)
         facts = {
             "version": hpa_jax.__version__,

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from hpa_jax.config import Config, Data, listed, to_dict
 from hpa_jax.data import pipeline
+from hpa_jax.environment.dataset_names import bare_name, split_version
 from hpa_jax.errors import InputError, RunStopped
 from hpa_jax.files import SHA256, json_digest, sealed, write_json
 from hpa_jax.labels import CHANNELS
@@ -96,7 +97,8 @@ def resolve_dataset(data: Data) -> tuple[Data, Epoch]:
       InputError: the image size is not known, or an existing dataset cannot be read.
     """
     for name in data.source_names():
-        if not list(Path(data.data_dir).glob(f"hpa/{name}/*/dataset_info.json")):
+        bare, version = split_version(name)
+        if not list(Path(data.data_dir).glob(f"hpa/{bare}/{version or '*'}/dataset_info.json")):
             return _without_dataset(data)
     resolved = pipeline.resolve_data(data)
     sources = pipeline.open_sources(resolved)
@@ -107,7 +109,7 @@ def resolve_dataset(data: Data) -> tuple[Data, Epoch]:
 
 
 def _without_dataset(data: Data) -> tuple[Data, Epoch]:
-    size_in_name = re.search(r"_(\d+)$", data.name)
+    size_in_name = re.search(r"_(\d+)$", bare_name(data.name))
     size = data.image_size
     if not size and size_in_name:
         size = int(size_in_name.group(1))

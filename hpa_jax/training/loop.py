@@ -10,11 +10,13 @@ The host waits for the devices at log lines, evaluations and saves only.
 """
 
 import contextlib
+import dataclasses
 from pathlib import Path
 
 import jax
 
 from hpa_jax.config import Config, check, expand_paths
+from hpa_jax.data import pipeline
 from hpa_jax.environment.paths import local_path
 from hpa_jax.files import locked
 from hpa_jax.parallel.preemption import PreemptionSignal
@@ -22,6 +24,7 @@ from hpa_jax.parallel.process_group import SINGLE_PROCESS, ProcessGroup, SingleP
 from hpa_jax.parallel.shared_folder import check_shared_folder
 from hpa_jax.training.experiment import Experiment
 from hpa_jax.training.run import Run
+from hpa_jax.workdir import read_record
 
 
 def train(config: Config, workdir: str | Path) -> int:
@@ -60,7 +63,7 @@ def train_loop(
         preemption = PreemptionSignal(group)
         on_exit.callback(preemption.restore_handlers)
         check_shared_folder(group, workdir, config.devices.timeout_s)
-        experiment = Experiment(config, group)
+        experiment = Experiment(_with_recorded_versions(config, workdir), group)
         run = on_exit.enter_context(Run(experiment, workdir, group, preemption))
         state, step = run.restore_or_init()
         while True:
@@ -75,3 +78,12 @@ def train_loop(
                 state, step_metrics = run.train_step(state, batch)
             step += 1
             run.maybe_log(state, step, step_metrics)
+
+
+def _with_recorded_versions(config: Config, workdir: Path) -> Config:
+    """The configuration with the versions of the datasets that a run to be resumed has used."""
+    if not (workdir / "config.json").exists():
+        return config
+    record = read_record(workdir)
+    data = pipeline.choose_versions(config.data, record.datasets, record.images)
+    return dataclasses.replace(config, data=data)

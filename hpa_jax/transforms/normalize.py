@@ -6,6 +6,7 @@ those of all sources to train on. Nothing here reads a file.
 """
 
 from hpa_jax.config import Data
+from hpa_jax.environment.dataset_names import bare_name
 from hpa_jax.errors import InputError
 from hpa_jax.labels import CHANNELS
 from hpa_jax.transforms.channel_mix import ChannelMix, parse_channel_mix
@@ -53,8 +54,9 @@ def statistics_source(data: Data) -> str:
     It is that dataset itself, or the first source if it is none of them.
     """
     names = data.source_names()
-    if data.name in names:
-        return data.name
+    for name in names:
+        if bare_name(name) == bare_name(data.name):
+            return name
     return names[0]
 
 
