@@ -30,12 +30,24 @@ start it again; 2 a wrong call or bad input; 1 the run had to stop itself; 129, 
 mode was stopped by SIGHUP, Ctrl-C or SIGTERM. The fields of a configuration, with their defaults:
 """
 
+import sys
+
+from hpa_jax.environment.early_signals import (
+    STOP_SIGNALS,
+    handlers_of_others,
+    install_early,
+    stop_training,
+)
+
+if __name__ == "__main__":
+    # The imports below take a while.
+    install_early(sys.argv[1:])
+
 import argparse
 import contextlib
 import dataclasses
 import os
 import signal
-import sys
 import threading
 import traceback
 from collections.abc import Sequence
@@ -46,8 +58,8 @@ from hpa_jax.config import Config, check, differences, expand_paths, help_text
 from hpa_jax.environment.causes import is_input, reason_and_advice
 from hpa_jax.environment.jax_variables import check_devices, check_xla_flags, import_jax
 from hpa_jax.environment.paths import local_path
-from hpa_jax.environment.program import STOP_SIGNALS, exit_on_signals, is_ignored, run_program
-from hpa_jax.environment.streams import lost_output, write_now
+from hpa_jax.environment.program import exit_on_signals, is_ignored, run_program
+from hpa_jax.environment.streams import lost_output
 from hpa_jax.errors import (
     EXIT_BAD_INPUT,
     EXIT_OK,
@@ -217,7 +229,7 @@ def main(arguments: Sequence[str]) -> int:
     if threading.current_thread() is not threading.main_thread():
         # Python lets the main thread alone handle signals.
         return _main(arguments, handles_signals=False)
-    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    handlers = handlers_of_others()
     try:
         return _main(arguments, handles_signals=True)
     finally:
@@ -310,19 +322,14 @@ def _check_devices(call: Call) -> None:
 
 def _handle_signals(mode: str) -> None:
     if mode != "train":
+        if not is_ignored(signal.SIGINT):
+            signal.signal(signal.SIGINT, handlers_of_others()[signal.SIGINT])
         exit_on_signals()
         return
     # Until the loop has its own handlers.
     for number in STOP_SIGNALS:
         if not is_ignored(number):
-            signal.signal(number, _stop_before_the_loop)
-
-
-def _stop_before_the_loop(number: int, frame) -> None:
-    name = signal.Signals(number).name
-    write_now(1, f"stopped by {name} before there was anything to save; start it again\n")
-    # SystemExit would be swallowed where the signal falls into a callback of the interpreter.
-    os._exit(EXIT_START_AGAIN)
+            signal.signal(number, stop_training)
 
 
 def _results(mode: str, config: Config, workdir: Path) -> list[str]:

@@ -10,9 +10,6 @@ from hpa_jax.environment.causes import is_input, reason_and_advice
 from hpa_jax.environment.streams import guard_streams, write_now
 from hpa_jax.errors import EXIT_BAD_INPUT, EXIT_RUN_STOPPED, InputError
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
-"""What asks a program to stop: a scheduler, a terminal that is closed, Ctrl-C."""
-
 
 def run_program(main: Callable[[Sequence[str]], int]) -> NoReturn:
     """Runs `main` with the arguments of the command line and exits with its status.

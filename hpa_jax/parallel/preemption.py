@@ -10,7 +10,8 @@ agree through `hpa_jax.parallel.watchdog`.
 
 import signal
 
-from hpa_jax.environment.program import STOP_SIGNALS, is_ignored
+from hpa_jax.environment.early_signals import STOP_SIGNALS
+from hpa_jax.environment.program import is_ignored
 from hpa_jax.environment.streams import when_output_is_lost
 from hpa_jax.parallel.process_group import SINGLE_PROCESS, ProcessGroup, SingleProcess
 

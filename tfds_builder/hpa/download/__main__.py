@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpa_jax.environment.causes import advice
+from hpa_jax.environment.early_signals import STOP_SIGNALS
 from hpa_jax.environment.paths import path_flag
-from hpa_jax.environment.program import STOP_SIGNALS, is_ignored, run_program
+from hpa_jax.environment.program import is_ignored, run_program
 from hpa_jax.errors import (
     EXIT_BAD_INPUT,
     EXIT_OK,
