@@ -19,8 +19,8 @@ from hpa_jax.parallel.compile import wait_for_busy_cpus
 wait_for_busy_cpus()
 jax.config.update("jax_num_cpu_devices", 8)
 
-# A shell starts background jobs with Ctrl-C ignored, nohup starts them without SIGHUP, and what a test
-# starts would inherit that.
+# A shell starts background jobs with Ctrl-C ignored, nohup ignores SIGHUP, and what a test starts
+# would inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
