@@ -18,7 +18,7 @@ BUILDER = REPOSITORY / "tfds_builder"
 LAYERS = (
     ("deprecations", "errors", "labels", "lazy"),
     ("environment",),
-    ("config", "files", "http_fetch", "metrics", "models", "optim"),
+    ("config", "files", "http_fetch", "images", "metrics", "models", "optim"),
     ("folders",),
     ("data", "parallel", "pretrained", "transforms"),
     ("workdir",),
@@ -32,7 +32,16 @@ LAYERS = (
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 # What the builder may use: plain files and tables, so that its workers start without JAX.
-USED_BY_BUILDER = {"environment", "errors", "labels", "files", "folders", "http_fetch", "data"}
+USED_BY_BUILDER = {
+    "data",
+    "environment",
+    "errors",
+    "files",
+    "folders",
+    "http_fetch",
+    "images",
+    "labels",
+}
 
 # Mathematics takes arrays and plain values: no files, and of the configuration one section at most.
 MATHEMATICS = {"metrics", "models", "optim", "transforms"}
@@ -54,7 +63,12 @@ OWNERS = {
     "tensorboardX": (),
     "keras": (),
     "sklearn": (),
-    "tifffile": (),
+    "tifffile": ("images/",),
+    "imagecodecs": ("images/",),
+    "PIL": ("images/",),
+    "simplejpeg": ("images/",),
+    "onnx": ("serving/",),
+    "onnxruntime": ("serving/",),
     "tfds_builder": (),
 }
 
@@ -69,6 +83,8 @@ WITHOUT_JAX = (
     "hpa_jax.environment.program",
     "hpa_jax.files",
     "hpa_jax.http_fetch",
+    "hpa_jax.images",
+    "hpa_jax.images.channel_file",
 )
 
 

@@ -9,11 +9,9 @@ import cv2
 import numpy as np
 
 from hpa_jax.data import png, zstd_planes
+from hpa_jax.images.header import MAX_PIXELS
 
 CODECS = ("png", "zstd")
-
-# The largest images of the Atlas are 3072 x 3072 px. A header that claims more is not believed.
-MAX_PIXELS = 4096 * 4096
 
 HEAD_BYTES = 24
 """`read_size` needs this many of the first bytes of an encoded image."""

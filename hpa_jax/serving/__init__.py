@@ -5,7 +5,8 @@ worker.py       a process whose environment is always the same
 forward.py      the forward pass that is exported
 description.py  model.json
 artifact.py     checks, loads and runs it; needs jax, flatbuffers, numpy and safetensors only
-__main__.py     `python -m hpa_jax.serving FOLDER`
+check.py        whether an export is as it was written, and runs here
+__main__.py     `python -m hpa_jax.serving COMMAND EXPORT`
 
 Importing this package does not import JAX; loading an export does.
 """

@@ -1,59 +1,42 @@
-"""Checks an export, as a server would before it starts.
+"""What a person does with an export: `python -m hpa_jax.serving COMMAND EXPORT ...`."""
 
-    python -m hpa_jax.serving FOLDER      checks the digests and reproduces the golden output
-
-Exit status: 0 the export is sound; 2 it is not, it cannot be run here, or the call was wrong.
-"""
-
-import contextlib
 import importlib
 import sys
 from collections.abc import Sequence
 
-from hpa_jax.environment.jax_variables import check_devices, check_xla_flags, import_jax
 from hpa_jax.environment.program import run_program
-from hpa_jax.errors import EXIT_BAD_INPUT, EXIT_OK, InputError, one_line
-from hpa_jax.serving.artifact import PACKAGES, load
+from hpa_jax.errors import EXIT_BAD_INPUT, EXIT_OK
 
-_LONGEST_REASON = 300
+# Each is a module with `main(arguments) -> exit status`, and is imported when it is called: what
+# one of them needs, the others do without.
+_COMMANDS = {
+    "check": ("hpa_jax.serving.check", "compares its digests, reproduces the golden output"),
+}
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs the command; returns the exit status."""
+    """Runs a command; returns the exit status."""
     arguments = list(arguments)
     if arguments in (["-h"], ["--help"]):
-        print(__doc__.strip())
+        print(_usage())
         return EXIT_OK
-    if len(arguments) != 1 or arguments[0].startswith("-"):
-        print(__doc__.strip(), file=sys.stderr)
+    if not arguments or arguments[0].startswith("-"):
+        print(_usage(), file=sys.stderr)
         return EXIT_BAD_INPUT
-    folder = arguments[0]
-    try:
-        # Where a package is missing, `load` says which.
-        with contextlib.suppress(ImportError):
-            # JAX last: without NumPy it has words of its own.
-            for package in PACKAGES:
-                if package != "jax":
-                    importlib.import_module(package)
-            import_jax()
-            check_xla_flags()
-            check_devices()
-        difference = load(folder).check_golden()
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
-    except (RuntimeError, OSError, MemoryError) as error:
-        # JAX has no device, or no memory, or compiles for none of those that are here.
-        reason = one_line(error, limit=_LONGEST_REASON)
-        print(
-            f"error: {folder}: its digests agree, but it does not run here: {reason}",
-            file=sys.stderr,
-        )
-        return EXIT_BAD_INPUT
-    print(
-        f"{folder}: digests agree, golden output reproduced (largest difference {difference:.1e})"
-    )
-    return EXIT_OK
+    name = "check"
+    if arguments[0] in _COMMANDS:
+        name = arguments.pop(0)
+    module, _ = _COMMANDS[name]
+    return importlib.import_module(module).main(arguments)
+
+
+def _usage() -> str:
+    lines = ["python -m hpa_jax.serving COMMAND EXPORT ...", ""]
+    for name, (_, what) in _COMMANDS.items():
+        lines.append(f"  {name:<10}{what}")
+    lines.append("")
+    lines.append("COMMAND --help says more. Without a command, EXPORT is checked.")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

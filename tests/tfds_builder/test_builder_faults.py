@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hpa_jax.images import png
 from tfds_builder.hpa import prepare
 from tfds_builder.hpa.__main__ import main
-from tfds_builder.hpa.files import png
 
 ROOT = Path(__file__).parents[2]
 DUMMY = ROOT / "tfds_builder/hpa/dummy_data"

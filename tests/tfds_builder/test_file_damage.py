@@ -16,8 +16,9 @@ from support.image_files import (
     smooth,
 )
 
-from tfds_builder.hpa.files import images, layouts, png
-from tfds_builder.hpa.files.store import Refused
+from hpa_jax.images import channel_file, png
+from hpa_jax.images.store import Refused
+from tfds_builder.hpa.files import layouts
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,7 +38,7 @@ FUZZED = {
 def test_random_damage_gives_an_image_or_a_reason(kind, capfd):
     make, unseen = FUZZED[kind]
     data, rule = make(), layouts.folder(ROOT).rule
-    right = images.read(data, rule, "green")
+    right = channel_file.read(data, rule, "green")
     rng = random.Random(1)
     passed = 0
     for number in range(300):
@@ -47,7 +48,7 @@ def test_random_damage_gives_an_image_or_a_reason(kind, capfd):
         if number % 7 == 0:
             del bad[rng.randrange(len(bad)) :]
         try:
-            read = images.read(bytes(bad), rule, "green")
+            read = channel_file.read(bytes(bad), rule, "green")
         except Refused as refused:
             assert "; " in str(refused) and "\n" not in str(refused)
             continue
@@ -60,8 +61,9 @@ def test_random_damage_gives_an_image_or_a_reason(kind, capfd):
 BOMBS = r"""
 import sys
 from pathlib import Path
-from tfds_builder.hpa.files import images, layouts, store
-from tfds_builder.hpa.files.store import Refused
+from hpa_jax.images import channel_file, store
+from tfds_builder.hpa.files import layouts
+from hpa_jax.images.store import Refused
 
 folder = Path(sys.argv[1])
 inside = store.Folder(folder)
@@ -69,8 +71,8 @@ places = {"png": inside, "tif": inside, "zip": store.Zip(folder / "all.zip")}
 for name, place in places.items():
     try:
         rule = layouts.folder(folder).rule
-        images.scan(place, f"bomb.{name}", rule)
-        print(name, images.read(store.read(place, f"bomb.{name}"), rule, "green").shape)
+        channel_file.scan(place, f"bomb.{name}", rule)
+        print(name, channel_file.read(store.read(place, f"bomb.{name}"), rule, "green").shape)
     except Refused as refused:
         print(name, refused)
 # Its own peak: ru_maxrss starts from that of the process that it was forked from.

@@ -22,7 +22,7 @@ from support.image_files import (
     write,
 )
 
-from tfds_builder.hpa.files import png
+from hpa_jax.images import png
 
 ROOT = Path(__file__).parents[2]
 

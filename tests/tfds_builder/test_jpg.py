@@ -15,9 +15,10 @@ from support.image_files import (
     smooth,
 )
 
+from hpa_jax.images import channel_file
+from hpa_jax.images.store import Refused
 from hpa_jax.labels import CHANNELS
-from tfds_builder.hpa.files import images, layouts
-from tfds_builder.hpa.files.store import Refused
+from tfds_builder.hpa.files import layouts
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,12 +31,12 @@ def test_real_v18_jpgs_under_another_channels_name_are_told(tmp_path):
         data = (path / f"800_A6_1_{colour}.jpg").read_bytes()
         for other in CHANNELS:
             if other == colour:
-                images.read(data, rule, other)
+                channel_file.read(data, rule, other)
                 continue
             with pytest.raises(
                 Refused, match=f"is {colour}, not {other}: channels are swapped; download it again"
             ):
-                images.read(data, rule, other)
+                channel_file.read(data, rule, other)
 
 
 def swapped_end(data):
@@ -48,7 +49,7 @@ def test_the_plane_of_a_jpg(channel):
     gray = smooth((64, 64))
     data = jpg(gray, channel)
     for source in (layouts.hpav18(ROOT), layouts.folder(ROOT)):
-        read = images.read(data, source.rule, channel)
+        read = channel_file.read(data, source.rule, channel)
         np.testing.assert_array_equal(
             read, np.asarray(Image.open(io.BytesIO(data)))[..., PLANES[channel][0]]
         )
@@ -57,12 +58,12 @@ def test_the_plane_of_a_jpg(channel):
     )  # no luma: that would be a third of it, or less
     plain = encoded(gray, "jpeg")
     np.testing.assert_array_equal(
-        images.read(plain, layouts.hpav18(ROOT).rule, channel),
+        channel_file.read(plain, layouts.hpav18(ROOT).rule, channel),
         np.asarray(Image.open(io.BytesIO(plain))),
     )
     as_rgb = encoded(np.stack([gray] * 3, -1), "jpeg")
     np.testing.assert_array_equal(
-        images.read(as_rgb, layouts.hpav18(ROOT).rule, channel),
+        channel_file.read(as_rgb, layouts.hpav18(ROOT).rule, channel),
         np.asarray(Image.open(io.BytesIO(as_rgb)))[..., 0],
     )
 
@@ -73,7 +74,7 @@ def test_a_dark_jpg_is_never_refused(channel, shade):
     """In the dark compression mixes the colours."""
     data = jpg(smooth((64, 64), top=shade), channel, quality=30)
     for source in (layouts.hpav18(ROOT), layouts.folder(ROOT)):
-        assert images.read(data, source.rule, channel).shape == (64, 64)
+        assert channel_file.read(data, source.rule, channel).shape == (64, 64)
 
 
 def test_a_jpg_cut_in_the_middle_with_its_end_put_back():
@@ -81,4 +82,4 @@ def test_a_jpg_cut_in_the_middle_with_its_end_put_back():
     data = swapped_end(jpg(smooth((400, 400)), "red"))
     assert np.asarray(Image.open(io.BytesIO(data))).shape == (400, 400, 3)
     with pytest.raises(Refused, match="is damaged .*premature end.*; download it again"):
-        images.read(data, layouts.hpav18(ROOT).rule, "red")
+        channel_file.read(data, layouts.hpav18(ROOT).rule, "red")

@@ -22,8 +22,9 @@ from support.image_files import (
 )
 
 from hpa_jax.errors import InputError
-from tfds_builder.hpa.files import layouts, store
-from tfds_builder.hpa.files.store import Refused
+from hpa_jax.images import store
+from hpa_jax.images.store import Refused
+from tfds_builder.hpa.files import layouts
 from tfds_builder.hpa.sources import Fault
 
 ROOT = Path(__file__).parents[2]

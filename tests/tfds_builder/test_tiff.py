@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from support.image_files import encoded, smooth
 
-from tfds_builder.hpa.files import images, layouts, tiff
-from tfds_builder.hpa.files.store import Refused
+from hpa_jax.images import channel_file, tiff
+from hpa_jax.images.store import Refused
+from tfds_builder.hpa.files import layouts
 
 RULE = layouts.folder(Path(__file__)).rule
 SHORT, LONG, ASCII, FLOAT = 3, 4, 2, 11
@@ -29,7 +30,7 @@ def patched(tag, kind, count, value, next_page=0):
 
 
 def scan(data):
-    return images.scan_file(io.BytesIO(data), RULE)
+    return channel_file.scan_file(io.BytesIO(data), RULE)
 
 
 def test_the_patched_file_is_read_if_nothing_is_changed():

@@ -7,8 +7,8 @@ import io
 from pathlib import Path
 from typing import BinaryIO
 
-from tfds_builder.hpa.files import jpg
-from tfds_builder.hpa.files.store import Refused
+from hpa_jax.images import jpg
+from hpa_jax.images.store import Refused
 
 _START = b"\xff\xd8\xff"
 _TEXT_STARTS = (b"<", b"{")

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hpa_jax.errors import InputError
+from hpa_jax.images.channel_file import Rule
 from hpa_jax.labels import CHANNELS
-from tfds_builder.hpa.files.images import Rule
 from tfds_builder.hpa.files.source import Files
 
 _MAX_EDGE = 4096

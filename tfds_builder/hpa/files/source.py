@@ -20,11 +20,13 @@ import numpy as np
 
 from hpa_jax.data.codec import MAX_PIXELS
 from hpa_jax.errors import InputError
+from hpa_jax.images import channel_file, store
+from hpa_jax.images.channel_file import Rule
+from hpa_jax.images.header import Header
+from hpa_jax.images.resize import resize
+from hpa_jax.images.store import Refused, Store, Zip
 from hpa_jax.labels import CHANNELS
-from tfds_builder.hpa.files import csv_table, images, store
-from tfds_builder.hpa.files.header import Header
-from tfds_builder.hpa.files.images import Rule
-from tfds_builder.hpa.files.store import Refused, Store, Zip
+from tfds_builder.hpa.files import csv_table
 from tfds_builder.hpa.sources import Example, Fault, Listing, Progress, no_progress
 
 # Micrometres a pixel of the Atlas's images (SubCellPortable expects 0.0800885).
@@ -102,7 +104,7 @@ class Files:
         sizes = {}
         for channel, name in self._channel_files(image_files, example.id):
             try:
-                plane = images.read(store.read(image_files, name), self.rule, channel)
+                plane = channel_file.read(store.read(image_files, name), self.rule, channel)
             except Refused as refused:
                 raise Fault(example.id, image_files.where(name), str(refused)) from None
             planes[channel] = plane
@@ -111,7 +113,7 @@ class Files:
         self._check_equal(image_files, example.id, sizes)
         missing = np.zeros_like(planes["green"])
         image = np.stack([planes.get(channel, missing) for channel in CHANNELS], axis=-1)
-        return images.resize(image, self._output_size(*image.shape[:2]))
+        return resize(image, self._output_size(*image.shape[:2]))
 
     def _stores(self) -> tuple[Store, Store]:
         """Where the csv and the images are: Kaggle's train/ may still be packed in train.zip."""
@@ -163,7 +165,7 @@ class Files:
         name_of = dict(self._channel_files(image_files, id))
         for channel, name in name_of.items():
             try:
-                headers[channel] = images.scan(image_files, name, self.rule)
+                headers[channel] = channel_file.scan(image_files, name, self.rule)
             except Refused as refused:
                 raise Fault(id, image_files.where(name), str(refused)) from None
         sizes = {}

@@ -2,8 +2,10 @@
 
 from typing import NamedTuple
 
-from hpa_jax.data.codec import MAX_PIXELS
-from tfds_builder.hpa.files.store import DOWNLOAD_AGAIN, Refused
+from hpa_jax.images.store import DOWNLOAD_AGAIN, Refused
+
+# The largest images of the Atlas are 3072 x 3072 px. A header that claims more is not believed.
+MAX_PIXELS = 4096 * 4096
 
 
 class Segment(NamedTuple):

@@ -13,8 +13,8 @@ from typing import BinaryIO
 import numpy as np
 import simplejpeg
 
-from tfds_builder.hpa.files.header import Header, check_pixels
-from tfds_builder.hpa.files.store import DOWNLOAD_AGAIN, Refused
+from hpa_jax.images.header import Header, check_pixels
+from hpa_jax.images.store import DOWNLOAD_AGAIN, Refused
 
 _MAX_SCANS = 200  # a progressive file has about ten; each costs a pass over all pixels
 _TAIL = 4096  # bytes at the end among which the end marker is looked for

@@ -20,9 +20,8 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from hpa_jax.data.codec import MAX_PIXELS
-from tfds_builder.hpa.files.header import Header, Segment, check_pixels
-from tfds_builder.hpa.files.store import DAMAGE, DOWNLOAD_AGAIN, Refused
+from hpa_jax.images.header import MAX_PIXELS, Header, Segment, check_pixels
+from hpa_jax.images.store import DAMAGE, DOWNLOAD_AGAIN, Refused
 
 # Bytes of a file that may be read for its tags; 65,536 tiles take half a megabyte.
 _MAX_TAG_BYTES = 2**22

@@ -13,8 +13,8 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 
-from tfds_builder.hpa.files.header import Header, check_pixels
-from tfds_builder.hpa.files.store import DOWNLOAD_AGAIN, Refused
+from hpa_jax.images.header import Header, check_pixels
+from hpa_jax.images.store import DOWNLOAD_AGAIN, Refused
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER_BYTES = 33  # signature and IHDR

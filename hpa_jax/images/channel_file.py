@@ -15,13 +15,12 @@ from functools import lru_cache
 from types import ModuleType
 from typing import BinaryIO
 
-import cv2
 import numpy as np
 
-from tfds_builder.hpa.files import jpg, png, store, tiff
-from tfds_builder.hpa.files.header import Header
-from tfds_builder.hpa.files.quiet import quiet_stderr
-from tfds_builder.hpa.files.store import DAMAGE, DOWNLOAD_AGAIN, Refused, Store
+from hpa_jax.images import jpg, png, store, tiff
+from hpa_jax.images.header import Header
+from hpa_jax.images.quiet import quiet_stderr
+from hpa_jax.images.store import DAMAGE, DOWNLOAD_AGAIN, Refused, Store
 
 _DECODERS = {png.SIGNATURE: png, b"\xff\xd8\xff": jpg, b"II*\x00": tiff, b"MM\x00*": tiff}
 _NAMES = {png: "PNG", jpg: "JPEG", tiff: "TIFF"}
@@ -116,24 +115,6 @@ def read(data: bytes, rule: Rule, channel: str) -> np.ndarray:
     if white == 255 and image.dtype == np.uint8:
         return image
     return _scale_to_white(white)[image]
-
-
-def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes by area averages to shrink and bilinear to enlarge; both round.
-
-    Args:
-      image: uint8 [H, W, 4].
-      size: height and width.
-
-    Returns:
-      uint8 [height, width, 4].
-    """
-    height, width = size
-    if image.shape[:2] == size:
-        return image
-    shrinks = height <= image.shape[0] and width <= image.shape[1]
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(image, (width, height), interpolation=interpolation)
 
 
 def _decoder(magic: bytes, rule: Rule) -> ModuleType:
