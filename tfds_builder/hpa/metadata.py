@@ -12,7 +12,7 @@ import numpy as np
 from hpa_jax.data.identity import split_digest
 from hpa_jax.data.metadata import FILE_NAME, FORMAT, file_digest, records_digest, seal
 from hpa_jax.data.shard_index import ShardIndex, index_path
-from hpa_jax.labels import CHANNELS, LABELS, VOCABULARY
+from hpa_jax.labels import CHANNELS, HPA_2018
 from tfds_builder.hpa.planning import Build, Placed, Plan
 
 VERSION = f"{FORMAT}.0.0"
@@ -29,7 +29,7 @@ def describe(build: Build, plan: Plan) -> dict:
     return seal(
         {
             "format": FORMAT,
-            "vocabulary": {"name": VOCABULARY, "labels": LABELS},
+            "vocabulary": HPA_2018.to_json(),
             "channels": _channels(plan.statistics),
             "pixel_size": _pixel_size(settings),
             "build": settings,
