@@ -8,6 +8,8 @@ References:
   31,072 images of its train.csv.
 """
 
+from typing import NamedTuple
+
 CHANNELS = ("red", "green", "blue", "yellow")
 """Stored order: microtubules, the protein of interest, nucleus, endoplasmic reticulum."""
 
@@ -54,3 +56,44 @@ TRAIN_COUNTS = tuple(count for _, count in _TABLE)
 
 FIRST_NINE = tuple(range(9))
 """The labels of the second comparison of the baseline `hpa_densenet`."""
+
+
+class Vocabulary(NamedTuple):
+    """A set of labels.
+
+    Attributes:
+      name: of the set.
+      labels: their names by label id.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+
+
+_LABELS_2021 = (
+    "Nucleoplasm",
+    "Nuclear membrane",
+    "Nucleoli",
+    "Nucleoli fibrillar center",
+    "Nuclear speckles",
+    "Nuclear bodies",
+    "Endoplasmic reticulum",
+    "Golgi apparatus",
+    "Intermediate filaments",
+    "Actin filaments",
+    "Microtubules",
+    "Mitotic spindle",
+    "Centrosome",
+    "Plasma membrane",
+    "Mitochondria",
+    "Aggresome",
+    "Cytosol",
+    "Vesicles and punctate cytosolic patterns",
+    "Negative",
+)
+
+LABEL_SETS = {
+    "hpa2018": Vocabulary("hpa2018", LABELS),
+    "hpa2021": Vocabulary("hpa2021", _LABELS_2021),
+}
+"""Vocabularies by name."""

@@ -27,6 +27,11 @@ from hpa_jax.labels import CHANNELS, LABELS
 SPLITS = ("train", "validation", "test")
 """The splits of a dataset; `all` is their union, in this order."""
 
+UNLABELLED = "unlabelled"
+"""The only split of a dataset whose labels nobody knows; `all` reads it too."""
+
+_ALL = "all"
+
 _FEATURES = {"id", "image", "labels", "fold", "group"}
 
 
@@ -38,6 +43,7 @@ def load_dataset(
     fold: int = 0,
     image_size: int | None = None,
     label_ids: Sequence[int] | None = None,
+    labels_needed: bool = True,
 ) -> ImageDataset:
     """Opens a split of the newest version of `DATA_DIR/hpa/NAME`.
 
@@ -52,6 +58,7 @@ def load_dataset(
         shrinks, else bilinearly); None or 0: as stored.
       label_ids: the labels that are the columns of `targets`, in this order. Only images with one
         of them are kept. None: all labels in the order of `hpa_jax.labels.LABELS`, all images.
+      labels_needed: see `ImageDataset`.
 
     Returns:
       A sequence with `len(dataset)` and `dataset[i]`, `{"id": str, "image": uint8 [H, W, 4],
@@ -63,21 +70,27 @@ def load_dataset(
     """
     info, metadata = _open_info(data_dir, name)
     _check_format(info)
-    present = [known for known in SPLITS if known in info.splits]
-    if split not in (*present, "all"):
-        choices = ", ".join((*present, "all"))
+    present = [known for known in (*SPLITS, UNLABELLED) if known in info.splits]
+    if split not in (*present, _ALL):
+        choices = ", ".join((*present, _ALL))
         raise InputError(f"{info.data_dir}: no split {split!r}: choose one of {choices}")
 
     other_fold = fold != 0 and split in ("train", "validation")
     if other_fold:
         stored_splits = [known for known in ("train", "validation") if known in present]
-    elif split == "all":
+    elif split == _ALL:
         stored_splits = present
     else:
         stored_splits = [split]
     records = _open_records(info, metadata, stored_splits)
     folds = _choose_folds(info, records, split, fold) if other_fold else None
-    return ImageDataset(records, image_size=image_size, label_ids=label_ids, folds=folds)
+    return ImageDataset(
+        records,
+        image_size=image_size,
+        label_ids=label_ids,
+        folds=folds,
+        labels_needed=labels_needed,
+    )
 
 
 class DatasetDigests(NamedTuple):
@@ -101,7 +114,7 @@ def read_digests(data_dir: str | Path, name: str) -> DatasetDigests:
     info, metadata = _open_info(data_dir, name)
     _check_format(info)
     digests = DatasetDigests({}, {})
-    for split in SPLITS:
+    for split in (*SPLITS, UNLABELLED):
         if split not in info.splits:
             continue
         records = _open_records(info, metadata, [split])

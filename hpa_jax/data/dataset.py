@@ -48,6 +48,7 @@ class ImageDataset:
         image_size: int | None,
         label_ids: Sequence[int] | None,
         folds: Sequence[int] | None = None,
+        labels_needed: bool = True,
     ):
         """Selects images among the records.
 
@@ -58,6 +59,8 @@ class ImageDataset:
           label_ids: the columns of `targets`, in this order; images with none of them are left
             out. None: all labels, and all images.
           folds: only images of these folds; None: all.
+          labels_needed: whether images of which nobody knows the labels are refused; if not, their
+            targets are 0, and they are not left out for having no label.
 
         Raises:
           InputError: an image is in no known codec, has a label that is none of ours, or its labels
@@ -69,13 +72,14 @@ class ImageDataset:
             kept = np.isin(records.folds(), folds)
         if label_ids is not None:
             targets = targets[:, list(label_ids)]
-            kept &= targets.any(axis=1)
+            kept &= targets.any(axis=1) | ~records.labels_known()
         self._records = records
         self._kept = np.flatnonzero(kept)  # record number of each image
         self._targets = targets[self._kept]
         self.num_labels = targets.shape[1]
 
-        self._check_labels_known()
+        if labels_needed:
+            self._check_labels_known()
         sizes = self.sizes()
         self._check_codecs(sizes)
         height, width = 0, 0
@@ -97,7 +101,7 @@ class ImageDataset:
             raise InputError(
                 f"{self._records.describe(record)}: its labels are unknown, as those of "
                 f"{np.count_nonzero(~known)} of {len(known)} images; training and evaluating take "
-                "labelled images alone: build the dataset from those"
+                "labelled images alone: build the dataset from those. --mode=predict scores these"
             )
 
     def _check_codecs(self, sizes: np.ndarray) -> None:
@@ -162,6 +166,10 @@ class ImageDataset:
     def ids(self) -> list[str]:
         """All Ids, from the indexes."""
         return [self._records.id(int(record)) for record in self._kept]
+
+    def labels_known(self) -> bool:
+        """Whether the labels of all images are known."""
+        return bool(self._records.labels_known()[self._kept].all())
 
     def original_ids(self) -> list[str]:
         """The Ids that the source gave the images; `ids()` are names made of safe characters."""

@@ -74,8 +74,10 @@ def resolve_image_size(data: Data, dataset: ConcatDataset) -> int:
     return height
 
 
-def open_split(data: Data, split: str, name: str = "") -> ImageDataset:
+def open_split(data: Data, split: str, name: str = "", labels_needed: bool = True) -> ImageDataset:
     """Opens a split of the dataset `name` (default: `data.name`), as configured.
+
+    `labels_needed` is that of `ImageDataset`.
 
     Raises:
       InputError: no such dataset or split, or none of its images has one of the labels.
@@ -88,6 +90,7 @@ def open_split(data: Data, split: str, name: str = "") -> ImageDataset:
         fold=data.fold,
         image_size=data.image_size or None,
         label_ids=tuple(data.labels) or None,
+        labels_needed=labels_needed,
     )
     if len(dataset) == 0:
         raise InputError(

@@ -194,7 +194,9 @@ class Predictor:
         )
         return eval_variables(self._checkpoint.restore(state))
 
-    def table(self, split: str, sources: Sequence[str] = ()) -> ScoreTable:
+    def table(
+        self, split: str, sources: Sequence[str] = (), labels_needed: bool = True
+    ) -> ScoreTable:
         """The scores of a split, read from the run's folder or from `out` if they are there.
 
         What has to be scored is kept in OUT/scores/SPLIT.npz.
@@ -202,6 +204,8 @@ class Predictor:
         Args:
           split: of the datasets.
           sources: the datasets; default: `config.data.name`.
+          labels_needed: whether images without labels are refused. The scores of such images are
+            not kept, since nothing can be measured on them.
 
         Raises:
           InputError: no such dataset or split, a dataset that is named twice, or scores that are
@@ -211,7 +215,10 @@ class Predictor:
         if len(set(names)) < len(names):
             raise InputError(f"config.evaluate.sources={','.join(names)!r} names a dataset twice")
         configs = self._configs(names)
-        datasets = [pipeline.open_split(config.data, split) for config in configs]
+        datasets = []
+        for config in configs:
+            data = config.data
+            datasets.append(pipeline.open_split(data, split, labels_needed=labels_needed))
         key = self._key(configs, split, datasets)
         for path in self._scores_paths(split):
             stored = _read(path)
@@ -225,6 +232,7 @@ class Predictor:
         key = self._key(configs, split, datasets)
         table = ScoreTable(
             ids=ids,
+            original_ids=[image for dataset in datasets for image in dataset.original_ids()],
             scores=scores,
             targets=np.concatenate([dataset.targets() for dataset in datasets]),
             groups=_distinct_groups([dataset.groups() for dataset in datasets]),
@@ -239,7 +247,8 @@ class Predictor:
             thresholds=self.thresholds,
         )
         table = self._with_thresholds(table)
-        score_table.save(self._out / "scores" / f"{split}.npz", table)
+        if all(dataset.labels_known() for dataset in datasets):
+            score_table.save(self._out / "scores" / f"{split}.npz", table)
         return table
 
     def _scores_paths(self, split: str) -> list[Path]:
