@@ -29,7 +29,7 @@ def describe(build: Build, plan: Plan) -> dict:
     return seal(
         {
             "format": FORMAT,
-            "vocabulary": build.source.vocabulary._asdict(),
+            "vocabulary": build.source.vocabulary.to_json(),
             "channels": _channels(plan.statistics),
             "pixel_size": _pixel_size(settings, plan.pixel_size),
             "build": settings,

@@ -6,12 +6,9 @@ from pathlib import Path
 from hpa_jax.environment.causes import advice
 from hpa_jax.environment.paths import local_path
 from hpa_jax.errors import InputError, one_line
-from hpa_jax.labels import LABEL_SETS, Vocabulary
-from tfds_builder.hpa.files.csv_labels import plain
+from hpa_jax.labels import LABEL_SETS, Vocabulary, named
 
 FROM_CSV = "csv"
-_MOST_LABELS = 1000
-_LONGEST_NAME = 200
 
 
 def resolve(given: str, names_in_csv: Callable[[], Sequence[str]]) -> Vocabulary:
@@ -27,25 +24,22 @@ def resolve(given: str, names_in_csv: Callable[[], Sequence[str]]) -> Vocabulary
     if given in LABEL_SETS:
         return LABEL_SETS[given]
     if given == FROM_CSV:
-        names = tuple(names_in_csv())
-        _check(names, f"--labels={given}")
-        return _named(FROM_CSV, names)
-    path = Path(local_path(given))
-    names = _read_names(path)
-    _check(names, f"--labels={given}")
-    return _named(path.stem, names)
-
-
-def _named(name: str, labels: tuple[str, ...]) -> Vocabulary:
-    """A known set, if these are its labels."""
-    for known in LABEL_SETS.values():
-        if known.labels == labels:
-            return known
+        name = FROM_CSV
+        labels = tuple(names_in_csv())
+    else:
+        path = Path(local_path(given))
+        name = path.stem
+        labels = _read_names(path)
     if name in LABEL_SETS:
+        # A file of other names must not pass for the set.
+        name = f"own_{name}"
+    try:
+        return named(labels, name)
+    except ValueError as error:
         raise InputError(
-            f"--labels: the file {name} has other names than the set {name}; rename the file"
-        )
-    return Vocabulary(name, labels)
+            f"--labels={given} {error}; give a name in each line, each once, in the order of the "
+            "ids"
+        ) from None
 
 
 def _read_names(path: Path) -> tuple[str, ...]:
@@ -71,22 +65,3 @@ def _read_names(path: Path) -> tuple[str, ...]:
         if name and not name.startswith("#"):
             names.append(name)
     return tuple(names)
-
-
-def _check(names: Sequence[str], where: str) -> None:
-    if not 1 <= len(names) <= _MOST_LABELS:
-        raise InputError(
-            f"{where} has {len(names)} names; give 1 to {_MOST_LABELS}, one in each line"
-        )
-    seen = set()
-    for name in names:
-        if not name.isprintable() or len(name) > _LONGEST_NAME:
-            raise InputError(
-                f"{where} has the name {name[:40]!r}; use up to {_LONGEST_NAME} characters that "
-                "can be seen"
-            )
-        if plain(name) in seen:
-            raise InputError(f"{where} has the name {name} twice; take one out")
-        seen.add(plain(name))
-        if name.isdigit():
-            raise InputError(f"{where} has the name {name}, which would be an id; give names")

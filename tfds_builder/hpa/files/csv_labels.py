@@ -1,89 +1,64 @@
-"""Labels of a csv: ids or names of a vocabulary, in one cell, or 1 and 0 in a column for each.
+"""Labels of a csv: ids or names in one cell, or 1 and 0 in a column for each label.
 
-Ids are separated by spaces, `|`, `;` or `,`; names by `|`, `;` or `,`, since they contain spaces. A
-name that contains one of these is read where it stands alone, or between `|`.
+`hpa_jax.labels.Vocabulary.ids_of` has how a cell is read.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+
+from hpa_jax.labels import Vocabulary
 
 _BETWEEN_LABELS = re.compile(r"[|;,]")
-_ONES = {"1": True, "1.0": True, "true": True, "yes": True}
-_ZEROS = {"0": False, "0.0": False, "false": False, "no": False}
+_VALUES = {
+    "1": True,
+    "1.0": True,
+    "true": True,
+    "yes": True,
+    "0": False,
+    "0.0": False,
+    "false": False,
+    "no": False,
+}
 # How the challenge of 2021 names its columns, and the largest id of its 19 classes.
 _COLUMNS_OF_2021 = ("ID", "Label")
 _LARGEST_OF_2021 = 18
 
 
-class LabelParser:
-    """Reads labels of one vocabulary."""
+def parse_cell(text: str, vocabulary: Vocabulary) -> tuple[int, ...]:
+    """Ascending label ids of a cell; none if nothing is in it.
 
-    def __init__(self, names: Sequence[str]):
-        """names: of the labels, by id."""
-        self._number = len(names)
-        self._by_name = {plain(name): label for label, name in enumerate(names)}
-        self._digits = max(2, len(str(len(names) - 1)))
+    Raises:
+      ValueError: with the reason.
+    """
+    labels: list[int] = []
+    # A name may contain the other separators.
+    for part in text.split("|"):
+        labels += vocabulary.ids_of(part)
+    if len(set(labels)) != len(labels):
+        shown = " ".join(text.split())[:80]
+        raise ValueError(f"has a label twice ({shown}); take one out")
+    return tuple(sorted(labels))
 
-    def parse(self, text: str) -> tuple[int, ...]:
-        """Ascending label ids of a cell; none if nothing is in it.
 
-        Raises:
-          ValueError: with the reason.
-        """
-        labels: list[int] = []
-        for item in self._items(text):
-            name = plain(item)
-            if name in self._by_name:
-                labels.append(self._by_name[name])
-            else:
-                labels += self._parse_ids(item.split())
-        if len(set(labels)) != len(labels):
-            shown = " ".join(text.split())[:80]
-            raise ValueError(f"has a label twice ({shown}); take one out")
-        return tuple(sorted(labels))
+def parse_columns(cells: Iterable[tuple[str, str]], vocabulary: Vocabulary) -> tuple[int, ...]:
+    """Ascending label ids of the labels whose cell holds 1.
 
-    def parse_columns(self, cells: Iterable[tuple[str, str]]) -> tuple[int, ...]:
-        """Ascending label ids of the labels whose cell holds 1.
+    Args:
+      cells: name of the label, and its cell.
+      vocabulary: of the names.
 
-        Args:
-          cells: name of the label, and its cell.
-
-        Raises:
-          ValueError: with the reason.
-        """
-        labels = []
-        for name, cell in cells:
-            value = (_ONES | _ZEROS).get(cell.strip().casefold())
-            if value is None:
-                shown = cell.strip()[:40]
-                raise ValueError(f"has {shown!r} in the column {name}; put 1 or 0 there")
-            if value:
-                labels += self.parse(name)
-        return tuple(sorted(labels))
-
-    def _items(self, text: str) -> list[str]:
-        items = []
-        for part in text.split("|"):
-            is_name = plain(part) in self._by_name
-            items += [part] if is_name else _BETWEEN_LABELS.split(part)
-        return [item for item in items if item.strip()]
-
-    def _parse_ids(self, words: list[str]) -> list[int]:
-        unknown = [word for word in words if not self._is_id(word)]
-        if not unknown:
-            return [int(word) for word in words]
-        # Without any number the words are an unknown name.
-        has_number = any(word.lstrip("+-").isdigit() for word in words)
-        shown = unknown[0] if has_number else " ".join(words)
-        raise ValueError(
-            f"has the unknown label {shown[:40]!r}; labels are 0 to {self._number - 1}, or their "
-            "names"
-        )
-
-    def _is_id(self, word: str) -> bool:
-        if not (word.isascii() and word.isdigit() and len(word) <= self._digits):
-            return False
-        return int(word) < self._number
+    Raises:
+      ValueError: with the reason.
+    """
+    labels: set[int] = set()
+    for name, cell in cells:
+        value = _VALUES.get(cell.strip().casefold())
+        if value is None:
+            shown = cell.strip()[:40]
+            raise ValueError(f"has {shown!r} in the column {name}; put 1 or 0 there")
+        if value:
+            labels.update(vocabulary.ids_of(name))
+    return tuple(sorted(labels))
 
 
 def plain(name: str) -> str:

@@ -15,10 +15,9 @@ from typing import NamedTuple
 
 from hpa_jax.errors import InputError
 from hpa_jax.files import plain_cell
-from hpa_jax.labels import LABELS
+from hpa_jax.labels import HPA_2018, Vocabulary
 from tfds_builder.hpa.files import csv_columns, csv_labels, csv_text, ids
 from tfds_builder.hpa.files.csv_columns import Columns, Positions
-from tfds_builder.hpa.files.csv_labels import LabelParser
 from tfds_builder.hpa.sources import Fault
 
 NO_LABEL = ("fault", "negative")
@@ -77,14 +76,14 @@ class Reading:
 
     Attributes:
       columns: which.
-      labels: names of the labels, by id.
+      vocabulary: of the labels; None if it is not known yet.
       no_label: one of NO_LABEL.
       ask: whether ids that may be those of the challenge of 2021 are asked about.
       folder: in which the files of columns of paths must lie.
     """
 
     columns: Columns = Columns()
-    labels: tuple[str, ...] = LABELS
+    vocabulary: Vocabulary | None = HPA_2018
     no_label: str = NO_LABEL[0]
     ask: bool = False
     folder: Path | None = None
@@ -142,12 +141,13 @@ def label_names(data: bytes, where: str, reading: Reading) -> list[str]:
 def _read_text(data: bytes, where: str, reading: Reading) -> tuple[csv_text.Text, Positions]:
     """The lines of a csv, and where in them the wanted columns are."""
     columns = reading.columns
+    labels = reading.vocabulary.labels if reading.vocabulary else ()
 
     def is_header(names: list[str]) -> bool:
-        return csv_columns.find(names, columns, reading.labels) is not None
+        return csv_columns.find(names, columns, labels) is not None
 
     text = csv_text.read_lines(data, where, is_header)
-    positions = csv_columns.find(text.header, columns, reading.labels)
+    positions = csv_columns.find(text.header, columns, labels)
     if positions is None or not text.is_found:
         raise csv_columns.not_found(text.header, columns, where)
     csv_columns.check_once(text.header, positions, where)
@@ -181,7 +181,6 @@ class _RowParser:
         self._reading = reading
         self._positions = positions
         self._columns = columns
-        self._labels = LabelParser(reading.labels)
 
     def parse(self, cells: list[str], at: str) -> Row | Fault:
         """A row; a Fault if something is wrong with it."""
@@ -218,10 +217,11 @@ class _RowParser:
         if not self._has_labels():
             return ()
         if self._positions.labels is not None:
-            labels = self._labels.parse(plain_cell(_cell(cells, self._positions.labels)))
+            cell = plain_cell(_cell(cells, self._positions.labels))
+            labels = csv_labels.parse_cell(cell, self._reading.vocabulary)
         else:
             columns = [(name, _cell(cells, i)) for i, name in self._positions.one_hot]
-            labels = self._labels.parse_columns(columns)
+            labels = csv_labels.parse_columns(columns, self._reading.vocabulary)
         if not labels and self._reading.no_label != "negative":
             raise ValueError(
                 "has no label; give it one or take the row out, or if it is an image of none of "

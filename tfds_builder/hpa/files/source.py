@@ -23,7 +23,7 @@ from hpa_jax.images.channel_file import Rule
 from hpa_jax.images.header import Description
 from hpa_jax.images.resize import resize
 from hpa_jax.images.store import Refused, Store, Zip
-from hpa_jax.labels import CHANNELS, LABEL_SETS, VOCABULARY, Vocabulary
+from hpa_jax.labels import CHANNELS, HPA_2018, Vocabulary
 from tfds_builder.hpa.files import csv_table, ids
 from tfds_builder.hpa.files.csv_columns import Columns
 from tfds_builder.hpa.sources import Example, Fault, Listing, Progress, no_progress
@@ -75,7 +75,7 @@ class Files:
     @property
     def vocabulary(self) -> Vocabulary:
         """See `Source.vocabulary`."""
-        return self.labels or LABEL_SETS[VOCABULARY]
+        return self.labels or HPA_2018
 
     def settings(self) -> dict:
         """See `Source.settings`. The csv by its digest: other rows are another dataset."""
@@ -106,14 +106,14 @@ class Files:
             settings["unlabelled"] = True
         if self.no_label != csv_table.NO_LABEL[0]:
             settings["no_label"] = self.no_label
-        if self.vocabulary.name != VOCABULARY:
-            settings["labels"] = self.vocabulary._asdict()
+        if self.vocabulary != HPA_2018:
+            settings["labels"] = self.vocabulary.to_json()
         return settings
 
     def label_names(self) -> list[str]:
         """Names of all labels in the csv; see `csv_table.label_names`."""
         files, _ = self._stores()
-        reading = csv_table.Reading(self.columns, ())
+        reading = csv_table.Reading(self.columns, None)
         return csv_table.label_names(self._read_csv(files), files.where(self.csv), reading)
 
     def examples(self, progress: Progress = no_progress) -> Listing:
@@ -121,7 +121,7 @@ class Files:
         files, image_files = self._stores()
         reading = csv_table.Reading(
             self.columns,
-            self.vocabulary.labels,
+            self.vocabulary,
             self.no_label,
             ask=self.labels is None,
             folder=files.path,
