@@ -189,15 +189,22 @@ def _read(workdir: Path) -> tuple[Config, RunRecord]:
         check(config)
     except InputError as error:
         raise InputError(f"{workdir}, config.json: {error}") from None
-    # What the versions did that did not have these settings.
-    config.data.vocabulary = config.data.vocabulary or HPA_2018.labels
-    config.data.aspect = config.data.aspect or _OLD_ASPECT
+    _fill_in_old_settings(config, content)
     for name in _OF_ONE_CALL:
         section, _, field_name = name.partition(".")
         setattr(getattr(config, section), field_name, "")
     if record.format == 1:
         _warn_of_an_older_format(workdir)
     return config, record
+
+
+def _fill_in_old_settings(config: Config, content: Mapping[str, Any]) -> None:
+    """What the versions did that did not have these settings."""
+    written = content.get("data", {})
+    if "vocabulary" not in written:
+        config.data.vocabulary = HPA_2018.labels
+    if "aspect" not in written:
+        config.data.aspect = _OLD_ASPECT
 
 
 def _warn_of_an_older_format(workdir: Path) -> None:
@@ -303,9 +310,7 @@ def claim(workdir: Path, config: Config, data: DataIdentity | None = None) -> Ru
     return record
 
 
-def _other_vocabulary(
-    workdir: Path, dataset: str, before: list[str], now: list[str]
-) -> InputError:
+def _other_vocabulary(workdir: Path, dataset: str, before: list[str], now: list[str]) -> InputError:
     learned = named(tuple(before))
     found = named(tuple(now))
     first = next(
