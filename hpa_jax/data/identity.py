@@ -8,6 +8,7 @@ dataset, and a run those of the datasets that it learns from.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -21,12 +22,15 @@ class DataIdentity:
       images: `{NAME: {SPLIT: SHA-256}}`, the `images_digest` of the same.
       learned: uint64 [N], the `id_hashes` of the images that are learnt from.
       versions: `{NAME: VERSION}` of the same datasets. Digests decide; this is for readers.
+      preparations: `{NAME: ...}`, how the images of each dataset were made
+        (`hpa_jax.data.preparation.read_preparation`).
     """
 
     datasets: dict[str, dict[str, str]]
     images: dict[str, dict[str, str]]
     learned: np.ndarray
     versions: dict[str, str] = field(default_factory=dict)
+    preparations: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def split_digest(ids: Sequence[str], labels: Sequence[Sequence[int]], folds: Sequence[int]) -> str:
