@@ -8,6 +8,7 @@ are walked first (size, depth, colour type, end), and each chunk's CRC is checke
 import os
 import struct
 import zlib
+from dataclasses import replace
 from typing import BinaryIO
 
 import cv2
@@ -47,7 +48,7 @@ def scan(file: BinaryIO) -> Header:
             raise Refused("is animated; save the image that is meant as a plain PNG")
         if kind == b"IEND":
             if len(file.read(4)) == 4:
-                return Header(Description(**vars(description) | {"colour": colour}))
+                return Header(replace(description, colour=colour))
             break
         if kind == b"eXIf" and length <= _MAX_NOTE_BYTES:
             exif.check_upright(file.read(length))

@@ -122,6 +122,10 @@ class _LimitedReader:
         self._left -= size
         return self._guard(self._file.read, size)
 
+    def readinto(self, buffer: memoryview) -> int:
+        """Not offered: tifffile then reads records by `read`, and otherwise gives up."""
+        raise io.UnsupportedOperation("readinto")
+
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Moves to a position; in a zip this unpacks again, and may fail."""
         return self._guard(self._file.seek, offset, whence)

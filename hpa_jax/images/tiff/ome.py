@@ -51,6 +51,9 @@ def read(description: str, pages: Sequence[Page]) -> Stack:
     """
     root = _parse(description)
     images = _children(root, "Image")
+    if _children(root, "BinaryOnly"):
+        # The description is in a file beside it, which is not read.
+        return stack.of_unknown_pages(pages, range(len(pages)))
     if len(images) != 1:
         raise Refused(
             f"has {len(images)} images by its OME-XML; "
