@@ -107,7 +107,8 @@ def _pixels(element: ElementTree.Element) -> _Pixels:
     if not 0 < sizes["C"] * sizes["Z"] * sizes["T"] <= _MAX_PLANES:
         raise Refused(f"has a damaged number of planes in its OME-XML; {_EXPORT_AGAIN}")
     channels = _children(element, "Channel")
-    names = [channel.get("Name", "") for channel in channels]
+    # The dye is the next best name.
+    names = [channel.get("Name") or channel.get("Fluor", "") for channel in channels]
     samples = [_integer(channel, "SamplesPerPixel", 1) for channel in channels]
     if not channels:
         names = [""] * sizes["C"]

@@ -8,7 +8,6 @@ Design:
 - Deflated strips have a checksum, which is checked; TIFF has no other.
 """
 
-import io
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
@@ -49,8 +48,7 @@ def scan(file: BinaryIO) -> Header:
     Raises:
       Refused: it is truncated, damaged, too large, or of a kind that is not read.
     """
-    found = directories.read_directories(file)
-    size = file.seek(0, io.SEEK_END)
+    found, size = directories.read_directories(file)
     pages = [page.parse(directory, size) for directory in found]
     numbers = [number for number, directory in enumerate(found) if _is_image(directory)]
     if not numbers:
