@@ -194,6 +194,8 @@ def _method(directory: Directory) -> str:
     # 0 is no value of the tag; readers take it for none.
     if directory.first("Orientation", 1) not in (0, 1):
         raise Refused("must be rotated or mirrored to be viewed (tag Orientation); save it upright")
+    if METHODS[method] == "JPEG" and directory.first("BitsPerSample", 1) != 8:
+        raise Refused("is packed as JPEG of other than 8 bits; save it with LZW or deflate")
     return METHODS[method]
 
 
