@@ -122,6 +122,14 @@ class _LimitedReader:
         self._left -= size
         return self._guard(self._file.read, size)
 
+    def readinto(self, buffer: memoryview) -> int:
+        """Fills a buffer as far as the file has bytes."""
+        # Of any type: records have no bytes that a memoryview could be cast to.
+        room = np.asarray(buffer).reshape(-1).view(np.uint8)
+        data = self.read(room.size)
+        room[: len(data)] = np.frombuffer(data, np.uint8)
+        return len(data)
+
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Moves to a position; in a zip this unpacks again, and may fail."""
         return self._guard(self._file.seek, offset, whence)

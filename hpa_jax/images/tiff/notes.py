@@ -53,6 +53,8 @@ def read_imagej(
     channels = _count(values, "channels")
     depth = _count(values, "slices")
     frames = _count(values, "frames")
+    if values.get("cf") == "0" and values.get("c0", "").startswith("-32768"):
+        raise Refused("is of signed numbers; save it with unsigned integers of 8 or 16 bits")
     is_hyperstack = channels * depth * frames == len(numbers)
     if not is_hyperstack:
         # Colours of one page count as channels in some versions.

@@ -51,6 +51,9 @@ def read(description: str, pages: Sequence[Page]) -> Stack:
     """
     root = _parse(description)
     images = _children(root, "Image")
+    if _children(root, "BinaryOnly"):
+        # The description is in a file beside it, which is not read.
+        return stack.of_unknown_pages(pages, range(len(pages)))
     if len(images) != 1:
         raise Refused(
             f"has {len(images)} images by its OME-XML; "
@@ -131,6 +134,7 @@ def _places(
     total = sizes["C"] * sizes["Z"] * sizes["T"]
     blocks = _children(element, "TiffData")
     places = {}
+    told = 0
     if not blocks:
         for number in range(total):
             places[_place(number, sizes, pixels.order)] = number
@@ -141,11 +145,17 @@ def _places(
         page = _integer(block, "IFD", 0)
         count = _integer(block, "PlaneCount", 1 if has_page else min(total, pages))
         start = _number_of(block, sizes, pixels.order)
-        for step in range(min(count, total - start)):
+        count = max(0, min(count, total - start))
+        told += count
+        if told > total:
+            break
+        for step in range(count):
             places[_place(start + step, sizes, pixels.order)] = page + step
     last = max(places.values(), default=-1)
     if last >= pages:
         raise Refused(f"tells of {last + 1} pages in its OME-XML, and has {pages}; {_EXPORT_AGAIN}")
+    if told > total or len(set(places.values())) < len(places):
+        raise Refused(f"has OME-XML that tells of a plane or a page twice; {_EXPORT_AGAIN}")
     if not places:
         raise Refused(
             "is one of several files that make an image together, and its OME-XML names none of "

@@ -24,6 +24,8 @@ from hpa_jax.images.tiff.stack import Frame, Stack
 
 STARTS = (b"II*\x00", b"MM\x00*", b"II+\x00\x08\x00", b"MM\x00+\x00\x08")
 _MAX_STACKED = 4096
+# Bytes of all planes together, unpacked: a hundred planes in depth of four channels of 2048 px.
+_MAX_TOTAL = 2**32
 _REDUCED = 1
 _MASK = 4
 _REDUCED_IN_THE_OLD_TAG = 2
@@ -63,6 +65,7 @@ def scan(file: BinaryIO) -> Header:
         numbers = list(range(stacked))
     result = _stack(description, first, pages, numbers)
     shown = pages[result.frames[0][0].page]
+    _check_total(result, pages)
     pixel_size = result.pixel_size or units.of_resolution(first)
     described = Description(
         format="TIFF",
@@ -111,6 +114,19 @@ def planes(
             yield _largest(decoded, frames)
         else:
             yield _mean(decoded, frames)
+
+
+def _check_total(result: Stack, pages: Sequence[Page]) -> None:
+    """Pages may share their strips: a small file can claim to be thousands of planes."""
+    total = 0
+    for frames in result.frames:
+        shown = pages[frames[0].page]
+        total += len(frames) * shown.width * shown.height * -(-shown.bits // 8)
+    if total > _MAX_TOTAL:
+        raise Refused(
+            f"claims {total} bytes in all its planes, more than {_MAX_TOTAL}; save those that are "
+            "meant"
+        )
 
 
 def _is_image(directory: Directory) -> bool:
