@@ -350,7 +350,8 @@ def _check_values(projection: str, float_range: tuple[float, float] | None) -> N
     black, white = float_range
     if not (math.isfinite(black) and math.isfinite(white) and black < white):
         raise InputError(
-            f"float_range={black:g},{white:g} must be the value of black and a larger one of white"
+            f"float_range={black:g},{white:g} must be the value of black and a larger one of "
+            "white; put the two right"
         )
 
 
