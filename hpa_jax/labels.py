@@ -142,6 +142,10 @@ class Vocabulary:
             raise ValueError(f"has a label twice ({shown}); take one out")
         return tuple(sorted(found))
 
+    def has(self, label: str) -> bool:
+        """Whether a label of this name, in any case, is one of these."""
+        return _folded(label) in self._id_of
+
     def ids_by_name(self, labels: Sequence[str]) -> tuple[int, ...]:
         """The ids that these labels have here, by their names in any case.
 

@@ -8,7 +8,6 @@ from hpa_jax.config import Config
 from hpa_jax.evaluation.evaluate import score_run
 from hpa_jax.evaluation.score_table import ScoreTable
 from hpa_jax.files import write_csv
-from hpa_jax.labels import LABELS
 from hpa_jax.metrics.thresholds import decide
 
 
@@ -37,7 +36,7 @@ def _csv_table(table: ScoreTable, decided: np.ndarray) -> tuple[list[str], list[
     header = ["id"]
     if several_sources:
         header.append("dataset")
-    header += [LABELS[i] for i in table.label_ids]
+    header += table.label_names
     header.append("labels")
 
     label_ids = np.array(table.label_ids)
