@@ -68,7 +68,7 @@ def test_only_a_set_that_is_not_the_default_is_a_setting(tmp_path):
     plain = folder(tmp_path, rows).settings()
     assert layouts.folder(tmp_path, labels="hpa2018").settings() == plain
     other = layouts.folder(tmp_path, labels="hpa2021").settings()
-    assert other == plain | {"labels": HPA_2021.to_json()}
+    assert other == plain | {"labels": "hpa2021"}
 
 
 def test_names_of_a_file(tmp_path):
@@ -79,6 +79,7 @@ def test_names_of_a_file(tmp_path):
     assert source.vocabulary.name == "mine"
     assert source.vocabulary.labels == ("Spindle, early", "ER exit sites", "Cilia")
     assert labels_of(source) == {"a_1": (0,), "b_2": (1, 2)}
+    assert source.settings()["labels"] == "mine" and len(source.settings()["labels_sha256"]) == 64
     ids = layouts.folder(tmp_path, labels=str(path))
     (tmp_path / "labels.csv").write_text("Id,Target\na_1,0 2\nb_2,3\n")
     assert [fault.id for fault in ids.examples().faults] == ["b_2"]

@@ -34,8 +34,9 @@ UNLABELLED = "unlabelled"
 """The only split of a dataset whose labels nobody knows: no net learns from it. TFDS keeps the name
 `all` for all splits together, by which this one is read."""
 
-# Images that are looked at before all others, if there are more.
+# Images that are looked at before all others, if there are many more.
 _JUDGED_EARLY = 32
+_MANY = 256
 
 Map = Callable[[Callable, Iterable], Iterable]
 """An ordered map, like the built-in `map`; over processes, for instance."""
@@ -250,9 +251,9 @@ def _list(build: Build, progress: Progress) -> Listing:
 
 def _judge_some(build: Build, listing: Listing, read: Map) -> None:
     """Asks what a few images make one ask, before hours of decoding all of them."""
-    step = len(listing.examples) // _JUDGED_EARLY
-    if not step:
+    if len(listing.examples) < _MANY:
         return
+    step = len(listing.examples) // _JUDGED_EARLY
     measure = functools.partial(image_statistics.measure, build.source)
     results = read(measure, listing.examples[::step])
     build.source.judge([one.largest for one in results if not isinstance(one, Fault)])

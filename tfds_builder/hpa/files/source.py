@@ -20,7 +20,7 @@ from hpa_jax.errors import InputError
 from hpa_jax.images import store
 from hpa_jax.images.resize import resize
 from hpa_jax.images.store import Refused, Store, Zip
-from hpa_jax.labels import CHANNELS, HPA_2018, Vocabulary
+from hpa_jax.labels import CHANNELS, HPA_2018, LABEL_SETS, Vocabulary
 from tfds_builder.hpa.files import csv_table
 from tfds_builder.hpa.files.csv_columns import Columns
 from tfds_builder.hpa.files.image_files import Headers, ImageFiles, fault
@@ -110,7 +110,10 @@ class Files:
         if self.no_label != csv_table.NO_LABEL[0]:
             settings["no_label"] = self.no_label
         if self.vocabulary != HPA_2018:
-            settings["labels"] = self.vocabulary.to_json()
+            settings["labels"] = self.vocabulary.name
+        if self.vocabulary.name not in LABEL_SETS:
+            names = "\n".join(self.vocabulary.labels)
+            settings["labels_sha256"] = hashlib.sha256(names.encode()).hexdigest()
         return settings
 
     def label_names(self) -> list[str]:
