@@ -223,3 +223,15 @@ def test_a_fault_names_the_id_that_the_user_knows(tmp_path):
     (tmp_path / "images/a b_green.png").unlink()
     with pytest.raises(Fault, match="Id a b: "):
         good.image(example)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_where_no_image_is_there_another_file_is_shown(tmp_path, packed):
+    write(tmp_path, FOLDER, gray_png)
+    path = zipped(tmp_path, tmp_path / "all.zip", under="top/") if packed else tmp_path
+    source = layouts.folder(path, pattern="images/{id}-{channel}.TIF")
+    first, second = source.examples().faults
+    assert first.reason.startswith("is missing, and a_1_blue.png lies there; put --pattern and")
+    assert second.reason.startswith("is missing; download it again")
+    nowhere = layouts.folder(path, pattern="none/{id}-{channel}.TIF").examples().faults
+    assert nowhere[0].reason.startswith("is missing; download it again")

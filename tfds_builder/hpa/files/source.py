@@ -143,6 +143,8 @@ class Files:
                 faults.append(found)
                 continue
             examples.append(example)
+        if faults and not examples and not self.columns.paths:
+            faults[0] = self._with_neighbour(faults[0], image_files)
         where = files.where("").rstrip("/")
         white = self.images.rule.white
         said.check_white(white, where)
@@ -150,6 +152,21 @@ class Files:
         if where != str(self.manual_dir):
             notes.append(f"{self.csv} lies in {where}, which is read.")
         return Listing(examples, faults, tuple(notes), said.pixel_size())
+
+    def _with_neighbour(self, found: Fault, image_files: Store) -> Fault:
+        """Where no image is there, the name of a file that is shows how names differ."""
+        start = image_files.where("")
+        if not found.reason.startswith("is missing") or not found.file.startswith(start):
+            return found
+        folder, _, _ = found.file.removeprefix(start).lstrip("/").rpartition("/")
+        neighbour = image_files.first_in(folder)
+        if not neighbour:
+            return found
+        shown = neighbour if neighbour.isprintable() else repr(neighbour)
+        reason = f"is missing, and {shown} lies there; put the names right, or the csv"
+        if self.layout == "folder":
+            reason = f"is missing, and {shown} lies there; put --pattern and --channels right"
+        return Fault(found.id, found.file, reason)
 
     def _example(self, row: csv_table.Row, index: int) -> Example:
         antibody = _ANTIBODY.match(row.id) if self.antibodies else None
