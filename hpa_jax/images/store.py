@@ -61,6 +61,9 @@ class Store(Protocol):
     def has_folder(self, name: str) -> bool:
         """Whether there is a folder of that name."""
 
+    def first_in(self, folder: str) -> str:
+        """Name of the first file in a folder, in the order of names; empty if there is none."""
+
     def open(self, name: str) -> BinaryIO:
         """Opens a file for reading. Reading may raise whatever `DAMAGE` lists.
 
@@ -124,6 +127,15 @@ class Folder:
     def has_folder(self, name: str) -> bool:
         """See `Store`."""
         return os.path.isdir(f"{self.path}/{name}")
+
+    def first_in(self, folder: str) -> str:
+        """See `Store`."""
+        try:
+            with os.scandir(f"{self.path}/{folder}") as entries:
+                names = [entry.name for entry in entries if entry.is_file()]
+        except OSError:
+            return ""
+        return min(names, default="")
 
     def open(self, name: str) -> BinaryIO:
         """See `Store`."""
@@ -229,6 +241,16 @@ class Zip:
         start = self._full("")
         names = self._archive().members
         return [name.removeprefix(start) for name in names if name.startswith(start)]
+
+    def first_in(self, folder: str) -> str:
+        """See `Store`."""
+        start = f"{self._full(folder)}/" if folder else self._full("")
+        inside = []
+        for name in self._archive().members:
+            rest = name.removeprefix(start)
+            if name.startswith(start) and rest and "/" not in rest:
+                inside.append(rest)
+        return min(inside, default="")
 
     def _full(self, name: str) -> str:
         return f"{self.top}/{name}" if self.top else name

@@ -191,7 +191,7 @@ KINDS = {
     ),
     ("kaggle_full", "signed"): (lambda: with_tag(339, 2, instead=284), "is of signed numbers"),
     ("kaggle_full", "32 bits"): (lambda: with_tag(258, 32), "; "),
-    ("kaggle_full", "palette"): (lambda: palette("tiff"), "is palette, not gray"),
+    ("kaggle_full", "palette"): (lambda: palette("tiff"), "is gray in a palette, not gray"),
     ("kaggle_full", "alpha"): (
         lambda: encoded(np.dstack([smooth()] * 4), "tiff"),
         "is RGBA, not gray",
@@ -262,7 +262,10 @@ KINDS = {
     ),
     ("folder", "palette"): (lambda: palette("png"), "is palette, not gray"),
     ("folder", "alpha"): (lambda: encoded(np.dstack([smooth()] * 4), "png"), "is RGBA, not gray"),
-    ("folder", "1 bit"): (lambda: encoded(smooth() > 99, "png"), "has 1 bits a pixel, not 8 or 16"),
+    ("folder", "1 bit"): (
+        lambda: encoded(smooth() > 99, "png"),
+        "has 1 bits a pixel, the image's other channels have 8 bits a pixel",
+    ),
     ("folder", "a shade is transparent"): (
         lambda: encoded(smooth(), "png", transparency=1),
         "is gray with a transparent shade, not gray",

@@ -34,6 +34,10 @@ UNLABELLED = "unlabelled"
 """The only split of a dataset whose labels nobody knows: no net learns from it. TFDS keeps the name
 `all` for all splits together, by which this one is read."""
 
+# Images that are looked at before all others, if there are many more.
+_JUDGED_EARLY = 32
+_MANY = 256
+
 Map = Callable[[Callable, Iterable], Iterable]
 """An ordered map, like the built-in `map`; over processes, for instance."""
 
@@ -90,17 +94,19 @@ class Placed(NamedTuple):
       fold: -1 in the test split.
       group: number of its group; see `split.duplicates.group_numbers`.
       hash: its `perceptual_hash`.
+      is_unlabelled: whether nobody knows the labels of any image of the dataset.
     """
 
     example: Example
     fold: int
     group: int
     hash: bytes
+    is_unlabelled: bool = False
 
     @property
     def split(self) -> str:
         """Name of the split."""
-        if not self.example.labels_known:
+        if self.is_unlabelled:
             return UNLABELLED
         if self.fold < 0:
             return TEST
@@ -194,7 +200,8 @@ def plan(
     """
     listing = _list(build, progress)
     rows = len(listing.examples) + len(listing.faults)
-    measured, faults = _measure(build, listing, measure_map or read, progress)
+    _judge_some(build, listing, read)
+    measured, faults, judged = _measure(build, listing, measure_map or read, progress)
     rejects = listing.faults + faults
     if not measured.examples:
         if rejects:
@@ -207,7 +214,7 @@ def plan(
         rejects += _conflict_faults(build, grouping, measured.examples)
         measured, grouping = _without_conflicts(build, measured, grouping, read)
     found = _assign(build, measured, grouping, rejects)
-    notes = [*listing.notes, *found.notes]
+    notes = [*listing.notes, *judged, *found.notes]
     return replace(found, notes=notes, pixel_size=listing.pixel_size)
 
 
@@ -219,10 +226,14 @@ def _check_split_source(build: Build, examples: list[Example]) -> None:
         raise InputError(
             "--split_column and --match_splits_of both decide the splits; leave one of them out"
         )
-    if not examples[0].labels_known:
+    if not _any_labels_known(examples):
         raise InputError(
             "images without labels are in no split; leave --match_splits_of out, or give labels"
         )
+
+
+def _any_labels_known(examples: list[Example]) -> bool:
+    return any(example.labels_known for example in examples)
 
 
 def _list(build: Build, progress: Progress) -> Listing:
@@ -238,12 +249,23 @@ def _list(build: Build, progress: Progress) -> Listing:
     raise InputError(message)
 
 
+def _judge_some(build: Build, listing: Listing, read: Map) -> None:
+    """Asks what a few images make one ask, before hours of decoding all of them."""
+    if len(listing.examples) < _MANY:
+        return
+    step = len(listing.examples) // _JUDGED_EARLY
+    measure = functools.partial(image_statistics.measure, build.source)
+    results = read(measure, listing.examples[::step])
+    build.source.judge([one.largest for one in results if not isinstance(one, Fault)])
+
+
 def _measure(
     build: Build, listing: Listing, measure_map: Map, progress: Progress
-) -> tuple[_Measured, list[Fault]]:
-    """Decodes all examples; returns the good ones and the faults of the others."""
+) -> tuple[_Measured, list[Fault], list[str]]:
+    """Decodes all examples; returns the good ones, the faults of the others, and notes."""
     good = _Measured([], [], [], np.zeros((len(CHANNELS), 256), np.int64))
     faults = []
+    largest = []
     measure = functools.partial(image_statistics.measure, build.source)
     results = measure_map(measure, listing.examples)
     for example, result in zip(progress(listing.examples, "decoding"), results, strict=True):
@@ -253,10 +275,11 @@ def _measure(
             faults.append(result)
             continue
         good.examples.append(example)
+        largest.append(result.largest)
         good.hashes.append(result.hash)
         good.sums.append(image_statistics.moments(result.histogram))
         np.add(good.histogram, result.histogram, out=good.histogram)
-    return good, faults
+    return good, faults, build.source.judge(largest)
 
 
 def _group(build: Build, examples: list[Example], hashes: list[bytes], read: Map) -> _Grouping:
@@ -368,7 +391,7 @@ def _without_conflicts(
 def _assign(build: Build, measured: _Measured, grouping: _Grouping, rejects: list[Fault]) -> Plan:
     """Assigns the images to splits."""
     examples = measured.examples
-    if not examples[0].labels_known:
+    if not _any_labels_known(examples):
         folds = np.full(len(examples), stratify.TEST)
         notes = ["nobody knows the labels: all images are in the split `all`, to predict on."]
         return _lay_out(measured, grouping, folds, rejects, notes)
@@ -424,10 +447,11 @@ def _lay_out(
     notes: list[str],
 ) -> Plan:
     """The plan of images whose folds are decided."""
+    is_unlabelled = not _any_labels_known(measured.examples)
     splits: dict[str, list[Placed]] = {TRAIN: [], VALIDATION: [], TEST: [], UNLABELLED: []}
     columns = measured.examples, folds.tolist(), grouping.groups.tolist(), measured.hashes
     for row in zip(*columns, strict=True):
-        placed = Placed(*row)
+        placed = Placed(*row, is_unlabelled)
         splits[placed.split].append(placed)
     return Plan(
         splits={name: members for name, members in splits.items() if members},
