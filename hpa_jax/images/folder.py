@@ -182,7 +182,7 @@ def find_images(
         a channel that no image has and that is not in `missing`.
     """
     where = str(path)
-    images = store.open_store(path)
+    images = store.open_store(path, follow_links=follow_links)
     try:
         names = list_images(images, follow_links)
     except OSError as error:
@@ -234,13 +234,15 @@ def _check_channels(where: str, layout: layouts.Layout, missing: Sequence[str]) 
 
 
 def _stamp_of(images: Store, name: str) -> tuple:
+    # Of a zip it is the archive that changes.
+    path = images.path
     if isinstance(images, store.Folder):
-        try:
-            found = os.stat(f"{images.path}/{name}")
-        except OSError:
-            return ()
-        return found.st_size, found.st_mtime_ns
-    return images.stamp(name)
+        path = f"{images.path}/{name}"
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ()
+    return found.st_size, found.st_mtime_ns
 
 
 def _size(plane: np.ndarray) -> str:

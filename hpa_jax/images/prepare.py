@@ -6,6 +6,7 @@ values, so that both are done here, one after the other. `model.json` of an expo
 were (`preparation`); of an export without, every image is taken to be as the training images were.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from hpa_jax.images.channel_file import Rule
 from hpa_jax.images.header import MAX_PIXELS
 from hpa_jax.images.resize import resize
 from hpa_jax.images.store import Refused
@@ -74,6 +76,20 @@ class Preparation:
             intensities=found.get("intensities") or {},
             is_known=True,
         )
+
+    def rule(self, rule: Rule, white: int | None = None) -> Rule:
+        """What files are accepted, with the white of the training set.
+
+        Args:
+          rule: of the files that are accepted.
+          white: the value that becomes 255, as the user says; None: as in the training set.
+        """
+        if white is None and self.white and "16" in self.white:
+            of_16_bits = self.white["16"]
+            # One value stood for files of all depths if it was not the largest of 16 bits.
+            if of_16_bits != 2**16 - 1:
+                white = of_16_bits
+        return dataclasses.replace(rule, white=white)
 
     def prepare(self, pixels: np.ndarray, pixel_size: float | None = None) -> np.ndarray:
         """Makes an image as the net takes it.
