@@ -49,6 +49,21 @@ class Net(Protocol):
           float32 arrays [B, ...] by name.
         """
 
+    def maps_of(
+        self, pixels: np.ndarray, outputs: Mapping, at: int, labels: Sequence[int]
+    ) -> list[np.ndarray]:
+        """What the net looked at in an image.
+
+        Args:
+          pixels: uint8 [S, S, 4], the image.
+          outputs: that `run` gave for its batch.
+          at: its place in the batch.
+          labels: positions of labels.
+
+        Returns:
+          float32 [h, w] for each label, larger where more speaks for it.
+        """
+
 
 class ExportedNet:
     """An export, by one of its backends; see `Net`.

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from hpa_jax.images.folder import FaultyImage, ImageFolder
 from hpa_jax.images.prepare import Preparation
 from hpa_jax.images.store import Refused
 from hpa_jax.serving.predict.net import Net
+from hpa_jax.serving.predict.overlays import Overlays
 from hpa_jax.serving.predict.progress_file import ProgressFile
 from hpa_jax.serving.predict.rows import Row
 
@@ -50,6 +52,7 @@ class Job:
       threads: that read.
       policy: one of POLICIES: what happens at an image that cannot be read.
       pixel_size: micrometres a pixel, which overrides what files say; None: as they say.
+      overlays: writes pictures of what the net looked at; None: none are wanted.
     """
 
     images: ImageFolder
@@ -60,6 +63,7 @@ class Job:
     threads: int
     policy: str
     pixel_size: float | None
+    overlays: Overlays | None = None
 
     def prepare(self, number: int) -> Prepared:
         """Reads an image and makes it what the net takes.
@@ -164,6 +168,11 @@ def _scored(job: Job, numbers: range, stamps: list[str], futures: list[Future]) 
         if "embedding" in outputs:
             embedding = outputs["embedding"][at]
         means = good[at].pixels.mean(axis=(0, 1)) / 255
+        if job.overlays is not None:
+            maps_of = partial(job.net.maps_of, good[at].pixels, outputs, at)
+            image_id = job.images.ids[number]
+            probabilities = outputs["probabilities"][at]
+            job.overlays.write(image_id, good[at].pixels, probabilities, maps_of)
         rows[place] = Row(
             id=job.images.ids[number],
             stamp=stamp,
