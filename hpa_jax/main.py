@@ -73,14 +73,16 @@ FIXED_BY_TRAINING = (
     "train.stop_after",
     "data.channel_mix",
     "data.labels",
+    "data.vocabulary",
     "data.mean",
     "data.std",
     "data.input_",
     "data.image_size",
+    "data.aspect",
     "data.fold",  # the validation images of another fold are images that the net learned from
 )
 # What a recipe may leave to the data: the run's own values then hold.
-RESOLVED = ("mean", "std", "image_size")
+RESOLVED = ("mean", "std", "image_size", "aspect", "vocabulary")
 
 
 class _Parser(argparse.ArgumentParser):

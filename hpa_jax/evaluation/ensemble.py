@@ -23,7 +23,7 @@ from hpa_jax.evaluation.held_out import HeldOut, check_held_out
 from hpa_jax.evaluation.predictor import Predictor, scores_folder
 from hpa_jax.evaluation.score_table import ScoreTable, average_tables, match_images, save
 from hpa_jax.files import sealed, write_json
-from hpa_jax.labels import LABELS
+from hpa_jax.labels import named
 from hpa_jax.metrics import classification, stacking
 from hpa_jax.metrics.crossfitting import crossfit
 from hpa_jax.workdir import read_config
@@ -248,7 +248,6 @@ def _fit(
         )
 
     split = models[0][0].config.data.eval_split
-    names = [LABELS[i] for i in first.label_ids]
     path = out / FILE_NAME
     content = {
         "models": described,
@@ -257,7 +256,7 @@ def _fit(
         "fields": len(first.ids),
         "views": first.tta,
         "few_positives": settings.few_positives,
-        "thresholds": dict(zip(names, thresholds.tolist(), strict=True)),
+        "thresholds": dict(zip(first.label_names, thresholds.tolist(), strict=True)),
     }
     write_json(path, sealed(content))
     messages.append(f"wrote {path}")
@@ -300,7 +299,7 @@ def _apply(
     table = replace(
         first,
         scores=stacking.weighted_mean(scores, np.array(weights)),
-        thresholds=fitted.thresholds_of([LABELS[i] for i in first.label_ids]),
+        thresholds=fitted.thresholds_of(first.label_names),
         thresholds_split=fitted.split,
         checkpoint=-1,
         key="",

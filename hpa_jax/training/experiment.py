@@ -53,8 +53,9 @@ class Experiment:
                 f"config.checkpoint.metric={metric!r} is unknown; choose one of {choices}"
             )
         group.check_same_config(to_dict(config))
-        self.dataset = pipeline.open_sources(config.data)
-        data = pipeline.resolve_data(config.data, self.dataset)
+        data = pipeline.resolve_labels(config.data)
+        self.dataset = pipeline.open_sources(data)
+        data = pipeline.resolve_data(data, self.dataset)
         self.config = dataclasses.replace(config, data=data)
         self.mesh = components.make_mesh(data, config.model, config.devices.space)
         self.eval_dataset = pipeline.open_split(data, data.eval_split)
