@@ -307,9 +307,7 @@ def claim(workdir: Path, config: Config, data: DataIdentity | None = None) -> Ru
     return record
 
 
-def _other_vocabulary(
-    workdir: Path, dataset: str, before: list[str], now: list[str]
-) -> InputError:
+def _other_vocabulary(workdir: Path, dataset: str, before: list[str], now: list[str]) -> InputError:
     learned = named(tuple(before))
     found = named(tuple(now))
     first = next(

@@ -65,7 +65,7 @@ OWNERS = {
         "optim/",
         "training/",
         "serving/forward.py",
-        "serving/predict/gradient_maps.py",
+        "serving/predict/run_net.py",
         "serving/worker.py",
     ),
     "tensorflow": (),

@@ -26,7 +26,6 @@ from hpa_jax.data.preparation import read_preparation
 from hpa_jax.data.sampler import Order
 from hpa_jax.errors import InputError
 
-
 NEW_ASPECT = "pad"
 """What a new run does with images that are not square."""
 

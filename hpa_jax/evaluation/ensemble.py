@@ -23,7 +23,6 @@ from hpa_jax.evaluation.held_out import HeldOut, check_held_out
 from hpa_jax.evaluation.predictor import Predictor, scores_folder
 from hpa_jax.evaluation.score_table import ScoreTable, average_tables, match_images, save
 from hpa_jax.files import sealed, write_json
-from hpa_jax.labels import named
 from hpa_jax.metrics import classification, stacking
 from hpa_jax.metrics.crossfitting import crossfit
 from hpa_jax.workdir import read_config

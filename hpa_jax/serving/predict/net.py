@@ -49,21 +49,6 @@ class Net(Protocol):
           float32 arrays [B, ...] by name.
         """
 
-    def maps_of(
-        self, pixels: np.ndarray, outputs: Mapping, at: int, labels: Sequence[int]
-    ) -> list[np.ndarray]:
-        """What the net looked at in an image.
-
-        Args:
-          pixels: uint8 [S, S, 4], the image.
-          outputs: that `run` gave for its batch.
-          at: its place in the batch.
-          labels: positions of labels.
-
-        Returns:
-          float32 [h, w] for each label, larger where more speaks for it.
-        """
-
 
 class ExportedNet:
     """An export, by one of its backends; see `Net`.
@@ -98,6 +83,32 @@ class ExportedNet:
             images = filled
         found = self._served.run(images, outputs)
         return {name: found[name][:count] for name in outputs}
+
+
+def open_export(folder: Path, backend: str, needs_maps: bool) -> ExportedNet:
+    """An export that has the outputs that are needed.
+
+    Args:
+      folder: of the export.
+      backend: "auto" takes onnx, unless maps are needed that it does not have.
+      needs_maps: whether they are.
+
+    Raises:
+      InputError: as of `ExportedNet`, or it has no maps.
+    """
+    net = ExportedNet(folder, backend)
+    if not needs_maps or "maps" in net.outputs:
+        return net
+    if backend == "auto" and net.backend == "onnx":
+        print(f"{folder}: the maps of this head take a gradient: by jax, not by onnx")
+        net = ExportedNet(folder, "jax")
+    if "maps" in net.outputs:
+        return net
+    remedy = "give --backend=jax" if net.backend == "onnx" else "export it again"
+    raise InputError(
+        f"--overlays: {folder} has no maps of what the net looked at by its backend "
+        f"{net.backend}; {remedy}"
+    )
 
 
 def settings_digest(values: Any) -> str:

@@ -8,7 +8,7 @@ label, the one that came nearest has its panel.
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from hpa_jax.files import check_writable, write_atomically
 from hpa_jax.images.false_color import false_color, stretch_contrast
-from hpa_jax.images.prepare import fit_square
+from hpa_jax.images.resize import fit_square
 from hpa_jax.labels import CHANNELS
 from hpa_jax.serving import decision
 
@@ -55,7 +55,7 @@ class Overlays:
         image_id: str,
         pixels: np.ndarray,
         probabilities: np.ndarray,
-        maps_of: Callable[[Sequence[int]], list[np.ndarray]],
+        maps: np.ndarray,
     ) -> None:
         """Writes the picture of an image.
 
@@ -63,13 +63,12 @@ class Overlays:
           image_id: its Id.
           pixels: uint8 [S, S, 4], as the net took it.
           probabilities: float32 [L].
-          maps_of: gives the map of each of some labels, float32 [h, w], larger where more speaks
-            for the label.
+          maps: float32 [h, w, L], larger where more speaks for the label.
         """
         labels = shown_labels(self._description, probabilities)
         names = decision.label_names(self._description)
         captions = [f"{names[k]}  {probabilities[k]:.2f}" for k in labels]
-        picture = draw(pixels, maps_of(labels), captions)
+        picture = draw(pixels, [maps[..., k] for k in labels], captions)
         # OpenCV takes blue first.
         _, encoded = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
         write_atomically(self._folder / file_name(image_id), encoded.tobytes())
@@ -108,7 +107,7 @@ def draw(pixels: np.ndarray, maps: list[np.ndarray], captions: list[str]) -> np.
 def file_name(image_id: str) -> str:
     """The name of an image's picture: safe, and another one for each Id."""
     safe = _SAFE.sub("_", image_id).strip("_")[:100]
-    if safe == image_id:
+    if image_id and safe == image_id:
         return f"{image_id}.png"
     digest = hashlib.sha256(image_id.encode()).hexdigest()[:8]
     return f"{safe or 'image'}-{digest}.png"

@@ -105,7 +105,7 @@ def _wanted_outputs(net: Net, kind: outputs.Format, needs_maps: bool) -> tuple[s
     wanted = ["probabilities"]
     if kind.embeddings and "embedding" in net.outputs:
         wanted.append("embedding")
-    if needs_maps and "maps" in net.outputs:
+    if needs_maps:
         wanted.append("maps")
     return tuple(wanted)
 

@@ -5,25 +5,23 @@ is built from the same images; test-time augmentation, the checkpoint and the th
 of the settings, as always.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from hpa_jax.config import Config
 from hpa_jax.errors import InputError
-from hpa_jax.evaluation.grad_cam import make_grad_cam
 from hpa_jax.evaluation.predictor import Predictor
 from hpa_jax.serving.description import describe
+from hpa_jax.serving.forward import forward_pass
 from hpa_jax.serving.predict import arguments
 from hpa_jax.serving.predict.net import settings_digest
 from hpa_jax.serving.predict.request import Request
 from hpa_jax.serving.predict.run import predict
-from hpa_jax.training import components
-from hpa_jax.transforms import augment, normalize
 from hpa_jax.workdir import read_config
 
 
@@ -39,11 +37,11 @@ class RunNet:
         self.name = str(workdir)
         self.backend = "the run"
         self.card = ""
-        self.outputs = ("probabilities", "embedding")
+        self.outputs = ("probabilities", "embedding", "maps")
         self._config = config
         self._predictor = Predictor(config, workdir)
-        # Reading them may choose another checkpoint, of which all that follows is then said.
-        self._variables = self._predictor.variables
+        # Reading it may choose another checkpoint, of which all that follows is then said.
+        _ = self._predictor.variables
         self.description = describe(config, self._predictor, read_config(workdir))
         about = {
             "checkpoint": [self._predictor.step, self._predictor.written],
@@ -55,42 +53,30 @@ class RunNet:
     def run(self, images: np.ndarray, outputs: Sequence[str], batch: int) -> dict:
         """See `net.Net`."""
         found = {"probabilities": self._predictor(images)}
-        if "embedding" in outputs:
+        others = [name for name in outputs if name not in found]
+        if others:
             count = len(images)
+            # One shape of batch means one compilation.
             filled = np.zeros((batch, *images.shape[1:]), np.uint8)
             filled[:count] = images
-            found["embedding"] = np.asarray(self._embed(self._variables, filled))[:count]
+            more = self._forward(tuple(others), self._flat_variables, filled)
+            for name in others:
+                found[name] = np.asarray(more[name])[:count]
         return found
 
-    def maps_of(
-        self, pixels: np.ndarray, outputs: Mapping, at: int, labels: Sequence[int]
-    ) -> list[np.ndarray]:
-        """See `net.Net`."""
-        maps = []
-        for label in labels:
-            heat, _ = self._grad_cam(self._variables, pixels[None], np.array([label]))
-            maps.append(np.asarray(heat)[0])
-        return maps
+    @cached_property
+    def _flat_variables(self) -> dict:
+        return flatten_dict(self._predictor.variables, sep="/")
 
     @cached_property
-    def _model(self):
-        return components.make_model(self._config.model, len(self._config.label_ids()))
+    def _forward(self) -> Callable:
+        forward = forward_pass(self._config)
 
-    @cached_property
-    def _embed(self) -> Callable:
-        model = self._model
-        preparation = normalize.preparation(self._config.data)
+        def chosen(names: tuple[str, ...], variables: dict, images: jax.Array) -> dict:
+            outputs = forward(variables, images)
+            return {name: outputs[name] for name in names}
 
-        def embed(variables: dict, images: jax.Array) -> jax.Array:
-            prepared = augment.prepare(images, **preparation)
-            features = model.apply(variables, prepared, train=False, method="features")
-            return features.astype(jnp.float32).mean(axis=(1, 2))
-
-        return jax.jit(embed)
-
-    @cached_property
-    def _grad_cam(self) -> Callable:
-        return make_grad_cam(self._model, preparation=normalize.preparation(self._config.data))
+        return jax.jit(chosen, static_argnums=0)
 
 
 def predict_folder(config: Config, workdir: Path, out: Path | None = None) -> None:

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -169,10 +168,12 @@ def _scored(job: Job, numbers: range, stamps: list[str], futures: list[Future]) 
             embedding = outputs["embedding"][at]
         means = good[at].pixels.mean(axis=(0, 1)) / 255
         if job.overlays is not None:
-            maps_of = partial(job.net.maps_of, good[at].pixels, outputs, at)
-            image_id = job.images.ids[number]
-            probabilities = outputs["probabilities"][at]
-            job.overlays.write(image_id, good[at].pixels, probabilities, maps_of)
+            job.overlays.write(
+                job.images.ids[number],
+                good[at].pixels,
+                outputs["probabilities"][at],
+                outputs["maps"][at],
+            )
         rows[place] = Row(
             id=job.images.ids[number],
             stamp=stamp,

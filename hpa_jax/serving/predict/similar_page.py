@@ -10,7 +10,7 @@ import numpy as np
 from hpa_jax.folders.results import GENERATOR
 from hpa_jax.images.false_color import false_color, stretch_contrast
 from hpa_jax.images.folder import FaultyImage, ImageFolder
-from hpa_jax.images.prepare import fit_square
+from hpa_jax.images.resize import fit_square
 from hpa_jax.serving.predict.reference import Reference
 
 _SIDE = 128
