@@ -193,15 +193,22 @@ def _read(workdir: Path) -> tuple[Config, RunRecord]:
         check(config)
     except InputError as error:
         raise InputError(f"{workdir}, config.json: {error}") from None
-    # What the versions did that did not have these settings.
-    config.data.vocabulary = config.data.vocabulary or HPA_2018.labels
-    config.data.aspect = config.data.aspect or _OLD_ASPECT
+    _fill_in_old_settings(config, content)
     for name in _OF_ONE_CALL:
         section, _, field_name = name.partition(".")
         setattr(getattr(config, section), field_name, "")
     if record.format == 1:
         _warn_of_an_older_format(workdir)
     return config, record
+
+
+def _fill_in_old_settings(config: Config, content: Mapping[str, Any]) -> None:
+    """What the versions did that did not have these settings."""
+    written = content.get("data", {})
+    if "vocabulary" not in written:
+        config.data.vocabulary = HPA_2018.labels
+    if "aspect" not in written:
+        config.data.aspect = _OLD_ASPECT
 
 
 def _warn_of_an_older_format(workdir: Path) -> None:

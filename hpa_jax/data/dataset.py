@@ -205,13 +205,17 @@ class ImageDataset:
         height, width = sizes[int(np.argmax(oblong))].tolist()
         done = _BY_ASPECT[self._aspect].format(side=self._side)
         return (
-            f"{count} of {len(sizes)} images of {name} are not square, the first {height} x {width} "
-            f"px (height x width): they are {done} (config.data.aspect={self._aspect})"
+            f"{count} of {len(sizes)} images of {name} are not square, the first {height} x "
+            f"{width} px (height x width): they are {done} (config.data.aspect={self._aspect})"
         )
 
     def ids(self) -> list[str]:
         """All Ids, from the indexes."""
         return [self._records.id(int(record)) for record in self._kept]
+
+    def known(self) -> np.ndarray:
+        """Whether the labels of each image are known, bool [images]."""
+        return self._known.copy()
 
     def labels_known(self) -> bool:
         """Whether the labels of all images are known."""

@@ -41,7 +41,7 @@ def read_preparation(data_dir: str | Path, name: str) -> dict[str, Any]:
     channels = _imaged(metadata, histogram)
     sizes = np.unique(stored_sizes(data_dir, name), axis=0)
     return {
-        "pixel_size": _positive(build.get("pixel_size")),
+        "pixel_size": _pixel_size(metadata, build),
         "white": _mapping(build.get("white")) or None,
         "edge": int(_positive(build.get("edge")) or 0),
         "rescaled_to": _positive(build.get("rescaled_to")),
@@ -59,6 +59,14 @@ def stored_pixel_size(preparation: Mapping[str, Any]) -> float | None:
     if preparation.get("edge"):
         return None
     return preparation.get("pixel_size")
+
+
+def _pixel_size(metadata: dict, build: dict) -> float | None:
+    """Of the files, as the builder was told; or as all of them say, stored with the dataset."""
+    told = _positive(build.get("pixel_size"))
+    if told or build.get("rescaled_to") or build.get("edge"):
+        return told
+    return _positive(metadata.get("pixel_size"))
 
 
 def _mapping(value: Any) -> dict:

@@ -37,13 +37,13 @@ def score_run(
       config: of the run, or of this call.
       workdir: the run's folder, or the ensemble's.
       out: the folder of what is written; None: `workdir`.
-      labels_needed: see `Predictor.table`; an ensemble needs them.
+      labels_needed: see `Predictor.table`.
 
     Raises:
       InputError: no such run, checkpoint, dataset or split; a setting that is unknown.
     """
     if config.evaluate.runs:
-        return _score_ensemble(config, workdir, out).table
+        return _score_ensemble(config, workdir, out, labels_needed).table
     table, _ = _score_one_run(Predictor(config, workdir, out), workdir, labels_needed)
     return table
 
@@ -65,7 +65,9 @@ def _score_one_run(
     return table, held_out
 
 
-def _score_ensemble(config: Config, workdir: Path, out: Path | None) -> Ensemble:
+def _score_ensemble(
+    config: Config, workdir: Path, out: Path | None, labels_needed: bool = True
+) -> Ensemble:
     """Where this call names other data than the default, the runs are scored on that."""
     default = Config().data
     data_overrides = {}
@@ -73,7 +75,7 @@ def _score_ensemble(config: Config, workdir: Path, out: Path | None) -> Ensemble
         value = getattr(config.data, name)
         if value != getattr(default, name):
             data_overrides[name] = value
-    return score_ensemble(config.evaluate, workdir, data_overrides, out)
+    return score_ensemble(config.evaluate, workdir, data_overrides, out, labels_needed)
 
 
 def evaluate_table(table: ScoreTable, settings: Evaluate, mesh: Mesh | None = None) -> dict:

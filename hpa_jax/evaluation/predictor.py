@@ -10,6 +10,7 @@ Notes:
 import dataclasses
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from itertools import islice
@@ -27,6 +28,7 @@ from hpa_jax.data.loader import eval_batches
 from hpa_jax.environment.paths import local_path
 from hpa_jax.errors import InputError
 from hpa_jax.evaluation import score_table, tta
+from hpa_jax.evaluation.acquisition import acquisition_warnings, trained_preparations
 from hpa_jax.evaluation.chosen_checkpoint import ChosenCheckpoint
 from hpa_jax.evaluation.score_table import ScoreTable
 from hpa_jax.files import check_writable
@@ -194,6 +196,10 @@ class Predictor:
         )
         return eval_variables(self._checkpoint.restore(state))
 
+    def preparations(self) -> dict[str, dict]:
+        """How the images were made that the run learns from (`trained_preparations`)."""
+        return trained_preparations(self._workdir, self.config.data)
+
     def table(
         self, split: str, sources: Sequence[str] = (), labels_needed: bool = True
     ) -> ScoreTable:
@@ -219,6 +225,7 @@ class Predictor:
         for config in configs:
             data = config.data
             datasets.append(pipeline.open_split(data, split, labels_needed=labels_needed))
+        self._print_notes(names, datasets)
         key = self._key(configs, split, datasets)
         for path in self._scores_paths(split):
             stored = _read(path)
@@ -246,11 +253,22 @@ class Predictor:
             tta=self.tta,
             key=key,
             thresholds=self.thresholds,
+            labels_known=all(dataset.labels_known() for dataset in datasets),
         )
         table = self._with_thresholds(table)
-        if all(dataset.labels_known() for dataset in datasets):
+        if table.labels_known:
             score_table.save(self._out / "scores" / f"{split}.npz", table)
         return table
+
+    def _print_notes(self, names: Sequence[str], datasets: list[ImageDataset]) -> None:
+        """Says where the images are not as those that the run was trained on, or are resized."""
+        data = self.config.data
+        for warning in acquisition_warnings(self._workdir, data, names):
+            print(f"warning: {warning}", file=sys.stderr)
+        for name, dataset in zip(names, datasets, strict=True):
+            note = dataset.shape_note(name)
+            if note:
+                print(note)
 
     def _scores_paths(self, split: str) -> list[Path]:
         """Where scores of a split may be kept, each file once."""
@@ -271,7 +289,7 @@ class Predictor:
         if self.tta == tta.PLAIN or not split:
             return stored
         fitted_on = table
-        if table.split != split:
+        if table.split != split or not table.labels_known:
             fitted_on = self._stored_table(split)
         if fitted_on is None:
             print(

@@ -21,6 +21,7 @@ from hpa_jax.environment.causes import advice
 from hpa_jax.errors import InputError, one_line
 from hpa_jax.evaluation.tta import in_current_words
 from hpa_jax.files import write_atomically
+from hpa_jax.labels import LABELS
 
 # Type and axes of each array: N images, L labels, S sources; no axis where it is a single value.
 _LAYOUT = {
@@ -78,7 +79,6 @@ class ScoreTable:
       source: int32 [N], which of `source_names`.
       source_names: the datasets.
       label_ids: the label id of each of the L columns, in the run's vocabulary.
-      label_names: their names; () takes the ids for those of 2018, as older files have them.
       split: of the datasets, `validation` for instance.
       checkpoint: the step that was scored; -1 of an ensemble.
       tta: the test-time augmentation, in words (`tta.describe`).
@@ -89,6 +89,10 @@ class ScoreTable:
         scores are not to be reused.
       original_ids: the Ids that the sources of the datasets gave the images, where `ids` are names
         made of them; by default the same.
+      label_names: of the L columns. Files of version 0.3 and before have none: () stands for the
+        names that the ids have in `hpa2018`.
+      labels_known: False where nobody knows the labels of some images: their targets are 0. Such a
+        table is not kept in a file.
     """
 
     ids: list[str]
@@ -106,8 +110,13 @@ class ScoreTable:
     thresholds_split: str = ""
     key: str = ""
     original_ids: list[str] = field(default_factory=list)
+    label_names: tuple[str, ...] = ()
+    labels_known: bool = True
 
     def __post_init__(self):
+        if not self.label_names:
+            names = tuple(LABELS[label] for label in self.label_ids)
+            object.__setattr__(self, "label_names", names)
         if not self.original_ids:
             object.__setattr__(self, "original_ids", list(self.ids))
 
@@ -242,8 +251,10 @@ def load(path: Path) -> ScoreTable:
         ) from None
     values = {}
     for one in fields(ScoreTable):
+        if one.name not in _LAYOUT:
+            continue
         array = arrays[one.name]
-        if one.name in ("source_names", "label_ids"):
+        if one.name in ("source_names", "label_ids", "label_names"):
             values[one.name] = tuple(array.tolist())
         elif one.name in ("ids", "original_ids") or array.ndim == 0:
             values[one.name] = array.tolist()
@@ -268,8 +279,16 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
             stored_name = name
             if name not in archive:
                 stored_name = _OLD_NAMES.get(name, name)
+            if name == "label_names" and name not in archive:
+                arrays[name] = _names_of_2018(archive["label_ids"])
+                continue
             arrays[name] = archive[stored_name]
     return arrays
+
+
+def _names_of_2018(label_ids: np.ndarray) -> np.ndarray:
+    """Of a file that is older than other vocabularies."""
+    return np.array([LABELS[label] for label in label_ids], "U")
 
 
 def _check_arrays(arrays: dict[str, np.ndarray]) -> None:

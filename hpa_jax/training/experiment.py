@@ -87,6 +87,14 @@ class Experiment:
             num_batches=config.train.ema_batches,
         )
 
+    def shape_notes(self) -> list[str]:
+        """What becomes of images that are not square, a line for each dataset that has some."""
+        notes = self.dataset.shape_notes()
+        name = self.config.data.name
+        if name not in self.config.source_names():
+            notes.append(self.eval_dataset.shape_note(name))
+        return [note for note in notes if note]
+
     def initial_state(self, *, use_pretrained: bool) -> tuple[TrainState, pretrained.Loaded | None]:
         """The state before the first step, and which weights it starts from.
 
