@@ -7,32 +7,15 @@ import numpy as np
 import pytest
 from support.awkward_files import awkward_files, written
 from support.image_files import encoded, smooth, zipped
+from support.image_folders import planes, write_images
 
 from hpa_jax.errors import InputError
 from hpa_jax.images.folder import FaultyImage, find_images
 from hpa_jax.images.listing import SUFFIXES
 from hpa_jax.images.rule import any_image
-from hpa_jax.labels import CHANNELS
 
 AWKWARD = {file.name: file for file in awkward_files()}
 ALL_BUT_GREEN = ("red", "blue", "yellow")
-
-
-def planes(seed=0, shape=(40, 48)):
-    return {channel: smooth(shape, seed=seed + k) for k, channel in enumerate(CHANNELS)}
-
-
-def write_four(folder, pattern="{id}_{channel}.png", ids=("a", "b")):
-    """Files of some images; returns uint8 [H, W, 4] by Id."""
-    made = {}
-    for number, image_id in enumerate(ids):
-        of_image = planes(seed=10 * number)
-        for channel, plane in of_image.items():
-            path = folder / pattern.format(id=image_id, channel=channel)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(encoded(plane, "tiff" if path.suffix == ".tif" else "png"))
-        made[image_id] = np.stack(list(of_image.values()), axis=-1)
-    return made
 
 
 def assert_read(images, made):
@@ -47,7 +30,7 @@ def assert_read(images, made):
 )
 def test_a_folder_and_its_zip_are_the_same(tmp_path, pattern):
     folder = tmp_path / "images"
-    made = write_four(folder, pattern, ids=("ä b.c", "x-1"))
+    made = write_images(folder, pattern, ids=("ä b.c", "x-1"))
     assert_read(find_images(folder), made)
     # As a person zips it: with the folder around, and with what macOS leaves beside.
     (folder / "__MACOSX").mkdir()
@@ -88,14 +71,14 @@ def test_a_composite_has_no_yellow(tmp_path):
 
 
 def test_a_channel_that_is_missing_is_black_even_where_it_has_files(tmp_path):
-    made = write_four(tmp_path)
+    made = write_images(tmp_path)
     for pixels in made.values():
         pixels[..., [0, 3]] = 0
     assert_read(find_images(tmp_path, missing=("red", "yellow")), made)
 
 
 def test_a_channel_that_no_image_has_is_refused_once(tmp_path):
-    write_four(tmp_path)
+    write_images(tmp_path)
     for image_id in ("a", "b"):
         (tmp_path / f"{image_id}_yellow.png").unlink()
     with pytest.raises(InputError, match="has no yellow.*--missing=yellow") as error:
@@ -105,7 +88,7 @@ def test_a_channel_that_no_image_has_is_refused_once(tmp_path):
 
 
 def test_a_channel_that_one_image_lacks_is_its_own_fault(tmp_path):
-    made = write_four(tmp_path)
+    made = write_images(tmp_path)
     (tmp_path / "a_green.png").unlink()
     images = find_images(tmp_path)
     with pytest.raises(FaultyImage, match="a: .* has no green, only a_red.png"):
@@ -114,14 +97,14 @@ def test_a_channel_that_one_image_lacks_is_its_own_fault(tmp_path):
 
 
 def test_sizes_that_differ_are_named(tmp_path):
-    write_four(tmp_path)
+    write_images(tmp_path)
     (tmp_path / "b_blue.png").write_bytes(encoded(smooth((41, 48)), "png"))
     with pytest.raises(FaultyImage, match="b: .*b_blue.png has 48 x 41 pixels, b_red.png 48 x 40"):
         find_images(tmp_path).read(1)
 
 
 def test_links_are_followed_where_they_are_trusted(tmp_path):
-    made = write_four(tmp_path / "store")
+    made = write_images(tmp_path / "store")
     links = tmp_path / "links"
     links.mkdir()
     for path in (tmp_path / "store").iterdir():
