@@ -147,7 +147,7 @@ def _write(request: Request, job: Job, kind: outputs.Format, progress: ProgressF
     rejects = []
     embedding_size = 0
     good = 0
-    notes = Notes(job.preparation)
+    notes = Notes(job.preparation, job.images.missing)
     for row in progress.rows(count):
         if not row.is_scored:
             rejects.append((row.id, row.file, row.reason))
