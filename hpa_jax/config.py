@@ -105,6 +105,10 @@ def _is_scale(scale: tuple[float, ...]) -> bool:
     return len(scale) == 2 and 0 < scale[0] <= scale[1]
 
 
+def _is_onnx_kind(value: Any) -> bool:
+    return value in ("float32", "fp16", "int8", "none")
+
+
 def _is_window(text: str) -> bool:
     return not text or profile_window(text) is not None
 
@@ -506,9 +510,69 @@ class Evaluate:
 
 @dataclass(slots=True)
 class Export:
-    """Where an export goes."""
+    """Where an export goes, and what is in it."""
 
     folder: str = setting("", "folder of the export; '': WORKDIR/export, or OUT/export", path="one")
+    onnx: str = setting(
+        "float32",
+        "weights of model.onnx: float32; fp16 (half the size); int8 (a quarter, other scores); "
+        "none: no such file",
+        accepts=_is_onnx_kind,
+        allowed="float32, fp16, int8 or none",
+    )
+
+
+@dataclass(slots=True)
+class Predict:
+    """A folder of images to predict, in place of a prepared dataset."""
+
+    images: str = setting(
+        "",
+        "a folder or zip of images, with no csv and no build; '': config.data.eval_split",
+        path="one",
+    )
+    out: str = setting(
+        "",
+        "the table, .csv, .parquet, .h5ad or .npy; '': predictions.csv in WORKDIR, or OUT",
+        path="one",
+    )
+    overlays: str = setting(
+        "", "folder for a PNG an image with what the net looked at; '': none", path="one"
+    )
+    pattern: str = setting(
+        "", "of the files' names, '{id}_{channel}.tif' or '{id}.tif'; '': found from the names"
+    )
+    channels: str = setting(
+        "", "your names of the channels, red=tubulin,green=gfp,...; '': the usual ones"
+    )
+    order: str = setting(
+        "", "the channel of each plane of a file that holds several: blue,green,red,yellow"
+    )
+    missing: str = setting("", "channels that were not imaged, which the net sees black: yellow")
+    white: int = setting(
+        0, "the value that becomes 255; 0: as in the training set", at_least=0, at_most=65535
+    )
+    pixel_size: float = setting(
+        0.0,
+        "of the images, in micrometres; 0: as the files say",
+        at_least=0.001,
+        at_most=100,
+        or_zero=True,
+    )
+    projection: str = setting(
+        "",
+        "of z-stacks: max or mean; '': they are refused",
+        accepts=lambda value: value in ("", "max", "mean"),
+        allowed="max, mean, ''",
+    )
+    float_range: str = setting("", "LOW,HIGH: the floating-point values that become 0 and 255")
+    follow_links: bool = setting(False, "follow links that lead out of the folder")
+    policy: str = setting(
+        "strict",
+        "strict: stop at an image that cannot be read; skip: leave it out and list it",
+        accepts=lambda value: value in ("strict", "skip"),
+        allowed="strict, skip",
+    )
 
 
 @dataclass(slots=True)
@@ -593,6 +657,7 @@ class Config:
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     evaluate: Evaluate = field(default_factory=Evaluate)
     export: Export = field(default_factory=Export)
+    predict: Predict = field(default_factory=Predict)
     report: Report = field(default_factory=Report)
     devices: Devices = field(default_factory=Devices)
     plan: Plan = field(default_factory=Plan)

@@ -54,6 +54,7 @@ FREE_SECTIONS = (
     "checkpoint.",
     "evaluate.",
     "export.",
+    "predict.",
     "report.",
     "devices.",
     "plan.",
@@ -68,6 +69,9 @@ _OF_ONE_CALL = (
     "evaluate.groups",
     "evaluate.runs",
     "export.folder",
+    "predict.images",
+    "predict.out",
+    "predict.overlays",
     "report.compare",
 )
 

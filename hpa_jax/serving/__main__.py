@@ -11,6 +11,8 @@ from hpa_jax.errors import EXIT_BAD_INPUT, EXIT_OK
 # one of them needs, the others do without.
 _COMMANDS = {
     "check": ("hpa_jax.serving.check", "compares its digests, reproduces the golden output"),
+    "predict": ("hpa_jax.serving.predict.command", "scores the images of a folder: a table"),
+    "similar": ("hpa_jax.serving.predict.similar", "finds the nearest images of such a table"),
 }
 
 

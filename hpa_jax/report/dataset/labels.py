@@ -6,10 +6,11 @@ from typing import NamedTuple
 import numpy as np
 
 from hpa_jax.data.catalog import SPLITS
+from hpa_jax.images.false_color import MAX_GAIN
 from hpa_jax.report.dataset.examples import ImageRef
 from hpa_jax.report.dataset.load import DatasetSummary
 from hpa_jax.report.html import Section, names_of, short_number
-from hpa_jax.report.pictures import HEIGHT, MAX_GAIN, SIDE, Preview
+from hpa_jax.report.pictures import HEIGHT, SIDE, Preview
 from hpa_jax.report.table_charts import decades, heat_map, log_bars, log_position
 
 FEW_IMAGES = 10
