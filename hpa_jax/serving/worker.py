@@ -152,6 +152,7 @@ def _write(folder: str, workdir: str, config: dict) -> dict:
     from hpa_jax.files import write_atomically, write_json
     from hpa_jax.parallel import memory
     from hpa_jax.serving import artifact
+    from hpa_jax.serving.calibration import stored_calibration
     from hpa_jax.serving.description import describe
     from hpa_jax.serving.forward import export_forward, golden_images
     from hpa_jax.workdir import read_config
@@ -160,6 +161,9 @@ def _write(folder: str, workdir: str, config: dict) -> dict:
     settings = from_dict(config)
     # This process has one device, however many trained.
     settings.devices.space = 0
+    # What is exported scores an image once, as it is.
+    settings.evaluate.tta = "none"
+    settings.evaluate.crops = 0
     predictor = Predictor(settings, Path(workdir))
     variables = {}
     for name, array in flatten_dict(jax.device_get(predictor.variables), sep="/").items():
@@ -186,7 +190,9 @@ def _write(folder: str, workdir: str, config: dict) -> dict:
     write_atomically(place / artifact.FORWARD, bytes(exported.serialize()))
     golden = {"images": images, "probabilities": probabilities}
     write_atomically(place / artifact.GOLDEN, save(golden))
-    description = describe(settings, predictor, read_config(Path(workdir)))
+    trained = read_config(Path(workdir))
+    calibration = stored_calibration(predictor, Path(workdir), trained.data.train_split)
+    description = describe(settings, predictor, trained, calibration)
     write_json(place / artifact.DESCRIPTION, description)
     artifact.write_manifest(place)
     difference = artifact.load(place).check_golden()

@@ -51,8 +51,7 @@ function addAll(more) {
 
 // Puts the files to their fields anew; those without a changed file keep their scores.
 function regroup(changed = null) {
-  const grouped = new Map();
-  addFiles(grouped, files, readSettings().names);
+  const grouped = groupFiles(files, readSettings().names);
   const before = fields;
   fields = new Map();
   for (const [id, entries] of grouped) {
@@ -61,7 +60,7 @@ function regroup(changed = null) {
       changed !== null &&
       old?.entries.length === entries.length &&
       !entries.some(({ path }) => changed.has(path));
-    fields.set(id, isSame ? old : { id, entries: sortedEntries(entries) });
+    fields.set(id, isSame ? old : { id, entries });
   }
   list.show([...fields.values()]);
   if (!fields.has(current)) {

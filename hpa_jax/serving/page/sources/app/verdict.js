@@ -7,8 +7,9 @@ function verdictOf(probabilities, description) {
     index: i,
     name: label.name,
     score: probabilities[i],
-    threshold: thresholds[i],
-    found: probabilities[i] > thresholds[i],
+    // As precise as the scores that it is compared with.
+    threshold: Math.fround(thresholds[i]),
+    found: probabilities[i] > Math.fround(thresholds[i]),
   }));
   // Some runs decide for the nearest label where none is above its threshold.
   const fills = description.empty && description.empty !== "no label";
@@ -19,14 +20,19 @@ function verdictOf(probabilities, description) {
 }
 
 function nearer(one, other) {
-  return other.score / other.threshold > one.score / one.threshold ? other : one;
+  return nearness(other) > nearness(one) ? other : one;
+}
+
+// Above 1 a label is found; a threshold of 0 counts as far away.
+function nearness(row) {
+  return row.threshold > 0 ? row.score / row.threshold : 0;
 }
 
 // The found ones first, then by how near a label is to its threshold.
 function ranked(rows) {
   return [...rows].sort((one, other) => {
     if (one.found !== other.found) return one.found ? -1 : 1;
-    return other.score / other.threshold - one.score / one.threshold;
+    return nearness(other) - nearness(one);
   });
 }
 

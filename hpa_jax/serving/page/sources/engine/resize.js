@@ -1,14 +1,17 @@
 // Resizes a plane of eight bits as OpenCV does for the training set: by area averages to shrink
 // (INTER_AREA), bilinear to enlarge (INTER_LINEAR); both in the arithmetic that it uses.
 
-function resizePlane(plane, width, height, newWidth, newHeight) {
+// byArea: which of the two; where a side grows and the other shrinks, OpenCV has a form between them.
+function resizePlane(plane, width, height, newWidth, newHeight, byArea) {
   if (width === newWidth && height === newHeight) return plane;
-  if (newWidth <= width && newHeight <= height) {
-    const isWhole = width % newWidth === 0 && height % newHeight === 0;
-    const shrink = isWhole ? shrinkByWholeFactors : shrinkByArea;
-    return shrink(plane, width, height, newWidth, newHeight);
+  const shrinks = newWidth <= width && newHeight <= height;
+  if (!byArea || !shrinks) {
+    const weights = byArea ? stretchedAreaWeights : linearWeights;
+    return blend(plane, width, weights(width, newWidth), weights(height, newHeight));
   }
-  return enlarge(plane, width, height, newWidth, newHeight);
+  const isWhole = width % newWidth === 0 && height % newHeight === 0;
+  const shrink = isWhole ? shrinkByWholeFactors : shrinkByArea;
+  return shrink(plane, width, height, newWidth, newHeight);
 }
 
 // Halves are rounded to the even neighbour.
@@ -99,34 +102,37 @@ function shrinkByArea(plane, width, height, newWidth, newHeight) {
 // The two neighbours of each new pixel along an axis, and their weights in units of 1 / 2048.
 function linearWeights(size, newSize) {
   const scale = size / newSize;
-  const weights = [];
-  for (let target = 0; target < newSize; target++) {
+  return Array.from({ length: newSize }, (_, target) => {
     const position = Math.fround((target + 0.5) * scale - 0.5);
-    let first = Math.floor(position);
-    let rest = Math.fround(position - first);
-    if (first < 0) {
-      first = 0;
-      rest = 0;
-    }
-    if (first >= size - 1) {
-      first = size - 1;
-      rest = 0;
-    }
-    const second = Math.min(first + 1, size - 1);
-    weights.push({
-      first,
-      second,
-      a: roundHalfEven(Math.fround(1 - rest) * 2048),
-      b: roundHalfEven(rest * 2048),
-    });
-  }
-  return weights;
+    const first = Math.floor(position);
+    return neighbourWeights(first, Math.fround(position - first), size);
+  });
 }
 
-function enlarge(plane, width, height, newWidth, newHeight) {
-  const across = linearWeights(width, newWidth);
-  const down = linearWeights(height, newHeight);
-  const output = new Uint8Array(newWidth * newHeight);
+// The same where areas are to be kept along an axis that grows beside one that shrinks.
+function stretchedAreaWeights(size, newSize) {
+  const scale = size / newSize;
+  const inverse = newSize / size;
+  return Array.from({ length: newSize }, (_, target) => {
+    const first = Math.floor(target * scale);
+    const rest = Math.fround(target + 1 - (first + 1) * inverse);
+    return neighbourWeights(first, rest <= 0 ? 0 : rest - Math.floor(rest), size);
+  });
+}
+
+function neighbourWeights(first, rest, size) {
+  if (first < 0) return { first: 0, second: 0, a: 2048, b: 0 };
+  if (first >= size - 1) return { first: size - 1, second: size - 1, a: 2048, b: 0 };
+  return {
+    first,
+    second: first + 1,
+    a: roundHalfEven(Math.fround(1 - rest) * 2048),
+    b: roundHalfEven(rest * 2048),
+  };
+}
+
+function blend(plane, width, across, down) {
+  const output = new Uint8Array(across.length * down.length);
   const stretched = (row) =>
     Int32Array.from(across, ({ first, second, a, b }) => {
       return plane[row * width + first] * a + plane[row * width + second] * b;
@@ -134,9 +140,9 @@ function enlarge(plane, width, height, newWidth, newHeight) {
   down.forEach(({ first, second, a, b }, y) => {
     const above = stretched(first);
     const below = stretched(second);
-    for (let x = 0; x < newWidth; x++) {
+    for (let x = 0; x < across.length; x++) {
       const sum = (((above[x] >> 4) * a) >> 16) + (((below[x] >> 4) * b) >> 16);
-      output[y * newWidth + x] = Math.min(255, (sum + 2) >> 2);
+      output[y * across.length + x] = Math.min(255, (sum + 2) >> 2);
     }
   });
   return output;

@@ -29,7 +29,8 @@ async function scoreField({ files, settings }) {
   if (missing.length && !settings.blackForMissing) {
     throw new Refused(missingLine(missing));
   }
-  const result = { missing, notes: field.notes, preview: previewOf(field) };
+  const frame = frameOf(field, preparation?.aspect ?? "stretch");
+  const result = { missing, notes: field.notes, preview: previewOf(field), frame };
   if (net !== null) {
     const pixels = prepareField(field, size, preparation, settings.pixelSize);
     Object.assign(result, await runNet(net, pixels, size));
@@ -57,7 +58,7 @@ function previewOf({ planes, width, height }) {
   const newHeight = scaledLength(height, factor);
   const small = {};
   for (const [channel, plane] of Object.entries(planes)) {
-    small[channel] = resizePlane(plane, width, height, newWidth, newHeight);
+    small[channel] = resizePlane(plane, width, height, newWidth, newHeight, true);
   }
   return { planes: small, width: newWidth, height: newHeight, nativeWidth: width, nativeHeight: height };
 }
