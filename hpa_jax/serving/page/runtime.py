@@ -1,8 +1,8 @@
 """onnxruntime-web, which runs a net in a browser: fetched once, checked, kept in the user's cache.
 
 Design:
-- `npm pack` fetches it, from whatever registry the user has configured; what arrives has the SHA-256
-  that stands here, or is not used. No part of it is executed on this machine.
+- `npm pack` fetches it, from whatever registry the user has configured; what arrives has the
+  SHA-256 that stands here, or is not used. No part of it is executed on this machine.
 - Who has no npm, or no network, gives the package as a file (`--runtime`).
 - The package is kept as it came: whatever is read from the cache is compared with the digest again.
 """

@@ -105,5 +105,15 @@ function groupFiles(files, names) {
   for (const entries of fields.values()) {
     entries.sort((one, other) => order(one) - order(other));
   }
-  return fields;
+  const shared = sharedFolder([...fields.keys()]);
+  return new Map([...fields].map(([id, entries]) => [id.slice(shared.length), entries]));
+}
+
+// The folders that all Ids begin with, with a slash, or nothing.
+function sharedFolder(ids) {
+  let shared = ids.length ? ids[0].slice(0, ids[0].lastIndexOf("/") + 1) : "";
+  while (!ids.every((id) => id.startsWith(shared))) {
+    shared = shared.slice(0, shared.lastIndexOf("/", shared.length - 2) + 1);
+  }
+  return shared;
 }
