@@ -5,14 +5,20 @@ was.
 
 Design:
 - Nothing outside is read, whatever the names are: a name that climbs and a link that leads out are
-  refused. Only the csv and the images' whole folder may be links, to another disk for example.
+  refused. Only the csv and the images' whole folder may be links, to another disk for example;
+  `follow_links` trusts them all, for folders of git-annex and the like.
+- Zips are read as people make them: names with backslashes, the doubles that macOS adds, and a
+  folder around everything (`open_below`).
 - What a zip member claims to hold is checked before a byte of it is unpacked, so a bomb costs
   nothing.
 """
 
+import contextlib
+import glob
 import os
 import stat
 import struct
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -29,6 +35,11 @@ DOWNLOAD_AGAIN = "download it again"
 
 # Python unpacks the other methods without a bound on memory.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+# In a member's flags: its name is UTF-8.
+_IS_UTF8 = 0x800
+# What macOS puts beside the files of a zip, one for each, with what Finder knows of them.
+_DOUBLES_OF_MACOS = "__MACOSX/"
 
 
 class Refused(Exception):
@@ -95,10 +106,12 @@ class Folder:
     Attributes:
       path: of the folder.
       links: names in it that may be links to elsewhere.
+      follow_links: whether all of them may be.
     """
 
     path: Path
     links: tuple[str, ...] = ()
+    follow_links: bool = False
 
     def where(self, name: str) -> str:
         """See `Store`."""
@@ -115,17 +128,11 @@ class Folder:
     def open(self, name: str) -> BinaryIO:
         """See `Store`."""
         path = f"{self.path}/{name}"
-        parent, _, file = path.rpartition("/")
-        roots = _roots(str(self.path), self.links)
-        if file in ("", ".", "..") or not _is_inside(_real_path(parent), roots):
-            raise Refused(f"leads out of {self.path}; put the file itself there")
+        self._check_inside(name)
         try:
             mode = os.lstat(path).st_mode
             if stat.S_ISLNK(mode):
-                if not _is_inside(os.path.realpath(path), roots):
-                    raise Refused(
-                        f"is a link that leads out of {self.path}; put the file itself there"
-                    )
+                self._check_link(path)
                 mode = os.stat(path).st_mode
             # Opening a pipe would wait for ever.
             if not stat.S_ISREG(mode):
@@ -138,6 +145,33 @@ class Folder:
             opened.close()
             raise _too_large(size)
         return opened
+
+    def _check_inside(self, name: str) -> None:
+        """Refuses a name that climbs out, and one below a folder that is a link to elsewhere."""
+        parent, _, file = f"{self.path}/{name}".rpartition("/")
+        if file in ("", ".", "..") or ".." in name.split("/") or name.startswith("/"):
+            raise Refused(f"leads out of {self.path}; put the file itself there")
+        if self.follow_links:
+            return
+        if not _is_inside(_real_path(parent), _roots(str(self.path), self.links)):
+            raise Refused(
+                f"leads out of {self.path}; put the file itself there, or trust links with "
+                "--follow_links"
+            )
+
+    def _check_link(self, path: str) -> None:
+        """Refuses a link to nothing, and one to elsewhere that nobody trusts."""
+        if not os.path.exists(path):
+            raise Refused(
+                f"is a link to {os.readlink(path)!r}, where there is nothing; fetch the file itself"
+            )
+        if self.follow_links:
+            return
+        if not _is_inside(os.path.realpath(path), _roots(str(self.path), self.links)):
+            raise Refused(
+                f"is a link that leads out of {self.path}; put the file itself there, or trust "
+                "links with --follow_links"
+            )
 
 
 @lru_cache(maxsize=4096)
@@ -171,26 +205,37 @@ class Zip:
 
     Attributes:
       path: of the zip file.
+      top: name of the folder in it that holds everything; empty for none.
     """
 
     path: Path
+    top: str = ""
 
     def where(self, name: str) -> str:
         """See `Store`."""
-        return f"{self.path}/{name}"
+        return f"{self.path}/{self._full(name)}"
 
     def has(self, name: str) -> bool:
         """See `Store`."""
-        return name in self._archive().members
+        return self._full(name) in self._archive().members
 
     def has_folder(self, name: str) -> bool:
         """See `Store`."""
-        return name in self._archive().folders
+        return self._full(name) in self._archive().folders
+
+    def names(self) -> list[str]:
+        """Of all members below `top`, as in the archive's directory."""
+        start = self._full("")
+        names = self._archive().members
+        return [name.removeprefix(start) for name in names if name.startswith(start)]
+
+    def _full(self, name: str) -> str:
+        return f"{self.top}/{name}" if self.top else name
 
     def open(self, name: str) -> BinaryIO:
         """See `Store`."""
         archive = self._archive()
-        member = archive.members.get(name)
+        member = archive.members.get(self._full(name))
         if member is None:
             raise refusal(FileNotFoundError())
         if member.is_dir():
@@ -236,22 +281,95 @@ def _open_archive(path: str, process: int, size: int, changed: int) -> _Archive:
     After a fork the position in the file would be shared with the parent.
     """
     file = zipfile.ZipFile(path)
-    folders = frozenset(name.rpartition("/")[0] for name in file.NameToInfo)
-    return _Archive(file, file.NameToInfo, folders)
+    members = {}
+    for member in file.infolist():
+        name = _member_name(member)
+        if not name.startswith(_DOUBLES_OF_MACOS):
+            members[name] = member
+    folders = {name.rpartition("/")[0] for name in members}
+    # Not every program lists the folders themselves.
+    for folder in list(folders):
+        while folder := folder.rpartition("/")[0]:
+            folders.add(folder)
+    return _Archive(file, members, frozenset(folders))
 
 
-def open_store(path: Path, links: tuple[str, ...] = ()) -> Store:
+def _member_name(member: zipfile.ZipInfo) -> str:
+    """A member's name with `/`, in Unicode."""
+    name = member.filename
+    if not member.flag_bits & _IS_UTF8 and not name.isascii():
+        # macOS writes UTF-8 and does not say so; Python takes it for the code page of DOS.
+        with contextlib.suppress(UnicodeError):
+            name = name.encode("cp437").decode()
+    # As .NET wrote names before 4.6.1. Python has no such names on Windows.
+    return name.replace("\\", "/")
+
+
+def open_below(
+    path: Path, name: str, links: tuple[str, ...] = (), follow_links: bool = False
+) -> Store:
+    """The store that has the file `name`: at `path`, or in the only folder there that has it.
+
+    Programs that make a zip of a folder put that folder around everything. If the file is nowhere,
+    this is the store at `path`.
+
+    Args:
+      path: of the folder or zip file.
+      name: of a file.
+      links: see `Folder`.
+      follow_links: see `Folder`.
+
+    Raises:
+      InputError: as of `open_store`; or several folders have the file.
+    """
+    found = open_store(path, links, follow_links)
+    if found.has(name):
+        return found
+    if isinstance(found, Zip):
+        ends = f"/{name}"
+        tops = [one.removesuffix(ends) for one in found.names() if one.endswith(ends)]
+    else:
+        tops = [one.parent.name for one in path.glob(f"*/{glob.escape(name)}")]
+    tops.sort()
+    if len(tops) > 1:
+        raise InputError(
+            f"{path} has {name} in {len(tops)} folders, {tops[0]} and {tops[1]} among them; give "
+            "one of them"
+        )
+    if not tops:
+        return found
+    if isinstance(found, Zip):
+        return Zip(path, tops[0])
+    return Folder(path / tops[0], links, follow_links)
+
+
+def same_name(images: Store, name: str) -> str:
+    """The name by which the store has a file, where only the form of its accents differs.
+
+    macOS writes an accent and its letter as two characters, most other programs as one.
+    """
+    if name.isascii() or images.has(name):
+        return name
+    for form in ("NFC", "NFD"):
+        other = unicodedata.normalize(form, name)
+        if images.has(other):
+            return other
+    return name
+
+
+def open_store(path: Path, links: tuple[str, ...] = (), follow_links: bool = False) -> Store:
     """The store at `path`: a folder or a zip file, by its content and not by its name.
 
     Args:
       path: of the folder or file.
       links: see `Folder`.
+      follow_links: see `Folder`.
 
     Raises:
       InputError: there is neither.
     """
     if path.is_dir():
-        return Folder(path, links)
+        return Folder(path, links, follow_links)
     if not path.exists():
         raise InputError(
             f"{path} is not a folder; give the folder of the csv and the images, or their zip file"
