@@ -17,23 +17,32 @@ function csvScore(score) {
   return String(Number(score.toPrecision(9)));
 }
 
+// The columns are those of `python -m hpa_jax.serving predict`.
+const TAKEN = ["id", "missing", "note", "label_names", "labels", "embedding"];
+
 function tableOf(fields, description) {
-  const names = description.labels.map((label) => label.name);
-  const lines = [["Id", "Predicted", "labels", ...names, "missing", "refused"]];
+  const names = description.labels.map(({ name }) => (TAKEN.includes(name) ? `${name} (label)` : name));
+  const lines = [["id", "missing", "note", ...names, "label_names", "labels"]];
   for (const field of fields) {
-    if (!field.result && !field.refused) continue;
-    const found = field.rows?.filter((row) => row.found) ?? [];
-    const ids = found.map((row) => description.labels[row.index].id);
-    lines.push([
-      field.id,
-      ids.join(" "),
-      found.map((row) => row.name).join("; "),
-      ...names.map((_, i) => (field.rows ? csvScore(field.rows[i].score) : "")),
-      (field.result?.missing ?? []).join(" "),
-      field.refused ?? "",
-    ]);
+    if (field.refused) {
+      lines.push([field.id, "", `refused: ${field.refused}`, ...names.map(() => ""), "", ""]);
+    } else if (field.result) {
+      lines.push(csvRow(field, description));
+    }
   }
-  return lines.map((line) => line.map((cell) => csvCell(String(cell))).join(",") + "\r\n").join("");
+  return lines.map((line) => line.map((cell) => csvCell(String(cell))).join(",") + "\n").join("");
+}
+
+function csvRow({ id, rows, result }, description) {
+  const found = rows.filter((row) => row.found);
+  return [
+    id,
+    result.missing.join(" "),
+    result.notes.join(", "),
+    ...rows.map((row) => csvScore(row.score)),
+    found.map((row) => row.name).join("; "),
+    found.map((row) => description.labels[row.index].id).join(" "),
+  ];
 }
 
 function download(name, text) {

@@ -3,6 +3,15 @@
 const VIEWS = ["all", "red", "green", "blue", "yellow"];
 const THUMBNAIL = 96;
 
+// Under a small picture; a soft hyphen says where a long word may break.
+const SHORT_WORDS = {
+  all: "all",
+  red: "micro\u00adtubules",
+  green: "protein",
+  blue: "nucleus",
+  yellow: "ER",
+};
+
 class FieldView {
   constructor(description) {
     this.description = description;
@@ -77,7 +86,7 @@ class FieldView {
   channelButton(view) {
     const { preview } = this.field.result;
     const isThere = view === "all" || preview.planes[view] !== undefined;
-    const name = view === "all" ? "all" : CHANNEL_WORDS[view];
+    const name = SHORT_WORDS[view];
     const dot = view === "all" ? null : element("span", { class: `dot ${view}` });
     const picture = isThere ? element("canvas") : element("span", { class: "blank" });
     if (isThere) {

@@ -5,34 +5,51 @@
 
 // At 24 an Atlas image darkened eightfold and saved at quality 20 looks gray.
 const BRIGHT = 32;
-const SAVE_GRAY = "save the channel's own plane as a gray PNG";
-const LIT_BY_CHANNEL = { red: [0], green: [1], blue: [2], yellow: [0, 1] };
-
-// The planes of an image without its alpha; refused where that hides anything.
-function opaquePlanes(image) {
-  const count = image.planes.length;
-  const hasShade = image.colour.endsWith("shade");
-  if (count === 1 && !hasShade) return image.planes;
-  if (count === 3 && !hasShade) return image.planes;
-  const white = 2 ** image.bits - 1;
-  const isOpaque = !hasShade && image.planes[count - 1].every((value) => value === white);
-  if (!isOpaque) {
-    throw new Refused(`is ${image.colour}, not gray; ${SAVE_GRAY}`);
-  }
-  return image.planes.slice(0, count - 1);
-}
+const SAVE_GRAY = "save the channel's own plane as a gray PNG of 8 or 16 bits";
+const LIT_PLANES = ["0", "1", "2", "0,1"]; // red, green, blue, yellow
 
 // The plane of one channel in a file of its own.
 function selectPlane(image) {
-  const planes = opaquePlanes(image);
-  if (planes.length === 1) return planes[0];
-  const [red, green, blue] = planes;
-  if (areEqual(red, green) && areEqual(green, blue)) return red;
-  const lit = image.format === "JPEG" ? litPlanesLossy(image, planes) : litPlanes(planes);
+  const { planes, colour } = image;
+  if (colour !== "gray" && colour !== "RGB") {
+    throw new Refused(`is ${colour}, not gray; ${SAVE_GRAY}`);
+  }
+  if (colour === "gray" || isGray(planes)) return planes[0];
+  const lit = image.format === "JPEG" ? litPlanesLossy(image) : litPlanes(planes);
   if (lit === null) {
     throw new Refused(`shows several channels at once; ${SAVE_GRAY}`);
   }
   return planes[lit[0]];
+}
+
+// [[channel, plane]] of a composite in colour.
+function compositePlanes(image) {
+  const { planes, colour } = image;
+  if (colour === "gray") {
+    throw new Refused(
+      "holds one channel, and its name does not say which; call it ID_red, ID_green, ID_blue or " +
+        "ID_yellow, or say under Settings what the channels are called",
+    );
+  }
+  if (colour !== "RGB" && colour !== "RGBA") {
+    throw new Refused(`is ${colour}, not gray or RGB; ${SAVE_GRAY}`);
+  }
+  if (colour === "RGBA" && !planes[3].every((value) => value === 2 ** image.bits - 1)) {
+    throw new Refused(
+      "has a fourth sample a pixel that may be a channel or how opaque it is; save it without, or " +
+        "each channel as a file",
+    );
+  }
+  if (isGray(planes)) {
+    throw new Refused(
+      "is gray, though in colours: its red, green and blue are equal; give each channel's own file",
+    );
+  }
+  return ["red", "green", "blue"].map((channel, i) => [channel, planes[i]]);
+}
+
+function isGray([red, green, blue]) {
+  return areEqual(red, green) && areEqual(green, blue);
 }
 
 function areEqual(one, other) {
@@ -47,17 +64,16 @@ function litPlanes(planes) {
 }
 
 // Compression makes colours bleed: planes count by their energy in bright pixels, and those with a
-// quarter of the largest are lit. Where hardly a pixel is bright, the largest one is taken.
-function litPlanesLossy(image, planes) {
-  const step = Math.max(1, Math.floor(Math.min(image.height, image.width) / 512));
+// quarter of the largest are lit. Where hardly a pixel is bright, the strongest one is taken.
+function litPlanesLossy({ planes, width, height }) {
+  const step = Math.max(1, Math.floor(Math.min(height, width) / 512));
   const bright = [0, 0, 0];
   const all = [0, 0, 0];
   let sampled = 0;
   let brightPixels = 0;
-  for (let y = 0; y < image.height; y += step) {
-    for (let x = 0; x < image.width; x += step) {
-      const i = y * image.width + x;
-      const values = planes.map((plane) => plane[i]);
+  for (let y = 0; y < height; y += step) {
+    for (let x = 0; x < width; x += step) {
+      const values = planes.map((plane) => plane[y * width + x]);
       const isBright = Math.max(...values) >= BRIGHT;
       sampled += 1;
       brightPixels += isBright ? 1 : 0;
@@ -72,8 +88,7 @@ function litPlanesLossy(image, planes) {
   }
   const enough = Math.max(...bright) / 4;
   const lit = [0, 1, 2].filter((plane) => bright[plane] >= enough);
-  const isKnown = Object.values(LIT_BY_CHANNEL).some((known) => known.join() === lit.join());
-  return isKnown ? lit : null;
+  return LIT_PLANES.includes(lit.join()) ? lit : null;
 }
 
 function largestOf(plane) {

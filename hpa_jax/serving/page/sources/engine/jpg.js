@@ -8,6 +8,7 @@
 const JPG_FRAMES = [0xc0, 0xc1, 0xc2];
 const JPG_NO_FRAMES = [0xc4, 0xc8, 0xcc];
 const JPG_OUT_OF_PLACE = [0xd8, 0xd9, 0xda]; // start, end and scan, before any frame
+const JPG_NOTES = 0xe1;
 const JPG_COLOURS = { 1: "gray", 3: "RGB", 4: "CMYK" };
 const JPG_TAIL = 4096; // bytes at the end among which the end marker is looked for
 
@@ -22,10 +23,9 @@ async function decodeJpg(bytes) {
     throw new Refused(`is cut short: it has no end marker; ${AGAIN}`);
   }
   if (header.colour !== "gray" && header.colour !== "RGB") {
-    throw new Refused(`is ${header.colour}, not gray; save it as a gray PNG`);
+    throw new Refused(`is ${header.colour}, not gray; ${SAVE_GRAY}`);
   }
   const pixels = await browserPixels(bytes);
-  // An orientation in the file is honoured by the browser, which may exchange width and height.
   const { width, height } = pixels;
   const planes = separate(pixels.data, 4).slice(0, header.colour === "gray" ? 1 : 3);
   return {
@@ -55,6 +55,7 @@ function parseJpgHeader(bytes) {
       if (JPG_OUT_OF_PLACE.includes(marker) || length < 2) {
         throw new Refused(`has a damaged header; ${AGAIN}`);
       }
+      if (marker === JPG_NOTES) checkJpgNotes(bytes.subarray(at + 3, at + 1 + length));
       at += 1 + length;
     }
   } catch (error) {
@@ -63,6 +64,11 @@ function parseJpgHeader(bytes) {
     }
     throw error;
   }
+}
+
+function checkJpgNotes(notes) {
+  const isExif = String.fromCharCode(...notes.subarray(0, 6)) === "Exif\0\0";
+  if (isExif) checkUpright(notes.subarray(6));
 }
 
 function parseJpgFrame(view, at, marker) {

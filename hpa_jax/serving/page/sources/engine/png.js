@@ -33,22 +33,19 @@ function isPng(bytes) {
   return PNG_SIGNATURE.every((value, i) => bytes[i] === value);
 }
 
-// {format, width, height, bits, colour, planes}: one plane a sample, the raw values row by row.
-// A palette is looked up, and gives three planes of eight bits.
+// {format, width, height, bits, colour, planes}: one plane a sample, the raw values row by row. Of a
+// palette that is the number of the shade: such a file is refused by all who ask for a channel.
 async function decodePng(bytes) {
   const chunks = walkPng(bytes);
   const header = parsePngHeader(bytes);
-  if (chunks.has("tRNS")) {
-    header.colour += " with a transparent shade";
+  if (chunks.has("acTL")) {
+    throw new Refused("is animated; save the image that is meant as a plain PNG");
   }
+  for (const note of chunks.get("eXIf") ?? []) checkUpright(note);
+  const { width, height, bits } = header;
+  const colour = chunks.has("tRNS") ? `${header.colour} with a transparent shade` : header.colour;
   const samples = await pngSamples(header, chunks.get("IDAT") ?? []);
-  let planes = separate(samples, header.samples);
-  if (header.type === 3) {
-    planes = lookUp(planes[0], chunks.get("PLTE")?.[0]);
-    header.bits = 8;
-  }
-  const { width, height, bits, colour } = header;
-  return { format: "PNG", width, height, bits, colour, planes };
+  return { format: "PNG", width, height, bits, colour, planes: separate(samples, header.samples) };
 }
 
 function parsePngHeader(bytes) {
@@ -211,22 +208,6 @@ function separate(samples, count) {
     const values = new samples.constructor(samples.length / count);
     for (let i = 0; i < values.length; i++) values[i] = samples[i * count + plane];
     planes.push(values);
-  }
-  return planes;
-}
-
-function lookUp(indices, palette) {
-  if (palette === undefined || palette.length % 3) {
-    throw new Refused(`is damaged: it has no palette; ${AGAIN}`);
-  }
-  const planes = [0, 1, 2].map(() => new Uint8Array(indices.length));
-  const shades = palette.length / 3;
-  for (let i = 0; i < indices.length; i++) {
-    const shade = indices[i];
-    if (shade >= shades) {
-      throw new Refused(`is damaged: a pixel has no shade in its palette; ${AGAIN}`);
-    }
-    for (let plane = 0; plane < 3; plane++) planes[plane][i] = palette[3 * shade + plane];
   }
   return planes;
 }

@@ -24,31 +24,52 @@ async function scoreField({ files, settings }) {
   const { description, net } = engine;
   const size = description.input.shape[1];
   const preparation = description.preparation ?? null;
-  const field = await readField(files, settings, preparation?.white);
-  const missing = missingChannels(field.planes, description);
-  if (missing.length && !settings.blackForMissing) {
-    throw new Refused(missingLine(missing));
-  }
+  const field = await readField(files, settings);
+  const missing = missingChannels(field.planes, preparation);
+  checkMissing(missing, settings);
   const frame = frameOf(field, preparation?.aspect ?? "stretch");
   const result = { missing, notes: field.notes, preview: previewOf(field), frame };
   if (net !== null) {
     const pixels = prepareField(field, size, preparation, settings.pixelSize);
+    result.notes.push(...unusualChannels(pixels, preparation));
     Object.assign(result, await runNet(net, pixels, size));
   }
   return result;
 }
 
 // What the net was trained on and the field lacks.
-function missingChannels(planes, description) {
-  const trained = description.preparation?.channels ?? CHANNELS;
+function missingChannels(planes, preparation) {
+  const trained = preparation?.channels?.length ? preparation.channels : CHANNELS;
   return trained.filter((channel) => planes[channel] === undefined);
 }
 
-function missingLine(missing) {
-  return (
-    `has no ${missing.join(", no ")}, which the net was trained on; give all four files, or choose ` +
-    "“black for missing channels” under Settings"
-  );
+function checkMissing(missing, settings) {
+  if (missing.includes("green")) {
+    throw new Refused("has no green channel, the protein, which all of this is about; add its file");
+  }
+  if (missing.length && !settings.blackForMissing) {
+    throw new Refused(
+      `has no ${missing.join(" and no ")}, which the net was trained on; add what is missing, or ` +
+        "choose “Black for missing channels” under Settings",
+    );
+  }
+}
+
+// A channel whose mean is below a quarter of the training images', or above four times that.
+const UNUSUAL_FACTOR = 4;
+
+function unusualChannels(pixels, preparation) {
+  const notes = [];
+  CHANNELS.forEach((channel, c) => {
+    const known = preparation?.intensities?.[channel];
+    if (!known) return;
+    let sum = 0;
+    for (let i = c; i < pixels.length; i += CHANNELS.length) sum += pixels[i];
+    const mean = sum / (pixels.length / CHANNELS.length) / 255;
+    if (mean < known.mean / UNUSUAL_FACTOR) notes.push(`${channel} is dark`);
+    if (mean > known.mean * UNUSUAL_FACTOR) notes.push(`${channel} is bright`);
+  });
+  return notes;
 }
 
 // Small planes for pictures, the field's proportions kept.
