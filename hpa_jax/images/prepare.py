@@ -6,7 +6,6 @@ values, so that both are done here, one after the other. `model.json` of an expo
 were (`preparation`); of an export without, every image is taken to be as the training images were.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from hpa_jax.images.channel_file import Rule
 from hpa_jax.images.header import MAX_PIXELS
 from hpa_jax.images.resize import resize
 from hpa_jax.images.store import Refused
@@ -77,19 +75,13 @@ class Preparation:
             is_known=True,
         )
 
-    def rule(self, rule: Rule, white: int | None = None) -> Rule:
-        """What files are accepted, with the white of the training set.
+    def white_of(self, bits: int) -> int | None:
+        """The value that became 255 in training files of so many bits, where it was stated.
 
-        Args:
-          rule: of the files that are accepted.
-          white: the value that becomes 255, as the user says; None: as in the training set.
+        The largest value of the depth was not stated, but taken; it gives None as well.
         """
-        if white is None and self.white and "16" in self.white:
-            of_16_bits = self.white["16"]
-            # One value stood for files of all depths if it was not the largest of 16 bits.
-            if of_16_bits != 2**16 - 1:
-                white = of_16_bits
-        return dataclasses.replace(rule, white=white)
+        white = (self.white or {}).get(str(bits))
+        return None if white in (None, 2**bits - 1) else white
 
     def prepare(self, pixels: np.ndarray, pixel_size: float | None = None) -> np.ndarray:
         """Makes an image as the net takes it.

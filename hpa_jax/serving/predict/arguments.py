@@ -1,11 +1,13 @@
 """Flags of `python -m hpa_jax.serving predict` and `similar`."""
 
 import argparse
+import math
 from typing import NoReturn
 
 from hpa_jax.environment.paths import path_flag
 from hpa_jax.errors import InputError
 from hpa_jax.images.channel_names import parse_channels
+from hpa_jax.images.rule import PROJECTIONS
 from hpa_jax.labels import CHANNELS
 
 _BACKENDS = ("auto", "onnx", "jax")
@@ -61,6 +63,18 @@ def add_images(parser: argparse.ArgumentParser) -> None:
         type=pixel_size_flag,
         metavar="UM",
         help="of your images, in micrometres (default: as the files say)",
+    )
+    add(
+        "--projection",
+        choices=PROJECTIONS,
+        default="",
+        help="of z-stacks, which are refused without it",
+    )
+    add(
+        "--float_range",
+        type=float_range_flag,
+        metavar="LOW,HIGH",
+        help="of files with floating-point numbers: the values that become 0 and 255",
     )
     add("--follow_links", action="store_true", help="follow links that lead out of DIR")
     add(
@@ -135,6 +149,17 @@ def pixel_size_flag(text: str) -> float:
 def count_flag(text: str) -> int:
     """Parses --batch and --threads."""
     return _number("--batch and --threads", text, int, 1, 1024, "a number")
+
+
+def float_range_flag(text: str) -> tuple[float, float]:
+    """Parses --float_range."""
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        low = high = 0.0
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise InputError(f"--float_range={text}: give two numbers, the darker one first: 0,1")
+    return low, high
 
 
 def _number(flag: str, text: str, kind: type, low: float, high: float, what: str):

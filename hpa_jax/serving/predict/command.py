@@ -11,7 +11,8 @@ from hpa_jax.environment.program import exit_on_signals
 from hpa_jax.errors import EXIT_OK
 from hpa_jax.serving.predict.arguments import Parser, add_export, add_images
 from hpa_jax.serving.predict.net import ExportedNet
-from hpa_jax.serving.predict.run import Request, predict
+from hpa_jax.serving.predict.request import Request
+from hpa_jax.serving.predict.run import predict
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -31,6 +32,8 @@ def main(arguments: Sequence[str]) -> int:
         missing=flags.missing,
         follow_links=flags.follow_links,
         white=flags.white,
+        projection=flags.projection,
+        float_range=flags.float_range,
         pixel_size=flags.pixel_size,
         policy=flags.policy,
         batch=flags.batch,

@@ -3,58 +3,25 @@
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 from tqdm import tqdm
 
 from hpa_jax.errors import InputError
 from hpa_jax.files import csv_text, exclusive_lock, write_atomically
-from hpa_jax.images.folder import ANY_IMAGE, ImageFolder, find_images
 from hpa_jax.images.prepare import Preparation
-from hpa_jax.labels import CHANNELS
 from hpa_jax.serving.predict import outputs, scoring
+from hpa_jax.serving.predict.intake import open_images
 from hpa_jax.serving.predict.net import Net, settings_digest
 from hpa_jax.serving.predict.notes import Notes
 from hpa_jax.serving.predict.progress_file import SUFFIX, ProgressFile
+from hpa_jax.serving.predict.request import Request
 from hpa_jax.serving.predict.rows import Row
 from hpa_jax.serving.predict.tables.content import Content
 
 # Up to this size a CPU gains by scoring several images at once; above, it loses.
 _SMALL = 128
 _SMALL_BATCH = 8
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a person asks for; flags and settings are the same.
-
-    Attributes:
-      images: folder or zip.
-      out: of the table, with the suffix of its format.
-      pattern, channels, order, missing, follow_links: see `find_images`.
-      white: the value that becomes 255; None: as in the training set.
-      pixel_size: in micrometres; None: as files say.
-      policy: one of `scoring.POLICIES`.
-      batch: images a batch; None: by the net's size.
-      threads: that read; None: one a core.
-      overlays: folder for pictures of what the net looked at; None: none.
-    """
-
-    images: Path
-    out: Path
-    pattern: str | None = None
-    channels: dict[str, str] | None = None
-    order: tuple[str, ...] | None = None
-    missing: tuple[str, ...] = ()
-    follow_links: bool = False
-    white: int | None = None
-    pixel_size: float | None = None
-    policy: str = "strict"
-    batch: int | None = None
-    threads: int | None = None
-    overlays: Path | None = None
 
 
 def predict(request: Request, open_net: Callable[[], Net]) -> None:
@@ -105,23 +72,6 @@ def predict(request: Request, open_net: Callable[[], Net]) -> None:
         progress.remove()
 
 
-def open_images(request: Request, preparation: Preparation) -> ImageFolder:
-    """The images, with the channels black that the net was not trained on."""
-    missing = []
-    for channel in CHANNELS:
-        if channel in request.missing or channel not in preparation.channels:
-            missing.append(channel)
-    return find_images(
-        request.images,
-        pattern=request.pattern,
-        channels=request.channels,
-        order=request.order,
-        missing=missing,
-        follow_links=request.follow_links,
-        rule=preparation.rule(ANY_IMAGE, request.white),
-    )
-
-
 @contextlib.contextmanager
 def _progress(request: Request, job: scoring.Job) -> Iterator[ProgressFile]:
     path = request.out.with_name(f"{request.out.name}{SUFFIX}")
@@ -133,7 +83,9 @@ def _progress(request: Request, job: scoring.Job) -> Iterator[ProgressFile]:
         "missing": list(job.images.missing),
         "order": job.images.order,
         "channels": request.channels,
-        "white": request.white,
+        "white": job.images.rule.white,
+        "projection": request.projection,
+        "float_range": request.float_range,
         "pixel_size": request.pixel_size,
         "ids": settings_digest(job.images.ids),
     }
