@@ -76,10 +76,28 @@ class Tab:
             self._until(lambda event: self._loaded)
 
     def value(self, script: str):
-        """Returns the value of an expression of JavaScript, as far as JSON has it."""
-        result = self.call("Runtime.evaluate", expression=script, returnByValue=True)
+        """Returns the value of an expression of JavaScript, as far as JSON has it.
+
+        Of a promise it is what that comes to.
+        """
+        result = self.call(
+            "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
+        )
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
+
+    def until(self, script: str) -> None:
+        """Waits until an expression of JavaScript is true."""
+        end = time.monotonic() + 180
+        while not self.value(script):
+            assert time.monotonic() < end, f"never true: {script}"
+            time.sleep(0.02)
+
+    def choose(self, selector: str, files: list[Path]) -> None:
+        """Chooses files in an input of the page, as a person does."""
+        document = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=document, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(file) for file in files])
 
     def _until(self, wanted) -> dict:
         end = time.monotonic() + 180
