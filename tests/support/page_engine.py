@@ -32,7 +32,7 @@ const readChannel = (text) => refusedOr(async () => {
 });
 const readRaw = (text) => refusedOr(async () => {
   const image = await decodeImage(bytesOf(text));
-  const planes = image.planes.map((p) => textOf(new Uint8Array(p.buffer, p.byteOffset, p.byteLength)));
+  const planes = image.planes.map((p) => textOf(new Uint8Array(p.slice().buffer)));
   return { width: image.width, height: image.height, bits: image.bits, planes };
 });
 const prepareAs = (text, width, height, size, preparation, pixelSize) => refusedOr(async () => {

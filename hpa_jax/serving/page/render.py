@@ -73,7 +73,8 @@ def render(description: dict, mode: str = "server", *, net: Net | None = None) -
       a whole document.
     """
     if mode not in MODES or (mode == "file") != (net is not None):
-        raise ValueError(f"mode {mode!r} with net={net!r}")
+        having = "without" if net is None else "with"
+        raise ValueError(f"mode {mode!r} {having} a net")
     script = app_script()
     style = source("page.css")
     values = {

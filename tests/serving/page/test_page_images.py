@@ -155,7 +155,7 @@ def test_a_pixel_size_that_is_needed_is_asked_for(engine):
 )
 def test_names_say_which_field_and_channel(engine, path, place):
     names = {"red": "", "green": "", "blue": "", "yellow": ""}
-    found = engine.call(f"((path, names) => placeOf(path, wordsOf(names)))", path, names)
+    found = engine.call("((path, names) => placeOf(path, wordsOf(names)))", path, names)
     assert (found["id"], found["channel"]) == place
 
 

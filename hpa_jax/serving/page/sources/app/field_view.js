@@ -123,7 +123,9 @@ class FieldView {
     const choose = canLook ? (label) => this.choose(label) : null;
     const look = canLook
       ? "Choose a label to see what speaks for it in the image."
-      : "What the net looked at cannot be shown: the head of this net has no map.";
+      : result.preview
+        ? "What the net looked at cannot be shown: the head of this net has no map."
+        : "What the net looked at is shown on pictures alone.";
     return element(
       "div",
       {},
@@ -171,6 +173,8 @@ class FieldView {
 
   choose(label) {
     this.label = this.label === label ? null : label;
+    // Colours upon colours say little; the labels are about the protein.
+    if (this.label !== null && this.shown === "all") this.shown = "green";
     this.draw();
   }
 

@@ -16,7 +16,7 @@ function labelTable(rows, description, onChoose) {
     element("th", { scope: "col", class: "number threshold" }, "Threshold"),
   ];
   if (calibration) {
-    heads.push(element("th", { scope: "col", class: "number" }, "Had it before"));
+    heads.push(element("th", { scope: "col", class: "number" }, "How sure"));
   }
   const body = element("tbody");
   for (const row of ranked(rows)) body.append(labelRow(row, calibration, onChoose));
@@ -113,8 +113,8 @@ function calibrationNote(description) {
     );
   }
   return (
-    `“Had it before”: of the ${calibration.images} ${calibration.split} images, how many with such a ` +
-    `score had the label. *: of all labels together, where fewer than ${ENOUGH} of this one had it. ` +
-    "Images unlike those that the net was trained on can fare worse."
+    `How sure: of the ${calibration.images} ${calibration.split} images, those with such a score for ` +
+    `the label, and how many of them had it. *: of all labels together, where fewer than ${ENOUGH} ` +
+    "had such a score for this one. Images unlike those that the net was trained on can fare worse."
   );
 }

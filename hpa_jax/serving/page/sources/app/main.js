@@ -13,7 +13,8 @@ const engineData = {
   description,
 };
 const engine = new LocalScorer(engineData);
-const scorer = page.mode === "server" ? new RemoteScorer(engine, description) : engine;
+const scorer =
+  page.mode === "server" ? new RemoteScorer(engine, description, askForToken) : engine;
 // A net is large, and the thread has its own copy now.
 for (const id of ["runtime-script", "runtime-wasm", "model"]) byId(id)?.remove();
 engineData.texts = null;
@@ -120,6 +121,15 @@ function sayDone() {
   }
 }
 
+// wasRefused: a token was sent, and is not the one.
+function askForToken(wasRefused) {
+  byId("token-form").hidden = false;
+  byId("token-label").textContent = wasRefused
+    ? "That is not this server's token; try again"
+    : "This server asks for a token";
+  byId("token").focus();
+}
+
 function rescoreAll() {
   for (const field of fields.values()) {
     delete field.result;
@@ -167,6 +177,12 @@ document.addEventListener("drop", async (event) => {
 
 byId("settings-form").addEventListener("submit", (event) => event.preventDefault());
 byId("settings-form").addEventListener("change", rescoreAll);
+byId("token-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  scorer.setToken(byId("token").value.trim());
+  byId("token-form").hidden = true;
+  rescoreAll();
+});
 byId("clear").addEventListener("click", clearAll);
 byId("download").addEventListener("click", () => {
   download("labels.csv", tableOf([...fields.values()], description));

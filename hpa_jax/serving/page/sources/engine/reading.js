@@ -2,42 +2,39 @@
 
 const CHANNELS = ["red", "green", "blue", "yellow"];
 
-// A camera of 12 bits stores its values in 16: taken as they are, they are nearly black.
-const LARGEST_OF_12_BITS = 4095;
+// A 16-bit file whose values stay below this is of a camera with fewer bits, or very dim.
+const FEW_OF_16_BITS = 4096;
 
-// {width, height, planes, notes}: planes has eight bits of each channel that the files hold.
+// {width, height, planes}: planes has eight bits of each channel that the files hold.
 //
 // files: [{name, channel, bytes}]; a channel of null is a composite, which holds red, green and blue.
-// settings: {white}, the value that becomes 255; null for the largest of a file's depth.
-async function readField(files, settings) {
-  const planes = {};
-  const notes = new Set();
-  let size = null;
-  let firstName = "";
+// white: the value that becomes 255, by the user; null: as the net was trained. trained: by bits.
+async function readField(files, white, trained) {
+  const found = [];
   for (const { name, channel, bytes } of files) {
     await named(name, async () => {
       const image = await decodeImage(bytes);
-      const { width, height } = image;
-      if (size === null) {
-        size = { width, height };
-        firstName = name;
-      }
-      if (width !== size.width || height !== size.height) {
-        throw new Refused(
-          `has ${width} x ${height} pixels, ${firstName} ${size.width} x ${size.height}; put the ` +
-            "files of one field together",
-        );
-      }
-      const found = channel === null ? compositePlanes(image) : [[channel, selectPlane(image)]];
-      for (const [of, plane] of found) {
-        if (planes[of]) {
+      checkSize(image, name, found);
+      const planes = channel === null ? compositePlanes(image) : [[channel, selectPlane(image)]];
+      for (const [of, plane] of planes) {
+        if (found.some((other) => other.channel === of)) {
           throw new Refused(`is a second ${of} of this field; give one file a channel`);
         }
-        planes[of] = inEightBits(plane, image.bits, settings.white, notes);
+        found.push({ name, channel: of, plane, image });
       }
     });
   }
-  return { ...size, planes, notes: [...notes] };
+  const { width, height } = found[0].image;
+  const chosen = white ?? whiteOf(found, trained);
+  const planes = {};
+  for (const { name, channel, plane, image } of found) {
+    const largest = 2 ** image.bits - 1;
+    if (chosen !== null && chosen > largest) {
+      throw new Refused(`${name} has ${image.bits} bits a pixel, too few for a white of ${chosen}`);
+    }
+    planes[channel] = toEightBits(plane, chosen ?? largest);
+  }
+  return { width, height, planes };
 }
 
 // Puts the file's name before what is said of it.
@@ -50,14 +47,30 @@ async function named(name, work) {
   }
 }
 
-function inEightBits(plane, bits, white, notes) {
-  const largest = 2 ** bits - 1;
-  if (white !== null && white > largest) {
-    throw new Refused(`has ${bits} bits a pixel, too few for a white of ${white}`);
+function checkSize({ width, height }, name, found) {
+  if (found.length === 0) return;
+  const first = found[0];
+  if (width !== first.image.width || height !== first.image.height) {
+    throw new Refused(
+      `has ${width} x ${height} pixels, ${first.name} ${first.image.width} x ` +
+        `${first.image.height}; put the files of one field together`,
+    );
   }
-  const brightest = bits === 16 && white === null ? largestOf(plane) : 0;
-  if (brightest > 255 && brightest <= LARGEST_OF_12_BITS) {
-    notes.add("no value above 4095 of 65535: if the camera has 12 bits, set white to 4095");
+}
+
+// The white of the training files, where it was stated; null: the largest value of the depth.
+function whiteOf(found, trained) {
+  const bits = Math.max(...found.map(({ image }) => image.bits));
+  const stated = trained?.[bits];
+  if (stated && stated !== 2 ** bits - 1) return stated;
+  // Trained on such files, the net knows them as they are.
+  if (bits !== 16 || stated) return null;
+  const largest = Math.max(...found.map(({ plane }) => largestOf(plane)));
+  if (largest > 0 && largest < FEW_OF_16_BITS) {
+    throw new Refused(
+      `has 16 bits and no value above ${largest}, of which hardly a grey would be left; say under ` +
+        "Settings which value is white: 4095 for a camera of 12 bits, 65535 if it is that dim",
+    );
   }
-  return toEightBits(plane, white ?? largest);
+  return null;
 }

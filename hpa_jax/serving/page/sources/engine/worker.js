@@ -24,11 +24,11 @@ async function scoreField({ files, settings }) {
   const { description, net } = engine;
   const size = description.input.shape[1];
   const preparation = description.preparation ?? null;
-  const field = await readField(files, settings);
+  const field = await readField(files, settings.white, preparation?.white);
   const missing = missingChannels(field.planes, preparation);
-  checkMissing(missing, settings);
+  if (!settings.onlyPictures) checkMissing(missing, settings);
   const frame = frameOf(field, preparation?.aspect ?? "stretch");
-  const result = { missing, notes: field.notes, preview: previewOf(field), frame };
+  const result = { missing, notes: [], preview: previewOf(field), frame };
   if (net !== null) {
     const pixels = prepareField(field, size, preparation, settings.pixelSize);
     result.notes.push(...unusualChannels(pixels, preparation));
