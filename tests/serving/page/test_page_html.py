@@ -120,3 +120,40 @@ def test_halved_parameters_are_half_as_many_bytes():
         session = onnxruntime.InferenceSession(model)
         outputs.append(session.run(["probabilities"], {"images": images})[0])
     assert 0 < np.abs(outputs[0] - outputs[1]).max() < 2e-3
+
+
+def luminance(colour):
+    """Of a colour #rrggbb or #rgb, as WCAG 2 has it."""
+    digits = colour.lstrip("#")
+    if len(digits) == 3:
+        digits = "".join(digit * 2 for digit in digits)
+    parts = []
+    for start in (0, 2, 4):
+        value = int(digits[start : start + 2], 16) / 255
+        parts.append(value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4)
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
+TEXTS = [
+    ("ink", "paper"),
+    ("ink", "card"),
+    ("soft", "paper"),
+    ("soft", "card"),
+    ("accent", "paper"),
+    ("accent", "card"),
+    ("on-accent", "accent"),
+    ("found", "found-card"),
+    ("warn", "paper"),
+    ("warn", "warn-card"),
+]
+CONTROLS = [("edge", "paper"), ("edge", "card"), ("accent", "card"), ("found", "card")]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out(scheme):
+    blocks = re.findall(r":root \{(.*?)\}", assets.source("page.css"), re.DOTALL)
+    colours = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]+);", blocks[scheme == "dark"]))
+    for pairs, least in ((TEXTS, 4.5), (CONTROLS, 3)):
+        for front, back in pairs:
+            light, dark = sorted((luminance(colours[front]), luminance(colours[back])))[::-1]
+            assert (light + 0.05) / (dark + 0.05) >= least, (front, back)

@@ -30,15 +30,9 @@ class FieldList {
   }
 
   row(field) {
-    const preview = field.result?.preview;
-    const picture = element(preview ? "canvas" : "span", {
-      class: preview ? null : "blank",
-      "aria-hidden": "true",
-    });
-    if (preview) {
-      const rgba = paint(preview, brightened(preview.planes), "all");
-      showSmall(picture, preview, rgba, 2 * LIST_PICTURE);
-    }
+    // Drawn once: the planes that it was drawn from are not kept for ever.
+    field.picture ??= this.picture(field.result?.preview);
+    const picture = field.picture ?? element("span", { class: "blank" });
     const button = element("button", { type: "button", class: "open" }, picture, field.id);
     button.addEventListener("click", () => this.onOpen(field.id, true));
     return element(
@@ -47,6 +41,14 @@ class FieldList {
       element("th", { scope: "row" }, button),
       element("td", {}, this.answer(field)),
     );
+  }
+
+  picture(preview) {
+    if (!preview) return null;
+    const canvas = element("canvas", { "aria-hidden": "true" });
+    const rgba = paint(preview, brightened(preview.planes), "all");
+    showSmall(canvas, preview, rgba, 2 * LIST_PICTURE);
+    return canvas;
   }
 
   answer(field) {

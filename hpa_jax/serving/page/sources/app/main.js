@@ -23,7 +23,8 @@ const view = new FieldView(description);
 const list = new FieldList(openField);
 
 let files = []; // [{file, path}], all that were given
-let fields = new Map(); // by Id: {id, entries, result, rows, refused}
+let fields = new Map(); // by Id: {id, entries, result, rows, refused, picture, isThinned}
+const KEPT = 60; // fields whose pictures stay in memory
 let current = null;
 let round = 0; // what was begun before the last change is not shown any more
 
@@ -32,11 +33,27 @@ function say(text, isWarning = false) {
   byId("status").classList.toggle("warn", isWarning);
 }
 
-function openField(id, byUser = false) {
+async function openField(id, byUser = false) {
   current = id;
-  view.open(fields.get(id));
+  const field = fields.get(id);
+  if (field.isThinned) {
+    field.isThinned = false;
+    Object.assign(field, await scoreField(field, readSettings()));
+    thinOut();
+    if (current !== id) return;
+  }
+  view.open(field);
   list.mark(id);
   if (byUser) byId("field-title").focus();
+}
+
+// The planes of a field take a megabyte: of all but the last ones they are read again when asked for.
+function thinOut() {
+  const full = [...fields.values()].filter((field) => field.result?.preview && field.id !== current);
+  for (const field of full.slice(0, Math.max(0, full.length - KEPT))) {
+    field.result.preview = null;
+    field.isThinned = true;
+  }
 }
 
 function addAll(more) {
@@ -87,6 +104,7 @@ async function run() {
     if (mine !== round) return;
     Object.assign(field, answer);
     list.update(field);
+    thinOut();
     const isFirst = current === null || !fields.has(current);
     if (isFirst || current === field.id) {
       openField(field.id);
@@ -135,6 +153,8 @@ function rescoreAll() {
     delete field.result;
     delete field.rows;
     delete field.refused;
+    delete field.picture;
+    delete field.isThinned;
   }
   if (fields.size) regroup();
 }
@@ -149,6 +169,14 @@ function clearAll() {
   byId("progress").hidden = true;
   say("");
   byId("files").focus();
+}
+
+// A defect of the page is said as well, in one line.
+for (const kind of ["error", "unhandledrejection"]) {
+  window.addEventListener(kind, (event) => {
+    const reason = event.message ?? event.reason?.message ?? "unknown";
+    say(`The page has stopped: ${reason}. Load it again.`, true);
+  });
 }
 
 for (const id of ["files", "folder"]) {
