@@ -69,6 +69,30 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     sync_folder(path.parent)
 
 
+@contextlib.contextmanager
+def complete_file(path: Path) -> Iterator[Path]:
+    """Writes a file piece by piece, completely or not at all: `write_atomically` for large ones.
+
+    Yields:
+      Where to write it: a path beside `path`, which gets that name when the block ends.
+
+    Raises:
+      OSError: it cannot be written; what was at `path` before is still there.
+    """
+    temporary = partial_path(path)
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
 def partial_path(path: Path) -> Path:
     """A name beside `path` for what is not complete yet; no two are the same."""
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}{PARTIAL_SUFFIX}")

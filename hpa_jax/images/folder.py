@@ -9,43 +9,19 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from hpa_jax.environment import causes
 from hpa_jax.errors import InputError, one_line
-from hpa_jax.images import channel_file, layouts, store
-from hpa_jax.images.channel_file import Rule
+from hpa_jax.images import field, layouts, store
 from hpa_jax.images.channel_names import words_of
+from hpa_jax.images.field import Facts, FileRefused
 from hpa_jax.images.listing import SUFFIXES, list_images
 from hpa_jax.images.pattern import match_pattern
-from hpa_jax.images.store import Refused, Store
+from hpa_jax.images.rule import Rule, any_image
+from hpa_jax.images.store import Store
 from hpa_jax.labels import CHANNELS
-
-ANY_IMAGE = Rule(
-    ("PNG", "TIFF", "JPEG"),
-    "a gray PNG, TIFF or JPG of 8 or 16 bits",
-    bits=(8, 16),
-    coloured=True,
-)
-"""What is read unless the user narrows it."""
-
-
-class Facts(NamedTuple):
-    """What is known of an image besides its pixels.
-
-    Attributes:
-      files: the names of its files.
-      pixel_size: in micrometres, as its files say; None where they do not.
-      largest: the largest value in each channel's file, before white; None where it was not read.
-      bits: of the files.
-    """
-
-    files: tuple[str, ...]
-    pixel_size: float | None
-    largest: dict[str, float]
-    bits: int
 
 
 class FaultyImage(Exception):
@@ -76,7 +52,8 @@ class ImageFolder:
       layout: which layout was found, one line.
       ids: of the images, sorted.
       files: names of each image's files, as `layouts.Layout` has them.
-      missing: channels that are black in every image, and not sought.
+      missing: channels that are black in every image, whether they have files or not.
+      channels: the user's name of each channel, None: the usual ones.
       order: the channels of the planes of a file that holds several; None: by their names.
       rule: which files are accepted.
       images: where the files are.
@@ -87,6 +64,7 @@ class ImageFolder:
     ids: list[str]
     files: list[tuple[str | None, ...]]
     missing: tuple[str, ...]
+    channels: Mapping[str, str] | None
     order: tuple[str, ...] | None
     rule: Rule
     images: Store
@@ -107,7 +85,16 @@ class ImageFolder:
         Raises:
           FaultyImage: a file is missing, damaged or none that is accepted.
         """
-        return self._read_channels(i)
+        files = self.files[i]
+        try:
+            if len(files) == 1:
+                return field.read_whole(
+                    self.images, files[0], self.rule, self.missing, self.order, self.channels
+                )
+            return field.read_channels(self.images, files, self.rule, self.missing)
+        except FileRefused as refused:
+            where = self.images.where(refused.file) if refused.file else self.where
+            raise FaultyImage(self.ids[i], where, refused.reason) from None
 
     def stamp(self, i: int) -> tuple:
         """What changes when an image's files do: names, sizes, times of change."""
@@ -115,43 +102,6 @@ class ImageFolder:
         for name in filter(None, self.files[i]):
             stamp.append((name, *_stamp_of(self.images, name)))
         return tuple(stamp)
-
-    def _read_channels(self, i: int) -> tuple[np.ndarray, Facts]:
-        planes: dict[str, np.ndarray] = {}
-        names = []
-        for channel, name in zip(CHANNELS, self.files[i], strict=True):
-            if channel in self.missing:
-                continue
-            if name is None:
-                raise FaultyImage(
-                    self.ids[i],
-                    f"has no {channel}:",
-                    f"its other files are {self._others(i)}; add it, or leave the image out",
-                )
-            try:
-                data = store.read(self.images, name)
-                plane = channel_file.read(data, self.rule, channel)
-            except Refused as refused:
-                raise self._fault(i, name, refused) from None
-            names.append(name)
-            first = next(iter(planes.values()), plane)
-            if plane.shape != first.shape:
-                raise self._fault(
-                    i,
-                    name,
-                    f"has {_size(plane)} pixels, {names[0]} {_size(first)}; put the files of one "
-                    "image together",
-                )
-            planes[channel] = plane
-        black = np.zeros_like(next(iter(planes.values())))
-        pixels = np.stack([planes.get(channel, black) for channel in CHANNELS], axis=-1)
-        return pixels, Facts(tuple(names), None, {}, 8)
-
-    def _others(self, i: int) -> str:
-        return ", ".join(filter(None, self.files[i]))
-
-    def _fault(self, i: int, name: str, reason: object) -> FaultyImage:
-        return FaultyImage(self.ids[i], self.images.where(name), str(reason))
 
 
 def find_images(
@@ -161,7 +111,7 @@ def find_images(
     order: Sequence[str] | None = None,
     missing: Sequence[str] = (),
     follow_links: bool = False,
-    rule: Rule = ANY_IMAGE,
+    rule: Rule | None = None,
 ) -> ImageFolder:
     """Finds the images of a folder or zip; reads none of them.
 
@@ -175,14 +125,14 @@ def find_images(
         by the planes' names.
       missing: channels to fill with black.
       follow_links: whether links that lead out of the folder are followed.
-      rule: which files are accepted, and what is white.
+      rule: which files are accepted, and what is white; None: `any_image()`.
 
     Raises:
       InputError: there is no such folder, no image in it, no telling which files make an image, or
         a channel that no image has and that is not in `missing`.
     """
     where = str(path)
-    images = store.open_store(path)
+    images = store.open_store(path, follow_links=follow_links)
     try:
         names = list_images(images, follow_links)
     except OSError as error:
@@ -207,8 +157,9 @@ def find_images(
         ids=layout.ids,
         files=layout.files,
         missing=tuple(missing),
+        channels=channels,
         order=tuple(order) if order is not None else None,
-        rule=rule,
+        rule=rule or any_image(),
         images=images,
     )
 
@@ -234,14 +185,12 @@ def _check_channels(where: str, layout: layouts.Layout, missing: Sequence[str]) 
 
 
 def _stamp_of(images: Store, name: str) -> tuple:
+    # Of a zip it is the archive that changes.
+    path = images.path
     if isinstance(images, store.Folder):
-        try:
-            found = os.stat(f"{images.path}/{name}")
-        except OSError:
-            return ()
-        return found.st_size, found.st_mtime_ns
-    return images.stamp(name)
-
-
-def _size(plane: np.ndarray) -> str:
-    return f"{plane.shape[1]} x {plane.shape[0]}"
+        path = f"{images.path}/{name}"
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ()
+    return found.st_size, found.st_mtime_ns

@@ -1,4 +1,4 @@
-"""Reads the JPG file of a single channel.
+"""Reads JPG files, baseline and progressive.
 
 Design: JPG has no checksum, and most decoders silently fill what is missing or broken with gray,
 Pillow and OpenCV among them if a truncated file has its end marker again. simplejpeg passes on the
@@ -13,7 +13,8 @@ from typing import BinaryIO
 import numpy as np
 import simplejpeg
 
-from hpa_jax.images.header import Header, check_pixels
+from hpa_jax.images import exif
+from hpa_jax.images.header import COMPOSITE, Description, Header, check_pixels
 from hpa_jax.images.store import DOWNLOAD_AGAIN, Refused
 
 _MAX_SCANS = 200  # a progressive file has about ten; each costs a pass over all pixels
@@ -25,6 +26,8 @@ _FRAMES = {0xC0, 0xC1, 0xC2}
 _NO_FRAMES = {0xC4, 0xC8, 0xCC}
 _FRAME_RANGE = range(0xC0, 0xD0)
 _OUT_OF_PLACE = (0xD8, 0xD9, 0xDA)  # start, end and scan, before any frame
+_NOTES = 0xE1
+_EXIF = b"Exif\x00\x00"
 _COMPONENTS = {1: "gray", 3: "RGB", 4: "CMYK"}
 
 
@@ -32,7 +35,7 @@ def scan(file: BinaryIO) -> Header:
     """Walks the segments of a file up to its pixels, and looks for its end marker.
 
     Raises:
-      Refused: it is no JPG, truncated, too large, or of a kind that is not read.
+      Refused: it is no JPG, truncated, too large, not upright, or of a kind that is not read.
     """
     header = _find_frame(file)
     size = file.seek(0, os.SEEK_END)
@@ -52,7 +55,12 @@ def _find_frame(file: BinaryIO) -> Header:
             return _parse_frame(_read(file, 6), marker)
         if marker in _OUT_OF_PLACE or length < 2:
             raise Refused(f"has a damaged header; {DOWNLOAD_AGAIN}")
-        file.seek(length - 2, os.SEEK_CUR)
+        if marker == _NOTES:
+            notes = _read(file, length - 2)
+            if notes.startswith(_EXIF):
+                exif.check_upright(notes[len(_EXIF) :])
+        else:
+            file.seek(length - 2, os.SEEK_CUR)
 
 
 def _next_marker(file: BinaryIO) -> int:
@@ -80,7 +88,17 @@ def _parse_frame(body: bytes, marker: int) -> Header:
         )
     check_pixels(width, height)
     colour = _COMPONENTS.get(components, f"of {components} components")
-    return Header("JPEG", height, width, bits, colour)
+    names = COMPOSITE if colour == "RGB" else ("",) * components
+    described = Description(
+        "JPEG",
+        height,
+        width,
+        bits,
+        planes=components,
+        names=names,
+        colour=colour,
+    )
+    return Header(described)
 
 
 def decode(data: bytes, header: Header) -> np.ndarray:
@@ -98,7 +116,7 @@ def decode(data: bytes, header: Header) -> np.ndarray:
     """
     if data.count(b"\xff\xda") > _MAX_SCANS:
         raise Refused(f"has more than {_MAX_SCANS} scans; save it again as a plain JPG")
-    is_gray = header.colour == "gray"
+    is_gray = header.description.colour == "gray"
     try:
         image = simplejpeg.decode_jpeg(
             data,

@@ -1,4 +1,4 @@
-"""Reads the PNG file of a single channel.
+"""Reads PNG files, of every depth and interlacing.
 
 Design: nothing is left to an image library's leniency. Decoders silently reduce 16 bits to 8 and
 colours to luma, and turn truncated files into images that are half black. So the chunks of a file
@@ -13,43 +13,69 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 
-from hpa_jax.images.header import Header, check_pixels
+from hpa_jax.images import exif
+from hpa_jax.images.header import COMPOSITE, Description, Header, check_pixels
 from hpa_jax.images.store import DOWNLOAD_AGAIN, Refused
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER_BYTES = 33  # signature and IHDR
 _COLOURS = {0: "gray", 2: "RGB", 3: "palette", 4: "gray with alpha", 6: "RGBA"}
+_NAMES = {
+    "gray": ("",),
+    "RGB": COMPOSITE,
+    "palette": ("",),
+    "gray with alpha": ("", ""),
+    "RGBA": (*COMPOSITE, ""),
+}
+# Longest chunk that is read for its content; notes of cameras have a few kilobytes.
+_MAX_NOTE_BYTES = 2**16
 
 
 def scan(file: BinaryIO) -> Header:
     """Walks the chunks of a file without reading its pixels.
 
     Raises:
-      Refused: it is no PNG, truncated, or too large.
+      Refused: it is no PNG, truncated, too large, animated, or not upright.
     """
-    header = _parse_header(file.read(_HEADER_BYTES))
+    description = _parse_header(file.read(_HEADER_BYTES))
+    colour = description.colour
     while len(head := file.read(8)) == 8:
         length, kind = struct.unpack(">I4s", head)
         if kind == b"tRNS":
-            header = header._replace(colour=f"{header.colour} with a transparent shade")
+            colour = f"{description.colour} with a transparent shade"
+        if kind == b"acTL":
+            raise Refused("is animated; save the image that is meant as a plain PNG")
         if kind == b"IEND":
             if len(file.read(4)) == 4:
-                return header
+                return Header(Description(**vars(description) | {"colour": colour}))
             break
+        if kind == b"eXIf" and length <= _MAX_NOTE_BYTES:
+            exif.check_upright(file.read(length))
+            length = 0
         file.seek(length + 4, os.SEEK_CUR)
     raise Refused(f"is cut short: it has no end chunk; {DOWNLOAD_AGAIN}")
 
 
-def _parse_header(head: bytes) -> Header:
+def _parse_header(head: bytes) -> Description:
     if not head.startswith(SIGNATURE):
         raise Refused(f"is not a PNG; {DOWNLOAD_AGAIN}")
     if len(head) < _HEADER_BYTES:
         raise Refused(f"is cut short: {len(head)} bytes; {DOWNLOAD_AGAIN}")
-    length, kind, width, height, bits, colour = struct.unpack(">I4sIIBB", head[8:26])
+    length, kind, width, height, bits, number = struct.unpack(">I4sIIBB", head[8:26])
     if kind != b"IHDR" or length != 13:
         raise Refused(f"has a damaged PNG header; {DOWNLOAD_AGAIN}")
     check_pixels(width, height)
-    return Header("PNG", height, width, bits, _COLOURS.get(colour, f"of colour type {colour}"))
+    colour = _COLOURS.get(number, f"of colour type {number}")
+    names = _NAMES.get(colour, ("",))
+    return Description(
+        "PNG",
+        height,
+        width,
+        bits,
+        planes=len(names),
+        names=names,
+        colour=colour,
+    )
 
 
 def decode(data: bytes, header: Header) -> np.ndarray | None:
@@ -57,11 +83,11 @@ def decode(data: bytes, header: Header) -> np.ndarray | None:
 
     Args:
       data: the file.
-      header: unused; as in the other formats.
+      header: of `scan`.
 
     Returns:
-      exactly the values in the file, [H, W] or [H, W, 3] (red, green, blue), uint8 or uint16; None
-      if they do not decode.
+      exactly the values in the file, [H, W], [H, W, 3] (red, green, blue) or [H, W, 4] (and
+      alpha), uint8 or uint16; None if they do not decode.
 
     Raises:
       Refused: a wrong CRC.
@@ -71,9 +97,17 @@ def decode(data: bytes, header: Header) -> np.ndarray | None:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
         return None
-    if image is None or image.ndim == 2:
+    if image is None:
+        return None
+    description = header.description
+    if image.ndim == 2:
+        if description.bits < 8:
+            # The decoder stretches 1, 2 and 4 bits to eight.
+            image //= 255 // (2**description.bits - 1)
         return image
     # OpenCV's order is BGR.
+    if image.shape[-1] == 4:
+        return image[..., [2, 1, 0, 3]]
     return image[..., ::-1]
 
 

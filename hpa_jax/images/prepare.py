@@ -75,6 +75,14 @@ class Preparation:
             is_known=True,
         )
 
+    def white_of(self, bits: int) -> int | None:
+        """The value that became 255 in training files of so many bits, where it was stated.
+
+        The largest value of the depth was not stated, but taken; it gives None as well.
+        """
+        white = (self.white or {}).get(str(bits))
+        return None if white in (None, 2**bits - 1) else white
+
     def prepare(self, pixels: np.ndarray, pixel_size: float | None = None) -> np.ndarray:
         """Makes an image as the net takes it.
 

@@ -202,7 +202,7 @@ KINDS = {
     ),
     ("kaggle_full", "two pages"): (
         two_pages,
-        "has more than one page; save the channel's own plane as a plain gray",
+        "has more than one page; save the channel's own plane as an eight-bit gray TIFF",
     ),
     ("kaggle_full", "white is 0"): (
         lambda: with_tag(262, 0),
@@ -212,17 +212,9 @@ KINDS = {
         lambda: tagged(t274=6),
         "must be rotated or mirrored to be viewed",
     ),
-    ("kaggle_full", "JPG inside"): (
-        lambda: encoded(smooth(), "tiff", compression="jpeg"),
-        "is packed by method 7; save",
-    ),
     ("kaggle_full", "LZMA"): (
         lambda: encoded(smooth(), "tiff", compression="lzma"),
         "is packed by method 34925",
-    ),
-    ("kaggle_full", "BigTIFF"): (
-        lambda: encoded(smooth(), "tiff", big_tiff=True),
-        "is not a TIFF but a BigTIFF",
     ),
     ("kaggle_full", "a flipped deflated bit"): (
         flipped_deflate,

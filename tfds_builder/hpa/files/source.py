@@ -22,7 +22,7 @@ from hpa_jax.data.codec import MAX_PIXELS
 from hpa_jax.errors import InputError
 from hpa_jax.images import channel_file, store
 from hpa_jax.images.channel_file import Rule
-from hpa_jax.images.header import Header
+from hpa_jax.images.header import Description
 from hpa_jax.images.resize import resize
 from hpa_jax.images.store import Refused, Store, Zip
 from hpa_jax.labels import CHANNELS
@@ -161,7 +161,7 @@ class Files:
 
     def _check(self, image_files: Store, id: str) -> None:
         """Checks the headers of one image's files."""
-        headers: dict[str, Header] = {}
+        headers: dict[str, Description] = {}
         name_of = dict(self._channel_files(image_files, id))
         for channel, name in name_of.items():
             try:

@@ -1,0 +1,126 @@
+"""Which format a file has, by its first bytes and not by its name; and its decoder."""
+
+import io
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO
+
+import numpy as np
+
+from hpa_jax.images import jpg, png, store
+from hpa_jax.images.header import Description, Header
+from hpa_jax.images.quiet import quiet_stderr
+from hpa_jax.images.rule import Rule
+from hpa_jax.images.store import DOWNLOAD_AGAIN, Refused, Store
+from hpa_jax.images.tiff import reader as tiff
+
+_READ = {
+    png.SIGNATURE: "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    **dict.fromkeys(tiff.STARTS, "TIFF"),
+}
+_SCANS = {"PNG": png.scan, "JPEG": jpg.scan, "TIFF": tiff.scan}
+_OTHER_FORMATS = {
+    b"GIF8": "a GIF",
+    b"BM": "a BMP",
+    b"PK\x03\x04": "a zip file",
+    b"7z\xbc\xaf": "a 7z archive",
+    b"\x1f\x8b": "a gzip file",
+    b"ZISRAWFILE": "a CZI of Zeiss",
+    b"\xda\xce\xbe\x0a": "an ND2 of Nikon",
+    b"p\x00\x00\x00": "a LIF of Leica",
+    b"\x89HDF": "an HDF5 file",
+    b"\xd0\xcf\x11\xe0": "an old container of Microsoft's, such as ZVI or OIB",
+    b"\x00\x00\x00\x0cjP": "a JPEG 2000",
+    b"\xff\x4f\xff\x51": "a JPEG 2000",
+    b"\x00\x00\x00\x0cJXL": "a JPEG XL",
+    b"\xff\x0a": "a JPEG XL",
+    b"RIFF": "a WebP",
+    b"%PDF": "a PDF",
+    b"\x93NUMPY": "a NumPy array",
+    b"\x76\x2f\x31\x01": "an OpenEXR",
+    b"<": "a web page or other text",
+}
+_MAGIC_BYTES = 16
+
+
+def scan(images: Store, name: str, rule: Rule) -> Header:
+    """Reads the header of a file in a store.
+
+    Raises:
+      Refused: with the reason.
+    """
+    try:
+        with images.open(name) as file:
+            return scan_file(file, rule)
+    except store.DAMAGE as error:
+        raise store.refusal(error) from None
+
+
+def scan_file(file: BinaryIO, rule: Rule) -> Header:
+    """Reads the header of an open file; see `scan`. Reading it may raise `store.DAMAGE`."""
+    magic = file.read(_MAGIC_BYTES)
+    file.seek(0)
+    return _SCANS[_format(magic, rule)](file)
+
+
+def planes(
+    data: bytes,
+    header: Header,
+    wanted: Sequence[int],
+    projection: str,
+) -> Iterator[np.ndarray]:
+    """Decodes channels of a file that was scanned.
+
+    Args:
+      data: the file.
+      header: of the scan.
+      wanted: the numbers of the channels.
+      projection: over depth, "max" or "mean".
+
+    Yields:
+      [H, W] for each of `wanted`: the values in the file.
+
+    Raises:
+      Refused: it is damaged.
+    """
+    if header.description.format == "TIFF":
+        yield from tiff.planes(data, header, wanted, projection)
+        return
+    decode = png.decode if header.description.format == "PNG" else jpg.decode
+    with quiet_stderr:
+        image = decode(data, header)
+    if image is None or not _is_as_announced(image, header.description):
+        raise Refused(f"is damaged: its pixel data do not decode; {DOWNLOAD_AGAIN}")
+    for plane in wanted:
+        yield image if image.ndim == 2 else image[..., plane]
+
+
+def scan_bytes(data: bytes, rule: Rule) -> Header:
+    """Reads the header of a file in memory; see `scan`."""
+    return scan_file(io.BytesIO(data), rule)
+
+
+def _format(magic: bytes, rule: Rule) -> str:
+    if not magic:
+        raise Refused(f"is empty (0 bytes); {DOWNLOAD_AGAIN}")
+    *others, last = rule.formats
+    wanted = f"{', '.join(others)} or {last}" if others else last
+    for start, name in _READ.items():
+        if not magic.startswith(start):
+            continue
+        if name in rule.formats:
+            return name
+        raise Refused(f"is not a {wanted} but a {name}; {DOWNLOAD_AGAIN} as {wanted}")
+    for start, name in _OTHER_FORMATS.items():
+        if magic.startswith(start):
+            raise Refused(f"is not a {wanted} but {name}; {DOWNLOAD_AGAIN} as {wanted}")
+    raise Refused(f"is not a {wanted}; {DOWNLOAD_AGAIN}")
+
+
+def _is_as_announced(image: np.ndarray, description: Description) -> bool:
+    same_size = image.shape[:2] == (description.height, description.width)
+    depth = 16 if description.bits > 8 else 8
+    samples = 1 if image.ndim == 2 else image.shape[2]
+    # The decoder of PNG turns gray with alpha into four samples.
+    same_samples = samples == description.planes or description.colour == "gray with alpha"
+    return same_size and same_samples and image.dtype == f"uint{depth}"

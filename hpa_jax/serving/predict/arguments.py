@@ -1,0 +1,172 @@
+"""Flags of `python -m hpa_jax.serving predict` and `similar`."""
+
+import argparse
+import math
+from typing import NoReturn
+
+from hpa_jax.environment.paths import path_flag
+from hpa_jax.errors import InputError
+from hpa_jax.images.channel_names import parse_channels
+from hpa_jax.images.rule import PROJECTIONS
+from hpa_jax.labels import CHANNELS
+
+_BACKENDS = ("auto", "onnx", "jax")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are this program's: one line, status 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises InputError."""
+        raise InputError(f"{message}; see {self.prog} --help")
+
+
+def add_images(parser: argparse.ArgumentParser) -> None:
+    """The flags of how images are found, read and scored."""
+    add = parser.add_argument
+    add(
+        "--pattern",
+        metavar="PATH",
+        help="of the files below DIR: '{id}_{channel}.tif' for a file a channel, '{id}.tif' for "
+        "all channels in one; without it the layout is found from the names, and said",
+    )
+    add(
+        "--channels",
+        type=channels_flag,
+        metavar="LIST",
+        help="your names of the channels, in the names of files or of planes: "
+        "red=tubulin,green=gfp,blue=dapi,yellow=er",
+    )
+    add(
+        "--order",
+        type=order_flag,
+        metavar="LIST",
+        help="which channel each plane of a file is: blue,green,red,yellow; nothing between two "
+        "commas leaves a plane out",
+    )
+    add(
+        "--missing",
+        type=missing_flag,
+        default=(),
+        metavar="LIST",
+        help="channels that were not imaged: red,yellow. The net sees black, and every row says so",
+    )
+    add(
+        "--white",
+        type=white_flag,
+        metavar="V",
+        help="the value that becomes 255 (default: as the "
+        "files of the training set: 255, 16 bits 65535)",
+    )
+    add(
+        "--pixel_size",
+        type=pixel_size_flag,
+        metavar="UM",
+        help="of your images, in micrometres (default: as the files say)",
+    )
+    add(
+        "--projection",
+        choices=PROJECTIONS,
+        default="",
+        help="of z-stacks, which are refused without it",
+    )
+    add(
+        "--float_range",
+        type=float_range_flag,
+        metavar="LOW,HIGH",
+        help="of files with floating-point numbers: the values that become 0 and 255",
+    )
+    add("--follow_links", action="store_true", help="follow links that lead out of DIR")
+    add(
+        "--policy",
+        choices=("strict", "skip"),
+        default="strict",
+        help="strict: stop at the first image that cannot be read (default); skip: leave it out "
+        "and list it in OUT.rejects.csv",
+    )
+    add(
+        "--backend",
+        choices=_BACKENDS,
+        default="auto",
+        help="auto: onnx where the export has it, else jax (default)",
+    )
+    add(
+        "--batch",
+        type=count_flag,
+        metavar="N",
+        help="images a batch (default 8 up to 128 px, above 1)",
+    )
+    add("--threads", type=count_flag, metavar="N", help="threads that read images (default: cores)")
+
+
+def add_export(parser: argparse.ArgumentParser) -> None:
+    """The export that scores."""
+    parser.add_argument("export", type=path_flag("EXPORT"), metavar="EXPORT")
+
+
+def channels_flag(text: str) -> dict[str, str]:
+    """Parses --channels."""
+    return parse_channels(text)
+
+
+def order_flag(text: str) -> tuple[str, ...]:
+    """Parses --order."""
+    order = tuple(item.strip().lower() for item in text.split(","))
+    named = [channel for channel in order if channel]
+    if not named or len(set(named)) < len(named) or not set(named) <= set(CHANNELS):
+        raise InputError(
+            f"--order={text}: give the channel of each plane, {','.join(CHANNELS)} each at most "
+            "once, and nothing between two commas for a plane to leave out"
+        )
+    return order
+
+
+def missing_flag(text: str) -> tuple[str, ...]:
+    """Parses --missing."""
+    found = tuple(item.strip().lower() for item in text.split(","))
+    if len(set(found)) < len(found) or not set(found) <= set(CHANNELS):
+        raise InputError(
+            f"--missing={text}: give some of {', '.join(CHANNELS)}, each once, with commas between"
+        )
+    if "green" in found:
+        raise InputError(
+            f"--missing={text}: green is the protein, which all of this is about; say which "
+            "channel holds it with --channels=green=NAME"
+        )
+    return found
+
+
+def white_flag(text: str) -> int:
+    """Parses --white."""
+    return _number("--white", text, int, 1, 65535, "the value that becomes 255")
+
+
+def pixel_size_flag(text: str) -> float:
+    """Parses --pixel_size."""
+    return _number("--pixel_size", text, float, 0.001, 100, "micrometres a pixel")
+
+
+def count_flag(text: str) -> int:
+    """Parses --batch and --threads."""
+    return _number("--batch and --threads", text, int, 1, 1024, "a number")
+
+
+def float_range_flag(text: str) -> tuple[float, float]:
+    """Parses --float_range."""
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        low = high = 0.0
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise InputError(f"--float_range={text}: give two numbers, the darker one first: 0,1")
+    return low, high
+
+
+def _number(flag: str, text: str, kind: type, low: float, high: float, what: str):
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not low <= value <= high:
+        raise InputError(f"{flag}={text}: give {what}, from {low} to {high}")
+    return value

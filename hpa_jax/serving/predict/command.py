@@ -1,0 +1,71 @@
+"""python -m hpa_jax.serving predict EXPORT DIR --out=scores.csv: a folder in, a table out.
+
+DIR is a folder or a zip of images: four files an image, or one. No csv, no labels, no dataset. The
+images are prepared as those were that the net learned from. A second start after a kill goes on.
+"""
+
+from collections.abc import Sequence
+
+from hpa_jax.environment.paths import path_flag
+from hpa_jax.environment.program import exit_on_signals
+from hpa_jax.errors import EXIT_OK
+from hpa_jax.serving.predict.arguments import Parser, add_export, add_images
+from hpa_jax.serving.predict.net import ExportedNet
+from hpa_jax.serving.predict.request import Request
+from hpa_jax.serving.predict.run import predict
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command; returns the exit status.
+
+    Raises:
+      InputError: a wrong call or bad input.
+    """
+    flags = _parser().parse_args(arguments)
+    exit_on_signals()
+    request = Request(
+        images=flags.images,
+        out=flags.out,
+        pattern=flags.pattern,
+        channels=flags.channels,
+        order=flags.order,
+        missing=flags.missing,
+        follow_links=flags.follow_links,
+        white=flags.white,
+        projection=flags.projection,
+        float_range=flags.float_range,
+        pixel_size=flags.pixel_size,
+        policy=flags.policy,
+        batch=flags.batch,
+        threads=flags.threads,
+        overlays=flags.overlays,
+    )
+    predict(request, lambda: ExportedNet(flags.export, flags.backend))
+    return EXIT_OK
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m hpa_jax.serving predict",
+        description=__doc__,
+        epilog="Exit status: 0 the table is written; 2 a wrong call or bad input, in one line.",
+        allow_abbrev=False,
+    )
+    add_export(parser)
+    parser.add_argument("images", type=path_flag("DIR"), metavar="DIR")
+    parser.add_argument(
+        "--out",
+        type=path_flag("--out"),
+        required=True,
+        metavar="FILE",
+        help="the table: .csv, .parquet (with embeddings), .h5ad (AnnData: X is the embedding), "
+        ".npy (scores alone, with a .json of their names)",
+    )
+    parser.add_argument(
+        "--overlays",
+        type=path_flag("--overlays"),
+        metavar="DIR",
+        help="a PNG for each image with what the net looked at",
+    )
+    add_images(parser)
+    return parser

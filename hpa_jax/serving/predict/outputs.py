@@ -1,0 +1,76 @@
+"""Where a prediction goes: the format of --out by its suffix, and what must not be written over."""
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from hpa_jax.errors import InputError, one_line
+from hpa_jax.files import check_writable
+
+_FORMATS = {
+    ".csv": "csv_table",
+    ".parquet": "parquet_table",
+    ".npy": "npy_table",
+    ".h5ad": "h5ad_table",
+}
+
+
+class Format(NamedTuple):
+    """How a table is written.
+
+    Attributes:
+      write: writes `(path, content)`.
+      is_ours: tells a table of this program from another file.
+      embeddings: whether it holds them.
+    """
+
+    write: Callable
+    is_ours: Callable[[Path], bool]
+    embeddings: bool
+
+
+def format_of(out: Path) -> Format:
+    """The format of a table, by the suffix of its name.
+
+    Raises:
+      InputError: another suffix, or a package for it is missing.
+    """
+    name = _FORMATS.get(out.suffix.lower())
+    if name is None:
+        raise InputError(f"--out={out}: give a name that ends in {', '.join(_FORMATS)}")
+    module = importlib.import_module(f"hpa_jax.serving.predict.tables.{name}")
+    for package in module.NEEDS:
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise InputError(
+                f"--out={out} needs the package {package}, which cannot be imported "
+                f"({one_line(error, limit=120)}): pip install 'hpa_jax[tables]', or choose a .csv"
+            ) from None
+    return Format(module.write, module.is_ours, module.EMBEDDINGS)
+
+
+def check_out(out: Path, kind: Format) -> None:
+    """Finds out before the work that the table can be written, and writes over nothing of others.
+
+    Raises:
+      InputError: it cannot, or something else is there.
+    """
+    if out.is_symlink() or out.exists():
+        reason = ""
+        try:
+            if out.is_symlink():
+                reason = "it is a link"
+            elif not out.is_file():
+                reason = "it is no file"
+            elif not kind.is_ours(out):
+                reason = "this program did not write it"
+        except OSError as error:
+            reason = one_line(error)
+        if reason:
+            raise InputError(
+                f"{out} is there and is not written over: {reason}; move it away, or choose "
+                "another --out"
+            )
+    check_writable(out.parent, "choose another --out")

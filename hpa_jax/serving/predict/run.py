@@ -1,0 +1,151 @@
+"""From a folder of images to a table: the whole way, for an export or a run."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+
+import cv2
+from tqdm import tqdm
+
+from hpa_jax.errors import InputError
+from hpa_jax.files import csv_text, exclusive_lock, write_atomically
+from hpa_jax.images.prepare import Preparation
+from hpa_jax.serving.predict import outputs, scoring
+from hpa_jax.serving.predict.intake import open_images
+from hpa_jax.serving.predict.net import Net, settings_digest
+from hpa_jax.serving.predict.notes import Notes
+from hpa_jax.serving.predict.progress_file import SUFFIX, ProgressFile
+from hpa_jax.serving.predict.request import Request
+from hpa_jax.serving.predict.rows import Row
+from hpa_jax.serving.predict.tables.content import Content
+
+# Up to this size a CPU gains by scoring several images at once; above, it loses.
+_SMALL = 128
+_SMALL_BATCH = 8
+
+
+def predict(request: Request, open_net: Callable[[], Net]) -> None:
+    """Scores the images of a folder and writes the table.
+
+    A second call after a kill goes on where the first was, and writes the same bytes.
+
+    Args:
+      request: what is asked for.
+      open_net: makes the net; called once nothing else is wrong.
+
+    Raises:
+      InputError: anything that another call or other files put right.
+    """
+    kind = outputs.format_of(request.out)
+    outputs.check_out(request.out, kind)
+    net = open_net()
+    wanted = ["probabilities"]
+    if kind.embeddings and "embedding" in net.outputs:
+        wanted.append("embedding")
+    preparation = Preparation.from_description(net.description)
+    images = open_images(request, preparation)
+    print(f"{images.where}: {len(images)} images, {images.layout}")
+    if not preparation.is_known:
+        print(
+            f"warning: {net.name} does not say how its training images were prepared (it is of an "
+            "older version): these are taken as they are, and only scaled to "
+            f"{preparation.size} px"
+        )
+    job = scoring.Job(
+        images=images,
+        preparation=preparation,
+        net=net,
+        outputs=tuple(wanted),
+        batch=request.batch or (_SMALL_BATCH if preparation.size <= _SMALL else 1),
+        threads=request.threads or os.cpu_count() or 1,
+        policy=request.policy,
+        pixel_size=request.pixel_size,
+    )
+    # The threads that read are the parallelism: OpenCV's own would compete for the same cores.
+    cv2.setNumThreads(1)
+    with _progress(request, job) as progress:
+        with tqdm(
+            total=len(images), unit="image", desc="predict", dynamic_ncols=True, disable=None
+        ) as bar:
+            scoring.score(job, progress, bar)
+        _write(request, job, kind, progress)
+        progress.remove()
+
+
+@contextlib.contextmanager
+def _progress(request: Request, job: scoring.Job) -> Iterator[ProgressFile]:
+    path = request.out.with_name(f"{request.out.name}{SUFFIX}")
+    settings = {
+        "net": job.net.version,
+        "backend": job.net.backend,
+        "outputs": list(job.outputs),
+        "batch": job.batch,
+        "missing": list(job.images.missing),
+        "order": job.images.order,
+        "channels": request.channels,
+        "white": job.images.rule.white,
+        "projection": request.projection,
+        "float_range": request.float_range,
+        "pixel_size": request.pixel_size,
+        "ids": settings_digest(job.images.ids),
+    }
+    lock = exclusive_lock(
+        path.with_name(f"{path.name}.lock"),
+        busy=f"--out={request.out} is being written",
+        advice="wait for it, or choose another --out",
+    )
+    with lock, ProgressFile(path, settings) as progress:
+        yield progress
+
+
+def _write(request: Request, job: scoring.Job, kind: outputs.Format, progress: ProgressFile):
+    """Writes the table, and what was left out."""
+    count = len(job.images)
+
+    def scored() -> Iterator[Row]:
+        return (row for row in progress.rows(count) if row.is_scored)
+
+    rejects = []
+    embedding_size = 0
+    good = 0
+    notes = Notes(job.preparation)
+    for row in progress.rows(count):
+        if not row.is_scored:
+            rejects.append((row.id, row.file, row.reason))
+            continue
+        good += 1
+        notes.see(row)
+        if row.embedding is not None:
+            embedding_size = len(row.embedding)
+    if not good:
+        first = rejects[0]
+        raise InputError(
+            f"{job.images.where}: none of {count} images can be read; the first: {first[0]}: "
+            f"{first[1]} {first[2]}"
+        )
+    about = {
+        "backend": job.net.backend,
+        "layout": job.images.layout,
+        "missing": list(request.missing),
+    }
+    content = Content(
+        description=job.net.description,
+        card=job.net.card,
+        net=job.net.digest,
+        about=about,
+        count=good,
+        embedding_size=embedding_size,
+        scored=scored,
+        note_of=notes.of,
+    )
+    rejects_path = request.out.with_name(f"{request.out.name}.rejects.csv")
+    if rejects:
+        write_atomically(rejects_path, csv_text(("id", "file", "reason"), rejects))
+    else:
+        rejects_path.unlink(missing_ok=True)
+    kind.write(request.out, content)
+    for warning in notes.warnings():
+        print(f"warning: {warning}")
+    print(f"wrote {request.out}: {good} images, {len(content.names)} labels, by {job.net.backend}")
+    if rejects:
+        print(f"left out {len(rejects)} images that cannot be read: {rejects_path}")

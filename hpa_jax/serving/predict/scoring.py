@@ -1,0 +1,189 @@
+"""Reads, prepares and scores the images of a folder, and keeps what was found.
+
+Images are read by threads while the net works on those before. A batch is always of the same
+images, whether the program was stopped between or not: the sums of a net depend on its batch in
+their last bits.
+"""
+
+import hashlib
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from hpa_jax.errors import InputError
+from hpa_jax.images.folder import FaultyImage, ImageFolder
+from hpa_jax.images.prepare import Preparation
+from hpa_jax.images.store import Refused
+from hpa_jax.serving.predict.net import Net
+from hpa_jax.serving.predict.progress_file import ProgressFile
+from hpa_jax.serving.predict.rows import Row
+
+POLICIES = ("strict", "skip")
+
+
+class Prepared(NamedTuple):
+    """An image that is ready for the net.
+
+    Attributes:
+      pixels: uint8 [S, S, 4].
+      pixel_size: micrometres a pixel of its files, or None.
+    """
+
+    pixels: np.ndarray
+    pixel_size: float | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be scored, and how.
+
+    Attributes:
+      images: of the folder.
+      preparation: of the net.
+      net: that scores them.
+      outputs: of the net that are kept, `probabilities` among them.
+      batch: images a batch.
+      threads: that read.
+      policy: one of POLICIES: what happens at an image that cannot be read.
+      pixel_size: micrometres a pixel, which overrides what files say; None: as they say.
+    """
+
+    images: ImageFolder
+    preparation: Preparation
+    net: Net
+    outputs: tuple[str, ...]
+    batch: int
+    threads: int
+    policy: str
+    pixel_size: float | None
+
+    def prepare(self, number: int) -> Prepared:
+        """Reads an image and makes it what the net takes.
+
+        Raises:
+          FaultyImage: it cannot be read, or not be made so.
+        """
+        pixels, facts = self.images.read(number)
+        pixel_size = self.pixel_size or facts.pixel_size
+        try:
+            prepared = self.preparation.prepare(pixels, pixel_size)
+        except Refused as refused:
+            image_id = self.images.ids[number]
+            file = self.images.images.where(facts.files[0])
+            raise FaultyImage(image_id, file, str(refused)) from None
+        return Prepared(prepared, pixel_size)
+
+
+def score(job: Job, progress: ProgressFile, bar) -> None:
+    """Scores all images that `progress` does not have yet.
+
+    Args:
+      job: what is to be done.
+      progress: where rows are kept.
+      bar: of tqdm, which is moved on.
+
+    Raises:
+      InputError: an image cannot be read, and the policy is strict; all others that were scored by
+        then are kept.
+    """
+    with ThreadPoolExecutor(job.threads) as pool:
+        try:
+            for numbers, stamps, found in _batches(job, progress, pool, bar):
+                for row, number in zip(_scored(job, numbers, stamps, found), numbers, strict=True):
+                    progress.put(number, row)
+                    _heed(job, row)
+                progress.flush()
+                bar.update(len(numbers))
+        finally:
+            # What is being read is waited for; what is not, is not read.
+            pool.shutdown(cancel_futures=True)
+            progress.flush(now=True)
+
+
+def _batches(
+    job: Job, progress: ProgressFile, pool: ThreadPoolExecutor, bar
+) -> Iterator[tuple[range, list[str], list[Future]]]:
+    """Batches that are to be scored: numbers and stamps of their images, and what is read."""
+    waiting: deque = deque()
+    ahead = 1 + -(-job.threads // job.batch)
+    for start in range(0, len(job.images), job.batch):
+        numbers = range(start, min(start + job.batch, len(job.images)))
+        stamps = [_stamp(job.images, number) for number in numbers]
+        rows = [progress.get(number) for number in numbers]
+        if _are_current(job, numbers, stamps, rows):
+            for row in rows:
+                _heed(job, row)
+            bar.update(len(numbers))
+            continue
+        futures = [pool.submit(job.prepare, number) for number in numbers]
+        waiting.append((numbers, stamps, futures))
+        if len(waiting) > ahead:
+            yield waiting.popleft()
+    yield from waiting
+
+
+def _are_current(job: Job, numbers: range, stamps: list[str], rows: list[Row | None]) -> bool:
+    """Whether the rows of a batch are there, and of the files as they are now."""
+    for number, stamp, row in zip(numbers, stamps, rows, strict=True):
+        if row is None or row.stamp != stamp or row.id != job.images.ids[number]:
+            return False
+    return True
+
+
+def _heed(job: Job, row: Row) -> None:
+    if row.reason and job.policy == "strict":
+        raise InputError(
+            f"{row.id}: {row.file} {row.reason} (--policy=skip leaves such images out)"
+        )
+
+
+def _scored(job: Job, numbers: range, stamps: list[str], futures: list[Future]) -> list[Row]:
+    """The rows of a batch."""
+    rows: list[Row | None] = []
+    good: list[Prepared] = []
+    for number, stamp, future in zip(numbers, stamps, futures, strict=True):
+        try:
+            good.append(future.result())
+            rows.append(None)
+        except FaultyImage as fault:
+            image_id = job.images.ids[number]
+            rows.append(Row(image_id, stamp, file=fault.file, reason=fault.reason))
+    if not good:
+        return rows
+    outputs = job.net.run(np.stack([one.pixels for one in good]), job.outputs, job.batch)
+    _check_finite(outputs["probabilities"], job)
+    at = 0
+    for place, (number, stamp) in enumerate(zip(numbers, stamps, strict=True)):
+        if rows[place] is not None:
+            continue
+        embedding = None
+        if "embedding" in outputs:
+            embedding = outputs["embedding"][at]
+        means = good[at].pixels.mean(axis=(0, 1)) / 255
+        rows[place] = Row(
+            id=job.images.ids[number],
+            stamp=stamp,
+            probabilities=outputs["probabilities"][at],
+            embedding=embedding,
+            pixel_size=good[at].pixel_size,
+            means=tuple(round(mean, 6) for mean in means.tolist()),
+        )
+        at += 1
+    return rows
+
+
+def _check_finite(probabilities: np.ndarray, job: Job) -> None:
+    if not np.isfinite(probabilities).all():
+        raise InputError(
+            f"{job.net.name} gives probabilities that are no numbers; check it with: python -m "
+            "hpa_jax.serving check"
+        )
+
+
+def _stamp(images: ImageFolder, number: int) -> str:
+    text = repr(images.stamp(number))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,102 @@
+"""What every format of table has: its columns, its rows, and what it says of itself."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hpa_jax.serving import decision
+from hpa_jax.serving.predict.rows import Row
+
+FIRST_COLUMNS = ("id", "missing", "note")
+LAST_COLUMNS = ("label_names", "labels")
+
+# A label's name is one of a person's own choice.
+_TAKEN = {*FIRST_COLUMNS, *LAST_COLUMNS, "embedding"}
+
+NAME_SEPARATOR = "; "
+"""Between the names of labels, which may hold spaces and commas."""
+
+
+class Decided(NamedTuple):
+    """A row of a table.
+
+    Attributes:
+      id: of the image.
+      missing: channels that were black for want of files, separated by spaces.
+      note: what is unlike the images that the net learned from; empty if nothing is.
+      probabilities: float32 [L].
+      decided: bool [L].
+      label_names: of the decided labels.
+      label_ids: of the decided labels.
+      embedding: float32 [E], or None.
+    """
+
+    id: str
+    missing: str
+    note: str
+    probabilities: np.ndarray
+    decided: np.ndarray
+    label_names: str
+    label_ids: str
+    embedding: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Content:
+    """A table to be written.
+
+    Attributes:
+      description: contents of the export's model.json.
+      card: the export's README.md, or empty.
+      net: a digest that tells the net from others.
+      about: what was called and found, as JSON: backend, layout, missing channels.
+      count: N, of the images that were scored.
+      embedding_size: E; 0: there are none.
+      scored: gives the rows of those images in their order, anew at each call.
+      note_of: what is unlike the images that the net learned from, of a row.
+    """
+
+    description: Mapping[str, Any]
+    card: str
+    net: str
+    about: Mapping[str, Any]
+    count: int
+    embedding_size: int
+    scored: Callable[[], Iterator[Row]]
+    note_of: Callable[[Row], str]
+
+    @cached_property
+    def names(self) -> list[str]:
+        return decision.label_names(self.description)
+
+    @cached_property
+    def ids(self) -> list[int]:
+        return decision.label_ids(self.description)
+
+    @cached_property
+    def label_columns(self) -> list[str]:
+        """The columns of probabilities: the labels' names, each another one."""
+        columns = []
+        for name in self.names:
+            columns.append(f"{name} (label)" if name in _TAKEN else name)
+        return columns
+
+    def rows(self) -> Iterator[Decided]:
+        """The rows of the table, in the order of Ids."""
+        missing = " ".join(self.about["missing"])
+        for row in self.scored():
+            decided = decision.decide(self.description, row.probabilities[None])[0]
+            positions = np.flatnonzero(decided)
+            yield Decided(
+                id=row.id,
+                missing=missing,
+                note=self.note_of(row),
+                probabilities=row.probabilities,
+                decided=decided,
+                label_names=NAME_SEPARATOR.join(self.names[k] for k in positions),
+                label_ids=" ".join(str(self.ids[k]) for k in positions),
+                embedding=row.embedding,
+            )

@@ -1,0 +1,112 @@
+"""Embeddings as AnnData, for scanpy: `X` the embedding, `obsm["probabilities"]`, `obs`, `uns`.
+
+`obs` has the decided labels: a column True or False for each, `label_names`, `labels`; and
+`missing` and `note`. `uns["hpa_jax"]` has the model card, model.json as text, the names of the
+labels, their ids and thresholds.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from hpa_jax.errors import InputError
+from hpa_jax.files import complete_file
+from hpa_jax.serving.predict.tables.content import Content
+
+NEEDS = ("anndata", "h5py")
+EMBEDDINGS = True
+
+# So many rows are in memory at a time.
+_ROWS_A_BLOCK = 1024
+
+
+def write(path: Path, content: Content) -> None:
+    """Writes the table, completely or not at all.
+
+    Raises:
+      InputError: the net gives no embedding.
+    """
+    import anndata
+    import h5py
+    import pandas
+
+    if not content.embedding_size:
+        raise InputError(
+            f"{path}: this net gives no embedding, which an h5ad is of; export it again, or choose "
+            "--out=scores.parquet"
+        )
+    columns = {"missing": [], "note": [], "label_names": [], "labels": []}
+    ids = []
+    decided = np.zeros((content.count, len(content.names)), bool)
+    for number, row in enumerate(content.rows()):
+        ids.append(row.id)
+        decided[number] = row.decided
+        columns["missing"].append(row.missing)
+        columns["note"].append(row.note)
+        columns["label_names"].append(row.label_names)
+        columns["labels"].append(row.label_ids)
+    obs = pandas.DataFrame(columns, index=pandas.Index(ids, dtype=str), dtype=str)
+    for number, name in enumerate(content.label_columns):
+        # A slash would be a group of the file.
+        obs[name.replace("/", "|")] = decided[:, number]
+    var = [f"feature_{number}" for number in range(content.embedding_size)]
+    shell = anndata.AnnData(
+        obs=obs, var=pandas.DataFrame(index=pandas.Index(var, dtype=str)), uns=_uns(content)
+    )
+    with complete_file(path) as hidden:
+        shell.write_h5ad(hidden)
+        # The arrays are written block by block: all embeddings at once may not fit the memory.
+        with h5py.File(hidden, "r+") as file:
+            if "X" in file:
+                del file["X"]
+            shapes = {
+                "X": (content.count, content.embedding_size),
+                "obsm/probabilities": (content.count, len(content.names)),
+            }
+            for name, shape in shapes.items():
+                array = file.create_dataset(name, shape, "<f4")
+                array.attrs["encoding-type"] = "array"
+                array.attrs["encoding-version"] = "0.2.0"
+            _fill(file["X"], (row.embedding for row in content.scored()))
+            _fill(file["obsm/probabilities"], (row.probabilities for row in content.scored()))
+
+
+def _fill(array, rows) -> None:
+    """Writes rows into an array of a file, block by block."""
+    block = []
+    start = 0
+    for row in rows:
+        block.append(row)
+        if len(block) == _ROWS_A_BLOCK:
+            array[start : start + len(block)] = np.stack(block)
+            start += len(block)
+            block = []
+    if block:
+        array[start:] = np.stack(block)
+
+
+def _uns(content: Content) -> dict:
+    """What the table says of itself. h5ad has no None and no list of objects: JSON stays text."""
+    return {
+        "hpa_jax": {
+            "card": content.card,
+            "model": json.dumps(content.description),
+            "about": json.dumps(content.about),
+            "net": content.net,
+            "label_names": np.array(content.names, dtype=object),
+            "label_ids": np.array(content.ids),
+            "thresholds": np.array(content.description["thresholds"], np.float64),
+        }
+    }
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file is such a table."""
+    import h5py
+
+    try:
+        with h5py.File(path) as file:
+            return "uns/hpa_jax" in file
+    except OSError:
+        return False
