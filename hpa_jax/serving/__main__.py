@@ -12,6 +12,7 @@ from hpa_jax.errors import EXIT_BAD_INPUT, EXIT_OK
 _COMMANDS = {
     "check": ("hpa_jax.serving.check", "compares its digests, reproduces the golden output"),
     "predict": ("hpa_jax.serving.predict.command", "scores the images of a folder: a table"),
+    "serve": ("hpa_jax.serving.server.command", "answers over HTTP, with a page for people"),
 }
 
 

@@ -70,9 +70,7 @@ class Archive:
           Refusal: 422 it is damaged, or a name leads out; 413 it has too much in it.
         """
         if data.count(_ENTRY) > limits.members:
-            raise Refusal(
-                413, f"the zip has more than {limits.members} files, as many as it may"
-            )
+            raise Refusal(413, f"the zip has more than {limits.members} files, as many as it may")
         try:
             self._zip = zipfile.ZipFile(io.BytesIO(data))
         except (*DAMAGE, ValueError, IndexError) as error:
@@ -124,7 +122,7 @@ class Archive:
             # With a size, Python unpacks no more than that; without one, whatever there is.
             data = packed.read(member.file_size)
             if len(data) != member.file_size:
-            raise Refused("has another size than the zip says; make the zip again")
+                raise Refused("has another size than the zip says; make the zip again")
         return io.BytesIO(data)
 
 

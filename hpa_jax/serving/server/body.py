@@ -1,7 +1,7 @@
 """A request's files as they come in: bounded in bytes, in parts and in time.
 
 Two forms are read: a form (`multipart/form-data`), as browsers and `curl -F` send it, and a single
-file as the body itself, as `curl --data-binary` sends it. All of it stays in memory: a client's
+file as the body itself, as `curl --data-binary` sends it, whatever it calls its type. All of it stays in memory: a client's
 images are on no disk of the server.
 """
 
@@ -71,8 +71,6 @@ async def read_body(request: Request, share: Share, limits: Limits) -> Body:
     try:
         if kind == FORM:
             body = await _form(request, pieces, limits)
-        elif kind == "application/x-www-form-urlencoded":
-            raise Refusal(415, f"this form cannot hold files; {_ADVICE}")
         else:
             data = b"".join([piece async for piece in pieces])
             parts = [Part("", "", data)] if data else []
@@ -98,17 +96,16 @@ async def _form(request: Request, pieces: AsyncIterator[bytes], limits: Limits) 
         raise Refusal(400, f"the form cannot be read ({error.message}); {_ADVICE}") from None
     parts = []
     fields = []
-    async with form:
-        for name, value in form.multi_items():
-            if isinstance(value, str):
-                fields.append((name, value))
-                continue
-            data = await value.read()
-            # Two copies of all files together would be twice the memory.
-            await value.close()
-            # A browser sends an empty part for a file that was not chosen.
-            if data or value.filename:
-                parts.append(Part(name, value.filename or "", data))
+    for name, value in form.multi_items():
+        if isinstance(value, str):
+            fields.append((name, value))
+            continue
+        data = await value.read()
+        # Two copies of all files together would be twice the memory.
+        await value.close()
+        # A browser sends an empty part for a file that was not chosen.
+        if data or value.filename:
+            parts.append(Part(name, value.filename or "", data))
     return Body(parts, fields)
 
 

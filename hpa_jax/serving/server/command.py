@@ -4,6 +4,7 @@ It answers POST /v1/predict with the scores of the images that it is sent, and /
 this machine can ask, unless --host and --token-file are given.
 """
 
+import argparse
 import asyncio
 import hashlib
 import os
@@ -35,15 +36,29 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
       InputError: a wrong call, or an export that cannot be served.
     """
-    flags = _parser().parse_args(arguments)
-    token = access.read_token(flags.token_file) if flags.token_file else None
-    rules = access.make_access(flags.host, token, flags.allow_host)
+    flags = parser().parse_args(arguments)
     limits = Limits(
         body=flags.max_body * MIB,
         bodies=4 * flags.max_body * MIB,
         unpacked=8 * flags.max_body * MIB,
         queue=flags.queue,
     )
+    serve(flags, limits)
+    return EXIT_OK
+
+
+def serve(flags: argparse.Namespace, limits: Limits) -> None:
+    """Serves until a signal.
+
+    Args:
+      flags: of the command line, parsed.
+      limits: of the server.
+
+    Raises:
+      InputError: an export that cannot be served, or no address to serve it at.
+    """
+    token = access.read_token(flags.token_file) if flags.token_file else None
+    rules = access.make_access(flags.host, token, flags.allow_host)
     digest = _digest(flags.export, flags.expect_sha256)
     sockets = [listener.listen(flags.host, flags.port, "--port")]
     if flags.metrics_port is not None:
@@ -61,8 +76,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"metrics at http://{listener.address_of(sockets[1])}/metrics", flush=True)
     print(f"manifest SHA-256 {digest}; {size} px, up to {max_batch} images at once", flush=True)
     listener.serve_until_stopped(app, sockets, limits)
-    print("stopped: everything under way was answered", file=sys.stderr, flush=True)
-    return EXIT_OK
+    print("stopped", file=sys.stderr, flush=True)
 
 
 def make_app(
@@ -97,9 +111,7 @@ def make_app(
             "files": limits.members,
         },
     }
-    routes = Routes(
-        model, page(net.description), net.outputs, scorer, batcher, metrics, limits
-    )
+    routes = Routes(model, page(net.description), net.outputs, scorer, batcher, metrics, limits)
     running: list[asyncio.Task] = []
 
     def start() -> None:
@@ -141,16 +153,17 @@ def page(description: dict) -> str:
     return render(description)
 
 
-def _parser() -> Parser:
+def parser() -> Parser:
+    """The flags."""
     limits = Limits()
-    parser = Parser(
+    made = Parser(
         prog="python -m hpa_jax.serving serve",
         description=__doc__,
         epilog="SIGTERM and Ctrl-C: what is under way is answered, then it ends with status 0. "
         "Exit status 2: a wrong call or bad input, in one line. docs/server.md has the rest.",
         allow_abbrev=False,
     )
-    add = parser.add_argument
+    add = made.add_argument
     add("export", type=path_flag("EXPORT"), metavar="EXPORT")
     add("--port", type=_port, default=_PORT, metavar="N", help=f"0: any (default {_PORT})")
     add(
@@ -207,7 +220,7 @@ def _parser() -> Parser:
         metavar="N",
         help="for Prometheus: /metrics, at the same address (default: none)",
     )
-    return parser
+    return made
 
 
 def _port(text: str) -> int:

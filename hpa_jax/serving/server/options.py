@@ -4,20 +4,20 @@ The names and values are those of the flags of `python -m hpa_jax.serving predic
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from hpa_jax.errors import InputError
+from hpa_jax.images.rule import PROJECTIONS
 from hpa_jax.serving.predict.arguments import (
     channels_flag,
+    float_range_flag,
     missing_flag,
     order_flag,
     pixel_size_flag,
     white_flag,
 )
 from hpa_jax.serving.server.refusal import Refusal
-
-_POLICIES = ("strict", "skip")
 
 
 @dataclass
@@ -31,6 +31,8 @@ class Options:
       missing: channels that are fed black.
       white: the value that becomes 255, or None.
       pixel_size: micrometres a pixel; None: as the files say.
+      projection: of z-stacks: "max" or "mean"; "": they are refused.
+      float_range: the floating-point values that become 0 and 255, or None.
       policy: "strict": one image that cannot be read refuses all; "skip": the others are scored.
       outputs: beside the probabilities: some of `embedding` and `maps`.
     """
@@ -41,14 +43,19 @@ class Options:
     missing: tuple[str, ...] = ()
     white: int | None = None
     pixel_size: float | None = None
+    projection: str = ""
+    float_range: tuple[float, float] | None = None
     policy: str = "strict"
     outputs: tuple[str, ...] = ()
 
 
-def _policy(text: str) -> str:
-    if text not in _POLICIES:
-        raise InputError(f"--policy={text}: give one of {', '.join(_POLICIES)}")
-    return text
+def _one_of(name: str, choices: tuple[str, ...]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise InputError(f"--{name}={text}: give one of {', '.join(choices)}")
+        return text
+
+    return parse
 
 
 def _outputs(text: str) -> tuple[str, ...]:
@@ -62,7 +69,9 @@ _PARSERS = {
     "missing": missing_flag,
     "white": white_flag,
     "pixel_size": pixel_size_flag,
-    "policy": _policy,
+    "projection": _one_of("projection", PROJECTIONS),
+    "float_range": float_range_flag,
+    "policy": _one_of("policy", ("strict", "skip")),
     "outputs": _outputs,
 }
 
@@ -95,6 +104,9 @@ def parse_options(given: Iterable[tuple[str, str]], available: tuple[str, ...]) 
     return options
 
 
+_FLAG = re.compile(f"--({'|'.join(_PARSERS)})\\b=?")
+
+
 def as_options(text: str) -> str:
     """A message with the names of options where it has those of flags."""
-    return re.sub(r"--([a-z_]+)=", r"?\1=", text)
+    return _FLAG.sub(r"?\1=", text)

@@ -12,19 +12,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpa_jax.errors import InputError
-from hpa_jax.images.folder import ANY_IMAGE, FaultyImage, ImageFolder, find_in_store
+from hpa_jax.images import formats
+from hpa_jax.images.folder import FaultyImage, ImageFolder
 from hpa_jax.images.prepare import Preparation
+from hpa_jax.images.rule import any_image
 from hpa_jax.images.store import Refused
 from hpa_jax.labels import CHANNELS
 from hpa_jax.serving.decision import decide, label_ids, label_names, thresholds_of
+from hpa_jax.serving.predict.intake import with_white
 from hpa_jax.serving.predict.notes import Notes
 from hpa_jax.serving.predict.rows import Row
-from hpa_jax.serving.server.archive import ZIP, Archive, Parts, checked_name
 from hpa_jax.serving.server.batching import Batcher, Net
 from hpa_jax.serving.server.body import Part
 from hpa_jax.serving.server.limits import Limits
 from hpa_jax.serving.server.options import Options, as_options
 from hpa_jax.serving.server.refusal import Refusal
+from hpa_jax.serving.server.uploads import find_uploaded
 
 # Images of one request that are read ahead: what they take is bounded, however many it has.
 _AHEAD = 8
@@ -94,38 +97,21 @@ class Scorer:
         return rows
 
     def _found(self, parts: Sequence[Part], options: Options) -> ImageFolder:
-        """Which files make which images; none is read yet."""
+        """Which files make which images, and what is white in them."""
         missing = []
         for channel in CHANNELS:
             if channel in options.missing or channel not in self._preparation.channels:
                 missing.append(channel)
-        rule = self._preparation.rule(ANY_IMAGE, options.white)
-        names = [part.name for part in parts]
-        if set(names) & set(CHANNELS):
-            store, files = _by_channel(parts, missing)
-        elif len(parts) > 1:
-            store = _by_file_name(parts)
-            files = None
-        elif parts[0].data.startswith(ZIP):
-            store = Archive(parts[0].data, self._limits)
-            files = None
-        else:
-            store = Parts({"image": parts[0].data})
-            files = ("image",)
-        if files is not None:
-            return ImageFolder("", "", [""], [files], tuple(missing), options.order, rule, store)
+        rule = any_image(options.white, options.projection, options.float_range)
         try:
-            return find_in_store(
-                store,
-                "the request",
-                pattern=options.pattern,
-                channels=options.channels,
-                order=options.order,
-                missing=missing,
-                rule=rule,
-            )
+            images = find_uploaded(parts, tuple(missing), rule, options, self._limits)
+            # A single image of eight bits, the most common, is not decoded twice for this.
+            if options.white is None and len(images) <= self._limits.images:
+                if len(images) > 1 or self._preparation.white_of(8) or _is_deep(images):
+                    return with_white(images, self._preparation)
         except InputError as error:
             raise Refusal(422, as_options(str(error))) from None
+        return images
 
     async def _row(self, images: ImageFolder, number: int, options: Options) -> dict:
         loop = asyncio.get_running_loop()
@@ -206,39 +192,14 @@ def _rounded(value: np.floating) -> float:
     return round(float(value), _DIGITS)
 
 
-def _by_channel(parts: Sequence[Part], missing: Sequence[str]) -> tuple[Parts, tuple]:
-    """The files of a form whose parts are named by channel."""
-    files: dict[str, bytes] = {}
-    for part in parts:
-        if part.name not in CHANNELS:
-            raise Refusal(
-                422,
-                f"there is no channel {part.name!r}; name the parts {', '.join(CHANNELS)}, or send "
-                "one file as 'image'",
-            )
-        if part.name in files:
-            raise Refusal(422, f"two parts are named {part.name!r}; send one image at a time")
-        files[part.name] = part.data
-    lacking = [name for name in CHANNELS if name not in files and name not in missing]
-    if lacking:
-        raise Refusal(
-            422,
-            f"no part {' and no part '.join(lacking)}, which the net was trained on; send it, or "
-            f"ask for black with ?missing={','.join(lacking)}",
-        )
-    return Parts(files), tuple(name if name in files else None for name in CHANNELS)
-
-
-def _by_file_name(parts: Sequence[Part]) -> Parts:
-    """The files of a form, as if they lay in a folder."""
-    files: dict[str, bytes] = {}
-    for part in parts:
-        name = checked_name(part.file_name)
-        if not name or name in files:
-            raise Refusal(
-                422,
-                "two files have one name, or none; name the parts by channel: "
-                f"{', '.join(CHANNELS)}",
-            )
-        files[name] = part.data
-    return Parts(files)
+def _is_deep(images: ImageFolder) -> bool:
+    """Whether the first image has a file of more than eight bits."""
+    for name in filter(None, images.files[0]):
+        try:
+            header = formats.scan(images.images, name, images.rule)
+        except Refused:
+            # It is reported when its turn comes.
+            continue
+        if header.description.bits > 8:
+            return True
+    return False
