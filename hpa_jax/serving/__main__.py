@@ -13,6 +13,7 @@ _COMMANDS = {
     "check": ("hpa_jax.serving.check", "compares its digests, reproduces the golden output"),
     "page": ("hpa_jax.serving.page.command", "writes it as one HTML file that a browser runs"),
     "predict": ("hpa_jax.serving.predict.command", "scores the images of a folder: a table"),
+    "serve": ("hpa_jax.serving.server.command", "answers over HTTP, with a page for people"),
 }
 
 
