@@ -25,7 +25,7 @@ def describe(
       config: that the net is exported with.
       predictor: of the checkpoint, which has been read.
       trained: the run's own configuration.
-      calibration: how often scores were right (`hpa_jax.serving.calibration`); None: not known.
+      calibration: how often scores were right (`hpa_jax.serving.reliability`); None: not known.
     """
     size = config.data.image_size
     preparation = normalize.preparation(config.data)

@@ -16,13 +16,13 @@ from pathlib import Path
 from hpa_jax.environment.paths import path_flag
 from hpa_jax.errors import EXIT_OK, InputError, one_line
 from hpa_jax.files import write_atomically
-from hpa_jax.folders.export_manifest import DESCRIPTION, check_digests, read_file
+from hpa_jax.folders.export_manifest import DESCRIPTION, ONNX, check_digests, read_file
 from hpa_jax.folders.results import GENERATOR
+from hpa_jax.serving.onnx.screen import check_self_contained
 from hpa_jax.serving.page.render import Net, render
 from hpa_jax.serving.page.runtime import PACKAGE, load_runtime
 from hpa_jax.serving.page.weights import WEIGHTS, halve
 
-_ONNX = "model.onnx"
 _HEAD_BYTES = 4096
 _MAX_MODEL = 300 * 10**6
 """Bytes: as base64, more would be a longer text than a browser can hold."""
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
         model = halve(model)
     if len(model) > _MAX_MODEL:
         raise InputError(
-            f"{flags.export / _ONNX}: {len(model) // 10**6} MB are too many for a page; "
+            f"{flags.export / ONNX}: {len(model) // 10**6} MB are too many for a page; "
             "try --weights=fp16, or serve the net: python -m hpa_jax.serving serve"
         )
     page = render(description, "file", net=Net(load_runtime(flags.runtime), model))
@@ -85,13 +85,13 @@ def _parser() -> argparse.ArgumentParser:
 def _read_export(folder: Path) -> tuple[dict, bytes]:
     """model.json and model.onnx, each of the bytes that the manifest has a digest of."""
     digests = check_digests(folder)
-    if _ONNX not in digests:
+    if ONNX not in digests:
         raise InputError(
-            f"{folder} has no {_ONNX}, which a page runs: export the run again, "
+            f"{folder} has no {ONNX}, which a page runs: export the run again, "
             "python -m hpa_jax.main --mode=export --workdir=RUN"
         )
     contents = {}
-    for name in (DESCRIPTION, _ONNX):
+    for name in (DESCRIPTION, ONNX):
         try:
             content = read_file(folder / name)
         except OSError as error:
@@ -99,7 +99,9 @@ def _read_export(folder: Path) -> tuple[dict, bytes]:
         if hashlib.sha256(content).hexdigest() != digests[name]:
             raise InputError(f"{folder / name} changes while it is read; copy the export elsewhere")
         contents[name] = content
-    return json.loads(contents[DESCRIPTION]), contents[_ONNX]
+    # A browser would look for what lies outside of it, beside the page.
+    check_self_contained(contents[ONNX], str(folder / ONNX))
+    return json.loads(contents[DESCRIPTION]), contents[ONNX]
 
 
 def _check_place(out: Path) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from hpa_jax.evaluation.score_table import ScoreTable
-from hpa_jax.serving.calibration import BINS, calibration_of
+from hpa_jax.serving.reliability import BINS, calibration_of
 
 
 def table(scores, targets):
