@@ -59,8 +59,10 @@ class Tab:
         os.write(self._write, json.dumps(message).encode() + b"\0")
         return self._until(lambda event: event.get("id") == self._number)["result"]
 
-    def open(self, path: Path, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
-        """Opens a file and waits until it is loaded with its pictures."""
+    def open(
+        self, path: Path | str, *, width: int = 1280, height: int = 900, dark: bool = False
+    ) -> None:
+        """Opens a file or an address, and waits until it is loaded with its pictures."""
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.call("Emulation.setEmulatedMedia", features=scheme)
         self.call(
@@ -71,7 +73,9 @@ class Tab:
             mobile=width < 800,
         )
         self._loaded = False
-        assert "errorText" not in self.call("Page.navigate", url=path.as_uri())
+        url = path if isinstance(path, str) else path.as_uri()
+        answer = self.call("Page.navigate", url=url)
+        assert "errorText" not in answer, answer["errorText"]
         if not self._loaded:
             self._until(lambda event: self._loaded)
 
@@ -138,10 +142,11 @@ def tab(browser: str, profile: Path) -> Iterator[Tab]:
         "--disable-dev-shm-usage",
         "--no-first-run",
     )
-    # No name is ever resolved: a page that calls home cannot, even by mistake.
+    # No name is ever resolved: a page that calls home cannot, even by mistake. A server of a test
+    # is called by its address.
     flags += (
         "--remote-debugging-pipe",
-        "--host-resolver-rules=MAP * ~NOTFOUND",
+        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
         f"--user-data-dir={profile}",
     )
     # The shell moves the two pipes to where the browser expects them.

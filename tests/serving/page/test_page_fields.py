@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import os
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import onnxruntime
 import pytest
 from support.image_files import encoded, sample, smooth
 from support.page_nets import description, small_net
+from support.page_use import Page
 from support.written_files import png
 
 from hpa_jax.images.folder import find_images
@@ -20,61 +20,6 @@ from hpa_jax.serving.page.render import Net, render
 from hpa_jax.serving.page.weights import halve
 
 SIZE = 64
-IS_DONE = (
-    "document.getElementById('progress').hidden && "
-    "/scored|ot read/.test(document.getElementById('status').textContent)"
-)
-ROWS = """[...document.querySelectorAll('.labels tbody tr')].map((row) => [
-  row.querySelector('th').textContent,
-  Number(row.querySelector('data').value),
-  row.classList.contains('above'),
-])"""
-
-
-class Page:
-    """A page in a tab, used as a person does."""
-
-    def __init__(self, tab, path):
-        self.tab = tab
-        self.path = path
-        tab.requests.clear()
-        tab.complaints.clear()
-        tab.open(path)
-        tab.until("document.documentElement.dataset.ready === 'yes'")
-
-    def choose(self, *files):
-        self.tab.choose("#files", files)
-        self.tab.until(IS_DONE)
-
-    def clear(self):
-        self.tab.value("document.getElementById('clear').click()")
-
-    def text(self, selector):
-        return self.tab.value(f"document.querySelector({json.dumps(selector)}).textContent")
-
-    def click(self, selector):
-        self.tab.value(f"document.querySelector({json.dumps(selector)}).click()")
-
-    def scores(self):
-        """float [L] of the field that is open, and which labels it has."""
-        scores = np.zeros(len(LABELS))
-        found = np.zeros(len(LABELS), bool)
-        rows = self.tab.value(ROWS)
-        assert len(rows) == len(LABELS)
-        for name, score, is_found in rows:
-            scores[LABELS.index(name)] = score
-            found[LABELS.index(name)] = is_found
-        return scores, found
-
-    def set(self, identifier, value):
-        """Fills in a setting; a bool is a tick."""
-        name = "checked" if isinstance(value, bool) else "value"
-        self.tab.value(
-            f"{{ const input = document.getElementById({json.dumps(identifier)});"
-            f"input.{name} = {json.dumps(value)};"
-            "input.dispatchEvent(new Event('change', { bubbles: true })); }"
-        )
-        self.tab.until(IS_DONE)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +73,7 @@ def test_a_field_is_scored_as_onnx_runtime_does(page, field):
 
 def test_the_page_requests_nothing_but_itself(page):
     own = [url for url in page.tab.requests if not url.startswith("blob:null/")]
-    assert own == [page.path.as_uri()]
+    assert own == [page.place.as_uri()]
     assert page.tab.complaints == []
     # Whoever wanted to could not: the policy forbids it, and the browser says so.
     refused = page.tab.value("fetch('https://example.org/').then(() => 'sent', () => 'refused')")
