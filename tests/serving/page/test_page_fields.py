@@ -161,6 +161,19 @@ def test_a_missing_channel_is_refused_or_marked(page, field):
     assert "has no green channel" in page.text("#status")
 
 
+def test_a_channel_that_the_net_does_not_know_is_black(make_page, field):
+    trained = ["red", "green", "blue"]
+    page = make_page(preparation={"channels": trained})
+    page.choose(*field)
+    scores, _ = page.scores()
+    expected = expected_scores(field[0].parent, missing=["yellow"])
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
+    assert "without yellow" not in page.text("#field")
+    page.clear()
+    page.choose(*field[:3])
+    np.testing.assert_allclose(page.scores()[0], expected, atol=1e-5)
+
+
 def test_a_composite_is_three_channels(page, field, tmp_path):
     page.clear()
     planes = [smooth((100, 100), seed=number) for number in range(3)]

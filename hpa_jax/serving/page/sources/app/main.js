@@ -20,7 +20,7 @@ for (const id of ["runtime-script", "runtime-wasm", "model"]) byId(id)?.remove()
 engineData.texts = null;
 
 const view = new FieldView(description);
-const list = new FieldList(openField);
+const list = new FieldList(description, openField);
 
 let files = []; // [{file, path}], all that were given
 let fields = new Map(); // by Id: {id, entries, result, rows, refused, picture, isThinned}
