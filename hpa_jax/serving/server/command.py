@@ -37,14 +37,14 @@ def main(arguments: Sequence[str]) -> int:
       InputError: a wrong call, or an export that cannot be served.
     """
     flags = parser().parse_args(arguments)
-    limits = Limits(
-        body=flags.max_body * MIB,
-        bodies=4 * flags.max_body * MIB,
-        unpacked=8 * flags.max_body * MIB,
-        queue=flags.queue,
-    )
-    serve(flags, limits)
+    serve(flags, limits_of(flags))
     return EXIT_OK
+
+
+def limits_of(flags: argparse.Namespace) -> Limits:
+    """The limits that the user has set, and those that follow from them."""
+    body = flags.max_body * MIB
+    return Limits(body=body, bodies=4 * body, unpacked=8 * body, queue=flags.queue)
 
 
 def serve(flags: argparse.Namespace, limits: Limits) -> None:
