@@ -95,6 +95,10 @@ def _is_scale(scale: tuple[float, ...]) -> bool:
     return len(scale) == 2 and 0 < scale[0] <= scale[1]
 
 
+def _is_onnx_kind(value: Any) -> bool:
+    return value in ("float32", "fp16", "int8", "none")
+
+
 def _is_window(text: str) -> bool:
     return not text or profile_window(text) is not None
 
@@ -468,9 +472,16 @@ class Evaluate:
 
 @dataclass(slots=True)
 class Export:
-    """Where an export goes."""
+    """Where an export goes, and what is in it."""
 
     folder: str = setting("", "folder of the export; '': WORKDIR/export, or OUT/export", path="one")
+    onnx: str = setting(
+        "float32",
+        "weights of model.onnx: float32; fp16 (half the size); int8 (a quarter, other scores); "
+        "none: no such file",
+        accepts=_is_onnx_kind,
+        allowed="float32, fp16, int8 or none",
+    )
 
 
 @dataclass(slots=True)

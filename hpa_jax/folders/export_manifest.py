@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,71 +23,106 @@ FORWARD = "forward.jaxexport"
 DESCRIPTION = "model.json"
 GOLDEN = "golden.safetensors"
 FILES = (PARAMETERS, FORWARD, DESCRIPTION, GOLDEN)
+"""Those of every export."""
+
+ONNX = "model.onnx"
+CARD = "README.md"
+BIOIMAGE = "bioimageio.zip"
+TORCHVISION = "torchvision.safetensors"
+OPTIONAL = (ONNX, CARD, BIOIMAGE, TORCHVISION)
+"""Those that an export may have: the manifest lists them where it does."""
+
 MANIFEST = "manifest.json"
 
-FORMAT = 2
+FORMAT = 3
 """Of an export. It rises when a reader of the one before could not read it."""
+
+# Format 2 has no optional files. Format 1 has no number.
+_NUMBERED = (2, FORMAT)
 
 _EXPORT_AGAIN = "remove it and export it again"
 
 
-def check_digests(folder: Path | str) -> dict[str, str]:
+def check_digests(folder: Path | str, *, expect_sha256: str = "") -> dict[str, str]:
     """Checks an export without running it: Python's own library is enough.
 
+    Args:
+      folder: of the export.
+      expect_sha256: the SHA-256 of manifest.json, hex, as whoever made the export has passed it on:
+        then nobody can have made another export since. "": not compared.
+
     Returns:
-      The SHA-256 of each of FILES, hex, as recorded and as found.
+      The SHA-256 of each file that the manifest lists, hex, as recorded and as found: those of
+      FILES, and of OPTIONAL those that the export has.
 
     Raises:
-      InputError: a file is missing, or a byte of it was changed; or a format of later versions.
+      InputError: a file is missing, or a byte of it was changed; a format of later versions; or
+        another export than the expected one.
     """
     folder = Path(folder)
     try:
-        digests = _digests(folder)
         manifest = read_file(folder / MANIFEST)
+        recorded = _parsed(manifest)
+        digests = _digests(folder, _listed_names(recorded))
     except OSError as error:
         path = error.filename or folder
         raise InputError(
             f"{folder} is no complete export: {path} cannot be read ({one_line(error)}); "
             "copy or export it again"
         ) from error
-    recorded = _parsed(manifest)
+    if expect_sha256:
+        _check_expected(folder, manifest, expect_sha256)
     # Texts are compared: a changed byte of the manifest itself is refused as well.
     if manifest == _manifest_text(recorded, digests):
         return digests
     number = recorded.get("format", 1)
-    if recorded.get("seal") == _seal(recorded) and number != FORMAT:
+    if recorded.get("seal") == _seal(recorded) and number not in _NUMBERED:
         raise InputError(
             f"{folder} is an export of format {number}; this is hpa_jax {hpa_jax.__version__}, "
             f"which reads formats up to {FORMAT}: install a later version"
         )
-    listed = recorded.get("sha256")
-    if not isinstance(listed, dict):
-        listed = {}
-    changed = [name for name in FILES if listed.get(name) != digests[name]]
+    listed = _listed(recorded)
+    changed = [name for name in digests if listed.get(name) != digests[name]]
     # All of them: then it is the manifest that is none, or another's.
-    is_manifest = len(changed) in (0, len(FILES))
+    is_manifest = len(changed) in (0, len(digests))
     culprit = folder / (MANIFEST if is_manifest else changed[0])
     raise InputError(f"{culprit} is not what was exported (SHA-256 differs); {_EXPORT_AGAIN}")
+
+
+def _check_expected(folder: Path, manifest: bytes, expected: str) -> None:
+    found = hashlib.sha256(manifest).hexdigest()
+    if found != expected.strip().lower():
+        raise InputError(
+            f"{folder / MANIFEST} has the SHA-256 {found}, and not the expected {expected}: it is "
+            "another export"
+        )
 
 
 def recorded_digest(folder: Path, name: str) -> str | None:
     """The SHA-256, hex, that an export's manifest has of a file; None where there is none."""
     try:
-        listed = _parsed(read_file(folder / MANIFEST)).get("sha256")
+        listed = _listed(_parsed(read_file(folder / MANIFEST)))
     except OSError:
         return None
-    digest = listed.get(name) if isinstance(listed, dict) else None
+    digest = listed.get(name)
     return digest if isinstance(digest, str) else None
 
 
 def write_manifest(folder: Path) -> None:
-    """Writes the digests of the folder's files into manifest.json."""
+    """Writes the digests of the folder's files into manifest.json.
+
+    Those of OPTIONAL are listed where they are there.
+    """
+    names = list(FILES)
+    for name in OPTIONAL:
+        if (folder / name).exists():
+            names.append(name)
     manifest = {
         "program": "hpa_jax",
         "version": hpa_jax.__version__,
         "format": FORMAT,
     }
-    write_atomically(folder / MANIFEST, _manifest_text(manifest, _digests(folder)))
+    write_atomically(folder / MANIFEST, _manifest_text(manifest, _digests(folder, names)))
 
 
 def foreign_content(folder: Path) -> str:
@@ -107,7 +143,11 @@ def foreign_content(folder: Path) -> str:
         names.discard(MARK)
     if MANIFEST not in names:
         return f"it is no export (it has no {MANIFEST})"
-    others = sorted(names - {*FILES, MANIFEST})
+    try:
+        listed = _listed_names(_parsed(read_file(folder / MANIFEST)))
+    except OSError:
+        listed = FILES
+    others = sorted(names - {*listed, MANIFEST})
     if others:
         return f"it holds {others[0]}, which is no export's"
     try:
@@ -117,9 +157,25 @@ def foreign_content(folder: Path) -> str:
     return ""
 
 
-def _digests(folder: Path) -> dict[str, str]:
+def _listed(manifest: dict) -> dict:
+    """The digests that a manifest has, by the names of files."""
+    listed = manifest.get("sha256")
+    return listed if isinstance(listed, dict) else {}
+
+
+def _listed_names(manifest: dict) -> tuple[str, ...]:
+    """The files that an export with this manifest has to have, and no others."""
+    listed = _listed(manifest)
+    names = list(FILES)
+    for name in OPTIONAL:
+        if name in listed and manifest.get("format") == FORMAT:
+            names.append(name)
+    return tuple(names)
+
+
+def _digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
     digests = {}
-    for name in FILES:
+    for name in names:
         with _opened(folder / name) as file:
             digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return digests
@@ -143,7 +199,10 @@ def _manifest_text(manifest: dict, digests: dict[str, str]) -> bytes:
     if "format" not in manifest:
         return _text({"sha256": digests})
     head = {name: manifest.get(name) for name in ("program", "version")}
-    content = {**head, "format": FORMAT, "sha256": digests}
+    number = manifest["format"]
+    if number not in _NUMBERED:
+        number = FORMAT
+    content = {**head, "format": number, "sha256": digests}
     return _text(content | {"seal": _seal(content)})
 
 

@@ -35,21 +35,28 @@ def mean_and_max(x: jax.Array) -> jax.Array:
     return jnp.concatenate([mean, largest], axis=-1)
 
 
+@jax.custom_vjp
 def global_max(x: jax.Array) -> jax.Array:
     """The largest value of each feature map, with a gradient to one position, the first of equals.
 
-    Not `jnp.max`, whose gradient is divided among the positions where `x == maximum`: where XLA
-    computes `x` twice, once for the maximum and once for the comparison, with different roundings,
-    none is equal and the gradient is 0 / 0.
-
-    First along each row, then over the rows: rows may be sharded over devices (parallel/mesh.py),
-    where one argmax over all positions would gather them.
+    Not the gradient of `jnp.max`, which is divided among the positions where `x == maximum`: where
+    XLA computes `x` twice, once for the maximum and once for the comparison, with different
+    roundings, none is equal and the gradient is 0 / 0.
 
     Args:
       x: `[B, h, w, F]`.
 
     Returns:
       `[B, F]`, in the dtype of `x`.
+    """
+    return jnp.max(x, axis=(1, 2))
+
+
+def _first_max(x: jax.Array) -> jax.Array:
+    """`global_max` as it is differentiated.
+
+    First along each row, then over the rows: rows may be sharded over devices (parallel/mesh.py),
+    where one argmax over all positions would gather them.
     """
     height, width = x.shape[1:3]
     column = jnp.argmax(x, axis=2, keepdims=True)
@@ -62,6 +69,17 @@ def global_max(x: jax.Array) -> jax.Array:
     is_largest = ~(rows < jnp.max(rows, axis=1, keepdims=True))
     first = jnp.min(jnp.where(is_largest, number, height), axis=1, keepdims=True)
     return jnp.sum(jnp.where(number == first, x, 0), axis=1)
+
+
+def _global_max_forward(x):
+    return jax.vjp(_first_max, x)
+
+
+def _global_max_backward(pull_back, g):
+    return pull_back(g)
+
+
+global_max.defvjp(_global_max_forward, _global_max_backward)
 
 
 def _windowed_max(x, padding):

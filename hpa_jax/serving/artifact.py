@@ -1,19 +1,19 @@
 """An export: its files, their digests, and how to load and run it.
 
-Needs jax, flatbuffers, numpy and safetensors only: no configuration and no training code; checking
-the digests needs Python alone. Nothing is read before its digest has been checked, and nothing in
-the folder is a pickle.
+Loading needs no configuration and no training code: by JAX the packages of
+`jax_backend.PACKAGES`, by onnxruntime those of `onnx.session.PACKAGES`; checking the digests needs
+Python alone. Nothing is read before its digest has been checked, and nothing in the folder is a
+pickle.
 
 `hpa_jax.folders.export_manifest` has its digests and its format.
 """
 
 import hashlib
 import importlib
+import importlib.util
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hpa_jax.environment.paths import local_path
 from hpa_jax.errors import InputError, one_line
@@ -23,23 +23,32 @@ from hpa_jax.folders.export_manifest import (
     FORWARD,
     GOLDEN,
     MANIFEST,
+    ONNX,
+    OPTIONAL,
     PARAMETERS,
     check_digests,
     foreign_content,
     read_file,
     write_manifest,
 )
-
-if TYPE_CHECKING:
-    import numpy as np
+from hpa_jax.serving import jax_backend
+from hpa_jax.serving.jax_backend import PACKAGES
+from hpa_jax.serving.onnx import session
+from hpa_jax.serving.served import TOLERANCE, Served
 
 __all__ = [
+    "BACKENDS",
     "DESCRIPTION",
     "FILES",
     "FORWARD",
     "GOLDEN",
     "MANIFEST",
+    "ONNX",
+    "OPTIONAL",
+    "PACKAGES",
     "PARAMETERS",
+    "PLATFORMS",
+    "TOLERANCE",
     "Served",
     "check_digests",
     "foreign_content",
@@ -50,110 +59,88 @@ __all__ = [
 PLATFORMS = ("cpu", "cuda", "tpu")
 """That the forward pass is for, by JAX's names."""
 
-TOLERANCE = 1e-5
-"""Largest absolute difference of probabilities between the exporting and the checking machine."""
-
-PACKAGES = ("numpy", "safetensors", "flatbuffers", "jax")
-"""What running an export needs besides this package."""
+BACKENDS = ("auto", "onnx", "jax")
+"""What `load` takes."""
 
 _LONGEST_REASON = 160
 
 
-@dataclass(frozen=True)
-class Served:
-    """A loaded export.
-
-    Attributes:
-      folder: where the export lies.
-      description: the contents of model.json.
-      parameters: float32 arrays by flat name.
-      forward: jitted `(parameters, uint8 [B, H, W, 4]) -> float32 [B, L]`.
-    """
-
-    folder: Path
-    description: dict
-    parameters: "dict[str, np.ndarray]"
-    forward: Callable
-
-    def probabilities(self, images: "np.ndarray") -> "np.ndarray":
-        """The probability of each label.
-
-        Args:
-          images: uint8 `[B, H, W, 4]` of the exported size: red, green, blue, yellow. Any B.
-
-        Returns:
-          float32 `[B, L]`, labels in the order of `description["labels"]`.
-
-        Raises:
-          InputError: another dtype or shape.
-        """
-        import numpy as np
-
-        expected = self.description["input"]["shape"]
-        if images.dtype != np.uint8 or list(images.shape[1:]) != expected[1:]:
-            raise InputError(
-                f"images of {images.dtype} {images.shape}; the net takes uint8 {expected}"
-            )
-        return np.asarray(self.forward(self.parameters, images))
-
-    def check_golden(self) -> float:
-        """Runs the golden input; returns the largest difference from the golden output.
-
-        Raises:
-          InputError: the difference is above TOLERANCE, or not a number.
-        """
-        import numpy as np
-        from safetensors.numpy import load
-
-        golden = load(_read_checked(self.folder, GOLDEN, check_digests(self.folder)))
-        probabilities = self.probabilities(golden["images"])
-        difference = float(np.abs(probabilities - golden["probabilities"]).max())
-        # Written so that a NaN is refused as well.
-        if not difference <= TOLERANCE:
-            raise InputError(
-                f"{self.folder}: the output differs from the golden output by {difference:.1e}, "
-                f"more than {TOLERANCE}; do not serve it"
-            )
-        return difference
-
-
-def load(folder: Path | str) -> Served:
+def load(
+    folder: Path | str, backend: str = "auto", *, threads: int = 0, expect_sha256: str = ""
+) -> Served:
     """Checks every digest, then loads an export.
+
+    Args:
+      folder: of the export.
+      backend: "onnx" runs model.onnx with onnxruntime, "jax" runs forward.jaxexport with JAX;
+        "auto": the first where the export has it and onnxruntime is installed, else the second.
+      threads: of onnxruntime; 0: one a core. JAX has as many as it likes.
+      expect_sha256: of manifest.json, as of `check_digests`.
+
+    Returns:
+      The net, ready to run.
 
     Raises:
       InputError: a file is missing, a byte of it was changed, or a package is missing here.
     """
     folder = local_path(folder)
-    digests = check_digests(folder)
-    contents = {}
-    for name in (DESCRIPTION, PARAMETERS, FORWARD):
-        contents[name] = _read_checked(folder, name, digests)
-    # Only who loads an export waits for JAX.
+    if backend not in BACKENDS:
+        raise InputError(f"backend={backend!r} is unknown; choose one of {', '.join(BACKENDS)}")
+    digests = check_digests(folder, expect_sha256=expect_sha256)
+    if backend == "auto":
+        backend = _choose(digests)
+    if backend == "onnx" and ONNX not in digests:
+        raise InputError(
+            f"{folder} has no {ONNX}: it was exported without; export it again, or use the backend "
+            "jax"
+        )
+    description = _read_checked(folder, DESCRIPTION, digests)
+    golden = partial(_golden, folder, digests)
+    if backend == "onnx":
+        model = _read_checked(folder, ONNX, digests)
+        _import(session.PACKAGES, folder)
+        call, outputs = session.open_session(model, str(folder / ONNX), threads)
+    else:
+        parameters = _read_checked(folder, PARAMETERS, digests)
+        forward = _read_checked(folder, FORWARD, digests)
+        # Only who loads an export waits for JAX. In this order: JAX has words of its own for want
+        # of NumPy, and finds out late what else.
+        _import(PACKAGES, folder)
+        call, outputs = jax_backend.open_forward(forward, parameters, folder)
+    return Served(folder, _parsed(description, folder), backend, outputs, call, golden)
+
+
+def _choose(digests: dict[str, str]) -> str:
+    if ONNX in digests and importlib.util.find_spec("onnxruntime") is not None:
+        return "onnx"
+    return "jax"
+
+
+def _import(packages: tuple[str, ...], folder: Path) -> None:
     try:
-        # In this order: JAX has words of its own for want of NumPy, and finds out late what else.
-        for package in PACKAGES:
+        for package in packages:
             importlib.import_module(package)
-        import jax
-        from jax import export
-        from safetensors.numpy import load as load_arrays
     except ImportError as error:
         raise InputError(
             f"{folder}: its digests agree, but a package to run it is missing or does not fit "
-            f"({one_line(error, limit=_LONGEST_REASON)}): pip install {' '.join(PACKAGES)}"
+            f"({one_line(error, limit=_LONGEST_REASON)}): pip install {' '.join(packages)}"
         ) from error
 
-    # Digests agree: what is wrong from here on was exported so, or this machine's packages differ.
+
+def _parsed(description: bytes, folder: Path) -> dict:
     try:
-        description = json.loads(contents[DESCRIPTION])
-        parameters = load_arrays(contents[PARAMETERS])
-        exported = export.deserialize(bytearray(contents[FORWARD]))
-    except Exception as error:  # JAX, flatbuffers and safetensors have a type of error each
-        raise InputError(
-            f"{folder} cannot be loaded by jax {jax.__version__} "
-            f"({one_line(error, limit=_LONGEST_REASON)}); install the version that model.json "
-            "names, or export it again"
-        ) from error
-    return Served(folder, description, parameters, jax.jit(exported.call))
+        parsed = json.loads(description)
+    except (ValueError, RecursionError):
+        parsed = None
+    if not isinstance(parsed, dict):
+        raise InputError(f"{folder / DESCRIPTION} is no JSON object; export it again")
+    return parsed
+
+
+def _golden(folder: Path, digests: dict[str, str]) -> dict:
+    from safetensors.numpy import load
+
+    return load(_read_checked(folder, GOLDEN, digests))
 
 
 def _read_checked(folder: Path, name: str, digests: dict[str, str]) -> bytes:

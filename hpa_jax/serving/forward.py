@@ -11,16 +11,26 @@ from hpa_jax.config import Config
 from hpa_jax.labels import CHANNELS
 from hpa_jax.models import create_model
 from hpa_jax.serving.artifact import PLATFORMS
-from hpa_jax.training.steps import make_score_step
+from hpa_jax.serving.maps import gradient_maps, has_closed_form, linear_maps
 from hpa_jax.transforms import normalize
+from hpa_jax.transforms.augment import prepare
 
 
-def forward_pass(config: Config) -> Callable:
+def forward_pass(config: Config, *, closed_form: bool = False) -> Callable:
     """The function that is exported.
 
+    Args:
+      config: of the run.
+      closed_form: without maps that take a gradient; then a head has maps only where
+        `has_closed_form` says so.
+
     Returns:
-      `(flat variables, uint8 [B, H, W, 4]) -> probabilities float32 [B, L]`, computed in float32
-      whatever the run's dtype.
+      `(flat variables, uint8 [B, H, W, 4])` to a dict, computed in float32 whatever the run's
+      dtype:
+        probabilities   `[B, L]`
+        embedding       `[B, F]`, the mean of the backbone's last feature map over its positions
+        maps            `[B, h, w, L]`, class-activation maps as of `evaluation/grad_cam.py`, 0 or
+                        more, in units of the logit
     """
     model = create_model(
         config.model.name,
@@ -31,13 +41,27 @@ def forward_pass(config: Config) -> Callable:
         momentum=config.model.bn_momentum,
         dtype="float32",
     )
-    score_step = make_score_step(model, preparation=normalize.preparation(config.data))
+    preparation = normalize.preparation(config.data)
+    maps_of = gradient_maps
+    if has_closed_form(model.head):
+        maps_of = linear_maps
+    elif closed_form:
+        maps_of = None
 
-    def forward(flat_variables: dict, images: jax.Array) -> jax.Array:
+    def forward(flat_variables: dict, images: jax.Array) -> dict[str, jax.Array]:
         variables = unflatten_dict(flat_variables, sep="/")
         # Else GPUs and TPUs multiply in fewer bits, and miss the golden output.
         with jax.default_matmul_precision("highest"):
-            return jax.nn.sigmoid(score_step(variables, images))
+            images = prepare(images, **preparation)
+            features = model.apply(variables, images, train=False, method="features")
+            logits = model.apply(variables, features, train=False, method="classify")
+            outputs = {
+                "probabilities": jax.nn.sigmoid(logits),
+                "embedding": jnp.mean(features, axis=(1, 2)),
+            }
+            if maps_of is not None:
+                outputs["maps"] = maps_of(model, variables, features)
+            return outputs
 
     return forward
 

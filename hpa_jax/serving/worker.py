@@ -152,6 +152,7 @@ def _write(folder: str, workdir: str, config: dict) -> dict:
     from hpa_jax.files import write_atomically, write_json
     from hpa_jax.parallel import memory
     from hpa_jax.serving import artifact
+    from hpa_jax.serving.calibration import calibration_images
     from hpa_jax.serving.description import describe
     from hpa_jax.serving.forward import export_forward, golden_images
     from hpa_jax.workdir import read_config
@@ -176,20 +177,29 @@ def _write(folder: str, workdir: str, config: dict) -> dict:
             devices=jax.devices(),
             advice=advice,
         )
-        probabilities = np.asarray(call(variables, images))
-    if not np.isfinite(probabilities).all():
+        outputs = {name: np.asarray(array) for name, array in call(variables, images).items()}
+    if not all(np.isfinite(array).all() for array in outputs.values()):
         raise InputError(
             "the net's scores of random images are not finite, so it is not exported; choose an "
             "earlier --config.evaluate.checkpoint"
         )
+    golden = {"images": images, **outputs}
+    description = describe(settings, predictor, read_config(Path(workdir)))
+    if settings.export.onnx != "none":
+        # The package is needed here alone.
+        from hpa_jax.serving.onnx.build import build
+
+        built = build(settings, variables, golden, lambda: calibration_images(settings))
+        write_atomically(place / artifact.ONNX, built.content)
+        description["onnx"] = built.description
     write_atomically(place / artifact.PARAMETERS, save(variables))
     write_atomically(place / artifact.FORWARD, bytes(exported.serialize()))
-    golden = {"images": images, "probabilities": probabilities}
     write_atomically(place / artifact.GOLDEN, save(golden))
-    description = describe(settings, predictor, read_config(Path(workdir)))
     write_json(place / artifact.DESCRIPTION, description)
     artifact.write_manifest(place)
-    difference = artifact.load(place).check_golden()
+    difference = artifact.load(place, "jax").check_golden()
+    if settings.export.onnx != "none":
+        artifact.load(place, "onnx").check_golden()
     return {"step": predictor.step, "difference": difference}
 
 
