@@ -164,5 +164,5 @@ def test_an_address_that_is_taken_or_none(export):
 
 
 def test_another_export_than_expected_is_refused(export):
-    with pytest.raises(InputError, match="--expect-sha256"):
+    with pytest.raises(InputError, match="SHA-256"):
         command.main([str(export), "--port=0", f"--expect-sha256={'0' * 63}1"])
