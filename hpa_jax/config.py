@@ -19,7 +19,7 @@ from typing import Any
 from hpa_jax.deprecations import accept_old_names, current_spelling
 from hpa_jax.environment.paths import expand_path
 from hpa_jax.errors import InputError
-from hpa_jax.labels import CHANNELS, LABELS
+from hpa_jax.labels import CHANNELS, HPA_2018, MAX_LABELS, Vocabulary, named
 
 
 def setting(
@@ -88,7 +88,15 @@ def _are_sources(sources: tuple[str, ...]) -> bool:
 
 def _are_label_ids(labels: tuple[int, ...]) -> bool:
     each_once = len(set(labels)) == len(labels)
-    return each_once and all(label in range(len(LABELS)) for label in labels)
+    return each_once and all(label in range(MAX_LABELS) for label in labels)
+
+
+def _are_label_names(labels: tuple[str, ...]) -> bool:
+    try:
+        named(labels)
+    except ValueError:
+        return not labels
+    return True
 
 
 def _is_scale(scale: tuple[float, ...]) -> bool:
@@ -144,6 +152,13 @@ class Data:
         at_most=8192,
         or_zero=True,
     )
+    aspect: str = setting(
+        "",
+        "what becomes of images that are not square: pad (black beside them), crop (their middle), "
+        "stretch (they are distorted); '': as the run was started, and a new run pads",
+        accepts=lambda aspect: aspect in ("", "pad", "crop", "stretch"),
+        allowed="pad, crop, stretch, or nothing",
+    )
     batch_size: int = setting(32, "images per step, over all devices of all processes", at_least=1)
     channel_mix: str = setting(
         "rgby",
@@ -153,9 +168,17 @@ class Data:
     )
     labels: tuple[int, ...] = setting(
         (),
-        "ids of the labels to learn; images with none of them are left out; (): all 28",
+        "ids of the labels to learn; images with none of them are left out; (): all of the "
+        "vocabulary",
         accepts=_are_label_ids,
-        allowed=f"ids 0 to {len(LABELS) - 1}, each once",
+        allowed="ids of the vocabulary's labels, from 0, each once",
+    )
+    vocabulary: tuple[str, ...] = setting(
+        (),
+        "names of all labels, by label id; a dataset's labels are found by these names. (): those "
+        "of the dataset data.name, which config.json then lists",
+        accepts=_are_label_names,
+        allowed=f"up to {MAX_LABELS} names, each once",
     )
     # How many values they hold depends on other fields: check() has these rules.
     mean: tuple[float, ...] = setting(
@@ -191,9 +214,20 @@ class Data:
     )
     threads: int = setting(4, "threads that decode, in each process", at_least=1)
 
+    def named_vocabulary(self) -> Vocabulary:
+        """All labels; as long as the section leaves them to the dataset, the 28 of 2018."""
+        if not self.vocabulary:
+            return HPA_2018
+        return named(tuple(self.vocabulary))
+
     def label_ids(self) -> tuple[int, ...]:
         """Ids of the labels to learn, in the order of the logits."""
-        return tuple(self.labels) or tuple(range(len(LABELS)))
+        return tuple(self.labels) or tuple(range(len(self.named_vocabulary())))
+
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the labels to learn, in the order of the logits."""
+        names = self.named_vocabulary().labels
+        return tuple(names[label] for label in self.label_ids())
 
     def source_names(self) -> tuple[str, ...]:
         """The datasets to train on."""
@@ -485,6 +519,59 @@ class Export:
 
 
 @dataclass(slots=True)
+class Predict:
+    """A folder of images to predict, in place of a prepared dataset."""
+
+    images: str = setting(
+        "",
+        "a folder or zip of images, with no csv and no build; '': config.data.eval_split",
+        path="one",
+    )
+    out: str = setting(
+        "",
+        "the table, .csv, .parquet, .h5ad or .npy; '': predictions.csv in WORKDIR, or OUT",
+        path="one",
+    )
+    overlays: str = setting(
+        "", "folder for a PNG an image with what the net looked at; '': none", path="one"
+    )
+    pattern: str = setting(
+        "", "of the files' names, '{id}_{channel}.tif' or '{id}.tif'; '': found from the names"
+    )
+    channels: str = setting(
+        "", "your names of the channels, red=tubulin,green=gfp,...; '': the usual ones"
+    )
+    order: str = setting(
+        "", "the channel of each plane of a file that holds several: blue,green,red,yellow"
+    )
+    missing: str = setting("", "channels that were not imaged, which the net sees black: yellow")
+    white: int = setting(
+        0, "the value that becomes 255; 0: as in the training set", at_least=0, at_most=65535
+    )
+    pixel_size: float = setting(
+        0.0,
+        "of the images, in micrometres; 0: as the files say",
+        at_least=0.001,
+        at_most=100,
+        or_zero=True,
+    )
+    projection: str = setting(
+        "",
+        "of z-stacks: max or mean; '': they are refused",
+        accepts=lambda value: value in ("", "max", "mean"),
+        allowed="max, mean, ''",
+    )
+    float_range: str = setting("", "LOW,HIGH: the floating-point values that become 0 and 255")
+    follow_links: bool = setting(False, "follow links that lead out of the folder")
+    policy: str = setting(
+        "strict",
+        "strict: stop at an image that cannot be read; skip: leave it out and list it",
+        accepts=lambda value: value in ("strict", "skip"),
+        allowed="strict, skip",
+    )
+
+
+@dataclass(slots=True)
 class Report:
     """What a report shows."""
 
@@ -566,6 +653,7 @@ class Config:
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     evaluate: Evaluate = field(default_factory=Evaluate)
     export: Export = field(default_factory=Export)
+    predict: Predict = field(default_factory=Predict)
     report: Report = field(default_factory=Report)
     devices: Devices = field(default_factory=Devices)
     plan: Plan = field(default_factory=Plan)
@@ -574,6 +662,10 @@ class Config:
     def label_ids(self) -> tuple[int, ...]:
         """As `Data.label_ids`."""
         return self.data.label_ids()
+
+    def label_names(self) -> tuple[str, ...]:
+        """As `Data.label_names`."""
+        return self.data.label_names()
 
     def source_names(self) -> tuple[str, ...]:
         """As `Data.source_names`."""
@@ -715,11 +807,26 @@ def check(config: Config) -> None:
             if not item.metadata["accepts"](value):
                 name = f"{section_field.name}.{item.name}"
                 raise _out_of_range(name, value, item.metadata["allowed"])
+    check_label_ids(config.data)
     _check_channel_statistics(config.data)
     devices = config.devices
     if not -1 <= devices.process < max(1, devices.processes):
         allowed = "0 to below config.devices.processes; -1: as the cluster says"
         raise _out_of_range("devices.process", devices.process, allowed)
+
+
+def check_label_ids(data: Data) -> None:
+    """Refuses ids of labels that the vocabulary does not have, once that is known.
+
+    Raises:
+      InputError: names them.
+    """
+    if not data.vocabulary:
+        return
+    known = len(data.vocabulary)
+    if any(label >= known for label in data.labels):
+        name = data.named_vocabulary().name
+        raise _out_of_range("data.labels", data.labels, f"ids 0 to {known - 1} of {name}")
 
 
 def _check_channel_statistics(data: Data) -> None:

@@ -15,7 +15,8 @@
                               together, with --config.evaluate.runs=RUN1,RUN2,... and DIR a new
                               folder
                     predict   scores and labels of config.data.eval_split, to
-                              DIR/predictions.csv; of several runs too
+                              DIR/predictions.csv; of several runs too; or of a folder of images,
+                              config.predict.images
                     export    the net for serving, to DIR/export
                     report    what the run in DIR has learned, to DIR/report.html, beside those
                               that --config.report.compare names; where DIR holds no run, what a
@@ -72,14 +73,16 @@ FIXED_BY_TRAINING = (
     "train.stop_after",
     "data.channel_mix",
     "data.labels",
+    "data.vocabulary",
     "data.mean",
     "data.std",
     "data.input_",
     "data.image_size",
+    "data.aspect",
     "data.fold",  # the validation images of another fold are images that the net learned from
 )
 # What a recipe may leave to the data: the run's own values then hold.
-RESOLVED = ("mean", "std", "image_size")
+RESOLVED = ("mean", "std", "image_size", "aspect", "vocabulary")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -331,7 +334,7 @@ def _results(mode: str, config: Config, workdir: Path) -> list[str]:
         return ["plan.json"]
     if mode == "report":
         return ["report.html", "report"] if _holds_run(workdir) else ["report.html"]
-    if mode not in ("evaluate", "predict"):
+    if mode not in ("evaluate", "predict") or config.predict.images:
         return []
     names = ["evaluation.json" if mode == "evaluate" else "predictions.csv"]
     if not config.evaluate.scores:
@@ -359,6 +362,10 @@ def _run(call: Call, group) -> int:
             evaluate_arrays(config.evaluate, out)
         else:
             evaluate_run(config, workdir, out)
+    elif mode == "predict" and config.predict.images:
+        from hpa_jax.serving.predict.run_net import predict_folder
+
+        predict_folder(config, workdir, out)
     elif mode == "predict":
         from hpa_jax.evaluation.predict import predict
 

@@ -13,8 +13,10 @@ without a word, and a damaged one might: both are refused. Where the data lie ma
 two starts; what they are may not.
 """
 
+import dataclasses
 import hashlib
 import io
+import itertools
 import os
 import sys
 import uuid
@@ -30,6 +32,7 @@ from hpa_jax.config import RUN, Config, check, differences, from_dict, to_dict
 from hpa_jax.data.identity import DataIdentity
 from hpa_jax.errors import InputError
 from hpa_jax.files import SHA256, json_digest, read_json, write_atomically, write_json
+from hpa_jax.labels import HPA_2018, named
 
 FORMAT = 2
 """The format of the runs that this version writes; the older ones (1) have no record in them."""
@@ -50,6 +53,7 @@ FREE_SECTIONS = (
     "checkpoint.",
     "evaluate.",
     "export.",
+    "predict.",
     "report.",
     "devices.",
     "plan.",
@@ -64,12 +68,20 @@ _OF_ONE_CALL = (
     "evaluate.groups",
     "evaluate.runs",
     "export.folder",
+    "predict.images",
+    "predict.out",
+    "predict.overlays",
     "report.compare",
 )
 
 # What a run writes after config.json. Where there is one of these and no config.json, the folder is
 # somebody else's.
 _NEEDS_A_RUN = ("checkpoints", "metrics.jsonl", "thresholds.json", "pretrained.json")
+
+_OLD_ASPECT = "stretch"
+
+# What a section leaves to the data, or to the run, until it is resolved.
+_RESOLVED = ("data.vocabulary", "data.aspect")
 
 _warned: set[Path] = set()
 
@@ -85,6 +97,8 @@ class RunRecord:
         `hpa_jax.data.identity.DataIdentity` has it; empty in format 1.
       images: the same, of the stored images.
       learned_ids: SHA-256 of the values in LEARNED_IDS; "" where there is no such file.
+      preparations: `{NAME: ...}`, how the images of these datasets were made, as
+        `hpa_jax.data.preparation.read_preparation` has it; empty in runs of version 0.3 and before.
     """
 
     format: int
@@ -92,6 +106,7 @@ class RunRecord:
     datasets: dict[str, dict[str, str]] = field(default_factory=dict)
     images: dict[str, dict[str, str]] = field(default_factory=dict)
     learned_ids: str = ""
+    preparations: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def changed_splits(self, name: str, now: Mapping[str, str]) -> list[str]:
         """Splits of the dataset `name` that are not those of the first start.
@@ -120,6 +135,20 @@ def read_record(workdir: Path) -> RunRecord:
       InputError: as of `read_config`.
     """
     return _read(workdir)[1]
+
+
+def with_aspect_of_run(config: Config, workdir: Path) -> Config:
+    """`config`, with the aspect of the run in `workdir` if it names none and there is a run.
+
+    Without that a run of an older version, which stretched, would be another one.
+
+    Raises:
+      InputError: as of `read_config`.
+    """
+    if config.data.aspect or not (workdir / "config.json").is_file():
+        return config
+    aspect = read_config(workdir).data.aspect
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, aspect=aspect))
 
 
 def read_learned_ids(workdir: Path) -> np.ndarray | None:
@@ -164,12 +193,22 @@ def _read(workdir: Path) -> tuple[Config, RunRecord]:
         check(config)
     except InputError as error:
         raise InputError(f"{workdir}, config.json: {error}") from None
+    _fill_in_old_settings(config, content)
     for name in _OF_ONE_CALL:
         section, _, field_name = name.partition(".")
         setattr(getattr(config, section), field_name, "")
     if record.format == 1:
         _warn_of_an_older_format(workdir)
     return config, record
+
+
+def _fill_in_old_settings(config: Config, content: Mapping[str, Any]) -> None:
+    """What the versions did that did not have these settings."""
+    written = content.get("data", {})
+    if "vocabulary" not in written:
+        config.data.vocabulary = HPA_2018.labels
+    if "aspect" not in written:
+        config.data.aspect = _OLD_ASPECT
 
 
 def _warn_of_an_older_format(workdir: Path) -> None:
@@ -203,6 +242,7 @@ def _parse_record(path: Path, content: dict[str, Any]) -> RunRecord:
         datasets=run["datasets"],
         images=run["images"],
         learned_ids=run["learned_ids"],
+        preparations=run.get("preparations", {}),
     )
 
 
@@ -252,6 +292,10 @@ def claim(workdir: Path, config: Config, data: DataIdentity | None = None) -> Ru
     for name, (before, now) in differences(trained, config).items():
         if name == "data.data_dir" and data_agree:
             continue
+        if name in _RESOLVED and not now:
+            continue
+        if name == "data.vocabulary":
+            raise _other_vocabulary(workdir, config.data.name, before, now)
         if not _may_change(name, config):
             raise InputError(
                 f"{workdir} holds a run with config.{name}={before!r}, now {now!r}; "
@@ -260,11 +304,31 @@ def claim(workdir: Path, config: Config, data: DataIdentity | None = None) -> Ru
     if data is not None and record.format > 1 and not record.datasets:
         # It was sealed where its data could not be read.
         return write_record(workdir, config, record.id, data)
+    if data_agree and not record.preparations:
+        # Of a run that an older version has started.
+        record = dataclasses.replace(record, preparations=data.preparations)
     if data_agree and _digest_of_ids(data.learned) == record.learned_ids:
         # A copy of the run may lack it.
         _write_learned_ids(workdir, data.learned)
     _write_config(workdir, config, record)
     return record
+
+
+def _other_vocabulary(workdir: Path, dataset: str, before: list[str], now: list[str]) -> InputError:
+    learned = named(tuple(before))
+    found = named(tuple(now))
+    first = next(
+        f"{number} is {was!r} and {is_now!r}"
+        for number, (was, is_now) in enumerate(
+            itertools.zip_longest(before, now, fillvalue="no label")
+        )
+        if was != is_now
+    )
+    return InputError(
+        f"{workdir} holds a run that has learnt the {len(learned)} labels of {learned.name}, and "
+        f"those of the dataset {dataset} are the {len(found)} of {found.name} (label {first}); "
+        "choose another --workdir"
+    )
 
 
 def _refuse_foreign(workdir: Path) -> None:
@@ -301,6 +365,7 @@ def write_record(
             datasets=data.datasets,
             images=data.images,
             learned_ids=_digest_of_ids(data.learned),
+            preparations=data.preparations,
         )
         _write_learned_ids(workdir, data.learned)
     # Last: with it the folder is a run's.
@@ -321,6 +386,8 @@ def _write_config(workdir: Path, config: Config, record: RunRecord) -> None:
             "images": record.images,
             "learned_ids": record.learned_ids,
         }
+        if record.preparations:
+            content[RUN]["preparations"] = record.preparations
         content[RUN][SHA256] = _digest(content)
     write_json(workdir / "config.json", content)
 

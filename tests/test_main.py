@@ -65,7 +65,7 @@ def test_overrides_are_typed():
         ("--config.data.sources=('a','a:2')", "sources=('a', 'a:2')"),
         ("--config.data.sources=('a:0',)", "sources=('a:0',)"),
         ("--config.data.mean=(0.1,0.2)", "mean=(0.1, 0.2)"),
-        ("--config.data.labels=(28,)", "28"),
+        ("--config.data.labels=(1000,)", "1000"),
         ("--config.model.dropout=1.0", "dropout"),
         ("--config.augment.scale=(1.0,0.5)", "scale"),
         ("--mode=training", "training"),

@@ -1,4 +1,4 @@
-"""The prepared datasets in a folder: their versions, splits, folds and channel statistics.
+"""The prepared datasets in a folder: their versions, splits, folds, labels, channel statistics.
 
 Which split an image belongs to is stored with it. Fold 0 is the split `validation` of the dataset,
 the other folds are `train`. Any other fold can be validated on instead (`config.data.fold`); then
@@ -15,17 +15,22 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 
-from hpa_jax.data.dataset import ImageDataset
+from hpa_jax.data.dataset import ImageDataset, TargetColumns
 from hpa_jax.data.identity import images_digest, split_digest
 from hpa_jax.data.metadata import check_files, read_metadata, statistics_fault
 from hpa_jax.data.records import Records
 from hpa_jax.data.shard_index import REMEDY
 from hpa_jax.environment.paths import local_path
 from hpa_jax.errors import InputError, one_line
-from hpa_jax.labels import CHANNELS, LABELS
+from hpa_jax.labels import CHANNELS, Vocabulary, named
 
 SPLITS = ("train", "validation", "test")
 """The splits of a dataset; `all` is their union, in this order."""
+
+UNLABELLED = "unlabelled"
+"""The only split of a dataset whose labels nobody knows; `all` reads it too."""
+
+_ALL = "all"
 
 _FEATURES = {"id", "image", "labels", "fold", "group"}
 
@@ -37,7 +42,10 @@ def load_dataset(
     split: str = "train",
     fold: int = 0,
     image_size: int | None = None,
+    aspect: str = "pad",
     label_ids: Sequence[int] | None = None,
+    vocabulary: Sequence[str] | None = None,
+    labels_needed: bool = True,
 ) -> ImageDataset:
     """Opens a split of the newest version of `DATA_DIR/hpa/NAME`.
 
@@ -50,34 +58,104 @@ def load_dataset(
       fold: the fold that `validation` means, `train` being all other folds. 0: as stored.
       image_size: every image is resized to a square with sides of this many px (by area if it
         shrinks, else bilinearly); None or 0: as stored.
-      label_ids: the labels that are the columns of `targets`, in this order. Only images with one
-        of them are kept. None: all labels in the order of `hpa_jax.labels.LABELS`, all images.
+      aspect: what is done then with images that are not square: `pad` (with black), `crop` or
+        `stretch`.
+      label_ids: the labels that are the columns of `targets`, in this order, by their positions in
+        `vocabulary`. Only images with one of them are kept. None: all labels, all images.
+      vocabulary: names of labels by label id; the dataset's labels are found by these names. None:
+        the dataset's own (`read_vocabulary`).
+      labels_needed: whether images whose labels are unknown are refused, and so is a dataset
+        without some of these labels. If not, the targets of such images are 0, and
+        `labels_known()` is False.
 
     Returns:
       A sequence with `len(dataset)` and `dataset[i]`, `{"id": str, "image": uint8 [H, W, 4],
       "targets": uint8 [L]}`; all Ids and targets at once with `ids()` and `targets()`.
 
     Raises:
-      InputError: no such dataset, split or fold; labels that are not ours; damage (names shard,
+      InputError: no such dataset, split or fold; a dataset of other labels; damage (names shard,
         record, Id).
     """
     info, metadata = _open_info(data_dir, name)
     _check_format(info)
-    present = [known for known in SPLITS if known in info.splits]
-    if split not in (*present, "all"):
-        choices = ", ".join((*present, "all"))
+    columns = _columns(info, metadata, vocabulary, label_ids, labels_needed)
+    present = [known for known in (*SPLITS, UNLABELLED) if known in info.splits]
+    if split not in (*present, _ALL):
+        choices = ", ".join((*present, _ALL))
         raise InputError(f"{info.data_dir}: no split {split!r}: choose one of {choices}")
 
     other_fold = fold != 0 and split in ("train", "validation")
     if other_fold:
         stored_splits = [known for known in ("train", "validation") if known in present]
-    elif split == "all":
+    elif split == _ALL:
         stored_splits = present
     else:
         stored_splits = [split]
     records = _open_records(info, metadata, stored_splits)
     folds = _choose_folds(info, records, split, fold) if other_fold else None
-    return ImageDataset(records, image_size=image_size, label_ids=label_ids, folds=folds)
+    return ImageDataset(
+        records,
+        columns,
+        image_size=image_size,
+        aspect=aspect,
+        folds=folds,
+        labels_needed=labels_needed,
+    )
+
+
+def read_vocabulary(data_dir: str | Path, name: str) -> Vocabulary:
+    """The labels of the newest version of a dataset, in the order of its label ids.
+
+    Raises:
+      InputError: no such dataset, or damage.
+    """
+    info, metadata = _open_info(data_dir, name)
+    _check_format(info)
+    return _vocabulary(info, metadata)
+
+
+def _vocabulary(info: tfds.core.DatasetInfo, metadata: dict) -> Vocabulary:
+    """As its metadata.json names them; an older dataset has them in its features.json alone."""
+    names = tuple(info.features["labels"].feature.names or ())
+    try:
+        if "vocabulary" not in metadata:
+            return named(names, otherwise=info.config_name or "own")
+        vocabulary = Vocabulary.from_json(metadata["vocabulary"])
+    except ValueError as error:
+        raise InputError(f"{info.data_dir}: its vocabulary {error}: {REMEDY}") from None
+    if vocabulary.labels != names:
+        raise InputError(
+            f"{info.data_dir}: the labels in its metadata.json are not those in its features.json: "
+            f"{REMEDY}"
+        )
+    return vocabulary
+
+
+def _columns(
+    info: tfds.core.DatasetInfo,
+    metadata: dict,
+    wanted: Sequence[str] | None,
+    label_ids: Sequence[int] | None,
+    labels_needed: bool,
+) -> TargetColumns:
+    """Finds the labels that are wanted among the dataset's, by their names."""
+    stored = _vocabulary(info, metadata)
+    names = stored.labels if wanted is None else tuple(wanted)
+    chosen = names
+    if label_ids is not None:
+        chosen = [names[label] for label in label_ids]
+    lacking = [label for label in chosen if not stored.has(label)]
+    if not lacking:
+        found = stored.ids_by_name(chosen)
+        return TargetColumns(len(stored), found, len(chosen), label_ids is not None)
+    if labels_needed:
+        raise InputError(
+            f"{info.data_dir}: its labels are the {len(stored)} of {stored.name}, and "
+            f"{len(lacking)} of the {len(chosen)} of {named(tuple(names)).name} that are asked for "
+            f"are not among them, {lacking[0]!r} for one; give a dataset of those labels "
+            "(--mode=predict needs none)"
+        )
+    return TargetColumns(len(stored), None, len(chosen), label_ids is not None)
 
 
 class DatasetDigests(NamedTuple):
@@ -101,7 +179,7 @@ def read_digests(data_dir: str | Path, name: str) -> DatasetDigests:
     info, metadata = _open_info(data_dir, name)
     _check_format(info)
     digests = DatasetDigests({}, {})
-    for split in SPLITS:
+    for split in (*SPLITS, UNLABELLED):
         if split not in info.splits:
             continue
         records = _open_records(info, metadata, [split])
@@ -114,6 +192,18 @@ def read_digests(data_dir: str | Path, name: str) -> DatasetDigests:
             f"says: {REMEDY}"
         )
     return digests
+
+
+def stored_sizes(data_dir: str | Path, name: str) -> np.ndarray:
+    """(height, width) in px of all images of a dataset, int64 [N, 2], from its indexes.
+
+    Raises:
+      InputError: no such dataset, or damage.
+    """
+    info, metadata = _open_info(data_dir, name)
+    _check_format(info)
+    splits = [known for known in (*SPLITS, UNLABELLED) if known in info.splits]
+    return _open_records(info, metadata, splits).sizes()
 
 
 class ChannelStatistics(NamedTuple):
@@ -191,10 +281,9 @@ def _check_format(info: tfds.core.DatasetInfo) -> None:
             "group: build it again"
         )
     # Label ids are stored, and mean something only with the names that the builder gave them.
-    if tuple(info.features["labels"].feature.names or ()) != LABELS:
+    if not info.features["labels"].feature.names:
         raise InputError(
-            f"{info.data_dir}: its labels are not the 28 of hpa_jax/labels.py: "
-            "build the dataset again"
+            f"{info.data_dir}: its labels are numbers without names: build the dataset again"
         )
 
 

@@ -4,14 +4,14 @@
 can be had for all images at once without reading a shard. TFRecord shards are read at random
 positions, with both CRCs of a record checked.
 
-The order of an image's labels, which is the order of a net's logits, is decided in
-`ImageDataset.__init__`: column k of `targets` is the label with id `label_ids[k]`
-(`config.data.labels`). By default, it is the label with id k, in the order of
-`hpa_jax.labels.LABELS`, which is the challenge's.
+The order of an image's labels, which is the order of a net's logits, is decided by `TargetColumns`:
+column k of `targets` is the label with id `label_ids[k]` (`config.data.labels`) of the run's
+vocabulary, found by its name in the dataset's.
 """
 
 import hashlib
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -21,12 +21,37 @@ from hpa_jax.data.records import Records
 from hpa_jax.data.shard_index import REMEDY
 from hpa_jax.data.tfrecord import example_image
 from hpa_jax.errors import InputError
-from hpa_jax.labels import CHANNELS, LABELS
+from hpa_jax.images.resize import fit_square
+from hpa_jax.labels import CHANNELS
 
 # The threads that read are the parallelism: OpenCV's own would compete for the same cores.
 cv2.setNumThreads(1)
 
 _NAMED_SIZES = 3  # of many different ones, in a message
+
+
+_BY_ASPECT = {
+    "pad": "padded with black to {side} x {side} px",
+    "crop": "cropped and resized to {side} x {side} px",
+    "stretch": "stretched to {side} x {side} px, which distorts them",
+}
+
+
+class TargetColumns(NamedTuple):
+    """Where the targets of images come from.
+
+    Attributes:
+      stored: number of labels in the dataset's vocabulary.
+      label_ids: the dataset's label id of each column of the targets; None where its labels are
+        others than those that are asked for: then no image's labels are known.
+      count: number of columns, L.
+      chosen: whether images with none of these labels are left out.
+    """
+
+    stored: int
+    label_ids: tuple[int, ...] | None
+    count: int
+    chosen: bool
 
 
 class ImageDataset:
@@ -44,41 +69,51 @@ class ImageDataset:
     def __init__(
         self,
         records: Records,
+        columns: TargetColumns,
         *,
         image_size: int | None,
-        label_ids: Sequence[int] | None,
+        aspect: str = "pad",
         folds: Sequence[int] | None = None,
+        labels_needed: bool = True,
     ):
         """Selects images among the records.
 
         Args:
           records: of the shards.
-          image_size: every image is resized to a square with sides of this many px; None: as
-            stored.
-          label_ids: the columns of `targets`, in this order; images with none of them are left
-            out. None: all labels, and all images.
+          columns: of `targets`.
+          image_size: every image becomes a square with sides of this many px; None: as stored.
+          aspect: how, if it is none: one of `hpa_jax.images.resize.ASPECTS`.
           folds: only images of these folds; None: all.
+          labels_needed: whether images of which nobody knows the labels are refused; if not, their
+            targets are 0, and they are not left out for having no label.
 
         Raises:
           InputError: an image is in no known codec, has a label that is none of ours, or its labels
             are unknown.
         """
-        targets = records.labels(len(LABELS))
+        targets = np.zeros((len(records), columns.count), np.uint8)
+        known = np.zeros(len(records), bool)
+        if columns.label_ids is not None:
+            targets = records.labels(columns.stored)[:, list(columns.label_ids)]
+            known = records.labels_known()
         kept = np.ones(len(records), bool)
         if folds is not None:
             kept = np.isin(records.folds(), folds)
-        if label_ids is not None:
-            targets = targets[:, list(label_ids)]
-            kept &= targets.any(axis=1)
+        if columns.chosen:
+            kept &= targets.any(axis=1) | ~known
         self._records = records
         self._kept = np.flatnonzero(kept)  # record number of each image
         self._targets = targets[self._kept]
-        self.num_labels = targets.shape[1]
+        self._known = known[self._kept]
+        self._aspect = aspect
+        self.num_labels = columns.count
 
-        self._check_labels_known()
+        if labels_needed:
+            self._check_labels_known()
         sizes = self.sizes()
         self._check_codecs(sizes)
         height, width = 0, 0
+        self._side = image_size or 0
         self._size_conflict = ""
         distinct = np.unique(sizes, axis=0)
         if image_size:
@@ -91,13 +126,13 @@ class ImageDataset:
 
     def _check_labels_known(self) -> None:
         """No labels and unknown labels look alike in `targets`, and mean opposite things."""
-        known = self._records.labels_known()[self._kept]
+        known = self._known
         if not known.all():
             record = int(self._kept[np.argmin(known)])
             raise InputError(
                 f"{self._records.describe(record)}: its labels are unknown, as those of "
                 f"{np.count_nonzero(~known)} of {len(known)} images; training and evaluating take "
-                "labelled images alone: build the dataset from those"
+                "labelled images alone: build the dataset from those. --mode=predict scores these"
             )
 
     def _check_codecs(self, sizes: np.ndarray) -> None:
@@ -134,10 +169,10 @@ class ImageDataset:
     def image(self, i: int) -> np.ndarray:
         """Reads and decodes image `i`.
 
-        It is resized to `image_shape`: by area where that is smaller, else bilinearly.
+        It is made to fit `image_shape` (`hpa_jax.images.resize.fit_square`).
 
         Returns:
-          uint8 [H, W, 4]; as stored where the sizes differ and none was chosen.
+          uint8 [H, W, 4]; as stored where no size was chosen.
 
         Raises:
           InputError: the record or its image is damaged (names shard, record, Id).
@@ -152,16 +187,39 @@ class ImageDataset:
             raise InputError(
                 f"{self._records.describe(record)}: {found}, not uint8 [H, W, 4]: {REMEDY}"
             )
-        height, width = self.image_shape[:2]
-        if height == 0 or image.shape == self.image_shape:
+        if not self._side:
             return image
-        shrinks = height * width < image.shape[0] * image.shape[1]
-        interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        return cv2.resize(image, (width, height), interpolation=interpolation)
+        return fit_square(image, self._side, self._aspect)
+
+    def shape_note(self, name: str) -> str:
+        """What happens to images that are not square, in one line; "" where all are.
+
+        Args:
+          name: of the dataset.
+        """
+        sizes = self.sizes()
+        oblong = sizes[:, 0] != sizes[:, 1]
+        count = int(oblong.sum())
+        if not self._side or not count:
+            return ""
+        height, width = sizes[int(np.argmax(oblong))].tolist()
+        done = _BY_ASPECT[self._aspect].format(side=self._side)
+        return (
+            f"{count} of {len(sizes)} images of {name} are not square, the first {height} x "
+            f"{width} px (height x width): they are {done} (config.data.aspect={self._aspect})"
+        )
 
     def ids(self) -> list[str]:
         """All Ids, from the indexes."""
         return [self._records.id(int(record)) for record in self._kept]
+
+    def known(self) -> np.ndarray:
+        """Whether the labels of each image are known, bool [images]."""
+        return self._known.copy()
+
+    def labels_known(self) -> bool:
+        """Whether the labels of all images are known."""
+        return bool(self._known.all())
 
     def original_ids(self) -> list[str]:
         """The Ids that the source gave the images; `ids()` are names made of safe characters."""
@@ -215,6 +273,7 @@ class ConcatDataset:
           InputError: their images differ in size.
         """
         self._sources = list(sources)
+        self._names = list(names)
         self.check_one_size()
         shapes = [source.image_shape for source in sources]
         if len(set(shapes)) > 1:
@@ -242,6 +301,13 @@ class ConcatDataset:
         """Checks that the images of each dataset can be batched, as in `ImageDataset`."""
         for source in self._sources:
             source.check_one_size()
+
+    def shape_notes(self) -> list[str]:
+        """Of each dataset, as in `ImageDataset`, where there is something to say."""
+        notes = []
+        for source, name in zip(self._sources, self._names, strict=True):
+            notes.append(source.shape_note(name))
+        return [note for note in notes if note]
 
     def targets(self) -> np.ndarray:
         """Labels of all images, uint8 [images, labels], 0 or 1."""

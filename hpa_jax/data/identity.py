@@ -7,7 +7,8 @@ dataset, and a run those of the datasets that it learns from.
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -20,11 +21,14 @@ class DataIdentity:
       datasets: `{NAME: {SPLIT: SHA-256}}`, the `split_digest` of every split of every dataset.
       images: `{NAME: {SPLIT: SHA-256}}`, the `images_digest` of the same.
       learned: uint64 [N], the `id_hashes` of the images that are learnt from.
+      preparations: `{NAME: ...}`, how the images of each dataset were made
+        (`hpa_jax.data.preparation.read_preparation`).
     """
 
     datasets: dict[str, dict[str, str]]
     images: dict[str, dict[str, str]]
     learned: np.ndarray
+    preparations: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def split_digest(ids: Sequence[str], labels: Sequence[Sequence[int]], folds: Sequence[int]) -> str:

@@ -12,17 +12,26 @@ import dataclasses
 
 import numpy as np
 
-from hpa_jax.config import Data
+from hpa_jax.config import Data, check_label_ids
 from hpa_jax.data import sampler
-from hpa_jax.data.catalog import load_dataset, read_channel_statistics, read_digests
+from hpa_jax.data.catalog import (
+    load_dataset,
+    read_channel_statistics,
+    read_digests,
+    read_vocabulary,
+)
 from hpa_jax.data.dataset import ConcatDataset, ImageDataset
 from hpa_jax.data.identity import DataIdentity, id_hashes
+from hpa_jax.data.preparation import read_preparation
 from hpa_jax.data.sampler import Order
 from hpa_jax.errors import InputError
 
+NEW_ASPECT = "pad"
+"""What a new run does with images that are not square."""
+
 
 def resolve_data(data: Data, dataset: ConcatDataset | None = None) -> Data:
-    """Fills in what the section leaves to the data: `mean`, `std` and `image_size`.
+    """Fills in what the section leaves to the data: vocabulary, mean, std, image size, aspect.
 
     Args:
       data: as configured.
@@ -35,6 +44,7 @@ def resolve_data(data: Data, dataset: ConcatDataset | None = None) -> Data:
       InputError: a dataset that is missing, damaged or without channel statistics, or images that
         are not square and no size is configured.
     """
+    data = resolve_labels(data)
     image_size = data.image_size
     if not image_size:
         if dataset is None:
@@ -44,7 +54,25 @@ def resolve_data(data: Data, dataset: ConcatDataset | None = None) -> Data:
     std = data.std
     if not mean:
         mean, std = _stored_statistics(data)
-    return dataclasses.replace(data, mean=mean, std=std, image_size=image_size)
+    aspect = data.aspect or NEW_ASPECT
+    return dataclasses.replace(data, mean=mean, std=std, image_size=image_size, aspect=aspect)
+
+
+def resolve_labels(data: Data) -> Data:
+    """Fills in the vocabulary where the section leaves it to the dataset `data.name`.
+
+    Returns:
+      A copy.
+
+    Raises:
+      InputError: no such dataset, or it has no label of an id in `data.labels`.
+    """
+    vocabulary = data.vocabulary
+    if not vocabulary:
+        vocabulary = read_vocabulary(data.data_dir, data.name).labels
+    resolved = dataclasses.replace(data, vocabulary=tuple(vocabulary))
+    check_label_ids(resolved)
+    return resolved
 
 
 def _stored_statistics(data: Data) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -74,20 +102,27 @@ def resolve_image_size(data: Data, dataset: ConcatDataset) -> int:
     return height
 
 
-def open_split(data: Data, split: str, name: str = "") -> ImageDataset:
+def open_split(data: Data, split: str, name: str = "", labels_needed: bool = True) -> ImageDataset:
     """Opens a split of the dataset `name` (default: `data.name`), as configured.
 
+    `labels_needed` is that of `ImageDataset`.
+
     Raises:
-      InputError: no such dataset or split, or none of its images has one of the labels.
+      InputError: no such dataset or split, its labels are others, or none of its images has one of
+        them.
     """
     name = name or data.name
+    data = resolve_labels(data)
     dataset = load_dataset(
         data.data_dir,
         name,
         split=split,
         fold=data.fold,
         image_size=data.image_size or None,
+        aspect=data.aspect or NEW_ASPECT,
         label_ids=tuple(data.labels) or None,
+        vocabulary=data.vocabulary,
+        labels_needed=labels_needed,
     )
     if len(dataset) == 0:
         raise InputError(
@@ -103,6 +138,7 @@ def open_sources(data: Data) -> ConcatDataset:
       InputError: as of `open_split`, or the sources' images differ in size.
     """
     names = data.source_names()
+    data = resolve_labels(data)
     sources = [open_split(data, data.train_split, name) for name in names]
     return ConcatDataset(sources, names)
 
@@ -119,11 +155,13 @@ def identify(data: Data, dataset: ConcatDataset) -> DataIdentity:
     """
     datasets = {}
     images = {}
+    preparations = {}
     for name in dict.fromkeys((*data.source_names(), data.name)):
         digests = read_digests(data.data_dir, name)
         datasets[name] = digests.splits
         images[name] = digests.images
-    return DataIdentity(datasets, images, id_hashes(dataset.ids()))
+        preparations[name] = read_preparation(data.data_dir, name)
+    return DataIdentity(datasets, images, id_hashes(dataset.ids()), preparations)
 
 
 def make_order(data: Data, dataset: ConcatDataset, seed: int) -> Order:

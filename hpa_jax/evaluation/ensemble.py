@@ -23,7 +23,6 @@ from hpa_jax.evaluation.held_out import HeldOut, check_held_out
 from hpa_jax.evaluation.predictor import Predictor, scores_folder
 from hpa_jax.evaluation.score_table import ScoreTable, average_tables, match_images, save
 from hpa_jax.files import sealed, write_json
-from hpa_jax.labels import LABELS
 from hpa_jax.metrics import classification, stacking
 from hpa_jax.metrics.crossfitting import crossfit
 from hpa_jax.workdir import read_config
@@ -35,6 +34,7 @@ _OF_ONE_RUN = {
     "train": ("seed", "log_every"),
     "checkpoint": ("every", "keep"),
 }
+_NAMED_LABELS = 3  # in a message
 _SECTIONS = ("data", "model", "augment", "optim", "train", "loss", "checkpoint")
 
 
@@ -76,6 +76,7 @@ def score_ensemble(
     workdir: Path,
     data_overrides: dict[str, str],
     out: Path | None = None,
+    labels_needed: bool = True,
 ) -> Ensemble:
     """Scores of `settings.runs` together.
 
@@ -90,6 +91,8 @@ def score_ensemble(
       out: the folder of what is written; None: `workdir`.
       data_overrides: fields of the runs' sections `data` that are other than in training:
         `data_dir`, `name`, `eval_split`.
+      labels_needed: whether images without labels are refused; without another split they always
+        are.
 
     Raises:
       InputError: a folder without a run, runs that do not go together, or no ensemble.json of these
@@ -106,7 +109,7 @@ def score_ensemble(
         fitted = FittedEnsemble(workdir / FILE_NAME, list(configs))
     else:
         _check_held_out(configs)
-    members = _score_members(configs, out)
+    members = _score_members(configs, out, labels_needed or fitted is None)
     if fitted is None:
         _check_not_learned(members)
     _check_labels(members)
@@ -117,7 +120,8 @@ def score_ensemble(
         ensemble = _fit(settings, out, models, matched)
     else:
         ensemble = _apply(fitted, models, matched)
-    save(out / "scores" / f"{ensemble.table.split}.npz", ensemble.table)
+    if all(member.table.labels_known for member in members):
+        save(out / "scores" / f"{ensemble.table.split}.npz", ensemble.table)
 
     used = len(ensemble.table.ids)
     most = max(len(table.ids) for table in tables)
@@ -156,12 +160,12 @@ def _check_held_out(configs: dict[str, Config]) -> None:
             )
 
 
-def _score_members(configs: dict[str, Config], out: Path) -> list[Member]:
+def _score_members(configs: dict[str, Config], out: Path, labels_needed: bool) -> list[Member]:
     members = []
     for folder, config in configs.items():
         predictor = Predictor(config, Path(folder), scores_folder(Path(folder), out))
         sources = listed(config.evaluate.sources)
-        table = predictor.table(config.data.eval_split, sources)
+        table = predictor.table(config.data.eval_split, sources, labels_needed)
         held_out = check_held_out(Path(folder), config.data.data_dir, table)
         held_out.print_warnings()
         members.append(Member(folder, config, table, held_out))
@@ -180,13 +184,27 @@ def _check_not_learned(members: list[Member]) -> None:
 
 
 def _check_labels(members: list[Member]) -> None:
+    """Refuses runs of other labels, by their names: ids of two vocabularies do not compare."""
     first = members[0]
     for member in members:
-        if member.table.label_ids != first.table.label_ids:
-            raise InputError(
-                f"{member.folder} has the labels {list(member.table.label_ids)}, {first.folder} "
-                f"{list(first.table.label_ids)}: runs of one ensemble must have the same"
-            )
+        table = member.table
+        if table.label_names == first.table.label_names:
+            continue
+        raise InputError(
+            f"{member.folder} has learnt {_describe_labels(member)}, and {first.folder} "
+            f"{_describe_labels(first)}: runs of one ensemble must have the same labels in the "
+            "same order; leave one of them out"
+        )
+
+
+def _describe_labels(member: Member) -> str:
+    """For instance: 9 labels of hpa2018 (Nucleoplasm, Nuclear membrane, Nucleoli, ...)."""
+    names = member.table.label_names
+    listed = ", ".join(names[:_NAMED_LABELS])
+    if len(names) > _NAMED_LABELS:
+        listed += ", ..."
+    vocabulary = member.config.data.named_vocabulary().name
+    return f"{len(names)} labels of {vocabulary} ({listed})"
 
 
 def _group_by_model(members: list[Member]) -> list[list[Member]]:
@@ -248,7 +266,6 @@ def _fit(
         )
 
     split = models[0][0].config.data.eval_split
-    names = [LABELS[i] for i in first.label_ids]
     path = out / FILE_NAME
     content = {
         "models": described,
@@ -257,7 +274,7 @@ def _fit(
         "fields": len(first.ids),
         "views": first.tta,
         "few_positives": settings.few_positives,
-        "thresholds": dict(zip(names, thresholds.tolist(), strict=True)),
+        "thresholds": dict(zip(first.label_names, thresholds.tolist(), strict=True)),
     }
     write_json(path, sealed(content))
     messages.append(f"wrote {path}")
@@ -300,7 +317,7 @@ def _apply(
     table = replace(
         first,
         scores=stacking.weighted_mean(scores, np.array(weights)),
-        thresholds=fitted.thresholds_of([LABELS[i] for i in first.label_ids]),
+        thresholds=fitted.thresholds_of(first.label_names),
         thresholds_split=fitted.split,
         checkpoint=-1,
         key="",

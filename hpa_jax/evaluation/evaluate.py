@@ -24,7 +24,9 @@ from hpa_jax.metrics.thresholds import decide
 from hpa_jax.parallel.mesh import make_mesh
 
 
-def score_run(config: Config, workdir: Path, out: Path | None = None) -> ScoreTable:
+def score_run(
+    config: Config, workdir: Path, out: Path | None = None, labels_needed: bool = True
+) -> ScoreTable:
     """The scores of a run, or of config.evaluate.runs together, on `config.data.eval_split`.
 
     Those that WORKDIR/scores or OUT/scores holds are used where checkpoint, data and test-time
@@ -35,13 +37,15 @@ def score_run(config: Config, workdir: Path, out: Path | None = None) -> ScoreTa
       config: of the run, or of this call.
       workdir: the run's folder, or the ensemble's.
       out: the folder of what is written; None: `workdir`.
+      labels_needed: see `Predictor.table`.
 
     Raises:
       InputError: no such run, checkpoint, dataset or split; a setting that is unknown.
     """
     if config.evaluate.runs:
-        return _score_ensemble(config, workdir, out).table
-    return score_with(Predictor(config, workdir, out), workdir)
+        return _score_ensemble(config, workdir, out, labels_needed).table
+    table, _ = _score_one_run(Predictor(config, workdir, out), workdir, labels_needed)
+    return table
 
 
 def score_with(predictor: Predictor, workdir: Path) -> ScoreTable:
@@ -50,16 +54,20 @@ def score_with(predictor: Predictor, workdir: Path) -> ScoreTable:
     return table
 
 
-def _score_one_run(predictor: Predictor, workdir: Path) -> tuple[ScoreTable, HeldOut]:
+def _score_one_run(
+    predictor: Predictor, workdir: Path, labels_needed: bool = True
+) -> tuple[ScoreTable, HeldOut]:
     config = predictor.config
     sources = listed(config.evaluate.sources)
-    table = predictor.table(config.data.eval_split, sources)
+    table = predictor.table(config.data.eval_split, sources, labels_needed)
     held_out = check_held_out(workdir, config.data.data_dir, table)
     held_out.print_warnings()
     return table, held_out
 
 
-def _score_ensemble(config: Config, workdir: Path, out: Path | None) -> Ensemble:
+def _score_ensemble(
+    config: Config, workdir: Path, out: Path | None, labels_needed: bool = True
+) -> Ensemble:
     """Where this call names other data than the default, the runs are scored on that."""
     default = Config().data
     data_overrides = {}
@@ -67,7 +75,7 @@ def _score_ensemble(config: Config, workdir: Path, out: Path | None) -> Ensemble
         value = getattr(config.data, name)
         if value != getattr(default, name):
             data_overrides[name] = value
-    return score_ensemble(config.evaluate, workdir, data_overrides, out)
+    return score_ensemble(config.evaluate, workdir, data_overrides, out, labels_needed)
 
 
 def evaluate_table(table: ScoreTable, settings: Evaluate, mesh: Mesh | None = None) -> dict:
@@ -96,6 +104,7 @@ def evaluate_table(table: ScoreTable, settings: Evaluate, mesh: Mesh | None = No
         table.targets,
         table.groups,
         label_ids=table.label_ids,
+        label_names=table.label_names,
         mesh=mesh,
         **sources,
         **_evaluator_settings(settings),

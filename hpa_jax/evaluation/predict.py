@@ -8,7 +8,6 @@ from hpa_jax.config import Config
 from hpa_jax.evaluation.evaluate import score_run
 from hpa_jax.evaluation.score_table import ScoreTable
 from hpa_jax.files import write_csv
-from hpa_jax.labels import LABELS
 from hpa_jax.metrics.thresholds import decide
 
 
@@ -17,12 +16,13 @@ def predict(config: Config, workdir: Path, out: Path | None = None) -> None:
 
     Arguments as for `hpa_jax.evaluation.evaluate.score_run`.
 
-    Columns: `id`; with several datasets `dataset`; one score a label, 0 to 1, headed by the label's
-    name; `labels`, the ids of the labels whose score is above their threshold, separated by spaces
-    as in the challenge's csv files. With config.evaluate.fill_empty an image above no threshold has
-    the label that comes nearest to its own.
+    Columns: `id`, as the dataset's source gave it to the image; with several datasets `dataset`;
+    one score a label, 0 to 1, headed by the label's name; `labels`, the ids of the labels whose
+    score is above their threshold, separated by spaces as in the challenge's csv files. With
+    config.evaluate.fill_empty an image above no threshold has the label that comes nearest to its
+    own.
     """
-    table = score_run(config, workdir, out)
+    table = score_run(config, workdir, out, labels_needed=False)
     decided = decide(table.scores, table.thresholds, fill_empty=config.evaluate.fill_empty)
     path = (out or workdir) / "predictions.csv"
     header, rows = _csv_table(table, decided)
@@ -36,17 +36,17 @@ def _csv_table(table: ScoreTable, decided: np.ndarray) -> tuple[list[str], list[
     header = ["id"]
     if several_sources:
         header.append("dataset")
-    header += [LABELS[i] for i in table.label_ids]
+    header += table.label_names
     header.append("labels")
 
     label_ids = np.array(table.label_ids)
     rows = []
-    for (source, image_id), scores, predicted in zip(
-        table.names(), table.scores, decided, strict=True
+    for image_id, source, scores, predicted in zip(
+        table.original_ids, table.source, table.scores, decided, strict=True
     ):
         row = [image_id]
         if several_sources:
-            row.append(source)
+            row.append(table.source_names[source])
         row += [f"{score:.6g}" for score in scores]
         row.append(" ".join(map(str, label_ids[predicted])))
         rows.append(row)

@@ -10,6 +10,7 @@ Notes:
 import dataclasses
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from itertools import islice
@@ -27,10 +28,11 @@ from hpa_jax.data.loader import eval_batches
 from hpa_jax.environment.paths import local_path
 from hpa_jax.errors import InputError
 from hpa_jax.evaluation import score_table, tta
+from hpa_jax.evaluation.acquisition import acquisition_warnings, trained_preparations
 from hpa_jax.evaluation.chosen_checkpoint import ChosenCheckpoint
 from hpa_jax.evaluation.score_table import ScoreTable
 from hpa_jax.files import check_writable
-from hpa_jax.labels import CHANNELS, LABELS
+from hpa_jax.labels import CHANNELS, HPA_2018
 from hpa_jax.metrics.crossfitting import crossfit
 from hpa_jax.parallel import memory
 from hpa_jax.parallel.mesh import batch_sharding, put_batch
@@ -71,7 +73,7 @@ class Predictor:
       step: of the checkpoint.
       written: tells the checkpoint from another one of that step; None if that cannot be told.
       labels: names of the L labels, in the order of the scores.
-      label_ids: which of the 28 labels those are.
+      label_ids: which labels of the run's vocabulary those are.
       image_size: side in px of the images that it takes.
       thresholds: float64 `[L]`, fitted on `thresholds_split`; 0.5 where the checkpoint was saved
         without an evaluation.
@@ -101,7 +103,7 @@ class Predictor:
         self.config = config
         self.mesh = components.make_mesh(config.data, config.model, config.devices.space)
         self.label_ids = config.label_ids()
-        self.labels = tuple(LABELS[i] for i in self.label_ids)
+        self.labels = config.label_names()
         self.image_size = config.data.image_size
         self._workdir = workdir
         self._out = out or workdir
@@ -194,7 +196,13 @@ class Predictor:
         )
         return eval_variables(self._checkpoint.restore(state))
 
-    def table(self, split: str, sources: Sequence[str] = ()) -> ScoreTable:
+    def preparations(self) -> dict[str, dict]:
+        """How the images were made that the run learns from (`trained_preparations`)."""
+        return trained_preparations(self._workdir, self.config.data)
+
+    def table(
+        self, split: str, sources: Sequence[str] = (), labels_needed: bool = True
+    ) -> ScoreTable:
         """The scores of a split, read from the run's folder or from `out` if they are there.
 
         What has to be scored is kept in OUT/scores/SPLIT.npz.
@@ -202,6 +210,8 @@ class Predictor:
         Args:
           split: of the datasets.
           sources: the datasets; default: `config.data.name`.
+          labels_needed: whether images without labels are refused. The scores of such images are
+            not kept, since nothing can be measured on them.
 
         Raises:
           InputError: no such dataset or split, a dataset that is named twice, or scores that are
@@ -211,7 +221,11 @@ class Predictor:
         if len(set(names)) < len(names):
             raise InputError(f"config.evaluate.sources={','.join(names)!r} names a dataset twice")
         configs = self._configs(names)
-        datasets = [pipeline.open_split(config.data, split) for config in configs]
+        datasets = []
+        for config in configs:
+            data = config.data
+            datasets.append(pipeline.open_split(data, split, labels_needed=labels_needed))
+        self._print_notes(names, datasets)
         key = self._key(configs, split, datasets)
         for path in self._scores_paths(split):
             stored = _read(path)
@@ -225,6 +239,7 @@ class Predictor:
         key = self._key(configs, split, datasets)
         table = ScoreTable(
             ids=ids,
+            original_ids=[image for dataset in datasets for image in dataset.original_ids()],
             scores=scores,
             targets=np.concatenate([dataset.targets() for dataset in datasets]),
             groups=_distinct_groups([dataset.groups() for dataset in datasets]),
@@ -232,15 +247,28 @@ class Predictor:
             source=_source_numbers(datasets),
             source_names=names,
             label_ids=self.label_ids,
+            label_names=self.labels,
             split=split,
             checkpoint=self.step,
             tta=self.tta,
             key=key,
             thresholds=self.thresholds,
+            labels_known=all(dataset.labels_known() for dataset in datasets),
         )
         table = self._with_thresholds(table)
-        score_table.save(self._out / "scores" / f"{split}.npz", table)
+        if table.labels_known:
+            score_table.save(self._out / "scores" / f"{split}.npz", table)
         return table
+
+    def _print_notes(self, names: Sequence[str], datasets: list[ImageDataset]) -> None:
+        """Says where the images are not as those that the run was trained on, or are resized."""
+        data = self.config.data
+        for warning in acquisition_warnings(self._workdir, data, names):
+            print(f"warning: {warning}", file=sys.stderr)
+        for name, dataset in zip(names, datasets, strict=True):
+            note = dataset.shape_note(name)
+            if note:
+                print(note)
 
     def _scores_paths(self, split: str) -> list[Path]:
         """Where scores of a split may be kept, each file once."""
@@ -261,8 +289,8 @@ class Predictor:
         if self.tta == tta.PLAIN or not split:
             return stored
         fitted_on = table
-        if table.split != split:
-            fitted_on = self._stored_table(split)
+        if table.split != split or not table.labels_known:
+            fitted_on = self.stored_table(split)
         if fitted_on is None:
             print(
                 f"the thresholds were fitted without test-time augmentation; evaluate {split} "
@@ -277,7 +305,7 @@ class Predictor:
         )
         return dataclasses.replace(stored, thresholds=found["thresholds"])
 
-    def _stored_table(self, split: str) -> ScoreTable | None:
+    def stored_table(self, split: str) -> ScoreTable | None:
         """The run's scores of a split, of whichever datasets, of this checkpoint and augmentation.
 
         None where there are no such scores.
@@ -323,6 +351,13 @@ class Predictor:
             "split": split,
             "sources": sources,
         }
+        # Where these are what they always were, scores of older versions are used again.
+        if self.config.data.named_vocabulary() != HPA_2018:
+            facts["label_names"] = self.labels
+        if self.config.data.aspect != "stretch" and any(
+            dataset.shape_note("") for dataset in datasets
+        ):
+            facts["aspect"] = self.config.data.aspect
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def _score(self, configs: list[Config], datasets: list[ImageDataset]) -> np.ndarray:

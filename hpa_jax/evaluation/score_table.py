@@ -12,7 +12,7 @@ import io
 import tokenize
 import zipfile
 import zlib
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from hpa_jax.environment.causes import advice
 from hpa_jax.errors import InputError, one_line
 from hpa_jax.evaluation.tta import in_current_words
 from hpa_jax.files import write_atomically
+from hpa_jax.labels import LABELS
 
 # Type and axes of each array: N images, L labels, S sources; no axis where it is a single value.
 _LAYOUT = {
@@ -32,16 +33,18 @@ _LAYOUT = {
     "source": ("i4", "N"),
     "source_names": ("U", "S"),
     "label_ids": ("i8", "L"),
+    "label_names": ("U", "L"),
     "split": ("U", ""),
     "checkpoint": ("i8", ""),
     "tta": ("U", ""),
     "thresholds": ("f8", "L"),
     "thresholds_split": ("U", ""),
     "key": ("U", ""),
+    "original_ids": ("U", "N"),
 }
 
-# What version 0.1 called an array.
-_OLD_NAMES = {"tta": "views"}
+# What an array is called in older files.
+_OLD_NAMES = {"tta": "views", "original_ids": "ids"}
 
 # What NumPy and zipfile raise where a byte of the archive was changed.
 _DAMAGE = (
@@ -75,7 +78,7 @@ class ScoreTable:
       folds: int64 [N], as stored with the dataset, -1 in its test split.
       source: int32 [N], which of `source_names`.
       source_names: the datasets.
-      label_ids: which of the 28 labels each of the L columns is.
+      label_ids: the label id of each of the L columns, in the run's vocabulary.
       split: of the datasets, `validation` for instance.
       checkpoint: the step that was scored; -1 of an ensemble.
       tta: the test-time augmentation, in words (`tta.describe`).
@@ -84,6 +87,12 @@ class ScoreTable:
       thresholds_split: '' where none were fitted, and all are 0.5.
       key: SHA-256 of all that the scores follow from (checkpoint, net, data, TTA); '' where the
         scores are not to be reused.
+      original_ids: the Ids that the sources of the datasets gave the images, where `ids` are names
+        made of them; by default the same.
+      label_names: of the L columns. Files of version 0.3 and before have none: () stands for the
+        names that the ids have in `hpa2018`.
+      labels_known: False where nobody knows the labels of some images: their targets are 0. Such a
+        table is not kept in a file.
     """
 
     ids: list[str]
@@ -100,6 +109,16 @@ class ScoreTable:
     thresholds: np.ndarray
     thresholds_split: str = ""
     key: str = ""
+    original_ids: list[str] = field(default_factory=list)
+    label_names: tuple[str, ...] = ()
+    labels_known: bool = True
+
+    def __post_init__(self):
+        if not self.label_names:
+            names = tuple(LABELS[label] for label in self.label_ids)
+            object.__setattr__(self, "label_names", names)
+        if not self.original_ids:
+            object.__setattr__(self, "original_ids", list(self.ids))
 
     def names(self) -> list[tuple[str, str]]:
         """(source, Id) of every image: with several datasets an Id alone may occur twice."""
@@ -113,6 +132,7 @@ class ScoreTable:
         return replace(
             self,
             ids=[self.ids[row] for row in rows],
+            original_ids=[self.original_ids[row] for row in rows],
             scores=self.scores[rows],
             targets=self.targets[rows],
             groups=self.groups[rows],
@@ -168,6 +188,7 @@ def _stack(tables: list[ScoreTable]) -> ScoreTable:
     return replace(
         tables[0],
         ids=[image_id for table in tables for image_id in table.ids],
+        original_ids=[image_id for table in tables for image_id in table.original_ids],
         source=np.concatenate(source),
         source_names=tuple(source_names),
         **arrays,
@@ -229,14 +250,16 @@ def load(path: Path) -> ScoreTable:
             "delete it and evaluate the run again"
         ) from None
     values = {}
-    for field in fields(ScoreTable):
-        array = arrays[field.name]
-        if field.name in ("source_names", "label_ids"):
-            values[field.name] = tuple(array.tolist())
-        elif field.name == "ids" or array.ndim == 0:
-            values[field.name] = array.tolist()
+    for one in fields(ScoreTable):
+        if one.name not in _LAYOUT:
+            continue
+        array = arrays[one.name]
+        if one.name in ("source_names", "label_ids", "label_names"):
+            values[one.name] = tuple(array.tolist())
+        elif one.name in ("ids", "original_ids") or array.ndim == 0:
+            values[one.name] = array.tolist()
         else:
-            values[field.name] = array
+            values[one.name] = array
     values["tta"] = in_current_words(values["tta"])
     return ScoreTable(**values)
 
@@ -256,8 +279,16 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
             stored_name = name
             if name not in archive:
                 stored_name = _OLD_NAMES.get(name, name)
+            if name == "label_names" and name not in archive:
+                arrays[name] = _names_of_2018(archive["label_ids"])
+                continue
             arrays[name] = archive[stored_name]
     return arrays
+
+
+def _names_of_2018(label_ids: np.ndarray) -> np.ndarray:
+    """Of a file that is older than other vocabularies."""
+    return np.array([LABELS[label] for label in label_ids], "U")
 
 
 def _check_arrays(arrays: dict[str, np.ndarray]) -> None:

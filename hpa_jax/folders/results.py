@@ -93,7 +93,8 @@ def _is_plan(path: Path) -> bool:
     return all(isinstance(row, dict) and row.keys() >= {"topology", "key"} for row in rows)
 
 
-def _is_page(path: Path) -> bool:
+def is_page(path: Path) -> bool:
+    """Whether a file is a page of this program."""
     with open(path, encoding="utf-8", errors="replace") as file:
         head = file.read(_HEAD_BYTES)
     return GENERATOR in head or _OLD_PAGE in head
@@ -130,7 +131,7 @@ RESULTS: dict[str, Callable[[Path], bool]] = {
     "plan.json": _is_plan,
     "predictions.csv": _is_predictions,
     "report": _are_tables,
-    "report.html": _is_page,
+    "report.html": is_page,
     "scores": _are_scores,
 }
 """Names of results, and how each is known; `report` and `scores` are folders."""

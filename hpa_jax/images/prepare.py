@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 
 from hpa_jax.images.header import MAX_PIXELS
-from hpa_jax.images.resize import resize
+from hpa_jax.images.resize import fit_square, resize
 from hpa_jax.images.store import Refused
 from hpa_jax.labels import CHANNELS
 
@@ -137,35 +136,3 @@ class Preparation:
             f"a pixel is {pixel_size:g} micrometres, and was {self.pixel_size:g} in the images "
             "that the net was trained on: cells look another size to it"
         )
-
-
-def fit_square(image: np.ndarray, size: int, aspect: str = "stretch") -> np.ndarray:
-    """Scales an image to a square, by area if it shrinks and else bilinearly.
-
-    Args:
-      image: uint8 [H, W, 4].
-      size: side of the square in px.
-      aspect: "stretch": sides are scaled apart; "pad": black is put beside the image; "crop": the
-        longer side loses both ends.
-
-    Returns:
-      uint8 [size, size, 4].
-    """
-    height, width = image.shape[:2]
-    if aspect == "crop":
-        side = min(height, width)
-        top = (height - side) // 2
-        left = (width - side) // 2
-        image = image[top : top + side, left : left + side]
-    elif aspect == "pad":
-        side = max(height, width)
-        top = (side - height) // 2
-        left = (side - width) // 2
-        padded = np.zeros((side, side, image.shape[2]), np.uint8)
-        padded[top : top + height, left : left + width] = image
-        image = padded
-    if image.shape[:2] == (size, size):
-        return image
-    shrinks = size * size < image.shape[0] * image.shape[1]
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(np.ascontiguousarray(image), (size, size), interpolation=interpolation)

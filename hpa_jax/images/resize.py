@@ -1,22 +1,68 @@
-"""Resizes images on the host."""
+"""Resizes images on the host: to a size, or to the square that a net takes.
+
+Dataset builds, training, evaluating and predicting all go through here, so that an image reaches a
+net in one way whatever the way it came.
+"""
 
 import cv2
 import numpy as np
 
+ASPECTS = ("pad", "crop", "stretch")
+"""What can be done with an image that is not square where a square is wanted."""
+
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes by area averages to shrink and bilinear to enlarge; both round.
+    """Resizes by area averages to fewer pixels and bilinearly to more; both round.
 
     Args:
-      image: uint8 [H, W, 4].
+      image: uint8 [H, W, C].
       size: height and width.
 
     Returns:
-      uint8 [height, width, 4].
+      uint8 [height, width, C].
     """
-    height, width = size
     if image.shape[:2] == size:
         return image
-    shrinks = height <= image.shape[0] and width <= image.shape[1]
+    height, width = size
+    shrinks = height * width < image.shape[0] * image.shape[1]
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return cv2.resize(image, (width, height), interpolation=interpolation)
+
+
+def fit_square(image: np.ndarray, size: int, aspect: str = "stretch") -> np.ndarray:
+    """Makes a square of an image, and resizes it.
+
+    Args:
+      image: uint8 [H, W, C].
+      size: side of the square in px.
+      aspect: one of ASPECTS. "pad": the image lies in the middle, with black beside it; "crop": the
+        longer side loses both ends; "stretch": the image is distorted to a square.
+
+    Returns:
+      uint8 [size, size, C].
+    """
+    height, width = image.shape[:2]
+    if height != width and aspect == "pad":
+        image = _padded(image)
+    elif height != width and aspect == "crop":
+        image = _cropped(image)
+    return resize(image, (size, size))
+
+
+def _padded(image: np.ndarray) -> np.ndarray:
+    height, width, channels = image.shape
+    side = max(height, width)
+    top = (side - height) // 2
+    left = (side - width) // 2
+    square = np.zeros((side, side, channels), image.dtype)
+    square[top : top + height, left : left + width] = image
+    return square
+
+
+def _cropped(image: np.ndarray) -> np.ndarray:
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top = (height - side) // 2
+    left = (width - side) // 2
+    # OpenCV copies what is not contiguous in its own time.
+    return np.ascontiguousarray(image[top : top + side, left : left + side])

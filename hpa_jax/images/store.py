@@ -163,7 +163,8 @@ class Folder:
         """Refuses a link to nothing, and one to elsewhere that nobody trusts."""
         if not os.path.exists(path):
             raise Refused(
-                f"is a link to {os.readlink(path)!r}, where there is nothing; fetch the file itself"
+                f"is missing: a link to {os.readlink(path)!r}, where there is nothing; fetch that "
+                "file, or take its row out of the csv"
             )
         if self.follow_links:
             return

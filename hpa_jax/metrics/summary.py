@@ -32,6 +32,7 @@ def evaluate(
     groups: np.ndarray | None = None,
     *,
     label_ids: Sequence[int] | None = None,
+    label_names: Sequence[str] | None = None,
     source: np.ndarray | None = None,
     source_names: Sequence[str] = (),
     folds: int = 5,
@@ -51,8 +52,10 @@ def evaluate(
       targets: 0/1 [N, L], integers, floats or bool.
       groups: int [N]. Images of one group (near-duplicates, one specimen) are assigned to folds and
         drawn by the bootstrap together; None: every image is independent of the others.
-      label_ids: which of the 28 labels each column is. None takes 28 columns for all of them, and
-        names those of another number `label_0`, `label_1`, ...
+      label_ids: the label id of each column; None: its position.
+      label_names: the name of each column. None: those of the 28 labels of 2018 where `label_ids`
+        has their ids, or where there are 28 columns and no `label_ids`; otherwise `label_0`,
+        `label_1`, ...
       source: int [N], positions in `source_names`; None: no table of sources.
       source_names: the datasets that the images are from.
       folds: of the cross-fit. With fewer images (or groups) than folds each is a fold, and `note`
@@ -112,7 +115,8 @@ def evaluate(
     draws = {"replicates": replicates, "level": level, "seed": seed}
     intervals, intervals_by_label = _intervals(scores, targets, decisions, groups, draws)
 
-    ids = _ids(labels, label_ids)
+    ids = _checked_names(_ids(labels, label_ids), labels, "label_ids")
+    names = _checked_names(label_names or _names(ids, label_ids), labels, "label_names")
     support = np.count_nonzero(targets, axis=0)
     units = images
     if groups is not None:
@@ -137,7 +141,7 @@ def evaluate(
         "thresholds_in_sample": alone["thresholds"].tolist(),
         "borrowed": [ids[i] for i in range(labels) if support[i] < few_positives],
         "intervals": intervals,
-        "per_label": _label_rows(ids, _names(ids, label_ids), support, columns),
+        "per_label": _label_rows(ids, names, support, columns),
     }
     if source is not None:
         rows = []
@@ -160,10 +164,17 @@ def _ids(labels: int, label_ids: Sequence[int] | None) -> Sequence[int]:
 
 
 def _names(ids: Sequence[int], label_ids: Sequence[int] | None) -> list[str]:
-    """The names of the columns: those of the 28 labels where the columns can only be these."""
-    if label_ids is None and len(ids) != len(LABELS):
+    """The names of columns without names: those of the 28 labels where they can be these."""
+    known = len(LABELS)
+    if (label_ids is None and len(ids) != known) or max(ids) >= known:
         return [f"label_{i}" for i in ids]
     return [LABELS[i] for i in ids]
+
+
+def _checked_names(values: Sequence, labels: int, what: str) -> list:
+    if len(values) != labels:
+        raise InputError(f"{len(values)} {what} for scores of {labels} labels; give one for each")
+    return list(values)
 
 
 def _label_rows(

@@ -1,8 +1,7 @@
 """Small pictures of an image: a preview of two panels, and a strip of five with an activation map.
 
-False colours as the Atlas shows them: microtubules red, protein green, nucleus blue, endoplasmic
-reticulum yellow, at half strength here, since in full it would hide the protein. Who cannot tell
-red from green looks at the gray panel: the protein is what the labels are about.
+Who cannot tell red from green of the false colours looks at the gray panel: the protein is what the
+labels are about.
 
 In a strip, what speaks for a label is tinted orange and edged in light blue where the map reaches
 half its maximum; the channel's own gray shines through. A map that is 0 everywhere tints nothing.
@@ -15,6 +14,7 @@ import cv2
 import numpy as np
 from markupsafe import Markup
 
+from hpa_jax.images.false_color import false_color, stretch_contrast
 from hpa_jax.labels import CHANNELS
 
 SIDE = 96
@@ -28,9 +28,6 @@ PANELS = 1 + len(CHANNELS)
 WIDTH = PANELS * SIDE + (PANELS - 1) * LINE_WIDTH
 """Pixels of a strip; it is SIDE high."""
 
-MAX_GAIN = 6.0
-"""An empty channel must stay black, not become a picture of its noise."""
-WHITE_QUANTILE = 0.998
 DARK = 10
 """A channel of which no pixel is brighter (of 255) counts as empty."""
 SATURATED_FRACTION = 0.01
@@ -133,27 +130,6 @@ def spread_heat(heat: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     spread[inside] = np.maximum(enlarged, 0)
     largest = spread.max()
     return spread / largest if largest > 0 else spread
-
-
-def stretch_contrast(image: np.ndarray) -> np.ndarray:
-    """Brightens each channel of uint8 [H, W, C].
-
-    The factor, 1 to MAX_GAIN, makes its WHITE_QUANTILE 255.
-    """
-    white = np.quantile(image.reshape(-1, image.shape[-1]), WHITE_QUANTILE, axis=0)
-    gain = np.clip(255 / np.maximum(white, 1), 1, MAX_GAIN)
-    return np.clip(np.rint(image * gain), 0, 255).astype(np.uint8)
-
-
-def false_color(image: np.ndarray) -> np.ndarray:
-    """Mixes uint8 [H, W, 4] (red, green, blue, yellow) to RGB [H, W, 3].
-
-    Half of yellow is added to red and to green.
-    """
-    # 16 bits, since the sum of two channels can exceed 255.
-    mixed = image[..., :3].astype(np.uint16)
-    mixed[..., :2] += image[..., 3:] // 2
-    return np.minimum(mixed, 255).astype(np.uint8)
 
 
 def fit_square(image: np.ndarray, side: int) -> np.ndarray:

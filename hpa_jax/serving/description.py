@@ -2,13 +2,15 @@
 
 import datetime
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 
 import hpa_jax
-from hpa_jax.config import Config, to_dict
+from hpa_jax.config import Config, Data, to_dict
 from hpa_jax.evaluation.predictor import Predictor
-from hpa_jax.labels import CHANNELS, LABELS
+from hpa_jax.labels import CHANNELS
 from hpa_jax.transforms import normalize
 from hpa_jax.transforms.channel_mix import mixed_statistics
 
@@ -16,13 +18,16 @@ from hpa_jax.transforms.channel_mix import mixed_statistics
 _PROVENANCE = ("data", "model", "augment", "optim", "train", "loss", "checkpoint")
 
 
-def describe(config: Config, predictor: Predictor, trained: Config) -> dict:
+def describe(
+    config: Config, predictor: Predictor, trained: Config, calibration: dict | None = None
+) -> dict:
     """The contents of model.json.
 
     Args:
       config: that the net is exported with.
       predictor: of the checkpoint, which has been read.
       trained: the run's own configuration.
+      calibration: how often scores were right (`hpa_jax.serving.reliability`); None: not known.
     """
     size = config.data.image_size
     preparation = normalize.preparation(config.data)
@@ -38,7 +43,8 @@ def describe(config: Config, predictor: Predictor, trained: Config) -> dict:
     if config.evaluate.fill_empty:
         empty = "the label with the largest probability / threshold, where none is above"
     return {
-        "labels": [{"id": i, "name": LABELS[i]} for i in config.label_ids()],
+        "vocabulary": config.data.named_vocabulary().name,
+        "labels": _labels(config),
         "thresholds": predictor.thresholds.tolist(),
         "thresholds_fitted_on": predictor.thresholds_split,
         "input": {
@@ -56,8 +62,10 @@ def describe(config: Config, predictor: Predictor, trained: Config) -> dict:
             "mean": list(mean),
             "std": list(std),
         },
+        "preparation": _preparation(config.data, predictor.preparations()),
         "output": "probability of each label; a label is predicted where it is above its threshold",
         "empty": empty,
+        "calibration": calibration,
         "tta": "none: test-time augmentation is not part of the export",
         "provenance": {
             "hpa_jax": hpa_jax.__version__,
@@ -66,6 +74,46 @@ def describe(config: Config, predictor: Predictor, trained: Config) -> dict:
             "saved": _as_text(predictor.written),
             "config": _provenance(trained),
         },
+    }
+
+
+def _labels(config: Config) -> list[dict]:
+    labels = []
+    for label_id, name in zip(config.label_ids(), config.label_names(), strict=True):
+        labels.append({"id": label_id, "name": name})
+    return labels
+
+
+def _preparation(data: Data, made: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    """How images were prepared before they came to the net, for whoever has no dataset.
+
+    Of several sources it is that of the one whose channel statistics normalize images; the channels
+    are all that any of them had.
+
+    Args:
+      data: section of the configuration.
+      made: how the images of each dataset were made (`hpa_jax.data.preparation`).
+
+    Returns:
+      None where nothing is known of that source.
+    """
+    found = made.get(normalize.statistics_source(data))
+    if found is None:
+        return None
+    channels = None
+    if all(preparation["channels"] is not None for preparation in made.values()):
+        had = {channel for preparation in made.values() for channel in preparation["channels"]}
+        channels = [channel for channel in CHANNELS if channel in had]
+    return {
+        "datasets": list(data.source_names()),
+        "pixel_size": found["pixel_size"],
+        "white": found["white"],
+        "edge": found["edge"],
+        "rescaled_to": found["rescaled_to"],
+        "size": found["size"],
+        "aspect": data.aspect,
+        "channels": channels,
+        "intensities": found["intensities"],
     }
 
 

@@ -53,8 +53,9 @@ class Experiment:
                 f"config.checkpoint.metric={metric!r} is unknown; choose one of {choices}"
             )
         group.check_same_config(to_dict(config))
-        self.dataset = pipeline.open_sources(config.data)
-        data = pipeline.resolve_data(config.data, self.dataset)
+        data = pipeline.resolve_labels(config.data)
+        self.dataset = pipeline.open_sources(data)
+        data = pipeline.resolve_data(data, self.dataset)
         self.config = dataclasses.replace(config, data=data)
         self.mesh = components.make_mesh(data, config.model, config.devices.space)
         self.eval_dataset = pipeline.open_split(data, data.eval_split)
@@ -85,6 +86,14 @@ class Experiment:
             self._host_batches,
             num_batches=config.train.ema_batches,
         )
+
+    def shape_notes(self) -> list[str]:
+        """What becomes of images that are not square, a line for each dataset that has some."""
+        notes = self.dataset.shape_notes()
+        name = self.config.data.name
+        if name not in self.config.source_names():
+            notes.append(self.eval_dataset.shape_note(name))
+        return [note for note in notes if note]
 
     def initial_state(self, *, use_pretrained: bool) -> tuple[TrainState, pretrained.Loaded | None]:
         """The state before the first step, and which weights it starts from.

@@ -22,6 +22,7 @@ from hpa_jax.parallel.process_group import SINGLE_PROCESS, ProcessGroup, SingleP
 from hpa_jax.parallel.shared_folder import check_shared_folder
 from hpa_jax.training.experiment import Experiment
 from hpa_jax.training.run import Run
+from hpa_jax.workdir import with_aspect_of_run
 
 
 def train(config: Config, workdir: str | Path) -> int:
@@ -60,6 +61,7 @@ def train_loop(
         preemption = PreemptionSignal(group)
         on_exit.callback(preemption.restore_handlers)
         check_shared_folder(group, workdir, config.devices.timeout_s)
+        config = with_aspect_of_run(config, workdir)
         experiment = Experiment(config, group)
         run = on_exit.enter_context(Run(experiment, workdir, group, preemption))
         state, step = run.restore_or_init()

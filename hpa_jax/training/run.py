@@ -16,7 +16,6 @@ from hpa_jax.config import profile_window
 from hpa_jax.data.loader import prefetch
 from hpa_jax.errors import EXIT_OK, EXIT_START_AGAIN, RunStopped
 from hpa_jax.files import write_json
-from hpa_jax.labels import LABELS
 from hpa_jax.optim.plateau import has_stalled
 from hpa_jax.parallel.preemption import PreemptionSignal
 from hpa_jax.parallel.process_group import ProcessGroup, SingleProcess
@@ -166,6 +165,8 @@ class Run:
         self._logger.info(messages.start(self._experiment, self._workdir, state, self._first_step))
         if loaded is not None:
             self._logger.info(str(loaded))
+        for note in self._experiment.shape_notes():
+            self._logger.info(note)
 
     def _open_profiler(self) -> None:
         window = None
@@ -355,7 +356,7 @@ class Run:
     def _write_thresholds_and_log_best(self) -> None:
         best = self._checkpoints.best()
         metrics = self._checkpoints.metrics(best)
-        names = [LABELS[i] for i in self._config.label_ids()]
+        names = self._config.label_names()
         fitted = {
             "checkpoint": best,
             "split": metrics["thresholds_split"],

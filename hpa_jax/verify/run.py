@@ -13,7 +13,6 @@ from hpa_jax.config import Config
 from hpa_jax.errors import InputError, one_line
 from hpa_jax.evaluation import score_table
 from hpa_jax.files import read_json
-from hpa_jax.labels import LABELS
 from hpa_jax.serving import artifact
 from hpa_jax.tracking import metrics_file
 from hpa_jax.training.checkpoint import Checkpoints
@@ -158,7 +157,7 @@ def _best(checkpoints: Checkpoints) -> str:
 def _thresholds(path: Path, config: Config, checkpoints: Checkpoints | None) -> str:
     content = read_json(path, advice=_WRITE_AGAIN)
     thresholds = content.get("thresholds")
-    names = [LABELS[label] for label in config.label_ids()]
+    names = config.label_names()
     if not isinstance(thresholds, dict) or sorted(thresholds) != sorted(names):
         raise InputError(f"its labels are not the run's; {_WRITE_AGAIN}")
     step = content.get("checkpoint")

@@ -10,6 +10,7 @@ from support.made_datasets import IDS, build_dataset, pixels_of
 from hpa_jax.config import Data
 from hpa_jax.data import pipeline
 from hpa_jax.errors import InputError
+from hpa_jax.labels import LABELS
 
 MEAN, STD = (0.1, 0.2, 0.3, 0.4), (0.5, 0.6, 0.7, 0.8)
 OTHER_MEAN, OTHER_STD = (0.15, 0.25, 0.35, 0.45), (0.55, 0.65, 0.75, 0.85)
@@ -38,13 +39,15 @@ def test_what_is_left_to_the_data_is_resolved_in_a_copy(two_sources):
     before = dataclasses.replace(data)
     resolved = pipeline.resolve_data(data)
     assert data == before
-    assert resolved == dataclasses.replace(data, mean=MEAN, std=STD, image_size=8)
+    found = {"mean": MEAN, "std": STD, "image_size": 8, "aspect": "pad", "vocabulary": LABELS}
+    assert resolved == dataclasses.replace(data, **found)
     assert pipeline.resolve_data(resolved) == resolved
     assert pipeline.resolve_data(data, pipeline.open_sources(data)) == resolved
 
 
 def test_what_is_configured_stays(two_sources):
-    data = Data(data_dir=str(two_sources), name="first", image_size=6, mean=STD, std=MEAN)
+    configured = {"image_size": 6, "mean": STD, "std": MEAN, "aspect": "crop"}
+    data = Data(data_dir=str(two_sources), name="first", vocabulary=LABELS, **configured)
     assert pipeline.resolve_data(data) == data
     assert pipeline.open_split(data, "train").image_shape == (6, 6, 4)
 

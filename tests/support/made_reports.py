@@ -93,6 +93,7 @@ def first_nine(table: ScoreTable) -> ScoreTable:
         targets=table.targets[:, :9],
         thresholds=table.thresholds[:9],
         label_ids=tuple(range(9)),
+        label_names=table.label_names[:9],
     )
 
 

@@ -195,19 +195,22 @@ CSVS = {  # test_csv_table.py has the others
     ),
     "Id that climbs": (
         "Id,Target\n../x,1\n",
-        "Id '../x': {csv}, line 2 has an Id that is not made of letters",
+        "Id '../x': {csv}, line 2 has an Id with an empty part, . or .. between slashes",
     ),
     "Id from the root": (
         "Id,Target\n/etc/passwd,1\n",
-        "Id '/etc/passwd': {csv}, line 2 has an Id that",
+        "Id '/etc/passwd': {csv}, line 2 has an Id with an empty part",
     ),
     "Id too long": (f"Id,Target\n{'x' * 300},1\n", "cannot be read (File name too long)"),
-    "no column Target": ("Id,Predicted\nx,1\n", "{csv} has no columns Id and Target"),
+    "no column Target": (
+        "Id,Predicted\nx,1\n",
+        "{csv} has no column Target in its first line; its columns are Id, Predicted; ",
+    ),
     "no rows": ("Id,Target\n", "{csv} has no rows"),
     "nothing": ("", "{csv} has no columns"),
     "Latin-1": (
         "Id,Target,Note\nx,1,Zürich\n".encode("latin-1"),
-        "{csv} is not UTF-8 (byte 20); save it as UTF-8",
+        "{csv} is not UTF-8 (byte 20; in Latin-1 it would be ü); save it as UTF-8",
     ),
     "a quote left open": (f'Id,Target\n"{ID},1\n', "{csv}, line 2: "),
 }

@@ -11,16 +11,19 @@ import pytest
 from hpa_jax.errors import InputError
 from hpa_jax.labels import LABELS
 from tfds_builder.hpa.files import csv_table
-from tfds_builder.hpa.files.csv_table import Row
+from tfds_builder.hpa.files.csv_columns import Columns
+from tfds_builder.hpa.files.csv_table import Reading, Row
 from tfds_builder.hpa.sources import Fault
 
 SAMPLE = os.environ.get("HPA_SAMPLE_DIR")
 TWO = [Row("a", (3,), ""), Row("b", (0, 16), "")]
+IDS = ",".join(map(str, range(28)))
+ONE_HOT = [",".join(str(int(label in row.labels)) for label in range(28)) for row in TWO]
 
 
 def read(content, *columns):
     data = content if isinstance(content, bytes) else content.encode()
-    return csv_table.read(data, "d/train.csv", *(columns or ("Id", "Target")))
+    return csv_table.read(data, "d/train.csv", Reading(Columns(*columns)))
 
 
 DIALECTS = {
@@ -44,6 +47,16 @@ DIALECTS = {
     "names and ids": 'Id,Target\nb,"16, nucleoplasm"\na,03\n',
     "a header in quotes with spaces": '" Id ", Target\nb,16 0\na,3\n',
     "empty lines before the header": "\n\r\nId,Target\nb,16 0\na,3\n",
+    "what Excel is told": "sep=;\r\nId;Target\r\nb;16 0\r\na;3\r\n",
+    "what Excel is told of another": "\ufeffsep=|\nId|Target\nb|16 0\na|3\n",
+    "comments": "# exported\n#\n\nId,Target\nb,16 0\n# half,of,it\na,3\n#\n",
+    "a header in a comment": "# exported\n#Id,Target\nb,16 0\na,3\n",
+    "another case": "ID,target\nb,16 0\na,3\n",
+    "a column Label": "Label,id\n16 0,b\n3,a\n",
+    "a column a label, by id": f"Id,{IDS}\nb,{ONE_HOT[1]}\na,{ONE_HOT[0]}\n",
+    "a column a label, by name": (
+        f"Id,Note,{','.join(map(str.upper, LABELS))}\nb,x,{ONE_HOT[1]}\na,y,{ONE_HOT[0]}\n"
+    ),
     "lines of separators alone": "Id,Target\n,\nb,16 0\n , \na,3\n",
 }
 
@@ -51,6 +64,7 @@ DIALECTS = {
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_the_same_rows_in_any_dialect(dialect):
     assert read(DIALECTS[dialect]) == (TWO, [])
+    assert read(DIALECTS[dialect].encode("utf-16")) == (TWO, [])
 
 
 def test_every_name_is_read():
@@ -89,18 +103,18 @@ FAULTS = {
     "no label": ("a,", "a", "has no label; give it one or take the row out"),
     "no label but spaces": ("a,  ", "a", "has no label; "),
     "no label but separators": ("a,|;", "a", "has no label; "),
-    "Id that climbs": (
-        "../x,1",
-        "'../x'",
-        "has an Id that is not made of letters, digits, _ and - alone; ",
-    ),
-    "Id of two dots": ("..,1", "'..'", "has an Id that"),
-    "Id from the root": ("/etc/passwd,1", "'/etc/passwd'", "has an Id that"),
-    "Id with a backslash": ("a\\b,1", "'a\\\\b'", "has an Id that"),
+    "Id that climbs": ("../x,1", "'../x'", "has an Id with an empty part, . or .. between "),
+    "Id of two dots": ("..,1", "'..'", "has an Id with"),
+    "Id from the root": ("/etc/passwd,1", "'/etc/passwd'", "has an Id with"),
+    "Id that climbs by backslashes": ("a\\..\\b,1", "'a\\\\..\\\\b'", "has an Id with"),
     "Id of a line end": ('"a\n",1', "a", None),
-    "Id over two lines": ('"a\nb",1', "'a\\nb'", "has an Id that"),
-    "Id empty": (",1", "''", "has an Id that"),
-    "Id in other letters": ("é,1", "'é'", "has an Id that"),
+    "Id over two lines": (
+        '"a\nb",1',
+        "'a\\nb'",
+        "has the invisible character U+000A in its Id; take it out",
+    ),
+    "Id that turns the line round": ("a\u202eb,1", "'a\\u202eb'", "has the invisible character"),
+    "Id empty": (",1", "''", "has no Id; give it one"),
     "zero byte in the Id": ("x\0y,1", "'x\\x00y'", "has a zero byte in it; save the csv again"),
     "zero byte in the labels": ("a,1\0", "a", "has a zero byte in it; "),
     "a row too short": ("a", "a", "has 1 columns where the first line has 2; put it right"),
@@ -153,17 +167,31 @@ UNREADABLE = {
         b"",
         "has no columns Id and Target in its first line; see tfds_builder/hpa/README.md",
     ),
-    "no header": (b"a,1\n", "has no columns"),
-    "no column Target": (b"Id,Predicted\na,1\n", "has no columns"),
+    "no header": (
+        b"a,1\n",
+        "has no columns Id and Target in its first line; its columns are a, 1; see",
+    ),
+    "no column Target": (
+        b"Id,Predicted\na,1\n",
+        "has no column Target in its first line; its columns are Id, Predicted; see",
+    ),
+    "a header in another alphabet": (
+        "\u202eId,T\u00e9l\n".encode(),
+        "its columns are '\\u202eId', T\u00e9l; see",
+    ),
+    "a workbook": (b"PK\x03\x04\x14\0", "is an Excel workbook or another zip; save it as csv"),
     "a column twice": (b"Id,Target,Id\na,1,b\n", "has the column Id twice; rename one of them"),
     "no rows": (b"Id,Target\n", "has no rows; see"),
     "no rows but empty lines": (b"Id,Target\n\n,\n", "has no rows"),
     "Latin-1": (
         "Id,Target,Note\nx,1,Zürich\n".encode("latin-1"),
-        "is not UTF-8 (byte 20); save it as UTF-8",
+        "is not UTF-8 (byte 20; in Latin-1 it would be \u00fc); save it as UTF-8",
     ),
-    "UTF-16": ("Id,Target\na,1\n".encode("utf-16"), "is not UTF-8 (byte 0)"),
-    "UTF-16 without a mark": ("Id,Target\na,1\n".encode("utf-16-le"), "has no columns"),
+    "half of UTF-16": ("Id,Target\na,1\n".encode("utf-16")[:-1], "is cut short UTF-16; save"),
+    "UTF-16 without a mark": (
+        "Id,Target\na,1\n".encode("utf-16-le"),
+        "has zero bytes in its first line, as UTF-16 without a byte order mark has; save it",
+    ),
     "a quote left open": (
         b'Id,Target\na,1\n"b,1\nc,2\nd,3\n',
         "line 3: unexpected end of data; put the line right",

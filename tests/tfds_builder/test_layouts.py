@@ -37,7 +37,7 @@ def test_images_of_each_layout(layout, tmp_path):
     make, name, content = layout
     source = make(write(tmp_path, name, content))
     listing = source.examples()
-    assert listing == ([Example("a_1", (3,), 0), Example("b_2", (0, 16), 1)], [])
+    assert listing[:2] == ([Example("a_1", (3,), 0), Example("b_2", (0, 16), 1)], [])
     for example in listing.examples:
         image = source.image(example)
         assert (image.dtype, image.shape) == (np.uint8, (40, 48, 4))
@@ -171,7 +171,7 @@ def test_other_names_for_everything(tmp_path):
         group_column="donor",
     )
     listing = source.examples()
-    assert listing == ([Example("f-1", (7,), 0, "d7")], [])
+    assert listing[:2] == ([Example("f-1", (7,), 0, "d7")], [])
     image = source.image(listing.examples[0])
     for number in range(3):
         exact = np.floor(smooth(seed=number, top=4095) / 4095 * 255 + 0.5)

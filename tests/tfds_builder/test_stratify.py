@@ -81,7 +81,7 @@ def test_any_images_and_groups(largest):
 def test_real_labels_are_in_proportion_in_each_split(csv, largest, usual, sizes_off):
     """The bounds are in docs/results.md. 21 and 42 images (in sevens of six) cannot be nearer."""
     path = Path(os.environ["HPA_SAMPLE_DIR"]) / "csv" / f"{csv}.csv"
-    rows = csv_table.read(path.read_bytes(), csv, "Id", "Target").rows
+    rows = csv_table.read(path.read_bytes(), csv).rows
     keys = [row.id.split("_")[0] if csv.startswith("hpa") else "" for row in rows]
     labels, groups = [row.labels for row in rows], duplicates.group_numbers(len(rows), [], keys)
     assigned = stratify.split(labels, groups, CLASSES)

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from hpa_jax.data.codec import CODECS
 from hpa_jax.environment.paths import path_flag
 from hpa_jax.errors import InputError
-from hpa_jax.labels import CHANNELS
+from hpa_jax.labels import CHANNELS, LABEL_SETS
 from tfds_builder.hpa import planning, prepare
 from tfds_builder.hpa.configs import CONFIGS
+from tfds_builder.hpa.files import csv_table
 from tfds_builder.hpa.split import evenness
 from tfds_builder.hpa.split.perceptual import Rule
 from tfds_builder.hpa.synthetic import source as synthetic
@@ -47,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     _add_common(parser)
+    _add_listed(parser.add_argument_group("kaggle_512, kaggle_full, hpav18, folder"))
     _add_scaled(parser.add_argument_group("kaggle_full, hpav18, folder"))
     _add_folder(parser.add_argument_group("folder alone"))
     _add_synthetic(parser.add_argument_group("synthetic alone"))
@@ -158,6 +160,30 @@ def _add_duplicates(group) -> None:
     )
 
 
+def _add_listed(group) -> None:
+    """Flags of every configuration that reads a csv."""
+    add = group.add_argument
+    add(
+        "--labels",
+        metavar="SET",
+        help=f"which labels there are: {', '.join(LABEL_SETS)}; csv: the names in the csv; or a "
+        "file with the name of a label in each line, in the order of the ids (default: hpa2018)",
+    )
+    add(
+        "--no_label",
+        choices=csv_table.NO_LABEL,
+        help="what a row without a label is: fault, or negative: an image of none of the "
+        "structures (default fault)",
+    )
+    # No default of False: only flags that were given are passed on.
+    add(
+        "--follow_links",
+        action="store_true",
+        default=None,
+        help="files may be links that lead out of manual_dir, as those of git-annex and DVC",
+    )
+
+
 def _add_scaled(group) -> None:
     group.add_argument(
         "--edge",
@@ -173,7 +199,8 @@ def _add_folder(group) -> None:
     add(
         "--pattern",
         metavar="PATH",
-        help="of the files in manual_dir, with {id} and {channel}: images/{id}_{channel}.tif",
+        help="of the files in manual_dir, with {id} and {channel}: images/{id}_{channel}.tif; "
+        "an Id may have slashes",
     )
     add(
         "--channels",
@@ -181,6 +208,13 @@ def _add_folder(group) -> None:
         metavar="LIST",
         help="your names of the four: red=tubulin,green=gfp,blue=dapi,yellow=calnexin; "
         "one left out: black",
+    )
+    add(
+        "--path_columns",
+        type=_channels,
+        metavar="LIST",
+        help="in place of --pattern and --channels: the columns of the csv with the path of each "
+        "channel's file in manual_dir: red=RNA,green=AGP,...",
     )
     add(
         "--white",
@@ -197,11 +231,36 @@ def _add_folder(group) -> None:
         help="to the Atlas's 0.08 micrometres a pixel",
     )
     add("--id_column", metavar="NAME", help="of the csv (default Id)")
-    add("--label_column", metavar="NAME", help="of the csv (default Target)")
+    add(
+        "--label_column",
+        metavar="NAME",
+        help="of the csv (default Target). Ids are those of --labels: of the 28 of 2018 unless it "
+        "is given, never of the 19 classes of 2021 (columns ID,Label)",
+    )
+    add(
+        "--label_columns",
+        type=_names,
+        metavar="LIST",
+        help="a column for each label, with 1 and 0: names separated by commas; all: every column "
+        "that nothing else is read from",
+    )
+    add(
+        "--unlabelled",
+        action="store_true",
+        default=None,
+        help="nobody knows the labels: all images are in the split `all`, to predict on. Also "
+        "without this flag if the csv has no columns but those that are named here",
+    )
     add(
         "--group_column",
         metavar="NAME",
         help="of the csv: images of one group never straddle a split",
+    )
+    add(
+        "--split_column",
+        metavar="NAME",
+        help="of the csv, with train, validation or test: it wins over groups and near-duplicates, "
+        "and those that it separates are reported",
     )
 
 
@@ -225,6 +284,14 @@ def _add_synthetic(group) -> None:
         help="of the labels: those of the real train.csv, or tempered so that each label has some "
         "images (default)",
     )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Parses `a,b`."""
+    names = tuple(name.strip() for name in text.split(","))
+    if "" in names or len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError(f"{text!r}: not names separated by commas, once each")
+    return names
 
 
 def _channels(text: str) -> dict[str, str | None]:

@@ -49,26 +49,30 @@ class Config:
         return Build(source, **(defaults | settings))
 
 
+# Of every configuration that reads a csv.
+_LISTED = ("labels", "no_label", "follow_links")
+
 CONFIGS = {
     "kaggle_512": Config(
         "The training images of the Kaggle challenge, 512 x 512 pixels.",
         layouts.kaggle_512,
         recipe="configs/lowres.py",
         manual="train.csv and train/ or train.zip, or is the challenge's zip",
+        flags=_LISTED,
     ),
     "kaggle_full": Config(
         "The training images of the Kaggle challenge in full size: TIFFs of 2048 or 3072 pixels.",
         layouts.kaggle_full,
         recipe="configs/highres.py",
         manual="train.csv and train/",
-        flags=("edge",),
+        flags=("edge", *_LISTED),
     ),
     "hpav18": Config(
         "Public images of the Human Protein Atlas, version 18: coloured JPGs.",
         layouts.hpav18,
         recipe="configs/highres.py",
         manual="labels.csv and images/, as the downloader writes them",
-        flags=("edge",),
+        flags=("edge", *_LISTED),
     ),
     "folder": Config(
         "Anyone's images: a csv and a file a channel.",
@@ -86,6 +90,11 @@ CONFIGS = {
             "id_column",
             "label_column",
             "group_column",
+            "path_columns",
+            "label_columns",
+            "unlabelled",
+            "split_column",
+            *_LISTED,
         ),
     ),
     "synthetic": Config(

@@ -16,7 +16,7 @@ from etils import epath
 from tensorflow_datasets.core.hashing import Hasher
 from tensorflow_datasets.proto import tf_example_pb2
 
-from hpa_jax.labels import LABELS
+from hpa_jax.labels import HPA_2018
 from tfds_builder.hpa.beam import Beam, shard_keys
 from tfds_builder.hpa.configs import CONFIGS
 from tfds_builder.hpa.metadata import VERSION, describe
@@ -89,8 +89,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 encoding_format="png",
                 doc="Channels: red, green, blue, yellow.",
             )
+        vocabulary = self._build.source.vocabulary if self._build else HPA_2018
         labels = tfds.features.Sequence(
-            tfds.features.ClassLabel(names=LABELS),
+            tfds.features.ClassLabel(names=vocabulary.labels),
             doc="Where the protein is: label ids, ascending.",
         )
         features = {

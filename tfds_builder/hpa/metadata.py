@@ -12,7 +12,7 @@ import numpy as np
 from hpa_jax.data.identity import split_digest
 from hpa_jax.data.metadata import FILE_NAME, FORMAT, file_digest, records_digest, seal
 from hpa_jax.data.shard_index import ShardIndex, index_path
-from hpa_jax.labels import CHANNELS, LABELS, VOCABULARY
+from hpa_jax.labels import CHANNELS
 from tfds_builder.hpa.planning import Build, Placed, Plan
 
 VERSION = f"{FORMAT}.0.0"
@@ -29,9 +29,9 @@ def describe(build: Build, plan: Plan) -> dict:
     return seal(
         {
             "format": FORMAT,
-            "vocabulary": {"name": VOCABULARY, "labels": LABELS},
+            "vocabulary": build.source.vocabulary.to_json(),
             "channels": _channels(plan.statistics),
-            "pixel_size": _pixel_size(settings),
+            "pixel_size": _pixel_size(settings, plan.pixel_size),
             "build": settings,
             "statistics": plan.statistics,
             "digests": digests,
@@ -71,11 +71,16 @@ def _channels(statistics: dict) -> list[dict]:
     return channels
 
 
-def _pixel_size(settings: dict) -> float | None:
-    """Micrometres a pixel of the stored images; None where it is unknown or differs."""
+def _pixel_size(settings: dict, said: float | None) -> float | None:
+    """Micrometres a pixel of the stored images; None where it is unknown or differs.
+
+    Args:
+      settings: of the build.
+      said: what all files say of themselves.
+    """
     if settings.get("rescaled_to"):
         return settings["rescaled_to"]
     # `edge` brings images of any size to one.
     if settings.get("edge"):
         return None
-    return settings.get("pixel_size")
+    return settings.get("pixel_size") or said

@@ -6,17 +6,17 @@ and near-duplicates, must be known before images are assigned to splits.
 
 import functools
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from hpa_jax.data import codec
 from hpa_jax.errors import InputError
-from hpa_jax.labels import CHANNELS, LABELS
+from hpa_jax.labels import CHANNELS
 from tfds_builder.hpa import image_statistics
 from tfds_builder.hpa.sources import Example, Fault, Listing, Progress, Source, no_progress
-from tfds_builder.hpa.split import evenness, stratify
+from tfds_builder.hpa.split import by_column, evenness, stratify
 from tfds_builder.hpa.split.duplicates import (
     Pair,
     group_numbers,
@@ -30,6 +30,9 @@ POLICIES = ("strict", "skip")
 TEST = "test"
 VALIDATION = "validation"
 TRAIN = "train"
+UNLABELLED = "unlabelled"
+"""The only split of a dataset whose labels nobody knows: no net learns from it. TFDS keeps the name
+`all` for all splits together, by which this one is read."""
 
 Map = Callable[[Callable, Iterable], Iterable]
 """An ordered map, like the built-in `map`; over processes, for instance."""
@@ -97,6 +100,8 @@ class Placed(NamedTuple):
     @property
     def split(self) -> str:
         """Name of the split."""
+        if not self.example.labels_known:
+            return UNLABELLED
         if self.fold < 0:
             return TEST
         return TRAIN if self.fold else VALIDATION
@@ -112,7 +117,9 @@ class Plan:
       duplicates: (Id, Id, bits that differ in the hashes of the channels that both have) of
         near-duplicates; the second may be of the reference dataset.
       rejects: the rows that were left out.
-      notes: what the user should know about the split, a line each.
+      notes: what the user should know about the images and the split, a line each.
+      pixel_size: micrometres a pixel of the images as they are read, as their files say; None if
+        they do not.
     """
 
     splits: dict[str, list[Placed]]
@@ -120,6 +127,7 @@ class Plan:
     duplicates: list[tuple[str, str, int]]
     rejects: list[Fault]
     notes: list[str]
+    pixel_size: float | None = None
 
 
 class _Measured(NamedTuple):
@@ -193,11 +201,28 @@ def plan(
             raise InputError(f"none of the {rows} rows can be used; the first: {rejects[0]}")
         raise InputError("no images")
 
+    _check_split_source(build, measured.examples)
     grouping = _group(build, measured.examples, measured.hashes, read)
     if grouping.conflicting:
         rejects += _conflict_faults(build, grouping, measured.examples)
         measured, grouping = _without_conflicts(build, measured, grouping, read)
-    return _assign(build, measured, grouping, rejects)
+    found = _assign(build, measured, grouping, rejects)
+    notes = [*listing.notes, *found.notes]
+    return replace(found, notes=notes, pixel_size=listing.pixel_size)
+
+
+def _check_split_source(build: Build, examples: list[Example]) -> None:
+    """Refuses a reference dataset where something else decides the splits."""
+    if not build.match_splits_of:
+        return
+    if examples[0].split:
+        raise InputError(
+            "--split_column and --match_splits_of both decide the splits; leave one of them out"
+        )
+    if not examples[0].labels_known:
+        raise InputError(
+            "images without labels are in no split; leave --match_splits_of out, or give labels"
+        )
 
 
 def _list(build: Build, progress: Progress) -> Listing:
@@ -343,12 +368,19 @@ def _without_conflicts(
 def _assign(build: Build, measured: _Measured, grouping: _Grouping, rejects: list[Fault]) -> Plan:
     """Assigns the images to splits."""
     examples = measured.examples
+    if not examples[0].labels_known:
+        folds = np.full(len(examples), stratify.TEST)
+        notes = ["nobody knows the labels: all images are in the split `all`, to predict on."]
+        return _lay_out(measured, grouping, folds, rejects, notes)
+    if examples[0].split:
+        return _assign_by_column(build, measured, grouping, rejects)
+    vocabulary = build.source.vocabulary.labels
     labels = [example.labels for example in examples]
     sizes = {"test": build.test, "folds": build.folds}
     folds = stratify.split(
         labels,
         grouping.groups,
-        len(LABELS),
+        len(vocabulary),
         **sizes,
         seed=build.seed,
         fixed=grouping.fixed,
@@ -358,15 +390,42 @@ def _assign(build: Build, measured: _Measured, grouping: _Grouping, rejects: lis
         matched = np.count_nonzero(grouping.fixed != stratify.UNDECIDED)
         name = build.match_splits_of.name
         notes.append(f"{matched} images follow their near-duplicates in {name}.")
-    deviations = stratify.deviations(labels, grouping.groups, folds, len(LABELS), **sizes)
+    deviations = stratify.deviations(labels, grouping.groups, folds, len(vocabulary), **sizes)
     if not build.allow_uneven_splits:
         evenness.check_even(
             deviations, examples, grouping.groups, grouping.duplicates, build.near_duplicates
         )
-    notes += stratify.explain_deviations(labels, grouping.groups, deviations)
+    notes += stratify.explain_deviations(labels, grouping.groups, deviations, vocabulary)
+    return _lay_out(measured, grouping, folds, rejects, notes)
 
-    splits: dict[str, list[Placed]] = {TRAIN: [], VALIDATION: [], TEST: []}
-    columns = examples, folds.tolist(), grouping.groups.tolist(), measured.hashes
+
+def _assign_by_column(
+    build: Build, measured: _Measured, grouping: _Grouping, rejects: list[Fault]
+) -> Plan:
+    """The source's splits, whatever lies on both sides of them; that is reported."""
+    examples = measured.examples
+    folds = by_column.assign_folds(
+        examples,
+        grouping.groups,
+        len(build.source.vocabulary.labels),
+        folds=build.folds,
+        seed=build.seed,
+    )
+    notes = by_column.describe_crossings(examples, grouping.duplicates)
+    apart = by_column.separate_groups(grouping.groups, folds)
+    return _lay_out(measured, grouping._replace(groups=apart), folds, rejects, notes)
+
+
+def _lay_out(
+    measured: _Measured,
+    grouping: _Grouping,
+    folds: np.ndarray,
+    rejects: list[Fault],
+    notes: list[str],
+) -> Plan:
+    """The plan of images whose folds are decided."""
+    splits: dict[str, list[Placed]] = {TRAIN: [], VALIDATION: [], TEST: [], UNLABELLED: []}
+    columns = measured.examples, folds.tolist(), grouping.groups.tolist(), measured.hashes
     for row in zip(*columns, strict=True):
         placed = Placed(*row)
         splits[placed.split].append(placed)

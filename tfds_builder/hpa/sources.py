@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from hpa_jax.errors import InputError
+from hpa_jax.labels import Vocabulary
 
 
 class Example(NamedTuple):
@@ -25,6 +26,9 @@ class Example(NamedTuple):
       original_id: the Id that the source gave the image, if it is another one; else empty.
       labels_known: whether `labels` are all labels of the image. One with known labels may have
         none; of one without, nobody knows them.
+      split: that the source puts the image in, `train`, `validation` or `test`; else empty.
+      files: of the image's channels, in the order of CHANNELS, where the source lists them; None
+        for a channel without one.
     """
 
     id: str
@@ -33,6 +37,8 @@ class Example(NamedTuple):
     group_key: str = ""
     original_id: str = ""
     labels_known: bool = True
+    split: str = ""
+    files: tuple[str | None, ...] = ()
 
 
 class Fault(InputError):
@@ -55,10 +61,19 @@ class Fault(InputError):
 
 
 class Listing(NamedTuple):
-    """The contents of a source. Every row is in one of the two: their lengths add up."""
+    """The contents of a source.
+
+    Attributes:
+      examples: the rows that are good as far as the headers of their files tell.
+      faults: all other rows: the two lengths add up.
+      notes: what the user should know of them, a line each.
+      pixel_size: micrometres a pixel, as all files say of themselves; None if they do not.
+    """
 
     examples: list[Example]
     faults: list[Fault]
+    notes: tuple[str, ...] = ()
+    pixel_size: float | None = None
 
 
 Progress = Callable[[Sequence, str], Iterable]
@@ -75,6 +90,8 @@ class Source(Protocol):
 
     manual_dir: Path | None
     """Folder or zip file with which the file names in its faults begin."""
+    vocabulary: Vocabulary
+    """Of the label ids of its examples."""
 
     def settings(self) -> dict:
         """What determines the examples and their pixels, as JSON.

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import numpy as np
+
 from hpa_jax.images.header import MAX_PIXELS, check_pixels
 from hpa_jax.images.store import DOWNLOAD_AGAIN, MAX_BYTES, Refused
 from hpa_jax.images.tiff.directories import Directory
@@ -219,7 +221,7 @@ def _colour(directory: Directory, samples: int, method: str) -> str:
     if photometric == _WHITE_IS_0:
         raise Refused("stores white as 0; save it with black as 0")
     if photometric == _PALETTE and samples == 1:
-        return "palette"
+        return "gray in a palette" if _is_ramp(directory.others.get("ColorMap")) else "palette"
     if photometric == _GRAY:
         if samples == 1:
             return "gray"
@@ -235,6 +237,24 @@ def _colour(directory: Directory, samples: int, method: str) -> str:
         if photometric == _RGB and samples > 4:
             return "channels"
     return f"of {samples} samples a pixel in colours of kind {photometric}"
+
+
+def _is_ramp(palette: object) -> bool:
+    """Whether a palette shows each value as that much of one colour, as ImageJ's tables do.
+
+    Then the numbers in the file are the values themselves.
+    """
+    if not isinstance(palette, np.ndarray) or palette.ndim != 2 or len(palette) != 3:
+        return False
+    ramp = np.arange(palette.shape[1]) * 255 // max(1, palette.shape[1] - 1)
+    is_lit = False
+    for shades in palette >> 8:
+        if not shades.any():
+            continue
+        if not np.array_equal(shades, ramp):
+            return False
+        is_lit = True
+    return is_lit
 
 
 def _segments(directory: Directory, page: Page, size: int) -> tuple[Segment, ...]:

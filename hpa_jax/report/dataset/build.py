@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from hpa_jax.data.catalog import SPLITS
-from hpa_jax.labels import LABELS
 from hpa_jax.report.dataset.load import DatasetSummary, Reject
 from hpa_jax.report.html import Section
 
@@ -100,7 +99,7 @@ def _label_counts_by_fold(dataset: DatasetSummary) -> dict:
     rows = []
     for label, counts in enumerate(np.stack(columns, axis=1).tolist()):
         if any(counts):
-            rows.append((label, LABELS[label], counts))
+            rows.append((label, dataset.labels[label], counts))
     return {"dataset": dataset.name, "names": names, "rows": rows}
 
 

@@ -6,11 +6,11 @@ from typing import NamedTuple
 import numpy as np
 
 from hpa_jax.data.catalog import SPLITS
-from hpa_jax.labels import LABELS
+from hpa_jax.images.false_color import MAX_GAIN
 from hpa_jax.report.dataset.examples import ImageRef
 from hpa_jax.report.dataset.load import DatasetSummary
 from hpa_jax.report.html import Section, names_of, short_number
-from hpa_jax.report.pictures import HEIGHT, MAX_GAIN, SIDE, Preview
+from hpa_jax.report.pictures import HEIGHT, SIDE, Preview
 from hpa_jax.report.table_charts import decades, heat_map, log_bars, log_position
 
 FEW_IMAGES = 10
@@ -18,8 +18,8 @@ FEW_IMAGES = 10
 
 
 def label_counts(datasets: Sequence[DatasetSummary]) -> np.ndarray:
-    """Returns int64 [28, 3]: images by label and split, of all datasets."""
-    counts = np.zeros((len(LABELS), len(SPLITS)), np.int64)
+    """Returns int64 [L, 3]: images by label and split, of all datasets."""
+    counts = np.zeros((len(datasets[0].labels), len(SPLITS)), np.int64)
     for dataset in datasets:
         splits = dataset.split_indices()
         for i in range(len(SPLITS)):
@@ -28,8 +28,9 @@ def label_counts(datasets: Sequence[DatasetSummary]) -> np.ndarray:
 
 
 def cooccurrence(datasets: Sequence[DatasetSummary]) -> np.ndarray:
-    """Returns int64 [28, 28]: images with both labels; on the diagonal, images with the label."""
-    both = np.zeros((len(LABELS), len(LABELS)), np.int64)
+    """Returns int64 [L, L]: images with both labels; on the diagonal, images with the label."""
+    count = len(datasets[0].labels)
+    both = np.zeros((count, count), np.int64)
     for dataset in datasets:
         # float32 holds counts up to 16 million exactly; its product is much faster than integers'.
         targets = dataset.targets.astype(np.float32)
@@ -54,7 +55,7 @@ def counts_section(datasets: Sequence[DatasetSummary]) -> Section:
         rows.append(
             {
                 "id": label,
-                "name": LABELS[label],
+                "name": datasets[0].labels[label],
                 "total": total,
                 "bars": log_bars(counts[label].tolist(), top),
                 "fraction": total / max(1, images),
@@ -99,7 +100,7 @@ def show_image(
     description = f"{dataset.ids[ref.index]}, {place}: {', '.join(labels) or 'no label'}"
     if label is None:
         return ShownImage(preview.uri, description)
-    others = [name for name in labels if name != LABELS[label]]
+    others = [name for name in labels if name != dataset.labels[label]]
     return ShownImage(preview.uri, description, preview.faults(), others)
 
 
@@ -110,14 +111,15 @@ def examples_section(
 ) -> Section:
     """A strip of images for each label."""
     totals = label_counts(datasets).sum(axis=1)
+    names = datasets[0].labels
     strips = []
     absent = []
     for label, refs in enumerate(examples):
         if not refs:
-            absent.append(LABELS[label])
+            absent.append(names[label])
             continue
         images = [show_image(datasets, ref, previews[ref], label) for ref in refs]
-        strips.append((label, LABELS[label], int(totals[label]), images))
+        strips.append((label, names[label], int(totals[label]), images))
     data = {
         "strips": strips,
         "absent": absent,
@@ -133,7 +135,7 @@ def cooccurrence_section(datasets: Sequence[DatasetSummary]) -> Section:
     labels_per_image = np.concatenate([dataset.targets.sum(axis=1) for dataset in datasets])
     found, images = np.unique(labels_per_image, return_counts=True)
     data = {
-        "names": LABELS,
+        "names": datasets[0].labels,
         "rows": heat_map(cooccurrence(datasets)),
         "images_by_labels": list(zip(found.tolist(), images.tolist(), strict=True)),
     }

@@ -1,19 +1,20 @@
 """What is known of a dataset without decoding an image: indexes, and the tables beside them."""
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from hpa_jax.data.catalog import SPLITS, dataset_dir, load_dataset
+from hpa_jax.data.catalog import SPLITS, dataset_dir, load_dataset, read_vocabulary
 from hpa_jax.data.dataset import ImageDataset
 from hpa_jax.data.metadata import FILE_NAME, check_file, read_metadata
 from hpa_jax.data.shard_index import REMEDY
 from hpa_jax.errors import InputError, one_line
 from hpa_jax.files import plain_cell
-from hpa_jax.labels import CHANNELS, LABELS
+from hpa_jax.labels import CHANNELS, LABELS, named
 
 
 class Duplicate(NamedTuple):
@@ -46,7 +47,7 @@ class DatasetSummary:
       name: of the builder config.
       version: of the dataset.
       ids: N Ids.
-      targets: uint8 [N, 28], 0 or 1.
+      targets: uint8 [N, L], 0 or 1.
       folds: int [N], -1 in the test split; fold 0 is the validation split.
       groups: int [N]; images of one group share a fold.
       sizes: int [N, 2], height and width in pixels as stored.
@@ -55,6 +56,8 @@ class DatasetSummary:
       build: the build's settings.
       duplicates: in the build's order; None where the build did not search for them.
       rejects: rows left out; None where the build did not list them.
+      labels: names of the L labels, by label id.
+      labels_known: bool [N], whether the labels of each image are known; None: all are.
     """
 
     name: str
@@ -68,12 +71,14 @@ class DatasetSummary:
     build: dict
     duplicates: list[Duplicate] | None
     rejects: list[Reject] | None
+    labels: tuple[str, ...] = LABELS
+    labels_known: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def label_counts(self) -> np.ndarray:
-        """Returns int64 [28], the images that have each label."""
+        """Returns int64 [L], the images that have each label."""
         return self.targets.sum(axis=0, dtype=np.int64)
 
     def split_indices(self) -> np.ndarray:
@@ -86,7 +91,13 @@ class DatasetSummary:
 
     def labels_of(self, i: int) -> list[str]:
         """Returns the names of the labels of image `i`."""
-        return [LABELS[label] for label in np.flatnonzero(self.targets[i])]
+        return [self.labels[label] for label in np.flatnonzero(self.targets[i])]
+
+    def unknown(self) -> int:
+        """Returns the number of images of which nobody knows the labels."""
+        if self.labels_known is None:
+            return 0
+        return int(np.count_nonzero(~self.labels_known))
 
 
 def _split_index(fold: np.ndarray) -> np.ndarray:
@@ -102,7 +113,7 @@ def read_dataset(data_dir: str | Path, name: str) -> tuple[DatasetSummary, Image
       InputError: the dataset does not exist or is damaged.
     """
     folder = dataset_dir(data_dir, name)
-    images = load_dataset(data_dir, name, split="all")
+    images = load_dataset(data_dir, name, split="all", labels_needed=False)
     metadata = read_metadata(folder)
 
     duplicates = None
@@ -132,8 +143,27 @@ def read_dataset(data_dir: str | Path, name: str) -> tuple[DatasetSummary, Image
         build=build if isinstance(build, dict) else {},
         duplicates=duplicates,
         rejects=rejects,
+        labels=read_vocabulary(data_dir, name).labels,
+        labels_known=images.known(),
     )
     return summary, images
+
+
+def check_same_labels(datasets: Sequence[DatasetSummary]) -> None:
+    """Refuses datasets of different vocabularies: one page has one row for each label.
+
+    Raises:
+      InputError: names two of them.
+    """
+    first = datasets[0]
+    for dataset in datasets:
+        if dataset.labels != first.labels:
+            raise InputError(
+                f"hpa/{dataset.name} has the {len(dataset.labels)} labels of "
+                f"{named(dataset.labels).name}, and hpa/{first.name} the {len(first.labels)} of "
+                f"{named(first.labels).name}: give each a report of its own "
+                "(--config.data.name=NAME)"
+            )
 
 
 def _histogram(metadata: dict, sizes: np.ndarray, folder: Path) -> np.ndarray | None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from hpa_jax.data.catalog import SPLITS
-from hpa_jax.labels import CHANNELS, LABELS
+from hpa_jax.labels import CHANNELS
 from hpa_jax.report.dataset.examples import DuplicatePair, ImageRef, groups_across_folds
 from hpa_jax.report.dataset.images import intensities
 from hpa_jax.report.dataset.labels import FEW_IMAGES, cooccurrence, label_counts
@@ -37,7 +37,7 @@ def overview_section(
     labels_per_image = f"{counts.sum() / max(1, images):.2f} an image"
     cards = [
         Card("Images", number(images), " · ".join(splits)),
-        Card("Labels", f"{occurring} of {len(LABELS)}", labels_per_image),
+        Card("Labels", f"{occurring} of {len(counts)}", labels_per_image),
         Card("Size", size, "pixels, four channels of 8 bits"),
         Card("Near-duplicates", number(len(pairs)), "pairs found in the build"),
         Card("Rejected", number(rejected), "rows of the source"),
@@ -128,35 +128,42 @@ def _label_findings(datasets: Sequence[DatasetSummary]) -> list[Finding]:
     counts = label_counts(datasets)
     totals = counts.sum(axis=1)
     found = []
+
+    def names_of(chosen: np.ndarray) -> list[str]:
+        return [datasets[0].labels[label] for label in np.flatnonzero(chosen)]
+
     absent = totals == 0
     if absent.any():
         headline = f"{plural(absent.sum(), 'label')} without any image:"
-        found.append(Finding("labels", headline, _names(absent)))
+        found.append(Finding("labels", headline, names_of(absent)))
     rare = (totals > 0) & (totals < FEW_IMAGES)
     if rare.any():
         headline = f"{plural(rare.sum(), 'label')} with fewer than {FEW_IMAGES} images:"
-        found.append(Finding("labels", headline, _names(rare)))
+        found.append(Finding("labels", headline, names_of(rare)))
     for i, split in enumerate(SPLITS):
         lacking = (totals > 0) & (counts[:, i] == 0)
         # A split without any image lacks no label in particular.
         if lacking.any() and counts[:, i].any():
             headline = f"The {split} split lacks {plural(lacking.sum(), 'label')}:"
-            found.append(Finding("labels", headline, _names(lacking)))
+            found.append(Finding("labels", headline, names_of(lacking)))
     companions = _companions(datasets)
     if companions:
         headline = "Labels that nine times in ten occur with another:"
         found.append(Finding("cooccurrence", headline, companions))
-    unlabelled = sum((~dataset.targets.any(axis=1)).sum() for dataset in datasets)
-    if unlabelled:
-        found.append(Finding("cooccurrence", f"{plural(unlabelled, 'image')} without a label."))
+    unknown = sum(dataset.unknown() for dataset in datasets)
+    if unknown:
+        headline = f"{plural(unknown, 'image')} of which nobody knows the labels:"
+        details = "--mode=predict scores them; training and evaluating refuse them."
+        found.append(Finding("labels", headline, details=details))
+    without = sum((~dataset.targets.any(axis=1)).sum() for dataset in datasets)
+    if without > unknown:
+        negative = plural(without - unknown, "image")
+        found.append(Finding("cooccurrence", f"{negative} without a label."))
     return found
 
 
-def _names(chosen: np.ndarray) -> list[str]:
-    return [LABELS[label] for label in np.flatnonzero(chosen)]
-
-
 def _companions(datasets: Sequence[DatasetSummary]) -> list[str]:
+    names = datasets[0].labels
     both = cooccurrence(datasets)
     totals = both.diagonal().copy()
     # A label always occurs with itself.
@@ -164,5 +171,5 @@ def _companions(datasets: Sequence[DatasetSummary]) -> list[str]:
     found = []
     for label, row in enumerate(both):
         if totals[label] >= FEW_IMAGES and row.max() >= _ALWAYS_TOGETHER * totals[label]:
-            found.append(f"{LABELS[label]} with {LABELS[int(row.argmax())]}")
+            found.append(f"{names[label]} with {names[int(row.argmax())]}")
     return found

@@ -16,7 +16,7 @@ from hpa_jax.data.dataset import ImageDataset
 from hpa_jax.files import write_atomically
 from hpa_jax.report.dataset import build, examples, images, labels
 from hpa_jax.report.dataset.examples import DuplicatePair, ImageRef
-from hpa_jax.report.dataset.load import DatasetSummary, read_dataset
+from hpa_jax.report.dataset.load import DatasetSummary, check_same_labels, read_dataset
 from hpa_jax.report.dataset.overview import overview_section
 from hpa_jax.report.html import number, page, plural
 from hpa_jax.report.pictures import Preview, make_preview
@@ -28,7 +28,8 @@ def write_dataset_report(data: Data, names: Sequence[str], out: Path) -> None:
     """Writes OUT/report.html about the datasets `names`, and prints where it is.
 
     Raises:
-      InputError: a dataset does not exist or is damaged (shard, record, Id).
+      InputError: a dataset does not exist or is damaged (shard, record, Id), or their labels are
+        of different vocabularies.
     """
     summaries = []
     opened = []
@@ -37,6 +38,7 @@ def write_dataset_report(data: Data, names: Sequence[str], out: Path) -> None:
         summary, dataset = read_dataset(data.data_dir, name)
         summaries.append(summary)
         opened.append(dataset)
+    check_same_labels(summaries)
     shown = examples.examples_per_label(summaries)
     pairs = examples.duplicate_pairs(summaries)
     refs = examples.images_to_show(shown, pairs)

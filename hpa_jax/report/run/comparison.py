@@ -12,7 +12,6 @@ import numpy as np
 
 from hpa_jax.config import Evaluate
 from hpa_jax.evaluation.score_table import ScoreTable
-from hpa_jax.labels import LABELS
 from hpa_jax.metrics.paired import paired_test
 from hpa_jax.report.html import Section
 from hpa_jax.report.run.load import METRICS, Run, crossfit_predictions
@@ -31,7 +30,7 @@ class Comparison:
         are empty.
       relabelled: images that both have scored, whose labels differ between their datasets: left
         out.
-      label_ids: the labels that both have learnt.
+      labels: names of those that both have learnt.
       metrics: by name a dict with `a` (the other's), `b` (ours), `difference` (ours less the
         other's), `interval` and `p_value`.
       per_label: by name a list of such dicts, one for each label.
@@ -40,24 +39,24 @@ class Comparison:
     name: str
     images: int
     relabelled: int
-    label_ids: tuple[int, ...]
+    labels: tuple[str, ...]
     metrics: dict[str, dict]
     per_label: dict[str, list[dict]]
 
 
 def compare(run: Run, other: Run) -> Comparison:
     """Compares `run` with `other`, with the settings of `run.config.evaluate`."""
-    label_ids = tuple(i for i in run.table.label_ids if i in other.table.label_ids)
+    labels = tuple(name for name in run.labels() if other.column(name) is not None)
     my_rows, their_rows = shared_rows(run.table, other.table)
-    mine = _select(run, my_rows, label_ids)
-    theirs = _select(other, their_rows, label_ids)
+    mine = _select(run, my_rows, labels)
+    theirs = _select(other, their_rows, labels)
     agree = np.zeros(len(my_rows), bool)
-    if label_ids:
+    if labels:
         agree = (mine.targets == theirs.targets).all(axis=1)
     images = int(agree.sum())
     relabelled = int((~agree).sum())
     if not images:
-        return Comparison(other.name, 0, relabelled, label_ids, {}, {})
+        return Comparison(other.name, 0, relabelled, labels, {}, {})
 
     mine = mine.take(np.flatnonzero(agree))
     theirs = theirs.take(np.flatnonzero(agree))
@@ -76,9 +75,7 @@ def compare(run: Run, other: Run) -> Comparison:
         level=evaluate.level,
         seed=evaluate.seed,
     )
-    return Comparison(
-        other.name, images, relabelled, label_ids, found["metrics"], found["per_label"]
-    )
+    return Comparison(other.name, images, relabelled, labels, found["metrics"], found["per_label"])
 
 
 def shared_rows(a: ScoreTable, b: ScoreTable) -> tuple[np.ndarray, np.ndarray]:
@@ -103,15 +100,16 @@ def shared_rows(a: ScoreTable, b: ScoreTable) -> tuple[np.ndarray, np.ndarray]:
     return np.array(rows_a, np.int64), np.array(rows_b, np.int64)
 
 
-def _select(run: Run, rows: np.ndarray, label_ids: Sequence[int]) -> ScoreTable:
+def _select(run: Run, rows: np.ndarray, labels: Sequence[str]) -> ScoreTable:
     table = run.table.take(rows)
-    columns = [run.column(label_id) for label_id in label_ids]
+    columns = [run.column(name) for name in labels]
     return replace(
         table,
         scores=table.scores[:, columns],
         targets=table.targets[:, columns],
         thresholds=table.thresholds[columns],
-        label_ids=tuple(label_ids),
+        label_ids=tuple(table.label_ids[column] for column in columns),
+        label_names=tuple(labels),
     )
 
 
@@ -124,12 +122,12 @@ def comparison_section(run: Run, comparisons: Sequence[Comparison]) -> Section:
             if metric in comparison.metrics:
                 metrics.append((name, comparison.metrics[metric]))
         labels = []
-        for label_id, row in zip(
-            comparison.label_ids, comparison.per_label.get("f1_crossfit", ()), strict=False
+        for name, row in zip(
+            comparison.labels, comparison.per_label.get("f1_crossfit", ()), strict=False
         ):
             # A label without any difference, or without one that is defined, is no news.
             if row["difference"]:
-                labels.append((LABELS[label_id], row))
+                labels.append((name, row))
         labels.sort(key=lambda label: 1.0 if label[1]["p_value"] is None else label[1]["p_value"])
         shown.append((comparison, metrics, labels[:_MAX_LABELS]))
     data = {"run": run.name, "level": run.config.evaluate.level, "comparisons": shown}
@@ -146,8 +144,8 @@ def _tables(run: Run, comparisons: Sequence[Comparison]) -> list[Table]:
         for metric, row in comparison.metrics.items():
             overall.append([*place, metric, *_values(row)])
         for metric, rows in comparison.per_label.items():
-            for label_id, row in zip(comparison.label_ids, rows, strict=True):
-                by_label.append([*place, metric, LABELS[label_id], *_values(row)])
+            for name, row in zip(comparison.labels, rows, strict=True):
+                by_label.append([*place, metric, name, *_values(row)])
     head = ("run", "other", "fields", "figure")
     values = ("run_value", "other_value", "difference", "low", "high", "p_value")
     return [

@@ -97,7 +97,7 @@ def precision_recall_section(runs: Sequence[Run]) -> Section:
             continue
         lines = []
         for style, other in enumerate(runs):
-            points = _precision_recall(other, run.table.label_ids[column])
+            points = _precision_recall(other, run.labels()[column])
             if points is not None:
                 _, precision, recall = points
                 lines.append(Line(other.name, recall, precision, style))
@@ -115,9 +115,9 @@ def precision_recall_section(runs: Sequence[Run]) -> Section:
     return Section("precision", title, "run/precision.html", data, [table])
 
 
-def _precision_recall(run: Run, label_id: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+def _precision_recall(run: Run, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Thresholds, precision, recall of a label at the points to draw; None if no image has it."""
-    column = run.column(label_id)
+    column = run.column(name)
     if column is None or not run.table.targets[:, column].any():
         return None
     curve = precision_recall(run.table.scores[:, column], run.table.targets[:, column])
@@ -154,8 +154,8 @@ def _precision_recall_table(runs: Sequence[Run]) -> Table:
     """Points of the curves as drawn."""
     rows = []
     for run in runs:
-        for label_id, name in zip(run.table.label_ids, run.labels(), strict=True):
-            points = _precision_recall(run, label_id)
+        for name in run.labels():
+            points = _precision_recall(run, name)
             if points is not None:
                 rows += [[run.name, name, *point] for point in zip(*points, strict=True)]
     columns = ("run", "label", "threshold", "precision", "recall")

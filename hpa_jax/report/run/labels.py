@@ -20,11 +20,11 @@ def labels_section(runs: Sequence[Run]) -> Section:
     rows = []
     for column in run.by_support():
         label = run.metrics["per_label"][column]
-        label_id = run.table.label_ids[column]
+        name = run.labels()[column]
         rows.append(
             {
                 "label": label,
-                "bars": interval_bars([_f1_bar(other, label_id) for other in runs]),
+                "bars": interval_bars([_f1_bar(other, name) for other in runs]),
                 "f1_crossfit_interval": defined_interval(label.get("f1_crossfit_interval")),
                 "f1_interval": defined_interval(label.get("f1_interval")),
             }
@@ -38,8 +38,8 @@ def labels_section(runs: Sequence[Run]) -> Section:
     return Section("labels", "F1 by label", "run/labels.html", data, [_labels_table(runs)])
 
 
-def _f1_bar(run: Run, label_id: int) -> tuple[float, tuple[float, float] | None]:
-    column = run.column(label_id)
+def _f1_bar(run: Run, name: str) -> tuple[float, tuple[float, float] | None]:
+    column = run.column(name)
     if column is None:
         return 0.0, None
     label = run.metrics["per_label"][column]

@@ -12,7 +12,6 @@ from hpa_jax.errors import InputError
 from hpa_jax.evaluation.evaluate import evaluate_table, score_with
 from hpa_jax.evaluation.predictor import Predictor, scores_folder
 from hpa_jax.evaluation.score_table import ScoreTable
-from hpa_jax.labels import LABELS
 from hpa_jax.metrics.crossfitting import crossfit_decisions
 from hpa_jax.parallel.mesh import make_mesh
 from hpa_jax.report.line_charts import STYLES
@@ -62,13 +61,16 @@ class Run:
 
     def labels(self) -> list[str]:
         """Returns the names of the columns."""
-        return [LABELS[label_id] for label_id in self.table.label_ids]
+        return list(self.table.label_names)
 
-    def column(self, label_id: int) -> int | None:
-        """Returns the column of a label; None where the run has not learnt it."""
-        if label_id not in self.table.label_ids:
+    def column(self, label: str) -> int | None:
+        """Returns the column of a label by its name; None where the run has not learnt it.
+
+        An id would be another label in a run of another vocabulary.
+        """
+        if label not in self.table.label_names:
             return None
-        return list(self.table.label_ids).index(label_id)
+        return self.table.label_names.index(label)
 
     def by_support(self) -> list[int]:
         """Returns the columns, the label that most images have first."""

@@ -89,15 +89,15 @@ def study_recipe(config: Config) -> str | None:
     recipe = (config.train.loss, config.optim.name, config.optim.lr)
     if recipe != ("bce", "adam", 0.01) or not config.data.name.startswith("kaggle"):
         return None
-    labels = config.label_ids()
-    has_all = labels == tuple(range(len(LABELS)))
+    labels = config.label_names()
+    has_all = labels == LABELS
     model = config.model
     # The baseline's head was called `seed` in earlier versions.
     if model.name == "densenet121" and model.head in ("hpa_densenet", "seed"):
         size = "highres" if config.data.image_size >= HIGH_RESOLUTION else "lowres"
         if has_all:
             return size
-        if labels == FIRST_NINE:
+        if labels == tuple(LABELS[label] for label in FIRST_NINE):
             return f"{size}_first_nine"
     elif has_all and model.name in ("all_cnn", "inception_resnet_v2", "densenet201"):
         return model.name

@@ -1,6 +1,8 @@
 """What scores images: an export by one of its backends, or a run's checkpoint."""
 
+import contextlib
 import hashlib
+import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,12 +10,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from hpa_jax.errors import InputError
+from hpa_jax.environment.jax_variables import check_devices, check_xla_flags, import_jax
+from hpa_jax.errors import InputError, one_line
 from hpa_jax.folders.export_manifest import PARAMETERS, check_digests
 from hpa_jax.serving import artifact
 
 CARD = "README.md"
 """The model card in an export's folder."""
+
+_LONGEST_REASON = 160
 
 
 class Net(Protocol):
@@ -64,7 +69,11 @@ class ExportedNet:
 
     def __init__(self, folder: Path, backend: str = "auto", threads: int | None = None):
         self.name = str(folder)
-        self._served = artifact.load(folder, backend=backend)
+        if backend == "auto":
+            backend = _usual_backend(folder)
+        if backend == "jax":
+            _start_jax()
+        self._served = artifact.load(folder, backend, threads=threads or 0)
         self.backend = self._served.backend
         self.description = self._served.description
         self.outputs = tuple(self._served.outputs)
@@ -81,13 +90,64 @@ class ExportedNet:
             filled = np.zeros((batch, *images.shape[1:]), np.uint8)
             filled[:count] = images
             images = filled
-        found = self._served.run(images, outputs)
+        try:
+            found = self._served.run(images, outputs)
+        except InputError:
+            raise
+        # JAX and onnxruntime have a type of error for each want of theirs, of memory for one.
+        except Exception as error:
+            reason = one_line(error, limit=_LONGEST_REASON)
+            raise InputError(
+                f"{self.name} does not run here on {len(images)} images at a time ({reason}); try "
+                "a smaller --batch, or another --backend"
+            ) from error
         return {name: found[name][:count] for name in outputs}
+
+
+def open_export(folder: Path, backend: str, needs_maps: bool) -> ExportedNet:
+    """An export that has the outputs that are needed.
+
+    Args:
+      folder: of the export.
+      backend: "auto" takes onnx, unless maps are needed that it does not have.
+      needs_maps: whether they are.
+
+    Raises:
+      InputError: as of `ExportedNet`, or it has no maps.
+    """
+    net = ExportedNet(folder, backend)
+    if not needs_maps or "maps" in net.outputs:
+        return net
+    if backend == "auto" and net.backend == "onnx":
+        print(f"{folder}: the maps of this head take a gradient: by jax, not by onnx")
+        net = ExportedNet(folder, "jax")
+    if "maps" in net.outputs:
+        return net
+    remedy = "give --backend=jax" if net.backend == "onnx" else "export it again"
+    raise InputError(
+        f"--overlays: {folder} has no maps of what the net looked at by its backend "
+        f"{net.backend}; {remedy}"
+    )
 
 
 def settings_digest(values: Any) -> str:
     """SHA-256 of plain values, 64 hex digits."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _usual_backend(folder: Path) -> str:
+    """As `artifact.load` chooses."""
+    has_model = (folder / artifact.ONNX).is_file()
+    return "onnx" if has_model and importlib.util.find_spec("onnxruntime") else "jax"
+
+
+def _start_jax() -> None:
+    """Imports JAX as every program of this project does, and refuses what it cannot use."""
+    # Where it is not installed, `load` says so.
+    with contextlib.suppress(ImportError):
+        import_jax()
+        check_xla_flags()
+        check_devices()
 
 
 def _card(folder: Path) -> str:

@@ -51,8 +51,12 @@ def format_of(out: Path) -> Format:
     return Format(module.write, module.is_ours, module.EMBEDDINGS)
 
 
-def check_out(out: Path, kind: Format) -> None:
-    """Finds out before the work that the table can be written, and writes over nothing of others.
+def check_out(out: Path, is_ours: Callable[[Path], bool]) -> None:
+    """Finds out before the work that a file can be written, and that it is nobody else's.
+
+    Args:
+      out: the file, which need not be there.
+      is_ours: tells a file of this program.
 
     Raises:
       InputError: it cannot, or something else is there.
@@ -64,7 +68,7 @@ def check_out(out: Path, kind: Format) -> None:
                 reason = "it is a link"
             elif not out.is_file():
                 reason = "it is no file"
-            elif not kind.is_ours(out):
+            elif not is_ours(out):
                 reason = "this program did not write it"
         except OSError as error:
             reason = one_line(error)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 
 import cv2
@@ -10,13 +11,15 @@ from tqdm import tqdm
 from hpa_jax.errors import InputError
 from hpa_jax.files import csv_text, exclusive_lock, write_atomically
 from hpa_jax.images.prepare import Preparation
-from hpa_jax.serving.predict import outputs, scoring
+from hpa_jax.serving.predict import outputs
 from hpa_jax.serving.predict.intake import open_images
 from hpa_jax.serving.predict.net import Net, settings_digest
 from hpa_jax.serving.predict.notes import Notes
+from hpa_jax.serving.predict.overlays import Overlays
 from hpa_jax.serving.predict.progress_file import SUFFIX, ProgressFile
 from hpa_jax.serving.predict.request import Request
 from hpa_jax.serving.predict.rows import Row
+from hpa_jax.serving.predict.scoring import Job, score
 from hpa_jax.serving.predict.tables.content import Content
 
 # Up to this size a CPU gains by scoring several images at once; above, it loses.
@@ -37,11 +40,34 @@ def predict(request: Request, open_net: Callable[[], Net]) -> None:
       InputError: anything that another call or other files put right.
     """
     kind = outputs.format_of(request.out)
-    outputs.check_out(request.out, kind)
+    outputs.check_out(request.out, kind.is_ours)
     net = open_net()
-    wanted = ["probabilities"]
-    if kind.embeddings and "embedding" in net.outputs:
-        wanted.append("embedding")
+    overlays = None
+    if request.overlays is not None:
+        overlays = Overlays(request.overlays, net.description)
+    wanted = _wanted_outputs(net, kind, overlays is not None)
+    with scored(request, net, wanted, overlays) as (job, progress):
+        _write(request, job, kind, progress)
+
+
+@contextlib.contextmanager
+def scored(
+    request: Request, net: Net, wanted: tuple[str, ...], overlays: Overlays | None = None
+) -> Iterator[tuple[Job, ProgressFile]]:
+    """Scores the images of a folder, all that are not scored yet.
+
+    Args:
+      request: what is asked for.
+      net: that scores.
+      wanted: outputs of the net.
+      overlays: writes pictures; None: none.
+
+    Yields:
+      What was done, and the rows. They are removed when the block ends without an error.
+
+    Raises:
+      InputError: as of `predict`.
+    """
     preparation = Preparation.from_description(net.description)
     images = open_images(request, preparation)
     print(f"{images.where}: {len(images)} images, {images.layout}")
@@ -49,37 +75,50 @@ def predict(request: Request, open_net: Callable[[], Net]) -> None:
         print(
             f"warning: {net.name} does not say how its training images were prepared (it is of an "
             "older version): these are taken as they are, and only scaled to "
-            f"{preparation.size} px"
+            f"{preparation.size} px",
+            file=sys.stderr,
         )
-    job = scoring.Job(
+    job = Job(
         images=images,
         preparation=preparation,
         net=net,
-        outputs=tuple(wanted),
+        outputs=wanted,
         batch=request.batch or (_SMALL_BATCH if preparation.size <= _SMALL else 1),
         threads=request.threads or os.cpu_count() or 1,
         policy=request.policy,
         pixel_size=request.pixel_size,
+        overlays=overlays,
     )
     # The threads that read are the parallelism: OpenCV's own would compete for the same cores.
     cv2.setNumThreads(1)
     with _progress(request, job) as progress:
-        with tqdm(
+        bar = tqdm(
             total=len(images), unit="image", desc="predict", dynamic_ncols=True, disable=None
-        ) as bar:
-            scoring.score(job, progress, bar)
-        _write(request, job, kind, progress)
+        )
+        with bar:
+            score(job, progress, bar)
+        yield job, progress
         progress.remove()
 
 
+def _wanted_outputs(net: Net, kind: outputs.Format, needs_maps: bool) -> tuple[str, ...]:
+    wanted = ["probabilities"]
+    if kind.embeddings and "embedding" in net.outputs:
+        wanted.append("embedding")
+    if needs_maps:
+        wanted.append("maps")
+    return tuple(wanted)
+
+
 @contextlib.contextmanager
-def _progress(request: Request, job: scoring.Job) -> Iterator[ProgressFile]:
+def _progress(request: Request, job: Job) -> Iterator[ProgressFile]:
     path = request.out.with_name(f"{request.out.name}{SUFFIX}")
     settings = {
         "net": job.net.version,
         "backend": job.net.backend,
         "outputs": list(job.outputs),
         "batch": job.batch,
+        "overlays": str(request.overlays),
         "missing": list(job.images.missing),
         "order": job.images.order,
         "channels": request.channels,
@@ -98,7 +137,7 @@ def _progress(request: Request, job: scoring.Job) -> Iterator[ProgressFile]:
         yield progress
 
 
-def _write(request: Request, job: scoring.Job, kind: outputs.Format, progress: ProgressFile):
+def _write(request: Request, job: Job, kind: outputs.Format, progress: ProgressFile):
     """Writes the table, and what was left out."""
     count = len(job.images)
 
@@ -145,7 +184,7 @@ def _write(request: Request, job: scoring.Job, kind: outputs.Format, progress: P
         rejects_path.unlink(missing_ok=True)
     kind.write(request.out, content)
     for warning in notes.warnings():
-        print(f"warning: {warning}")
+        print(f"warning: {warning}", file=sys.stderr)
     print(f"wrote {request.out}: {good} images, {len(content.names)} labels, by {job.net.backend}")
     if rejects:
         print(f"left out {len(rejects)} images that cannot be read: {rejects_path}")

@@ -19,6 +19,7 @@ from hpa_jax.images.folder import FaultyImage, ImageFolder
 from hpa_jax.images.prepare import Preparation
 from hpa_jax.images.store import Refused
 from hpa_jax.serving.predict.net import Net
+from hpa_jax.serving.predict.overlays import Overlays
 from hpa_jax.serving.predict.progress_file import ProgressFile
 from hpa_jax.serving.predict.rows import Row
 
@@ -50,6 +51,7 @@ class Job:
       threads: that read.
       policy: one of POLICIES: what happens at an image that cannot be read.
       pixel_size: micrometres a pixel, which overrides what files say; None: as they say.
+      overlays: writes pictures of what the net looked at; None: none are wanted.
     """
 
     images: ImageFolder
@@ -60,6 +62,7 @@ class Job:
     threads: int
     policy: str
     pixel_size: float | None
+    overlays: Overlays | None = None
 
     def prepare(self, number: int) -> Prepared:
         """Reads an image and makes it what the net takes.
@@ -164,6 +167,13 @@ def _scored(job: Job, numbers: range, stamps: list[str], futures: list[Future]) 
         if "embedding" in outputs:
             embedding = outputs["embedding"][at]
         means = good[at].pixels.mean(axis=(0, 1)) / 255
+        if job.overlays is not None:
+            job.overlays.write(
+                job.images.ids[number],
+                good[at].pixels,
+                outputs["probabilities"][at],
+                outputs["maps"][at],
+            )
         rows[place] = Row(
             id=job.images.ids[number],
             stamp=stamp,

@@ -92,16 +92,16 @@ def _rows(path: Path, folder: Path, limit: int | None) -> list[csv_table.Row]:
         raise InputError(
             f"--csv={path} cannot be read ({one_line(error)}); {advice(error)}"
         ) from None
-    rows, faults = csv_table.read(data, str(path), "Id", "Target")
+    rows, faults = csv_table.read(data, str(path))
     if len(faults) > 1:
         raise InputError(f"{faults[0]} ({len(faults)} rows are faulty; this is the first)")
     if faults:
         raise InputError(str(faults[0]))
     for row in rows:
-        if not _ID.fullmatch(row.id):
+        id = row.original_id or row.id
+        if not _ID.fullmatch(id):
             raise InputError(
-                f"{path}: Id {row.id[:80]} is not <antibody number>_<rest> as in v18; "
-                "take the row out"
+                f"{path}: Id {id[:80]} is not <antibody number>_<rest> as in v18; take the row out"
             )
     return rows[:limit]
 

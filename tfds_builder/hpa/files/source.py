@@ -3,10 +3,8 @@
 The order of the rows in the csv has no meaning: examples are sorted by Id.
 
 Design: every file's header is checked before a build starts, so that a missing or foreign file
-  among
-124,288 shows within seconds and not after an hour. Path and kind of store (a folder or a zip) are
-no
-settings: they change no bytes.
+among 124,288 shows within seconds and not after an hour. Path and kind of store (a folder or a zip)
+are no settings: they change no bytes.
 """
 
 import hashlib
@@ -25,8 +23,9 @@ from hpa_jax.images.channel_file import Rule
 from hpa_jax.images.header import Description
 from hpa_jax.images.resize import resize
 from hpa_jax.images.store import Refused, Store, Zip
-from hpa_jax.labels import CHANNELS
-from tfds_builder.hpa.files import csv_table
+from hpa_jax.labels import CHANNELS, HPA_2018, Vocabulary
+from tfds_builder.hpa.files import csv_table, ids
+from tfds_builder.hpa.files.csv_columns import Columns
 from tfds_builder.hpa.sources import Example, Fault, Listing, Progress, no_progress
 
 # Micrometres a pixel of the Atlas's images (SubCellPortable expects 0.0800885).
@@ -50,8 +49,12 @@ class Files:
       edge: length of the longer side after resizing; 0 for the original size.
       pixel_size: micrometres a pixel of the files, None if unknown.
       rescale: whether images are resized to the Atlas's pixel size.
-      columns: of the csv: Id, labels, group key (empty for none).
+      columns: of the csv.
       antibodies: whether the digits before the first `_` of an Id are its group key.
+      labels: the vocabulary that was asked for; None for that of the challenge of 2018, if nothing
+        in the csv makes one doubt it.
+      no_label: what a row without a label is, one of csv_table.NO_LABEL.
+      follow_links: whether files may be links to anywhere.
     """
 
     layout: str
@@ -63,8 +66,16 @@ class Files:
     edge: int = 0
     pixel_size: float | None = None
     rescale: bool = False
-    columns: tuple[str, str, str] = ("Id", "Target", "")
+    columns: Columns = Columns()
     antibodies: bool = False
+    labels: Vocabulary | None = None
+    no_label: str = csv_table.NO_LABEL[0]
+    follow_links: bool = False
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """See `Source.vocabulary`."""
+        return self.labels or HPA_2018
 
     def settings(self) -> dict:
         """See `Source.settings`. The csv by its digest: other rows are another dataset."""
@@ -74,43 +85,90 @@ class Files:
         settings |= self.rule.settings()
         if self.layout == "folder":
             settings["channels"] = dict(zip(CHANNELS, self.names, strict=True))
-            settings["pattern"] = self.patterns[0]
-            settings["columns"] = list(self.columns)
+            columns = self.columns
+            settings["pattern"] = None if columns.paths else self.patterns[0]
+            settings["columns"] = [columns.id, columns.labels, columns.group]
             settings["pixel_size"] = self.pixel_size
             settings["rescaled_to"] = ATLAS_PIXEL_SIZE if self.rescale else None
+        return settings | self._unusual_settings()
+
+    def _unusual_settings(self) -> dict:
+        """What most builds do not set: without it their settings are those of older versions."""
+        settings = {}
+        columns = self.columns
+        if columns.split:
+            settings["split_column"] = columns.split
+        if columns.paths:
+            settings["path_columns"] = dict(zip(CHANNELS, columns.paths, strict=True))
+        if columns.label_columns:
+            settings["label_columns"] = list(columns.label_columns)
+        if columns.unlabelled:
+            settings["unlabelled"] = True
+        if self.no_label != csv_table.NO_LABEL[0]:
+            settings["no_label"] = self.no_label
+        if self.vocabulary != HPA_2018:
+            settings["labels"] = self.vocabulary.to_json()
         return settings
+
+    def label_names(self) -> list[str]:
+        """Names of all labels in the csv; see `csv_table.label_names`."""
+        files, _ = self._stores()
+        reading = csv_table.Reading(self.columns, None)
+        return csv_table.label_names(self._read_csv(files), files.where(self.csv), reading)
 
     def examples(self, progress: Progress = no_progress) -> Listing:
         """Reads the csv and checks the headers of all files; see `Source.examples`."""
         files, image_files = self._stores()
-        where = files.where(self.csv)
-        rows, faults = csv_table.read(self._read_csv(files), where, *self.columns)
+        reading = csv_table.Reading(
+            self.columns,
+            self.vocabulary,
+            self.no_label,
+            ask=self.labels is None,
+            folder=files.path,
+        )
+        rows, faults = csv_table.read(self._read_csv(files), files.where(self.csv), reading)
         examples = []
         for row in progress(rows, "checking"):
+            example = self._example(row, len(examples))
             try:
-                self._check(image_files, row.id)
+                self._check(image_files, example)
             except Fault as fault:
                 faults.append(fault)
                 continue
-            antibody = _ANTIBODY.match(row.id) if self.antibodies else None
-            group_key = antibody[1] if antibody else row.group_key
-            examples.append(Example(row.id, row.labels, len(examples), group_key))
-        return Listing(examples, faults)
+            examples.append(example)
+        notes = []
+        where = files.where("").rstrip("/")
+        if where != str(self.manual_dir):
+            notes.append(f"{self.csv} lies in {where}, which is read.")
+        return Listing(examples, faults, tuple(notes))
+
+    def _example(self, row: csv_table.Row, index: int) -> Example:
+        antibody = _ANTIBODY.match(row.id) if self.antibodies else None
+        return Example(
+            row.id,
+            row.labels,
+            index,
+            antibody[1] if antibody else row.group_key,
+            row.original_id,
+            row.labels_known,
+            row.split,
+            row.files,
+        )
 
     def image(self, example: Example) -> np.ndarray:
         """Reads the channels of an image; see `Source.image`."""
         _, image_files = self._stores()
         planes = {}
         sizes = {}
-        for channel, name in self._channel_files(image_files, example.id):
+        for channel, name in self._channel_files(image_files, example):
             try:
                 plane = channel_file.read(store.read(image_files, name), self.rule, channel)
             except Refused as refused:
-                raise Fault(example.id, image_files.where(name), str(refused)) from None
+                raise _fault(example, image_files.where(name), str(refused)) from None
             planes[channel] = plane
             sizes[channel] = f"{plane.shape[1]} x {plane.shape[0]} pixels"
         # The files may have changed since their headers were checked.
-        self._check_equal(image_files, example.id, sizes)
+        self._check_equal(image_files, example, sizes)
         missing = np.zeros_like(planes["green"])
         image = np.stack([planes.get(channel, missing) for channel in CHANNELS], axis=-1)
         return resize(image, self._output_size(*image.shape[:2]))
@@ -122,7 +180,8 @@ class Files:
             folder, _, _ = pattern.split("{")[0].rpartition("/")
             if folder:
                 folders.append(folder)
-        files = store.open_store(self.manual_dir, links=(self.csv, *folders))
+        links = (self.csv, *folders)
+        files = store.open_below(self.manual_dir, self.csv, links, self.follow_links)
         if not self.layout.startswith("kaggle") or any(map(files.has_folder, folders)):
             return files, files
         archives = [f"{folder}.zip" for folder in folders]
@@ -133,7 +192,7 @@ class Files:
             raise InputError(
                 f"{files.where(packed)} is a zip in a zip; unzip the outer one and give its folder"
             )
-        return files, store.open_store(self.manual_dir / packed)
+        return files, store.open_store(files.path / packed)
 
     def _read_csv(self, files: Store) -> bytes:
         try:
@@ -143,9 +202,15 @@ class Files:
             reason, _, _ = str(refused).partition("; ")
             raise InputError(f"{files.where(self.csv)} {reason}; {_SEE_LAYOUT}") from None
 
-    def _channel_files(self, image_files: Store, id: str) -> list[tuple[str, str]]:
+    def _channel_files(self, image_files: Store, example: Example) -> list[tuple[str, str]]:
         """(channel, name of its file) of the channels that were imaged."""
         found = []
+        if example.files:
+            for channel, name in zip(CHANNELS, example.files, strict=True):
+                if name:
+                    found.append((channel, store.same_name(image_files, name)))
+            return found
+        id = ids.path_of(example.original_id or example.id)
         for channel, channel_name in zip(CHANNELS, self.names, strict=True):
             if channel_name is None:
                 continue
@@ -156,18 +221,18 @@ class Files:
             name = names[0]
             if len(names) > 1:
                 name = next(filter(image_files.has, names), name)
-            found.append((channel, name))
+            found.append((channel, store.same_name(image_files, name)))
         return found
 
-    def _check(self, image_files: Store, id: str) -> None:
+    def _check(self, image_files: Store, example: Example) -> None:
         """Checks the headers of one image's files."""
         headers: dict[str, Description] = {}
-        name_of = dict(self._channel_files(image_files, id))
+        name_of = dict(self._channel_files(image_files, example))
         for channel, name in name_of.items():
             try:
                 headers[channel] = channel_file.scan(image_files, name, self.rule)
             except Refused as refused:
-                raise Fault(id, image_files.where(name), str(refused)) from None
+                raise _fault(example, image_files.where(name), str(refused)) from None
         sizes = {}
         depths = {}
         formats = {}
@@ -176,25 +241,27 @@ class Files:
             depths[channel] = f"{header.bits} bits a pixel"
             formats[channel] = f"the format {header.format}"
         for descriptions in (sizes, depths, formats):
-            self._check_equal(image_files, id, descriptions)
+            self._check_equal(image_files, example, descriptions)
         green = headers["green"]
         try:
             self._output_size(green.height, green.width)
         except Refused as refused:
-            raise Fault(id, image_files.where(name_of["green"]), str(refused)) from None
+            raise _fault(example, image_files.where(name_of["green"]), str(refused)) from None
 
-    def _check_equal(self, image_files: Store, id: str, descriptions: Mapping[str, str]) -> None:
+    def _check_equal(
+        self, image_files: Store, example: Example, descriptions: Mapping[str, str]
+    ) -> None:
         """Raises a Fault unless all channels have the same description."""
         (usual, _), *others = Counter(descriptions.values()).most_common()
         if not others:
             return
         odd = next(channel for channel, text in descriptions.items() if text != usual)
-        name = dict(self._channel_files(image_files, id))[odd]
+        name = dict(self._channel_files(image_files, example))[odd]
         reason = (
             f"has {descriptions[odd]}, the image's other channels have {usual}; "
             "download all four again"
         )
-        raise Fault(id, image_files.where(name), reason)
+        raise _fault(example, image_files.where(name), reason)
 
     def _output_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width after resizing.
@@ -216,3 +283,8 @@ class Files:
                 f"{MAX_PIXELS}; crop it, or put pixel_size right"
             )
         return new_height, new_width
+
+
+def _fault(example: Example, file: str, reason: str) -> Fault:
+    """By the Id that the user knows."""
+    return Fault(example.original_id or example.id, file, reason)

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from hpa_jax.errors import InputError
+from hpa_jax.labels import HPA_2018, Vocabulary
 from tfds_builder.hpa.sources import Example, Listing, Progress, no_progress
 from tfds_builder.hpa.synthetic import render
 
@@ -33,6 +34,7 @@ class Synthetic:
     seed: int = 0
     frequencies: str = FREQUENCIES[0]
     manual_dir: ClassVar[None] = None
+    vocabulary: ClassVar[Vocabulary] = HPA_2018
 
     def __post_init__(self):
         if self.images < 1 or not 32 <= self.size <= 4096:

@@ -24,9 +24,7 @@ def write(path: Path, content: Content) -> None:
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a file is such a table."""
+    """Whether a file is such a table, or the predictions.csv of a dataset."""
     with open(path, encoding="utf-8", errors="replace") as file:
         header = file.readline().rstrip("\n").split(",")
-    first = len(FIRST_COLUMNS)
-    last = len(LAST_COLUMNS)
-    return tuple(header[:first]) == FIRST_COLUMNS and tuple(header[-last:]) == LAST_COLUMNS
+    return header[0] == FIRST_COLUMNS[0] and header[-1] == LAST_COLUMNS[-1]

@@ -14,19 +14,17 @@ from support.image_files import (
     sample,
     smooth,
 )
+from support.image_rules import ANY, HPAV18
 
 from hpa_jax.images import channel_file
 from hpa_jax.images.store import Refused
 from hpa_jax.labels import CHANNELS
-from tfds_builder.hpa.files import layouts
-
-ROOT = Path(__file__).parents[2]
 
 
 @sample
-def test_real_v18_jpgs_under_another_channels_name_are_told(tmp_path):
+def test_real_v18_jpgs_under_another_channels_name_are_told():
     path = Path(SAMPLE) / "hpav18_jpg/images"
-    rule = layouts.hpav18(tmp_path).rule
+    rule = HPAV18
     for colour in CHANNELS:
         data = (path / f"800_A6_1_{colour}.jpg").read_bytes()
         for other in CHANNELS:
@@ -48,8 +46,8 @@ def swapped_end(data):
 def test_the_plane_of_a_jpg(channel):
     gray = smooth((64, 64))
     data = jpg(gray, channel)
-    for source in (layouts.hpav18(ROOT), layouts.folder(ROOT)):
-        read = channel_file.read(data, source.rule, channel)
+    for rule in (HPAV18, ANY):
+        read = channel_file.read(data, rule, channel)
         np.testing.assert_array_equal(
             read, np.asarray(Image.open(io.BytesIO(data)))[..., PLANES[channel][0]]
         )
@@ -58,12 +56,12 @@ def test_the_plane_of_a_jpg(channel):
     )  # no luma: that would be a third of it, or less
     plain = encoded(gray, "jpeg")
     np.testing.assert_array_equal(
-        channel_file.read(plain, layouts.hpav18(ROOT).rule, channel),
+        channel_file.read(plain, HPAV18, channel),
         np.asarray(Image.open(io.BytesIO(plain))),
     )
     as_rgb = encoded(np.stack([gray] * 3, -1), "jpeg")
     np.testing.assert_array_equal(
-        channel_file.read(as_rgb, layouts.hpav18(ROOT).rule, channel),
+        channel_file.read(as_rgb, HPAV18, channel),
         np.asarray(Image.open(io.BytesIO(as_rgb)))[..., 0],
     )
 
@@ -73,8 +71,8 @@ def test_the_plane_of_a_jpg(channel):
 def test_a_dark_jpg_is_never_refused(channel, shade):
     """In the dark compression mixes the colours."""
     data = jpg(smooth((64, 64), top=shade), channel, quality=30)
-    for source in (layouts.hpav18(ROOT), layouts.folder(ROOT)):
-        assert channel_file.read(data, source.rule, channel).shape == (64, 64)
+    for rule in (HPAV18, ANY):
+        assert channel_file.read(data, rule, channel).shape == (64, 64)
 
 
 def test_a_jpg_cut_in_the_middle_with_its_end_put_back():
@@ -82,4 +80,4 @@ def test_a_jpg_cut_in_the_middle_with_its_end_put_back():
     data = swapped_end(jpg(smooth((400, 400)), "red"))
     assert np.asarray(Image.open(io.BytesIO(data))).shape == (400, 400, 3)
     with pytest.raises(Refused, match="is damaged .*premature end.*; download it again"):
-        channel_file.read(data, layouts.hpav18(ROOT).rule, "red")
+        channel_file.read(data, HPAV18, "red")

@@ -5,7 +5,6 @@ import os
 import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,12 +15,11 @@ from support.image_files import (
     encoded,
     smooth,
 )
+from support.image_rules import ANY
 
 from hpa_jax.images import channel_file
+from hpa_jax.images.rule import any_image
 from hpa_jax.labels import CHANNELS
-from tfds_builder.hpa.files import layouts
-
-ROOT = Path(__file__).parents[2]
 
 
 def big_endian(image):
@@ -114,16 +112,16 @@ def test_lossless_files_are_read_exactly(kind, bits):
     np.testing.assert_array_equal(
         np.asarray(Image.open(io.BytesIO(data))), gray
     )  # the file is what it should be
-    header = channel_file.scan_file(io.BytesIO(data), layouts.folder(ROOT).rule)
+    header = channel_file.scan_file(io.BytesIO(data), ANY)
     assert (header.height, header.width, header.bits, header.colour) == (39, 50, bits, "gray")
-    read = channel_file.read(data, layouts.folder(ROOT).rule, "green")
+    read = channel_file.read(data, ANY, "green")
     exact = np.floor(gray / (2**bits - 1) * 255 + 0.5).astype(np.uint8)
     np.testing.assert_array_equal(read, exact if bits == 16 else gray)
 
 
 def test_big_endian_numbers():
     gray = smooth(top=65535)
-    read = channel_file.read(big_endian(gray), layouts.folder(ROOT).rule, "green")
+    read = channel_file.read(big_endian(gray), ANY, "green")
     np.testing.assert_array_equal(read, np.floor(gray / 65535 * 255 + 0.5))
 
 
@@ -134,7 +132,7 @@ def test_the_plane_of_a_lossless_image_in_one_colour(channel, top, kind):
     gray = smooth(top=top)
     image = np.stack([gray] * 3, -1) if channel == "gray" else coloured(gray, channel)
     data = cv2.imencode(f".{kind}", image[..., ::-1])[1].tobytes()
-    read = channel_file.read(data, layouts.folder(ROOT).rule, "green")
+    read = channel_file.read(data, ANY, "green")
     np.testing.assert_array_equal(read, np.floor(gray / top * 255 + 0.5))
 
 
@@ -156,13 +154,14 @@ def test_the_plane_of_a_lossless_image_in_one_colour(channel, top, kind):
 )
 def test_white_and_rounding(white, top, value, expected):
     image = np.full((5, 6), value, np.uint8 if top == 255 else np.uint16)
-    read = channel_file.read(encoded(image, "png"), layouts.folder(ROOT, white=white).rule, "green")
+    read = channel_file.read(encoded(image, "png"), any_image(white=white), "green")
     assert (read == expected).all() and read.dtype == np.uint8
 
 
 def test_stderr_is_there_again_after_any_number_of_threads(capfd):
     """While they decode it is turned off: C libraries write to it."""
-    data, rule = encoded(smooth(), "png"), layouts.folder(ROOT).rule
+    data = encoded(smooth(), "png")
+    rule = ANY
     with ThreadPoolExecutor(8) as threads:
         assert (
             len(list(threads.map(lambda _: channel_file.read(data, rule, "green"), range(200))))

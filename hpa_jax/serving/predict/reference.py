@@ -1,0 +1,101 @@
+"""Embeddings of images that were predicted before: what `similar` looks for neighbours in."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from hpa_jax.errors import InputError, one_line
+from hpa_jax.serving.predict.outputs import format_of
+from hpa_jax.serving.predict.tables.content import NAME_SEPARATOR
+
+_LONGEST_REASON = 120
+
+
+class Reference(NamedTuple):
+    """Images with their embeddings.
+
+    Attributes:
+      ids: of N images.
+      label_names: those decided, as text, of each image.
+      embeddings: float32 [N, E].
+      net: a digest of the net's parameters.
+    """
+
+    ids: list[str]
+    label_names: list[str]
+    embeddings: np.ndarray
+    net: str
+
+
+def read_reference(path: Path) -> Reference:
+    """Reads a table that `predict` wrote.
+
+    Args:
+      path: of an .h5ad or .parquet.
+
+    Raises:
+      InputError: there is no such table, it has no embeddings, or is damaged.
+    """
+    readers = {".h5ad": _read_h5ad, ".parquet": _read_parquet}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise InputError(
+            f"{path}: give a table with embeddings, which predict writes as {' or '.join(readers)}"
+        )
+    if not path.is_file():
+        raise InputError(f"{path} is no file; give a table that predict has written")
+    # Says which package is missing.
+    format_of(path)
+    try:
+        found = reader(path)
+    except InputError:
+        raise
+    # HDF5, Arrow and AnnData have a type of error each.
+    except Exception as error:
+        reason = one_line(error, limit=_LONGEST_REASON)
+        raise InputError(
+            f"{path} cannot be read as a table of predict ({reason}); write it again"
+        ) from None
+    if not np.isfinite(found.embeddings).all():
+        raise InputError(f"{path} has embeddings that are no numbers; write it again")
+    return found
+
+
+def _read_h5ad(path: Path) -> Reference:
+    import anndata
+
+    table = anndata.read_h5ad(path)
+    about = table.uns.get("hpa_jax")
+    if about is None:
+        raise InputError(f"{path} was not written by predict: it does not say by which net")
+    return Reference(
+        ids=list(map(str, table.obs_names)),
+        label_names=list(map(str, table.obs["label_names"])),
+        embeddings=np.asarray(table.X, np.float32),
+        net=str(about["net"]),
+    )
+
+
+def _read_parquet(path: Path) -> Reference:
+    from pyarrow import parquet
+
+    from hpa_jax.serving.predict.tables.parquet_table import KEY
+
+    schema = parquet.read_schema(path)
+    about = (schema.metadata or {}).get(KEY)
+    if about is None or "embedding" not in schema.names:
+        raise InputError(
+            f"{path} has no embeddings of predict; write it again as .h5ad or .parquet"
+        )
+    table = parquet.read_table(path, columns=["id", "label_names", "embedding"])
+    size = schema.field("embedding").type.list_size
+    values = table["embedding"].combine_chunks().flatten().to_numpy()
+    names = [NAME_SEPARATOR.join(labels) for labels in table["label_names"].to_pylist()]
+    return Reference(
+        ids=table["id"].to_pylist(),
+        label_names=names,
+        embeddings=values.reshape(-1, size).astype(np.float32),
+        net=str(json.loads(about)["net"]),
+    )

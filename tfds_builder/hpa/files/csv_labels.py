@@ -1,0 +1,108 @@
+"""Labels of a csv: ids or names in one cell, or 1 and 0 in a column for each label.
+
+`hpa_jax.labels.Vocabulary.ids_of` has how a cell is read.
+"""
+
+import re
+from collections.abc import Iterable
+
+from hpa_jax.labels import Vocabulary
+
+_BETWEEN_LABELS = re.compile(r"[|;,]")
+_VALUES = {
+    "1": True,
+    "1.0": True,
+    "true": True,
+    "yes": True,
+    "0": False,
+    "0.0": False,
+    "false": False,
+    "no": False,
+}
+# How the challenge of 2021 names its columns, and the largest id of its 19 classes.
+_COLUMNS_OF_2021 = ("ID", "Label")
+_LARGEST_OF_2021 = 18
+
+
+def parse_cell(text: str, vocabulary: Vocabulary) -> tuple[int, ...]:
+    """Ascending label ids of a cell; none if nothing is in it.
+
+    Raises:
+      ValueError: with the reason.
+    """
+    labels: list[int] = []
+    # A name may contain the other separators.
+    for part in text.split("|"):
+        labels += vocabulary.ids_of(part)
+    if len(set(labels)) != len(labels):
+        shown = " ".join(text.split())[:80]
+        raise ValueError(f"has a label twice ({shown}); take one out")
+    return tuple(sorted(labels))
+
+
+def parse_columns(cells: Iterable[tuple[str, str]], vocabulary: Vocabulary) -> tuple[int, ...]:
+    """Ascending label ids of the labels whose cell holds 1.
+
+    Args:
+      cells: name of the label, and its cell.
+      vocabulary: of the names.
+
+    Raises:
+      ValueError: with the reason.
+    """
+    labels: set[int] = set()
+    for name, cell in cells:
+        value = _VALUES.get(cell.strip().casefold())
+        if value is None:
+            shown = cell.strip()[:40]
+            raise ValueError(f"has {shown!r} in the column {name}; put 1 or 0 there")
+        if value:
+            labels.update(vocabulary.ids_of(name))
+    return tuple(sorted(labels))
+
+
+def plain(name: str) -> str:
+    """A name as it is compared: white space and case have no meaning."""
+    return " ".join(name.split()).casefold()
+
+
+def names_found(cells: Iterable[str]) -> list[str]:
+    """The different names in the cells of a column of labels, sorted.
+
+    Raises:
+      ValueError: there are ids among them, which are no names.
+    """
+    names: dict[str, str] = {}
+    for cell in cells:
+        for item in _BETWEEN_LABELS.split(cell):
+            name = " ".join(item.split())
+            if name and all(word.isdigit() for word in name.split()):
+                raise ValueError(
+                    f"has {name[:40]!r} among its labels, an id and no name; give the names in the "
+                    "order of the ids: --labels=FILE"
+                )
+            if name:
+                names.setdefault(plain(name), name)
+    return sorted(names.values())
+
+
+def looks_like_2021(id_column: str, label_column: str, cells: Iterable[str]) -> bool:
+    """Whether labels may be ids of the 19 classes of 2021, which are others from 8 on.
+
+    All are ids up to 18, and the columns are named as there, or ids are separated by `|`.
+
+    Args:
+      id_column: its name in the csv.
+      label_column: its name in the csv.
+      cells: of that column.
+    """
+    is_like = (id_column, label_column) == _COLUMNS_OF_2021
+    for cell in cells:
+        ids = [item.strip() for item in cell.split("|") if item.strip()]
+        for label in ids:
+            if not (label.isascii() and label.isdigit() and len(label) <= 2):
+                return False
+            if int(label) > _LARGEST_OF_2021:
+                return False
+        is_like |= len(ids) > 1
+    return is_like
