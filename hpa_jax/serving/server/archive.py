@@ -17,8 +17,8 @@ from hpa_jax.images.store import DAMAGE, Refused
 from hpa_jax.serving.server.limits import Limits
 from hpa_jax.serving.server.refusal import Refusal
 
-ZIP = b"PK\x03\x04"
-"""How a zip with something in it begins."""
+ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+"""How a zip begins: one with something in it, and an empty one."""
 
 # Of an entry in a zip's directory.
 _ENTRY = b"PK\x01\x02"

@@ -6,6 +6,7 @@ import logging
 import signal
 import socket
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 
 import uvicorn
@@ -83,8 +84,9 @@ def _report(loop: asyncio.AbstractEventLoop, context: dict) -> None:
 
 def serve_until_stopped(app, sockets: Sequence[socket.socket], limits: Limits) -> None:
     """Serves until SIGTERM, SIGHUP or Ctrl-C, then answers what is under way, and returns."""
-    # Its messages have what clients sent, and tracebacks; ours have neither.
-    logging.getLogger("uvicorn").setLevel(logging.CRITICAL + 1)
+    # Messages of libraries have what clients sent, and tracebacks; ours have neither.
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
     config = uvicorn.Config(
         app,
         http=with_limits(limits),
