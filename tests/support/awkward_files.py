@@ -194,6 +194,12 @@ def _odd_tiffs():
             tiff([gray.tobytes()], SHAPE, 8, [(278, LONG, (2**32 - 1,))]),
             gray,
         ),
+        Awkward(
+            "one row a strip, one strip.tif", tiff(strip, SHAPE, 16, [(278, LONG, (1,))]), right
+        ),
+        Awkward("one length for four strips.tif", _four_strips(deep, (99,)), right),
+        Awkward("lengths of four strips too large.tif", _four_strips(deep, (9999,) * 4), right),
+        Awkward("orientation 9.tif", tiff(strip, SHAPE, 16, [(274, SHORT, (9,))]), right),
         Awkward("with 5 kB behind.tif", tiff(strip, SHAPE, 16, behind=bytes(5000)), right),
         Awkward(
             "its own largest value.tif",
@@ -201,6 +207,11 @@ def _odd_tiffs():
             right,
         ),
     ]
+
+
+def _four_strips(image, lengths):
+    strips = [image[top : top + 10].tobytes() for top in range(0, 40, 10)]
+    return tiff(strips, SHAPE, 16, [(279, LONG, lengths)])
 
 
 def _refused_tiffs():

@@ -37,6 +37,7 @@ _RGB = 2
 _PALETTE = 3
 _YCBCR = 6
 _ALPHA = (1, 2)
+_NOT_UPRIGHT = range(2, 9)
 _MAX_SAMPLES = 64
 
 
@@ -191,8 +192,8 @@ def _method(directory: Directory) -> str:
         raise Refused(
             f"is packed by method {method}; save it with LZW, deflate or without compression"
         )
-    # 0 is no value of the tag; readers take it for none.
-    if directory.first("Orientation", 1) not in (0, 1):
+    # Other values are none of the tag; readers take them for upright.
+    if directory.first("Orientation", 1) in _NOT_UPRIGHT:
         raise Refused("must be rotated or mirrored to be viewed (tag Orientation); save it upright")
     if METHODS[method] == "JPEG" and directory.first("BitsPerSample", 1) != 8:
         raise Refused("is packed as JPEG of other than 8 bits; save it with LZW or deflate")
@@ -272,12 +273,15 @@ def _segments(directory: Directory, page: Page, size: int) -> tuple[Segment, ...
         lengths = directory.numbers.get("StripByteCounts", ())
         columns = page.width
         rows = min(directory.first("RowsPerStrip", page.height), page.height)
+        if len(offsets) == 1 and not page.separate:
+            # A single strip has all rows, whatever number stands there.
+            rows = page.height
     if not 0 < columns * rows <= MAX_PIXELS:
         raise _damaged()
     planes = page.samples if page.separate else 1
     down = -(-page.height // rows)
     across = -(-page.width // columns)
-    if not lengths and page.method == "none":
+    if len(lengths) != len(offsets) and page.method == "none":
         # Unpacked, their lengths follow from the size of the image.
         lengths = (0,) * len(offsets)
     if not len(offsets) == len(lengths) == down * across * planes:
