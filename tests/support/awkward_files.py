@@ -133,6 +133,8 @@ def _tiffs():
             of_camera,
         ),
         Awkward("with a copy of half size.tif", _with_a_small_page(deep), right),
+        Awkward("a copy alone.tif", written(deep, subfiletype=1), right),
+        Awkward("with a mask.tif", _with_a_mask(deep), right),
         Awkward("with a pyramid.ome.tif", _with_a_pyramid(deep), right),
         Awkward("green in a palette.tif", _in_a_palette(gray), gray),
         Awkward("green in RGB, planes apart.tif", _planes_apart(deep), right),
@@ -144,6 +146,16 @@ def _with_a_small_page(image):
     with tifffile.TiffWriter(file) as writer:
         writer.write(image)
         writer.write(image[::2, ::2], subfiletype=1)
+    return file.getvalue()
+
+
+def _with_a_mask(image):
+    """Of a kind that is refused as an image: LZMA, white as 0."""
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        writer.write(image)
+        mask = image[::2] > 99
+        writer.write(mask, subfiletype=4, photometric="miniswhite", compression="lzma")
     return file.getvalue()
 
 
