@@ -5,7 +5,6 @@ unpacked beyond what the page needs, so a bomb costs no more than the image it c
 """
 
 import io
-import zlib
 
 import imagecodecs
 import numpy as np
@@ -16,6 +15,13 @@ from hpa_jax.images.tiff.page import Page, Segment, packed_row
 
 _HORIZONTAL = 2
 _FLOATING = 3
+# Each fails where the room is too small, and deflate also where its checksum is wrong.
+_CODECS = {
+    "deflate": imagecodecs.deflate_decode,
+    "LZW": imagecodecs.lzw_decode,
+    "PackBits": imagecodecs.packbits_decode,
+    "zstd": imagecodecs.zstd_decode,
+}
 # JPEG's marker that says how colours are coded: 0 as they are, 1 as luma and chroma.
 _ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"
 
@@ -87,19 +93,8 @@ def _unpack(packed: bytes, method: str, longest: int) -> bytes:
     """No more than a byte beyond `longest`, to tell what is too long."""
     if method == "none":
         return packed
-    if method == "deflate":
-        unpacking = zlib.decompressobj()
-        unpacked = unpacking.decompress(packed, longest + 1)
-        # Its end has the checksum.
-        if not unpacking.eof:
-            raise _damaged()
-        return unpacked
     room = np.empty(longest + 1, np.uint8)
-    if method == "LZW":
-        return imagecodecs.lzw_decode(packed, out=room)
-    if method == "PackBits":
-        return imagecodecs.packbits_decode(packed, out=room)
-    return imagecodecs.zstd_decode(packed, out=room)
+    return _CODECS[method](packed, out=room)
 
 
 def _numbers(unpacked: bytes, page: Page, shape: tuple[int, int, int]) -> np.ndarray:
