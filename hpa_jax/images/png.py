@@ -8,6 +8,7 @@ are walked first (size, depth, colour type, end), and each chunk's CRC is checke
 import os
 import struct
 import zlib
+from dataclasses import replace
 from typing import BinaryIO
 
 import cv2
@@ -29,6 +30,8 @@ _NAMES = {
 }
 # Longest chunk that is read for its content; notes of cameras have a few kilobytes.
 _MAX_NOTE_BYTES = 2**16
+# Programs write pixels in chunks of eight kilobytes and more.
+_MAX_CHUNKS = 2**17
 
 
 def scan(file: BinaryIO) -> Header:
@@ -39,20 +42,25 @@ def scan(file: BinaryIO) -> Header:
     """
     description = _parse_header(file.read(_HEADER_BYTES))
     colour = description.colour
-    while len(head := file.read(8)) == 8:
+    for _ in range(_MAX_CHUNKS):
+        head = file.read(8)
+        if len(head) < 8:
+            break
         length, kind = struct.unpack(">I4s", head)
         if kind == b"tRNS":
             colour = f"{description.colour} with a transparent shade"
         if kind == b"acTL":
             raise Refused("is animated; save the image that is meant as a plain PNG")
         if kind == b"IEND":
-            if len(file.read(4)) == 4:
-                return Header(Description(**vars(description) | {"colour": colour}))
-            break
+            if len(file.read(4)) < 4:
+                break
+            return Header(replace(description, colour=colour))
         if kind == b"eXIf" and length <= _MAX_NOTE_BYTES:
             exif.check_upright(file.read(length))
             length = 0
         file.seek(length + 4, os.SEEK_CUR)
+    else:
+        raise Refused(f"has more than {_MAX_CHUNKS} chunks; save it again")
     raise Refused(f"is cut short: it has no end chunk; {DOWNLOAD_AGAIN}")
 
 

@@ -191,7 +191,7 @@ KINDS = {
     ),
     ("kaggle_full", "signed"): (lambda: with_tag(339, 2, instead=284), "is of signed numbers"),
     ("kaggle_full", "32 bits"): (lambda: with_tag(258, 32), "; "),
-    ("kaggle_full", "palette"): (lambda: palette("tiff"), "is palette, not gray"),
+    ("kaggle_full", "palette"): (lambda: palette("tiff"), "is gray in a palette, not gray"),
     ("kaggle_full", "alpha"): (
         lambda: encoded(np.dstack([smooth()] * 4), "tiff"),
         "is RGBA, not gray",
