@@ -13,6 +13,7 @@ from hpa_jax.errors import InputError
 from hpa_jax.images.folder import FaultyImage, find_images
 from hpa_jax.images.listing import SUFFIXES
 from hpa_jax.images.rule import any_image
+from hpa_jax.labels import CHANNELS
 
 AWKWARD = {file.name: file for file in awkward_files()}
 ALL_BUT_GREEN = ("red", "blue", "yellow")
@@ -101,6 +102,19 @@ def test_sizes_that_differ_are_named(tmp_path):
     (tmp_path / "b_blue.png").write_bytes(encoded(smooth((41, 48)), "png"))
     with pytest.raises(FaultyImage, match="b: .*b_blue.png has 48 x 41 pixels, b_red.png 48 x 40"):
         find_images(tmp_path).read(1)
+
+
+def test_files_of_channels_with_names_of_their_own_are_asked_about(tmp_path):
+    """As a microscope numbers them: nobody but the user knows which is which."""
+    made = write_images(tmp_path)
+    for path in list(tmp_path.iterdir()):
+        number = CHANNELS.index(path.stem.partition("_")[2])
+        path.rename(tmp_path / f"{path.stem[0]}f01-ch{number}sk1.png")
+    with pytest.raises(FaultyImage, match="holds one channel .* --channels=red=NAME"):
+        find_images(tmp_path).read(0)
+    names = {channel: f"ch{number}" for number, channel in enumerate(CHANNELS)}
+    made = {f"{image_id}f01sk1": pixels for image_id, pixels in made.items()}
+    assert_read(find_images(tmp_path, channels=names), made)
 
 
 def test_links_are_followed_where_they_are_trusted(tmp_path):
