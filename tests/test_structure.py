@@ -85,6 +85,7 @@ OWNERS = {
 WITHOUT_JAX = (
     "hpa_jax",
     "hpa_jax.serving",
+    "hpa_jax.serving.page.command",
     "hpa_jax.data",
     "hpa_jax.data.codec",
     "hpa_jax.data.records",
