@@ -72,6 +72,9 @@ def serve(flags: argparse.Namespace, limits: Limits) -> None:
     # The threads that read are the parallelism: OpenCV's own would compete for the same cores.
     cv2.setNumThreads(1)
     app = make_app(net, rules, limits, sockets, max_batch, threads, digest)
+    for taken in sockets:
+        # From here on who connects is answered.
+        taken.listen(listener.BACKLOG)
     print(f"serving {flags.export} at http://{listener.address_of(sockets[0])}", flush=True)
     if len(sockets) > 1:
         print(f"metrics at http://{listener.address_of(sockets[1])}/metrics", flush=True)

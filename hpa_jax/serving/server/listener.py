@@ -16,11 +16,12 @@ from hpa_jax.errors import InputError, one_line
 from hpa_jax.serving.server.limits import Limits
 from hpa_jax.serving.server.protocol import with_limits
 
-_BACKLOG = 256
+BACKLOG = 256
+"""Connections that may wait to be accepted."""
 
 
 def listen(host: str, port: int, flag: str) -> socket.socket:
-    """Takes an address; nobody can connect before the server runs.
+    """Takes an address; nobody can connect yet.
 
     Args:
       host: a name or an address of this machine.
@@ -97,7 +98,7 @@ def serve_until_stopped(app, sockets: Sequence[socket.socket], limits: Limits) -
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        backlog=_BACKLOG,
+        backlog=BACKLOG,
         timeout_keep_alive=max(1, round(limits.head_seconds)),
         timeout_graceful_shutdown=round(limits.drain_seconds),
     )
