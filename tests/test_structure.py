@@ -58,7 +58,14 @@ OWNERS = {
     "safetensors": ("pretrained/", "serving/"),
     "torch": ("pretrained/formats.py",),
     "h5py": ("pretrained/formats.py",),
-    "flax": ("models/", "optim/", "training/", "serving/forward.py", "serving/worker.py"),
+    "flax": (
+        "models/",
+        "optim/",
+        "pretrained/torchvision_weights.py",
+        "serving/forward.py",
+        "serving/worker.py",
+        "training/",
+    ),
     "tensorflow": (),
     "tensorboardX": (),
     "keras": (),
@@ -69,6 +76,9 @@ OWNERS = {
     "simplejpeg": ("images/",),
     "onnx": ("serving/",),
     "onnxruntime": ("serving/",),
+    "yaml": ("serving/yaml_text.py",),
+    "bioimageio": (),
+    "torchvision": (),
     "tfds_builder": (),
 }
 
