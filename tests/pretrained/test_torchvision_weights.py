@@ -36,8 +36,11 @@ def drawn(net, channels, head):
         if name == "kernel":
             return np.asarray(array)
         if name == "var":
-            # Some so small that what a norm adds to it counts.
-            return (10.0 ** rng.uniform(-5, 0.3, array.shape)).astype(np.float32)
+            variances = rng.uniform(0.5, 2, array.shape)
+            if path[-2].key == "stem_norm":
+                # So small that what a norm adds to it counts.
+                variances[::4] = 1e-5
+            return variances.astype(np.float32)
         if name == "scale":
             return rng.uniform(0.5, 1.5, array.shape).astype(np.float32)
         return rng.normal(0, 0.3, array.shape).astype(np.float32)
