@@ -22,6 +22,18 @@ from hpa_jax.environment.paths import expand_path
 from hpa_jax.errors import InputError
 from hpa_jax.labels import CHANNELS, HPA_2018, MAX_LABELS, Vocabulary, named
 
+LICENCES = (
+    "Apache-2.0",
+    "BSD-3-Clause",
+    "CC-BY-4.0",
+    "CC-BY-NC-4.0",
+    "CC-BY-NC-SA-4.0",
+    "CC-BY-SA-4.0",
+    "CC0-1.0",
+    "MIT",
+)
+"""That an export can be given, by their SPDX identifiers."""
+
 
 def setting(
     default: Any,
@@ -107,6 +119,10 @@ def _is_scale(scale: tuple[float, ...]) -> bool:
 
 def _is_onnx_kind(value: Any) -> bool:
     return value in ("float32", "fp16", "int8", "none")
+
+
+def _is_licence(value: Any) -> bool:
+    return value in ("", *LICENCES)
 
 
 def _is_window(text: str) -> bool:
@@ -520,6 +536,20 @@ class Export:
         accepts=_is_onnx_kind,
         allowed="float32, fp16, int8 or none",
     )
+    bioimageio: bool = setting(
+        True, "also a package for bioimage.io, which holds model.onnx once more; with export.onnx"
+    )
+    torchvision: bool = setting(
+        True, "of a DenseNet also its weights as torchvision's module loads them"
+    )
+    licence: str = setting(
+        "",
+        "of the weights, for the model card and the package, by its SPDX identifier; '': not "
+        "stated (docs/licence_of_data.md)",
+        accepts=_is_licence,
+        allowed=", ".join(LICENCES),
+    )
+    authors: str = setting("", "names for the same, separated by commas; '': not stated")
 
 
 @dataclass(slots=True)

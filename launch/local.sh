@@ -161,6 +161,9 @@ run_tests() {
     install_into .venv/beam requirements/beam.lock
   fi
   $python -c 'import torch' 2>/dev/null || $python -m pip install -qq --disable-pip-version-check torch==2.13.0
+  # Its nets are compared with. Of each version's wheels one fits one PyTorch; what it depends on is there.
+  $python -c 'import importlib.metadata as packages; packages.version("torchvision")' 2>/dev/null ||
+    $python -m pip install -qq --disable-pip-version-check --no-deps torchvision==0.28.0
   # Networks in PyTorch to compare with; of what it depends on, those need PyTorch and NumPy alone.
   $python -c 'import monai' 2>/dev/null || $python -m pip install -qq --disable-pip-version-check --no-deps monai==1.6.1
   install_tpu_compiler

@@ -63,6 +63,7 @@ OWNERS = {
     "flax": (
         "models/",
         "optim/",
+        "pretrained/torchvision_weights.py",
         "training/",
         "serving/forward.py",
         "serving/predict/run_net.py",
@@ -78,6 +79,9 @@ OWNERS = {
     "simplejpeg": ("images/",),
     "onnx": ("serving/",),
     "onnxruntime": ("serving/",),
+    "yaml": ("serving/yaml_text.py",),
+    "bioimageio": (),
+    "torchvision": (),
     "tfds_builder": (),
 }
 

@@ -8,6 +8,8 @@ formats.py   reads any of the layouts, told apart by their content
 match.py     which array of a file is which of ours
 stem.py      first convolutions for other than three channels
 load.py      all of that, one after the other
+
+torchvision_weights.py   the way back: a trained net's arrays for torchvision's module
 """
 
 from hpa_jax.pretrained.load import Loaded, load_described, load_pretrained

@@ -8,7 +8,7 @@ The published files are older than torchvision's names and have `norm.1`; MONAI 
 
 import re
 
-NETS = ("densenet121", "densenet169", "densenet201", "densenet_tiny")
+NETS = ("densenet121", "densenet169", "densenet201", "densenet_small", "densenet_tiny")
 CLASSIFIER = {
     "params/head/logits/kernel": "classifier.weight",
     "params/head/logits/bias": "classifier.bias",

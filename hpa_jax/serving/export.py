@@ -60,7 +60,8 @@ def export(config: Config, workdir: Path, out: Path | None = None) -> None:
         with replace_folder(folder, artifact.foreign_content, _ADVICE) as new:
             # There the choice is made once more, right before the checkpoint is read: the run may
             # be training, and have removed it.
-            step, difference = write_export(new, workdir, to_dict(config), cache)
+            evaluated = [out] if out else []
+            step, difference = write_export(new, workdir, to_dict(config), cache, evaluated)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise

@@ -7,7 +7,7 @@ JAX_DEFAULT_MATMUL_PRECISION, XLA_FLAGS, ...), its devices and the paths of this
 and so would the bytes of an export. Here none of them counts: `write_export` starts the process
 with the few variables that it needs to run, on one device of the CPU.
 
-Request and answer are JSON, one line each: `{"folder", "workdir", "config"}`;
+Request and answer are JSON, one line each: `{"folder", "workdir", "config", "evaluated"}`;
 `{"step": ..., "difference": ...}`, `{"refused": ...}` or `{"failed": [errno, reason,
 path]}` of the system.
 """
@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import hpa_jax
@@ -39,7 +40,13 @@ _FIXED = {
 _LONGEST_REASON = 300
 
 
-def write_export(folder: Path, workdir: Path, config: dict, cache: str | None) -> tuple[int, float]:
+def write_export(
+    folder: Path,
+    workdir: Path,
+    config: dict,
+    cache: str | None,
+    evaluated: Sequence[Path] = (),
+) -> tuple[int, float]:
     """Writes the files of an export, and runs it once.
 
     Args:
@@ -47,6 +54,7 @@ def write_export(folder: Path, workdir: Path, config: dict, cache: str | None) -
       workdir: of the run.
       config: of the run, as `config.to_dict` has it.
       cache: folder of compiled programs; None: none.
+      evaluated: folders besides `workdir` that may hold the run's evaluation.json; they come first.
 
     Returns:
       The step of the checkpoint, and the largest difference from the golden output, after
@@ -61,6 +69,7 @@ def write_export(folder: Path, workdir: Path, config: dict, cache: str | None) -
         "folder": str(folder.resolve()),
         "workdir": str(workdir.resolve()),
         "config": config,
+        "evaluated": [str(place.resolve()) for place in (*evaluated, workdir)],
     }
     # -P: the folder that the user stands in is not searched for modules.
     command = [sys.executable, "-P", "-m", "hpa_jax.serving.worker"]
@@ -141,7 +150,7 @@ def _end_with_input() -> None:
     os._exit(1)
 
 
-def _write(folder: str, workdir: str, config: dict) -> dict:
+def _write(folder: str, workdir: str, config: dict, evaluated: list[str]) -> dict:
     import jax
     import numpy as np
     from flax.traverse_util import flatten_dict
@@ -154,6 +163,7 @@ def _write(folder: str, workdir: str, config: dict) -> dict:
     from hpa_jax.serving import artifact
     from hpa_jax.serving.calibration import calibration_images
     from hpa_jax.serving.description import describe
+    from hpa_jax.serving.extras import write_extras
     from hpa_jax.serving.forward import export_forward, golden_images
     from hpa_jax.serving.reliability import stored_calibration
     from hpa_jax.workdir import read_config
@@ -202,6 +212,7 @@ def _write(folder: str, workdir: str, config: dict) -> dict:
     write_atomically(place / artifact.FORWARD, bytes(exported.serialize()))
     write_atomically(place / artifact.GOLDEN, save(golden))
     write_json(place / artifact.DESCRIPTION, description)
+    write_extras(place, settings, variables, golden, [Path(name) for name in evaluated])
     artifact.write_manifest(place)
     difference = artifact.load(place, "jax").check_golden()
     if settings.export.onnx != "none":
