@@ -255,6 +255,20 @@ def test_imagejs_colours_of_16_bits():
     assert read.channels == ("red", "green", "blue")
 
 
+def test_imagejs_channels_that_are_shown_in_a_colour():
+    """The table of the colour comes with every page; the numbers are the values."""
+    planes = np.stack([smooth(SHAPE, seed=seed) for seed in range(4)])
+    shades = np.zeros((3, 256), np.uint16)
+    shades[1] = np.arange(256) * 257
+    notes = "ImageJ=1.54f\nimages=4\nchannels=4\nhyperstack=true\nmode=color\n"
+    options = {"photometric": "palette", "colormap": shades, "metadata": None}
+    data = written(planes, description=notes, **options)
+    read = image_file.read_image(data, ANY, ORDER)
+    np.testing.assert_array_equal(read.pixels, np.moveaxis(planes[PLACES], 0, -1))
+    one = image_file.read_image(written(planes[0], **options), ANY, ("green",))
+    np.testing.assert_array_equal(one.pixels[..., 1], planes[0])
+
+
 def lsm_notes(depth, channels, times=1, pixel=80e-9):
     """The tag that Zeiss's LSM 510 writes."""
     head = struct.pack("<IiiiiiiiiI", 0x0400494C, 500, 44, 36, depth, channels, times, 2, 0, 0)

@@ -230,7 +230,7 @@ def _stack(places: dict[_Place, int], pixels: _Pixels, pages: Sequence[Page]) ->
     is_composite = first.samples > 1 and len(channels) == 1 and not samples_are_channels
     if is_composite:
         names = stack.sample_names(first)
-    elif len(frames) > 1 and colour in ("gray", "RGB", "RGBA"):
+    elif len(frames) > 1 and colour in (*stack.GRAY, "RGB", "RGBA"):
         colour = "channels"
     return Stack(tuple(frames), tuple(names), colour)
 
