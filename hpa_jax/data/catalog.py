@@ -28,7 +28,7 @@ SPLITS = ("train", "validation", "test")
 """The splits of a dataset; `all` is their union, in this order."""
 
 UNLABELLED = "unlabelled"
-"""The only split of a dataset whose labels nobody knows; `all` reads it too."""
+"""The split of images whose labels nobody knows; `all` reads it where there is no other."""
 
 _ALL = "all"
 
@@ -88,7 +88,7 @@ def load_dataset(
     if other_fold:
         stored_splits = [known for known in ("train", "validation") if known in present]
     elif split == _ALL:
-        stored_splits = present
+        stored_splits = [known for known in SPLITS if known in present] or present
     else:
         stored_splits = [split]
     records = _open_records(info, metadata, stored_splits)

@@ -12,7 +12,7 @@ from hpa_jax.errors import InputError
 from hpa_jax.labels import LABELS
 from tfds_builder.hpa.files import csv_table
 from tfds_builder.hpa.files.csv_columns import Columns
-from tfds_builder.hpa.files.csv_table import Reading, Row
+from tfds_builder.hpa.files.csv_rows import Reading, Row
 from tfds_builder.hpa.sources import Fault
 
 SAMPLE = os.environ.get("HPA_SAMPLE_DIR")

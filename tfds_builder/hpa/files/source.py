@@ -21,7 +21,7 @@ from hpa_jax.images import store
 from hpa_jax.images.resize import resize
 from hpa_jax.images.store import Refused, Store, Zip
 from hpa_jax.labels import CHANNELS, HPA_2018, LABEL_SETS, Vocabulary
-from tfds_builder.hpa.files import csv_table
+from tfds_builder.hpa.files import csv_rows, csv_table
 from tfds_builder.hpa.files.csv_columns import Columns
 from tfds_builder.hpa.files.image_files import Headers, ImageFiles, fault
 from tfds_builder.hpa.files.said import Said, judge_ranges
@@ -56,7 +56,7 @@ class Files:
       antibodies: whether the digits before the first `_` of an Id are its group key.
       labels: the vocabulary that was asked for; None for that of the challenge of 2018, if nothing
         in the csv makes one doubt it.
-      no_label: what a row without a label is, one of csv_table.NO_LABEL.
+      no_label: what a row without a label is, one of csv_rows.NO_LABEL.
       follow_links: whether files may be links to anywhere.
     """
 
@@ -70,7 +70,7 @@ class Files:
     columns: Columns = Columns()
     antibodies: bool = False
     labels: Vocabulary | None = None
-    no_label: str = csv_table.NO_LABEL[0]
+    no_label: str = csv_rows.NO_LABEL[0]
     follow_links: bool = False
 
     @property
@@ -107,7 +107,7 @@ class Files:
             settings["label_columns"] = list(columns.label_columns)
         if columns.unlabelled:
             settings["unlabelled"] = True
-        if self.no_label != csv_table.NO_LABEL[0]:
+        if self.no_label != csv_rows.NO_LABEL[0]:
             settings["no_label"] = self.no_label
         if self.vocabulary != HPA_2018:
             settings["labels"] = self.vocabulary.name
@@ -119,13 +119,13 @@ class Files:
     def label_names(self) -> list[str]:
         """Names of all labels in the csv; see `csv_table.label_names`."""
         files, _ = self._stores()
-        reading = csv_table.Reading(self.columns, None)
+        reading = csv_rows.Reading(self.columns, None)
         return csv_table.label_names(self._read_csv(files), files.where(self.csv), reading)
 
     def examples(self, progress: Progress = no_progress) -> Listing:
         """Reads the csv and checks the headers of all files; see `Source.examples`."""
         files, image_files = self._stores()
-        reading = csv_table.Reading(
+        reading = csv_rows.Reading(
             self.columns,
             self.vocabulary,
             self.no_label,
@@ -168,7 +168,7 @@ class Files:
             reason = f"is missing, and {shown} lies there; put --pattern and --channels right"
         return Fault(found.id, found.file, reason)
 
-    def _example(self, row: csv_table.Row, index: int) -> Example:
+    def _example(self, row: csv_rows.Row, index: int) -> Example:
         antibody = _ANTIBODY.match(row.id) if self.antibodies else None
         return Example(
             row.id,
