@@ -65,7 +65,7 @@ OWNERS = {
     "sklearn": (),
     "tifffile": ("images/",),
     "imagecodecs": ("images/",),
-    "PIL": ("images/",),
+    "PIL": (),
     "simplejpeg": ("images/",),
     "onnx": ("serving/",),
     "onnxruntime": ("serving/",),
@@ -85,6 +85,7 @@ WITHOUT_JAX = (
     "hpa_jax.http_fetch",
     "hpa_jax.images",
     "hpa_jax.images.channel_file",
+    "hpa_jax.images.image_file",
 )
 
 

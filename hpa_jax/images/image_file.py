@@ -13,7 +13,7 @@ import numpy as np
 from hpa_jax.images import checks, colour, formats, scale
 from hpa_jax.images.header import COMPOSITE, Description
 from hpa_jax.images.rule import Rule
-from hpa_jax.images.store import Refused
+from hpa_jax.images.store import Refused, Store
 from hpa_jax.labels import CHANNELS
 
 # Names that can mean one channel only, in letters and digits alone. A dye such as FITC is not among
@@ -79,6 +79,28 @@ def read_image(data: bytes, rule: Rule, order: Sequence[str] | None) -> ImageFil
         )
     channels = tuple(channel for channel in CHANNELS if channel in plane_of)
     return ImageFile(pixels, channels, description, largest)
+
+
+def scan(
+    images: Store,
+    name: str,
+    rule: Rule,
+    order: Sequence[str] | None,
+) -> Description:
+    """Checks a file with the channels of an image in it, without decoding its pixels.
+
+    Args:
+      images: where it is.
+      name: of the file.
+      rule: of the source.
+      order: see `read_image`.
+
+    Raises:
+      Refused: with the reason.
+    """
+    description = formats.scan(images, name, rule).description
+    check_image(description, rule, order)
+    return description
 
 
 def check_image(

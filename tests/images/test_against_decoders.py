@@ -12,9 +12,11 @@ from PIL import Image
 from support.awkward_files import eight, written
 from support.image_files import encoded, smooth
 from support.image_rules import ANY
+from support.written_files import SHORT, tiff
 
 from hpa_jax.images import channel_file, formats, image_file
 from hpa_jax.images.rule import any_image
+from hpa_jax.images.store import Refused
 
 ORDER = ("red", "green", "blue", "yellow")
 PACKED = (None, "lzw", "zlib", "packbits", "zstd")
@@ -69,6 +71,32 @@ def test_tiffs_of_several_samples(packing, planar):
             **placed,
         )
         np.testing.assert_array_equal(np.dstack(raw_planes(data)), image)
+
+
+@pytest.mark.parametrize(
+    ("method", "pack"),
+    [
+        (5, imagecodecs.lzw_encode),
+        (8, imagecodecs.zlib_encode),
+        (32773, imagecodecs.packbits_encode),
+        (50000, imagecodecs.zstd_encode),
+    ],
+)
+@pytest.mark.parametrize("rows", [3, 4, 7])
+def test_a_last_strip_as_long_as_the_others(method, pack, rows):
+    """As some programs write it; of any other length it is damaged."""
+    image = smooth((10, 33))
+    padded = np.pad(image, ((0, 4), (0, 0)))
+    strips = [padded[top : top + 4].tobytes() for top in (0, 4)]
+    strips.append(padded[8 : 8 + rows].tobytes())
+    tags = [(259, SHORT, (method,)), (278, SHORT, (4,))]
+    data = tiff([pack(strip) for strip in strips], image.shape, 8, tags)
+    if rows == 4:
+        (plane,) = raw_planes(data)
+        np.testing.assert_array_equal(plane, image)
+    else:
+        with pytest.raises(Refused, match="is damaged: wrong checksum or length"):
+            raw_planes(data)
 
 
 @pytest.mark.parametrize("packing", [None, "lzw", "zlib", "zstd"])

@@ -8,7 +8,6 @@ Design:
 - Deflated strips have a checksum, which is checked; TIFF has no other.
 """
 
-import io
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
@@ -16,9 +15,10 @@ import numpy as np
 
 from hpa_jax.images.header import Description, Header
 from hpa_jax.images.store import DOWNLOAD_AGAIN, Refused
-from hpa_jax.images.tiff import directories, notes, ome, page, stack, units
+from hpa_jax.images.tiff import directories, notes, ome, stack, units
 from hpa_jax.images.tiff.directories import Directory
 from hpa_jax.images.tiff.page import Page
+from hpa_jax.images.tiff.parse_page import parse
 from hpa_jax.images.tiff.segments import decode_page
 from hpa_jax.images.tiff.stack import Frame, Stack
 
@@ -49,12 +49,13 @@ def scan(file: BinaryIO) -> Header:
     Raises:
       Refused: it is truncated, damaged, too large, or of a kind that is not read.
     """
-    found = directories.read_directories(file)
-    size = file.seek(0, io.SEEK_END)
-    pages = [page.parse(directory, size) for directory in found]
+    found, size = directories.read_directories(file)
+    pages = [_page(directory, size) for directory in found]
     numbers = [number for number, directory in enumerate(found) if _is_image(directory)]
     if not numbers:
+        # Some programs write only a copy, and say so.
         numbers = [0]
+        pages[0] = parse(found[0], size)
     first = found[0]
     description = first.others.get("ImageDescription", "")
     if not isinstance(description, str):
@@ -127,6 +128,16 @@ def _check_total(result: Stack, pages: Sequence[Page]) -> None:
             f"claims {total} bytes in all its planes, more than {_MAX_TOTAL}; save those that are "
             "meant"
         )
+
+
+def _page(directory: Directory, size: int) -> Page | None:
+    """A page; None for a smaller copy or a mask of a kind that is not read."""
+    try:
+        return parse(directory, size)
+    except Refused:
+        if _is_image(directory):
+            raise
+        return None
 
 
 def _is_image(directory: Directory) -> bool:

@@ -82,7 +82,7 @@ def of_unknown_pages(pages: Sequence[Page], numbers: Sequence[int]) -> Stack:
 
 
 def of_axes(
-    pages: Sequence[Page],
+    pages: Sequence[Page | None],
     numbers: Sequence[int],
     channels: int,
     depth: int,
@@ -128,6 +128,8 @@ def check_same_kind(pages: Sequence[Page], numbers: Sequence[int]) -> None:
     """Raises Refused unless the pages agree in size, depth and colours."""
     if len(numbers) > _MAX_FRAMES:
         raise Refused(f"has more than {_MAX_FRAMES} planes; save those that are meant")
+    if any(pages[number] is None for number in numbers):
+        raise Refused("counts a page among its images that is a mask of a rare kind; save it again")
     if len({pages[number].kind for number in numbers}) > 1:
         raise Refused(
             "has pages of different sizes or kinds; save the one that is meant as a file of its own"
