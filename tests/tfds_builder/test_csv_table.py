@@ -179,6 +179,7 @@ UNREADABLE = {
         "\u202eId,T\u00e9l\n".encode(),
         "its columns are '\\u202eId', T\u00e9l; see",
     ),
+    "a packed csv": (b"\x1f\x8b\x08\0", "is packed by gzip; unpack it"),
     "a workbook": (b"PK\x03\x04\x14\0", "is an Excel workbook or another zip; save it as csv"),
     "a column twice": (b"Id,Target,Id\na,1,b\n", "has the column Id twice; rename one of them"),
     "no rows": (b"Id,Target\n", "has no rows; see"),
