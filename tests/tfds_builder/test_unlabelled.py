@@ -9,6 +9,7 @@ from support.image_files import KAGGLE, gray_png, write
 from hpa_jax.data.catalog import load_dataset, read_digests
 from hpa_jax.errors import InputError
 from hpa_jax.main import main as hpa_jax_main
+from hpa_jax.report.dataset.load import read_dataset
 from tfds_builder.hpa.__main__ import main
 from tfds_builder.hpa.files import layouts
 
@@ -90,6 +91,9 @@ def test_some_images_without_labels_beside_others(tmp_path, capsys):
     scored = load_dataset(tmp_path, "kaggle_512", split="unlabelled", labels_needed=False)
     assert sorted(scored.ids()) == ["n2", "n5"]
     assert set(read_digests(tmp_path, "kaggle_512").splits) >= {"train", "unlabelled"}
+    # The statistics of the build are of all eight.
+    summary, _ = read_dataset(tmp_path, "kaggle_512")
+    assert len(summary) == 6 and summary.histogram is not None
 
 
 def test_a_csv_with_other_columns_is_asked_about(tmp_path):
