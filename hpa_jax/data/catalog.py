@@ -78,7 +78,6 @@ def load_dataset(
     """
     info, metadata = _open_info(data_dir, name)
     _check_format(info)
-    columns = _columns(info, metadata, vocabulary, label_ids, labels_needed)
     present = [known for known in (*SPLITS, UNLABELLED) if known in info.splits]
     if split not in (*present, _ALL):
         choices = ", ".join((*present, _ALL))
@@ -92,6 +91,9 @@ def load_dataset(
     else:
         stored_splits = [split]
     records = _open_records(info, metadata, stored_splits)
+    # Where nobody knows the labels, it does not matter which there could be.
+    labels_matter = labels_needed and bool(records.labels_known().any())
+    columns = _columns(info, metadata, vocabulary, label_ids, labels_matter)
     folds = _choose_folds(info, records, split, fold) if other_fold else None
     return ImageDataset(
         records,
@@ -136,7 +138,7 @@ def _columns(
     metadata: dict,
     wanted: Sequence[str] | None,
     label_ids: Sequence[int] | None,
-    labels_needed: bool,
+    labels_matter: bool,
 ) -> TargetColumns:
     """Finds the labels that are wanted among the dataset's, by their names."""
     stored = _vocabulary(info, metadata)
@@ -148,7 +150,7 @@ def _columns(
     if not lacking:
         found = stored.ids_by_name(chosen)
         return TargetColumns(len(stored), found, len(chosen), label_ids is not None)
-    if labels_needed:
+    if labels_matter:
         raise InputError(
             f"{info.data_dir}: its labels are the {len(stored)} of {stored.name}, and "
             f"{len(lacking)} of the {len(chosen)} of {named(tuple(names)).name} that are asked for "
