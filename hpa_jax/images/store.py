@@ -135,7 +135,7 @@ class Folder:
                 names = [entry.name for entry in entries if entry.is_file()]
         except OSError:
             return ""
-        return min(names, default="")
+        return _first_shown(names)
 
     def open(self, name: str) -> BinaryIO:
         """See `Store`."""
@@ -185,6 +185,11 @@ class Folder:
                 f"is a link that leads out of {self.path}; put the file itself there, or trust "
                 "links with --follow_links"
             )
+
+
+def _first_shown(names: Sequence[str]) -> str:
+    """The first that is not hidden, as what Finder leaves everywhere is."""
+    return min((name for name in names if not name.startswith(".")), default="")
 
 
 @lru_cache(maxsize=4096)
@@ -250,7 +255,7 @@ class Zip:
             rest = name.removeprefix(start)
             if name.startswith(start) and rest and "/" not in rest:
                 inside.append(rest)
-        return min(inside, default="")
+        return _first_shown(inside)
 
     def _full(self, name: str) -> str:
         return f"{self.top}/{name}" if self.top else name
@@ -325,7 +330,7 @@ def _member_name(member: zipfile.ZipInfo) -> str:
         with contextlib.suppress(UnicodeError):
             name = name.encode("cp437").decode()
     # As .NET wrote names before 4.6.1. Python has no such names on Windows.
-    return name.replace("\\", "/")
+    return name.replace("\\", "/").removeprefix("./")
 
 
 def open_below(

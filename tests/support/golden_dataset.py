@@ -18,7 +18,7 @@ import numpy as np
 from hpa_jax.data.catalog import SPLITS, load_dataset, read_channel_statistics
 from hpa_jax.labels import HPA_2018, Vocabulary
 from tfds_builder.hpa import prepare
-from tfds_builder.hpa.planning import Build
+from tfds_builder.hpa.build import Build
 from tfds_builder.hpa.sources import Example, Fault, Listing, SourceImage, no_progress
 from tfds_builder.hpa.synthetic.render import render
 

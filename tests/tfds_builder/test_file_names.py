@@ -235,3 +235,11 @@ def test_where_no_image_is_there_another_file_is_shown(tmp_path, packed):
     assert second.reason.startswith("is missing; download it again")
     nowhere = layouts.folder(path, pattern="none/{id}-{channel}.TIF").examples().faults
     assert nowhere[0].reason.startswith("is missing; download it again")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_csv_of_another_name_is_shown(tmp_path, packed):
+    write(tmp_path, KAGGLE, gray_png)
+    path = zipped(tmp_path, tmp_path / "all.zip") if packed else tmp_path
+    with pytest.raises(InputError, match="labels.csv is missing, and train.csv lies there; give"):
+        layouts.folder(path).examples()

@@ -235,4 +235,12 @@ def test_floating_point_numbers(tmp_path):
     _, images = read_all(ranged)
     np.testing.assert_array_equal(images[0].pixels[..., 2], smooth(seed=2))
     assert ranged.settings()["float_range"] == [0.0, 1.0]
-    assert ranged.judge([image.largest for image in images]) == []
+    largest = [image.largest for image in images]
+    assert largest[0] == (1.0, 1.0, 1.0, 1.0) and ranged.judge(largest) == []
+    wrong = layouts.folder(tmp_path, pattern="{id}_{channel}.tif", float_range=(0.0, 0.5))
+    (note,) = wrong.judge(largest)
+    assert note.startswith("all 2 images have values above --float_range=0,0.5 (up to 1): ")
+    wide = layouts.folder(tmp_path, pattern="{id}_{channel}.tif", float_range=(0.0, 255.0))
+    assert wide.judge(largest) == [
+        "no value is above 1, where --float_range=0,255: 2 shades of gray."
+    ]

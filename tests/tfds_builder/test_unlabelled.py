@@ -9,6 +9,7 @@ from support.image_files import KAGGLE, gray_png, write
 from hpa_jax.data.catalog import load_dataset, read_digests
 from hpa_jax.errors import InputError
 from hpa_jax.main import main as hpa_jax_main
+from hpa_jax.report.dataset.load import read_dataset
 from tfds_builder.hpa.__main__ import main
 from tfds_builder.hpa.files import layouts
 
@@ -45,7 +46,7 @@ def test_images_without_labels(tmp_path, capsys):
     flags = ("--config=folder", "--csv=train.csv", PATTERN)
     assert build(tmp_path, *flags) == 0
     out = capsys.readouterr().out
-    assert "2 images (unlabelled 2)" in out and "nobody knows the labels: " in out
+    assert "2 images (unlabelled 2)" in out and "nobody knows the labels of all images" in out
     assert "--mode=predict" in out and "Train on it" not in out
     rows = table(tmp_path, "folder")
     assert {(row["split"], row["fold"], row["labels_known"]) for row in rows} == {
@@ -63,6 +64,36 @@ def test_images_without_labels(tmp_path, capsys):
     assert set(read_digests(tmp_path, "folder").splits) == {"unlabelled"}
     metadata = json.loads((tmp_path / "hpa/folder/3.0.0/metadata.json").read_text())
     assert set(metadata["digests"]) == {"unlabelled"}
+
+
+def test_some_images_without_labels_beside_others(tmp_path, capsys):
+    names = [f"n{i}" for i in range(8)]
+    rows = "".join(f"{name},{'' if i in (2, 5) else i % 2}\n" for i, name in enumerate(names))
+    write(tmp_path, KAGGLE, gray_png)
+    for name in names:
+        for number, colour in enumerate(("red", "green", "blue", "yellow")):
+            data = gray_png(colour, 40 * names.index(name) + number)
+            (tmp_path / f"train/{name}_{colour}.png").write_bytes(data)
+    # The same image once without and once with a label.
+    for colour in ("red", "green", "blue", "yellow"):
+        data = (tmp_path / f"train/n2_{colour}.png").read_bytes()
+        (tmp_path / f"train/n3_{colour}.png").write_bytes(data)
+    (tmp_path / "train.csv").write_text("Id,Target\n" + rows)
+    assert build(tmp_path, "--config=kaggle_512", "--no_label=unknown") == 0
+    out = capsys.readouterr().out
+    assert "nobody knows the labels of 2 images, in the split `unlabelled`, to predict on." in out
+    assert "Train on it" in out
+    rows = {row["id"]: row for row in table(tmp_path, "kaggle_512")}
+    unlabelled = {name for name, row in rows.items() if row["split"] == "unlabelled"}
+    assert unlabelled == {"n2", "n5"}
+    assert rows["n2"]["group"] != rows["n3"]["group"]
+    assert len(load_dataset(tmp_path, "kaggle_512", split="all")) == 6
+    scored = load_dataset(tmp_path, "kaggle_512", split="unlabelled", labels_needed=False)
+    assert sorted(scored.ids()) == ["n2", "n5"]
+    assert set(read_digests(tmp_path, "kaggle_512").splits) >= {"train", "unlabelled"}
+    # The statistics of the build are of all eight.
+    summary, _ = read_dataset(tmp_path, "kaggle_512")
+    assert len(summary) == 6 and summary.histogram is not None
 
 
 def test_a_csv_with_other_columns_is_asked_about(tmp_path):

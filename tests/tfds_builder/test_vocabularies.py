@@ -28,6 +28,7 @@ def labels_of(source):
         ("ID,Label\na_1,16\nb_2,18\n", COLUMNS_OF_2021),
         ("ID,Label\na_1,16|0\nb_2,18\n", {}),
         ("ID,Label\na_1,0\nb_2,1\n", {}),
+        ("Id,label\na_1,16 0\nb_2,18\n", {}),
         ("Id,Target\na_1,16|0\nb_2,18\n", {}),
         ("image;classes\na_1;16|0\nb_2;18\n", {"id_column": "image", "label_column": "classes"}),
     ],
@@ -46,7 +47,8 @@ def test_ids_that_may_be_those_of_2021_are_asked_about(tmp_path, rows, arguments
     "rows",
     [
         "Id,Target\na_1,16 0\nb_2,18\n",
-        "ID,Label\na_1,16 0\nb_2,18\n",
+        "ID,Label\na_1,16 0\nb_2,19\n",
+        "Id,Target\na_1,16\nb_2,18\n",
         "ID,Label\na_1,16|0\nb_2,27\n",
         "ID,Label\na_1,Cytosol|Nucleoli\nb_2,18\n",
     ],

@@ -16,8 +16,8 @@ from pathlib import Path
 from hpa_jax.environment.program import exit_on_signals, run_program
 from hpa_jax.errors import EXIT_BAD_INPUT, EXIT_OK, InputError, one_line
 from tfds_builder.hpa import arguments, beam, prepare
+from tfds_builder.hpa.build import UNLABELLED, Build, Plan
 from tfds_builder.hpa.configs import CONFIGS, Config
-from tfds_builder.hpa.planning import UNLABELLED, Build, Plan
 from tfds_builder.hpa.pool import available_cpus
 from tfds_builder.hpa.split import stratify
 from tfds_builder.hpa.split.perceptual import MAX_BITS, Rule
@@ -192,7 +192,7 @@ def _print_next_steps(final: Path, data_dir: Path, recipe: str) -> None:
     name = final.parent.name
     data = f"--config.data.data_dir={data_dir} --config.data.name={name}"
     program = "python -m hpa_jax.main"
-    if UNLABELLED in prepare.split_sizes(final):
+    if set(prepare.split_sizes(final)) == {UNLABELLED}:
         run = "--config.data.eval_split=all --workdir=RUN"
         print(f"Score it by a trained run: {program} --mode=predict {data} {run}")
         return

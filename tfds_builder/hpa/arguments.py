@@ -9,9 +9,10 @@ from hpa_jax.environment.paths import path_flag
 from hpa_jax.errors import InputError
 from hpa_jax.images.rule import PROJECTIONS
 from hpa_jax.labels import CHANNELS, LABEL_SETS
-from tfds_builder.hpa import planning, prepare
+from tfds_builder.hpa import prepare
+from tfds_builder.hpa.build import POLICIES
 from tfds_builder.hpa.configs import CONFIGS
-from tfds_builder.hpa.files import csv_table
+from tfds_builder.hpa.files import csv_rows
 from tfds_builder.hpa.split import evenness
 from tfds_builder.hpa.split.perceptual import Rule
 from tfds_builder.hpa.synthetic import source as synthetic
@@ -94,8 +95,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--policy",
-        choices=planning.POLICIES,
-        default=planning.POLICIES[0],
+        choices=POLICIES,
+        default=POLICIES[0],
         help="strict: stop at the first fault (default); skip: leave faulty rows out and list them "
         "in rejects.csv",
     )
@@ -172,9 +173,9 @@ def _add_listed(group) -> None:
     )
     add(
         "--no_label",
-        choices=csv_table.NO_LABEL,
-        help="what a row without a label is: fault, or negative: an image of none of the "
-        "structures (default fault)",
+        choices=csv_rows.NO_LABEL,
+        help="what a row without a label is: fault; negative: an image of none of the structures; "
+        "unknown: an image to predict on, in the split `unlabelled` (default fault)",
     )
     # No default of False: only flags that were given are passed on.
     add(

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tfds_builder.hpa.build import Build
 from tfds_builder.hpa.files import layouts
-from tfds_builder.hpa.planning import Build
 from tfds_builder.hpa.sources import Source
 from tfds_builder.hpa.synthetic.source import Synthetic
 

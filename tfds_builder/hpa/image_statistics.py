@@ -25,7 +25,7 @@ class ImageStatistics(NamedTuple):
 
     hash: bytes
     histogram: np.ndarray
-    largest: tuple[int | None, ...]
+    largest: tuple[int | float | None, ...]
 
 
 def measure(source: Source, example: Example) -> ImageStatistics | Fault:

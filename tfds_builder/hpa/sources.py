@@ -52,7 +52,7 @@ class SourceImage(NamedTuple):
     """
 
     pixels: np.ndarray
-    largest: tuple[int | None, ...] = (None, None, None, None)
+    largest: tuple[int | float | None, ...] = (None, None, None, None)
     pixel_size: float | None = None
 
 
@@ -136,7 +136,7 @@ class Source(Protocol):
     def read(self, example: Example) -> SourceImage:
         """Reads one image as `image` does, with what else its files say."""
 
-    def judge(self, largest: Sequence[tuple[int | None, ...]]) -> list[str]:
+    def judge(self, largest: Sequence[tuple[int | float | None, ...]]) -> list[str]:
         """Whether the values of images survive becoming 8 bits.
 
         Args:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hpa_jax.data.catalog import SPLITS, dataset_dir, load_dataset, read_vocabulary
+from hpa_jax.data.catalog import SPLITS, dataset_dir, load_dataset, read_vocabulary, stored_sizes
 from hpa_jax.data.dataset import ImageDataset
 from hpa_jax.data.metadata import FILE_NAME, check_file, read_metadata
 from hpa_jax.data.shard_index import REMEDY
@@ -145,7 +145,8 @@ def read_dataset(data_dir: str | Path, name: str) -> tuple[DatasetSummary, Image
         folds=images.folds(),
         groups=images.groups(),
         sizes=images.sizes(),
-        histogram=_histogram(metadata, images.sizes(), folder),
+        # Of all images, those without labels too.
+        histogram=_histogram(metadata, stored_sizes(data_dir, name), folder),
         build=build if isinstance(build, dict) else {},
         duplicates=duplicates,
         rejects=rejects,

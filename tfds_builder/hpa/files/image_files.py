@@ -153,7 +153,7 @@ class ImageFiles:
         if "" in files:
             return self._read_single(images, example, files[""])
         planes = {}
-        largest: list[int | None] = [None] * len(CHANNELS)
+        largest: list[int | float | None] = [None] * len(CHANNELS)
         sizes = {}
         for channel, name in files.items():
             try:
@@ -175,7 +175,7 @@ class ImageFiles:
             found = image_file.read_image(store.read(images, name), self.rule, self.order)
         except Refused as refused:
             raise fault(example, images.where(name), _with_flags(str(refused))) from None
-        largest: list[int | None] = [None] * len(CHANNELS)
+        largest: list[int | float | None] = [None] * len(CHANNELS)
         # Of all channels together: which of them had it, nobody knows any more.
         largest[_GREEN] = _range(found.description, found.largest)
         return SourceImage(found.pixels, tuple(largest), found.description.pixel_size)
@@ -214,10 +214,11 @@ def _white(description: Description) -> frozenset[int]:
     return frozenset([description.white])
 
 
-def _range(description: Description, largest: int | float) -> int | None:
-    """The largest value, where a wrong white would lose something: of 16 bits."""
-    is_deep = description.number == "unsigned" and description.bits == 16
-    return int(largest) if is_deep else None
+def _range(description: Description, largest: int | float) -> int | float | None:
+    """The largest value, where a wrong white would lose something: of 16 bits, or a float."""
+    if description.number == "float":
+        return float(largest)
+    return int(largest) if description.bits == 16 else None
 
 
 def _only_name(description: Description) -> str:

@@ -15,7 +15,7 @@ from hpa_jax.images.rule import PROJECTIONS, Rule, any_image
 from hpa_jax.labels import CHANNELS
 from tfds_builder.hpa import vocabularies
 from tfds_builder.hpa.files.csv_columns import DEFAULT_ID, DEFAULT_LABELS, Columns
-from tfds_builder.hpa.files.csv_table import NO_LABEL
+from tfds_builder.hpa.files.csv_rows import NO_LABEL
 from tfds_builder.hpa.files.image_files import ImageFiles
 from tfds_builder.hpa.files.source import Files
 
@@ -190,7 +190,7 @@ def folder(
       split_column: of the csv, or empty; its words are train, validation and test.
       labels: which labels there are: see `vocabularies.resolve`. By default the 28 of 2018, unless
         the csv makes one doubt it.
-      no_label: what a row without a label is, one of csv_table.NO_LABEL.
+      no_label: what a row without a label is, one of csv_rows.NO_LABEL.
       follow_links: whether files may be links to anywhere.
 
     Raises:

@@ -18,6 +18,7 @@ _DEEPEST = 65535
 # The largest values of cameras of 12 and 14 bits, which write files of 16.
 _CAMERAS = (4095, 16383)
 _DARK = 4095
+_FEW_SHADES = 64
 
 
 class Said:
@@ -109,8 +110,37 @@ class Said:
         return [f"{says}; --pixel_size={given:g} is taken."]
 
 
+def judge_floats(
+    largest: Sequence[tuple[int | float | None, ...]], float_range: tuple[float, float]
+) -> list[str]:
+    """Tells where the range of floating-point numbers does not fit them.
+
+    Args:
+      largest: of each image, the largest value of each channel.
+      float_range: as the user says.
+    """
+    of_images = []
+    for image in largest:
+        values = [value for value in image if isinstance(value, float)]
+        if values:
+            of_images.append(max(values))
+    if not of_images:
+        return []
+    black, white = float_range
+    top = max(of_images)
+    shown = f"--float_range={black:g},{white:g}"
+    above = sum(value > white for value in of_images)
+    if above:
+        images = _counted(above, len(largest))
+        return [f"{images} have values above {shown} (up to {top:.6g}): they are 255 too."]
+    shades = int((top - black) / (white - black) * 255 + 0.5) + 1
+    if shades <= _FEW_SHADES:
+        return [f"no value is above {top:.6g}, where {shown}: {max(shades, 1)} shades of gray."]
+    return []
+
+
 def judge_ranges(
-    largest: Sequence[tuple[int | None, ...]], white: int | None, where: str
+    largest: Sequence[tuple[int | float | None, ...]], white: int | None, where: str
 ) -> list[str]:
     """Whether the values of 16 bits would survive becoming 8.
 
@@ -127,7 +157,7 @@ def judge_ranges(
     """
     of_images = []
     for image in largest:
-        values = [value for value in image if value is not None]
+        values = [value for value in image if isinstance(value, int)]
         if values:
             of_images.append(max(values))
     if not of_images:
@@ -151,11 +181,13 @@ def judge_ranges(
     return _dark_notes(largest, of_images)
 
 
-def _dark_notes(largest: Sequence[tuple[int | None, ...]], of_images: Sequence[int]) -> list[str]:
+def _dark_notes(
+    largest: Sequence[tuple[int | float | None, ...]], of_images: Sequence[int]
+) -> list[str]:
     """Channels and images that are far darker than the others."""
     notes = []
     for number, channel in enumerate(CHANNELS):
-        values = [image[number] for image in largest if image[number] is not None]
+        values = [image[number] for image in largest if isinstance(image[number], int)]
         if values and 0 < max(values) <= _DARK:
             notes.append(
                 f"no value of {channel} is above {max(values)} of {_DEEPEST}: it is stored in "

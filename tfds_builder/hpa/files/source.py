@@ -8,6 +8,7 @@ are no settings: they change no bytes.
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,10 +22,10 @@ from hpa_jax.images import store
 from hpa_jax.images.resize import resize
 from hpa_jax.images.store import Refused, Store, Zip
 from hpa_jax.labels import CHANNELS, HPA_2018, LABEL_SETS, Vocabulary
-from tfds_builder.hpa.files import csv_table
+from tfds_builder.hpa.files import csv_rows, csv_table
 from tfds_builder.hpa.files.csv_columns import Columns
 from tfds_builder.hpa.files.image_files import Headers, ImageFiles, fault
-from tfds_builder.hpa.files.said import Said, judge_ranges
+from tfds_builder.hpa.files.said import Said, judge_floats, judge_ranges
 from tfds_builder.hpa.sources import (
     Example,
     Fault,
@@ -37,6 +38,7 @@ from tfds_builder.hpa.sources import (
 # Micrometres a pixel of the Atlas's images (SubCellPortable expects 0.0800885).
 ATLAS_PIXEL_SIZE = 0.08
 _ANTIBODY = re.compile(r"(\d+)_")
+_TABLES = (".csv", ".tsv", ".txt")
 _SEE_LAYOUT = "see tfds_builder/hpa/README.md for the layout"
 
 
@@ -56,7 +58,7 @@ class Files:
       antibodies: whether the digits before the first `_` of an Id are its group key.
       labels: the vocabulary that was asked for; None for that of the challenge of 2018, if nothing
         in the csv makes one doubt it.
-      no_label: what a row without a label is, one of csv_table.NO_LABEL.
+      no_label: what a row without a label is, one of csv_rows.NO_LABEL.
       follow_links: whether files may be links to anywhere.
     """
 
@@ -70,7 +72,7 @@ class Files:
     columns: Columns = Columns()
     antibodies: bool = False
     labels: Vocabulary | None = None
-    no_label: str = csv_table.NO_LABEL[0]
+    no_label: str = csv_rows.NO_LABEL[0]
     follow_links: bool = False
 
     @property
@@ -107,7 +109,7 @@ class Files:
             settings["label_columns"] = list(columns.label_columns)
         if columns.unlabelled:
             settings["unlabelled"] = True
-        if self.no_label != csv_table.NO_LABEL[0]:
+        if self.no_label != csv_rows.NO_LABEL[0]:
             settings["no_label"] = self.no_label
         if self.vocabulary != HPA_2018:
             settings["labels"] = self.vocabulary.name
@@ -119,13 +121,13 @@ class Files:
     def label_names(self) -> list[str]:
         """Names of all labels in the csv; see `csv_table.label_names`."""
         files, _ = self._stores()
-        reading = csv_table.Reading(self.columns, None)
+        reading = csv_rows.Reading(self.columns, None)
         return csv_table.label_names(self._read_csv(files), files.where(self.csv), reading)
 
     def examples(self, progress: Progress = no_progress) -> Listing:
         """Reads the csv and checks the headers of all files; see `Source.examples`."""
         files, image_files = self._stores()
-        reading = csv_table.Reading(
+        reading = csv_rows.Reading(
             self.columns,
             self.vocabulary,
             self.no_label,
@@ -168,7 +170,7 @@ class Files:
             reason = f"is missing, and {shown} lies there; put --pattern and --channels right"
         return Fault(found.id, found.file, reason)
 
-    def _example(self, row: csv_table.Row, index: int) -> Example:
+    def _example(self, row: csv_rows.Row, index: int) -> Example:
         antibody = _ANTIBODY.match(row.id) if self.antibodies else None
         return Example(
             row.id,
@@ -193,9 +195,13 @@ class Files:
         size = self._output_size(height, width, found.pixel_size)
         return found._replace(pixels=resize(found.pixels, size))
 
-    def judge(self, largest: Sequence[tuple[int | None, ...]]) -> list[str]:
+    def judge(self, largest: Sequence[tuple[int | float | None, ...]]) -> list[str]:
         """See `Source.judge`."""
-        return judge_ranges(largest, self.images.rule.white, str(self.manual_dir))
+        rule = self.images.rule
+        notes = judge_ranges(largest, rule.white, str(self.manual_dir))
+        if rule.float_range:
+            notes += judge_floats(largest, rule.float_range)
+        return notes
 
     def _stores(self) -> tuple[Store, Store]:
         """Where the csv and the images are: Kaggle's train/ may still be packed in train.zip."""
@@ -224,6 +230,10 @@ class Files:
         except Refused as refused:
             # Without the advice, which is for image files.
             reason, _, _ = str(refused).partition("; ")
+            others = _tables(files) if reason == "is missing" else []
+            if others:
+                reason += f", and {others[0]} lies there; give it with --config=folder --csv"
+                raise InputError(f"{files.where(self.csv)} {reason}") from None
             raise InputError(f"{files.where(self.csv)} {reason}; {_SEE_LAYOUT}") from None
 
     def _check(self, image_files: Store, example: Example) -> Headers:
@@ -266,3 +276,14 @@ class Files:
                 f"{MAX_PIXELS}; crop it, or put pixel_size right"
             )
         return new_height, new_width
+
+
+def _tables(files: Store) -> list[str]:
+    """Names of the tables beside which a csv is missing."""
+    names = files.names() if isinstance(files, Zip) else os.listdir(files.path)
+    found = []
+    for name in names:
+        is_shown = name.isprintable() and "/" not in name and not name.startswith(".")
+        if is_shown and name.endswith(_TABLES):
+            found.append(name)
+    return sorted(found)
