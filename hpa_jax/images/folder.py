@@ -132,6 +132,8 @@ def find_images(
         a channel that no image has and that is not in `missing`.
     """
     where = str(path)
+    if path.suffix.lower() in SUFFIXES and path.is_file():
+        raise InputError(f"{path} is one image file; give the folder that it lies in, or a zip")
     images = store.open_store(path, follow_links=follow_links)
     try:
         names = list_images(images, follow_links)
