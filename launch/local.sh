@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything on this machine, from a fresh clone: needs Python 3.11 to 3.13 and nothing else.
 #
-#   launch/local.sh quickstart            install, draw the synthetic dataset, train on it, evaluate, export
+#   launch/local.sh quickstart            install, draw the synthetic dataset, train on it, evaluate, export, make a page
 #   launch/local.sh test [--all] [ARG..]  install, run the tests (--all: the slow ones too); ARGs go to pytest
 #   launch/local.sh train ARG..           install, then python -m hpa_jax.main ARG.., started again when it exits with 75
 #   launch/local.sh plan ARG..            install, also the TPU compiler, then python -m hpa_jax.main --mode=plan ARG..
@@ -122,26 +122,33 @@ quickstart() {
   local started=$SECONDS installed
   setup
   installed=$SECONDS
-  echo "== 1/5 drawing the synthetic dataset"
+  echo "== 1/6 drawing the synthetic dataset"
   $python -m tfds_builder.hpa --config=synthetic --data_dir=data | sed -n 1p
-  echo "== 2/5 training DenseNet-121"
+  echo "== 2/6 training DenseNet-121"
   run_until_finished --config=configs/quickstart.py --workdir=runs/quickstart
-  echo "== 3/5 evaluating the best checkpoint on images that it was not trained on"
+  echo "== 3/6 evaluating the best checkpoint on images that it was not trained on"
   $python -m hpa_jax.main --mode=evaluate --workdir=runs/quickstart --config.data.eval_split=test
-  echo "== 4/5 a baseline without a net: logistic regression on intensity histograms of the same images"
+  echo "== 4/6 a baseline without a net: logistic regression on intensity histograms of the same images"
   $python benchmarks/histogram_baseline.py --data_dir=data --dataset=synthetic --workdir=runs/quickstart
-  echo "== 5/5 exporting"
+  echo "== 5/6 exporting"
   $python -m hpa_jax.main --mode=export --workdir=runs/quickstart
+  echo "== 6/6 making a page that runs the net in a browser"
+  local page="runs/quickstart/page.html        here is your page: open it in a browser, drop a field's images on it"
+  # What it runs the net with comes from npm, which a machine may not have: its line says what to do.
+  $python -m hpa_jax.serving page runs/quickstart/export runs/quickstart/page.html ||
+    page="(no page: the line above says why)"
   cat <<END
 
 Done in $((SECONDS - started)) s, $((installed - started)) s of them for installing.
   data/hpa/synthetic                   the dataset: TFRecords that any TensorFlow program reads
   runs/quickstart                      the run: metrics.jsonl, evaluation.json, checkpoints/, thresholds.json
   runs/quickstart/export               the net for serving: parameters, forward pass, model.json, golden output
+  $page
 Next:
+  .venv/bin/python -m hpa_jax.serving predict runs/quickstart/export DIR --out=scores.csv
+                                                          your own folder of images: a table of scores
   .venv/bin/python -m tensorboard.main --logdir=runs      learning curves (pip install tensorboard first)
-  .venv/bin/python -m hpa_jax.serving runs/quickstart/export      checks the export, as a server would
-  docs/your_images.md                                     the same on real images
+  docs/your_images.md                                     training on real images
 END
 }
 

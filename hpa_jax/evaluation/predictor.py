@@ -290,7 +290,7 @@ class Predictor:
             return stored
         fitted_on = table
         if table.split != split or not table.labels_known:
-            fitted_on = self._stored_table(split)
+            fitted_on = self.stored_table(split)
         if fitted_on is None:
             print(
                 f"the thresholds were fitted without test-time augmentation; evaluate {split} "
@@ -305,7 +305,7 @@ class Predictor:
         )
         return dataclasses.replace(stored, thresholds=found["thresholds"])
 
-    def _stored_table(self, split: str) -> ScoreTable | None:
+    def stored_table(self, split: str) -> ScoreTable | None:
         """The run's scores of a split, of whichever datasets, of this checkpoint and augmentation.
 
         None where there are no such scores.

@@ -17,7 +17,7 @@ from hpa_jax.errors import InputError, one_line
 from hpa_jax.images import field, layouts, store
 from hpa_jax.images.channel_names import words_of
 from hpa_jax.images.field import Facts, FileRefused
-from hpa_jax.images.listing import SUFFIXES, list_images
+from hpa_jax.images.listing import SUFFIXES, Names, list_images
 from hpa_jax.images.pattern import match_pattern
 from hpa_jax.images.rule import Rule, any_image
 from hpa_jax.images.store import Store
@@ -131,7 +131,6 @@ def find_images(
       InputError: there is no such folder, no image in it, no telling which files make an image, or
         a channel that no image has and that is not in `missing`.
     """
-    where = str(path)
     if path.suffix.lower() in SUFFIXES and path.is_file():
         raise InputError(f"{path} is one image file; give the folder that it lies in, or a zip")
     images = store.open_store(path, follow_links=follow_links)
@@ -141,6 +140,30 @@ def find_images(
         raise InputError(
             f"{error.filename or path} cannot be read: {one_line(error)}; {causes.advice(error)}"
         ) from None
+    return find_in_store(images, names, str(path), pattern, channels, order, missing, rule)
+
+
+def find_in_store(
+    images: Store,
+    names: Names,
+    where: str,
+    pattern: str | None = None,
+    channels: Mapping[str, str] | None = None,
+    order: Sequence[str] | None = None,
+    missing: Sequence[str] = (),
+    rule: Rule | None = None,
+) -> ImageFolder:
+    """Finds the images among files, wherever those are; see `find_images`.
+
+    Args:
+      images: the files.
+      names: theirs (`list_images`).
+      where: they are, for messages.
+      pattern, channels, order, missing, rule: see `find_images`.
+
+    Raises:
+      InputError: as `find_images`.
+    """
     if not names.images:
         others = f"{names.others} other files, {names.other!r} one" if names.others else "no file"
         raise InputError(

@@ -18,13 +18,16 @@ from hpa_jax.transforms.channel_mix import mixed_statistics
 _PROVENANCE = ("data", "model", "augment", "optim", "train", "loss", "checkpoint")
 
 
-def describe(config: Config, predictor: Predictor, trained: Config) -> dict:
+def describe(
+    config: Config, predictor: Predictor, trained: Config, calibration: dict | None = None
+) -> dict:
     """The contents of model.json.
 
     Args:
       config: that the net is exported with.
       predictor: of the checkpoint, which has been read.
       trained: the run's own configuration.
+      calibration: how often scores were right (`hpa_jax.serving.reliability`); None: not known.
     """
     size = config.data.image_size
     preparation = normalize.preparation(config.data)
@@ -62,6 +65,7 @@ def describe(config: Config, predictor: Predictor, trained: Config) -> dict:
         "preparation": _preparation(config.data, predictor.preparations()),
         "output": "probability of each label; a label is predicted where it is above its threshold",
         "empty": empty,
+        "calibration": calibration,
         "tta": "none: test-time augmentation is not part of the export",
         "provenance": {
             "hpa_jax": hpa_jax.__version__,

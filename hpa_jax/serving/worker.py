@@ -155,12 +155,16 @@ def _write(folder: str, workdir: str, config: dict) -> dict:
     from hpa_jax.serving.calibration import calibration_images
     from hpa_jax.serving.description import describe
     from hpa_jax.serving.forward import export_forward, golden_images
+    from hpa_jax.serving.reliability import stored_calibration
     from hpa_jax.workdir import read_config
 
     place = Path(folder)
     settings = from_dict(config)
     # This process has one device, however many trained.
     settings.devices.space = 0
+    # What is exported scores an image once, as it is.
+    settings.evaluate.tta = "none"
+    settings.evaluate.crops = 0
     predictor = Predictor(settings, Path(workdir))
     variables = {}
     for name, array in flatten_dict(jax.device_get(predictor.variables), sep="/").items():
@@ -184,7 +188,9 @@ def _write(folder: str, workdir: str, config: dict) -> dict:
             "earlier --config.evaluate.checkpoint"
         )
     golden = {"images": images, **outputs}
-    description = describe(settings, predictor, read_config(Path(workdir)))
+    trained = read_config(Path(workdir))
+    calibration = stored_calibration(predictor, Path(workdir), trained.data.train_split)
+    description = describe(settings, predictor, trained, calibration)
     if settings.export.onnx != "none":
         # The package is needed here alone.
         from hpa_jax.serving.onnx.build import build

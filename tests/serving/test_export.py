@@ -121,6 +121,16 @@ def test_the_description_says_what_a_server_needs(workdir):
     assert description["provenance"]["config"]["model"]["dtype"] == "bfloat16"
 
 
+def test_the_description_says_how_sure_a_score_is(workdir, test_images):
+    description = json.loads((workdir / "export" / "model.json").read_text())
+    calibration = description["calibration"]
+    assert calibration["split"] == "test" and calibration["images"] == len(test_images)
+    total = np.array(calibration["total"])
+    np.testing.assert_array_equal(total.sum(axis=1), len(test_images))
+    positives = np.array(calibration["positives"]).sum(axis=1)
+    np.testing.assert_array_equal(positives, test_images.targets().sum(axis=0))
+
+
 def test_a_missing_file_and_wrong_images_are_refused_in_one_line(workdir, tmp_path):
     served = artifact.load(workdir / "export")
     for wrong in (

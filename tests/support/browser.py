@@ -59,8 +59,10 @@ class Tab:
         os.write(self._write, json.dumps(message).encode() + b"\0")
         return self._until(lambda event: event.get("id") == self._number)["result"]
 
-    def open(self, path: Path, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
-        """Opens a file and waits until it is loaded with its pictures."""
+    def open(
+        self, path: Path | str, *, width: int = 1280, height: int = 900, dark: bool = False
+    ) -> None:
+        """Opens a file or an address, and waits until it is loaded with its pictures."""
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.call("Emulation.setEmulatedMedia", features=scheme)
         self.call(
@@ -71,15 +73,35 @@ class Tab:
             mobile=width < 800,
         )
         self._loaded = False
-        assert "errorText" not in self.call("Page.navigate", url=path.as_uri())
+        url = path if isinstance(path, str) else path.as_uri()
+        answer = self.call("Page.navigate", url=url)
+        assert "errorText" not in answer, answer["errorText"]
         if not self._loaded:
             self._until(lambda event: self._loaded)
 
     def value(self, script: str):
-        """Returns the value of an expression of JavaScript, as far as JSON has it."""
-        result = self.call("Runtime.evaluate", expression=script, returnByValue=True)
+        """Returns the value of an expression of JavaScript, as far as JSON has it.
+
+        Of a promise it is what that comes to.
+        """
+        result = self.call(
+            "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
+        )
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
+
+    def until(self, script: str) -> None:
+        """Waits until an expression of JavaScript is true."""
+        end = time.monotonic() + 180
+        while not self.value(script):
+            assert time.monotonic() < end, f"never true: {script}"
+            time.sleep(0.02)
+
+    def choose(self, selector: str, files: list[Path]) -> None:
+        """Chooses files in an input of the page, as a person does."""
+        document = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=document, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(file) for file in files])
 
     def _until(self, wanted) -> dict:
         end = time.monotonic() + 180
@@ -120,10 +142,11 @@ def tab(browser: str, profile: Path) -> Iterator[Tab]:
         "--disable-dev-shm-usage",
         "--no-first-run",
     )
-    # No name is ever resolved: a page that calls home cannot, even by mistake.
+    # No name is ever resolved: a page that calls home cannot, even by mistake. A server of a test
+    # is called by its address.
     flags += (
         "--remote-debugging-pipe",
-        "--host-resolver-rules=MAP * ~NOTFOUND",
+        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
         f"--user-data-dir={profile}",
     )
     # The shell moves the two pipes to where the browser expects them.

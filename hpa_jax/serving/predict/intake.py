@@ -37,11 +37,19 @@ def open_images(request: Request, preparation: Preparation) -> ImageFolder:
     )
     if request.white is not None:
         return images
-    return _with_white(images, preparation)
+    images = with_white(images, preparation)
+    if images.rule.white:
+        white = images.rule.white
+        print(f"white is {white}, as in the images that the net learned from (--white)")
+    return images
 
 
-def _with_white(images: ImageFolder, preparation: Preparation) -> ImageFolder:
-    """The images with the white of the training set, where their files do not say their own."""
+def with_white(images: ImageFolder, preparation: Preparation) -> ImageFolder:
+    """The images with the white of the training set, where their files do not say their own.
+
+    Raises:
+      InputError: nothing says what is white in dim files of 16 bits.
+    """
     largest = 0
     bits = 0
     for number in range(0, len(images), max(1, len(images) // _LOOKED_AT)):
@@ -56,7 +64,6 @@ def _with_white(images: ImageFolder, preparation: Preparation) -> ImageFolder:
         largest = max(largest, facts.largest)
     white = preparation.white_of(bits)
     if white:
-        print(f"white is {white}, as in the images that the net learned from (--white)")
         return dataclasses.replace(images, rule=dataclasses.replace(images.rule, white=white))
     # Trained on such files, the net knows them as they are.
     if bits != 16 or "16" in (preparation.white or {}):
