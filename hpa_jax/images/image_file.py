@@ -119,7 +119,7 @@ def check_image(
       Refused: the rule does not accept it, or nothing says which plane is which channel.
     """
     save = f"save each channel as {rule.wanted}"
-    readable = ("gray", "RGB", "RGBA", "channels", "pages")
+    readable = ("gray", "gray in a palette", "RGB", "RGBA", "channels", "pages")
     if description.colour not in readable:
         raise Refused(f"is {description.colour}, not gray or RGB; {save}")
     checks.check_depth(description, rule, save)

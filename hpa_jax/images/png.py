@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from hpa_jax.images import exif
+from hpa_jax.images.colour import is_ramp
 from hpa_jax.images.header import COMPOSITE, Description, Header, check_pixels
 from hpa_jax.images.store import DOWNLOAD_AGAIN, Refused
 
@@ -49,6 +50,11 @@ def scan(file: BinaryIO) -> Header:
         length, kind = struct.unpack(">I4s", head)
         if kind == b"tRNS":
             colour = f"{description.colour} with a transparent shade"
+        if kind == b"PLTE" and colour == "palette" and length == 3 * 2**description.bits:
+            palette = np.frombuffer(file.read(length), np.uint8)
+            if len(palette) == length and is_ramp(palette.reshape(-1, 3)):
+                colour = "gray in a palette"
+            length = 0
         if kind == b"acTL":
             raise Refused("is animated; save the image that is meant as a plain PNG")
         if kind == b"IEND":
@@ -113,6 +119,10 @@ def decode(data: bytes, header: Header) -> np.ndarray | None:
             # The decoder stretches 1, 2 and 4 bits to eight.
             image //= 255 // (2**description.bits - 1)
         return image
+    if description.colour == "gray in a palette":
+        # The decoder gives the shades; in the colour of the palette they are the numbers.
+        shades = image[..., :3].max(axis=-1)
+        return shades // (255 // (2**description.bits - 1))
     # OpenCV's order is BGR.
     if image.shape[-1] == 4:
         return image[..., [2, 1, 0, 3]]

@@ -12,7 +12,7 @@ from PIL import Image
 from support.awkward_files import eight, written
 from support.image_files import encoded, smooth
 from support.image_rules import ANY
-from support.written_files import SHORT, tiff
+from support.written_files import SHORT, png, png_chunk, tiff
 
 from hpa_jax.images import channel_file, formats, image_file
 from hpa_jax.images.rule import any_image
@@ -169,6 +169,25 @@ def test_pngs(samples, top):
         read = np.squeeze(np.dstack(raw_planes(data)), axis=() if samples else 2)
         np.testing.assert_array_equal(read, image)
         np.testing.assert_array_equal(read, imagecodecs.png_decode(data))
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+@pytest.mark.parametrize("lit", [(0,), (1,), (0, 1), (0, 1, 2)])
+def test_pngs_in_a_palette_of_one_colour(lit, bits):
+    """As ImageJ saves a channel that is shown in a colour; any other palette is refused."""
+    rng = np.random.default_rng(bits)
+    image = rng.integers(0, 2**bits, (17, 21))
+    palette = np.zeros((2**bits, 3), np.uint8)
+    palette[:, lit] = (np.arange(2**bits) * 255 // (2**bits - 1))[:, None]
+    chunk = png_chunk(b"PLTE", palette.tobytes())
+    data = png(image, bits, colour_type=3, before=chunk)
+    read = channel_file.read_plane(data, ANY, "green")
+    np.testing.assert_array_equal(read.pixels, eight(image, 2**bits - 1))
+    assert read.largest == image.max()
+    palette[-1, lit] = 7
+    other = png(image, bits, colour_type=3, before=png_chunk(b"PLTE", palette.tobytes()))
+    with pytest.raises(Refused, match="is palette, not gray; save the channel's own plane"):
+        channel_file.read_plane(other, ANY, "green")
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 2}])

@@ -116,10 +116,12 @@ def test_one_file_of_a_set_is_read_as_the_channel_that_it_holds():
         for channel in range(4)
     )
     xml = f'<OME UUID="u2"><Image><Pixels SizeC="4">{blocks}</Pixels></Image></OME>'
-    data = written(plane, description=xml, metadata=None)
-    read = channel_file.read_plane(data, ANY, "green")
-    np.testing.assert_array_equal(read.pixels, eight(plane, 65535))
-    assert read.description.planes == 1
+    beside = '<o:OME xmlns:o="ome"><o:BinaryOnly UUID="u1" MetadataFile="c0.tif"/></o:OME>'
+    for text in (xml, xml.replace(' UUID="u2"', ""), beside):
+        data = written(plane, description=text, metadata=None)
+        read = channel_file.read_plane(data, ANY, "green")
+        np.testing.assert_array_equal(read.pixels, eight(plane, 65535))
+        assert read.description.planes == 1
 
 
 @pytest.mark.parametrize("write", [by_ome, by_imagej])
@@ -239,6 +241,32 @@ def test_imagejs_planes_behind_a_single_directory(cut):
         return
     read = image_file.read_image(data, ANY, ORDER)
     np.testing.assert_array_equal(read.pixels, expected(planes))
+
+
+def test_imagejs_colours_of_16_bits():
+    """One page of three samples, which its notes count as images."""
+    image = np.stack([smooth(SHAPE, seed=seed, top=65535) for seed in range(3)])
+    notes = "ImageJ=1.54f\nimages=3\nchannels=3\nmode=composite\n"
+    data = written(
+        image, photometric="rgb", planarconfig="separate", description=notes, metadata=None
+    )
+    read = image_file.read_image(data, ANY, None)
+    np.testing.assert_array_equal(read.pixels[..., :3], eight(np.moveaxis(image, 0, -1), 65535))
+    assert read.channels == ("red", "green", "blue")
+
+
+def test_imagejs_channels_that_are_shown_in_a_colour():
+    """The table of the colour comes with every page; the numbers are the values."""
+    planes = np.stack([smooth(SHAPE, seed=seed) for seed in range(4)])
+    shades = np.zeros((3, 256), np.uint16)
+    shades[1] = np.arange(256) * 257
+    notes = "ImageJ=1.54f\nimages=4\nchannels=4\nhyperstack=true\nmode=color\n"
+    options = {"photometric": "palette", "colormap": shades, "metadata": None}
+    data = written(planes, description=notes, **options)
+    read = image_file.read_image(data, ANY, ORDER)
+    np.testing.assert_array_equal(read.pixels, np.moveaxis(planes[PLACES], 0, -1))
+    one = image_file.read_image(written(planes[0], **options), ANY, ("green",))
+    np.testing.assert_array_equal(one.pixels[..., 1], planes[0])
 
 
 def lsm_notes(depth, channels, times=1, pixel=80e-9):

@@ -61,9 +61,9 @@ def test_a_prefix_of_some_keys_is_refused_by_name(tmp_path, state):
     with pytest.raises(InputError, match=r"begin with 'model\.', and 'criterion.weight' does not"):
         load_and_describe(tmp_path / "mixed.safetensors")
     halves = with_prefix(state, "a.") | with_prefix(state, "b.")
-    save_file(halves, tmp_path / "two.safetensors")
+    torch.save(halves, tmp_path / "two.pth")
     with pytest.raises(InputError, match="is missing"):
-        load_and_describe(tmp_path / "two.safetensors")
+        load_and_describe(tmp_path / "two.pth")
 
 
 @pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "weights"])

@@ -211,6 +211,8 @@ def _odd_tiffs():
         ),
         Awkward("one length for four strips.tif", _four_strips(deep, (99,)), right),
         Awkward("lengths of four strips too large.tif", _four_strips(deep, (9999,) * 4), right),
+        Awkward("LZW, no length.tif", _packed(deep, 5, imagecodecs.lzw_encode, (279,)), right),
+        Awkward("deflate, no length.tif", _packed(deep, 8, imagecodecs.zlib_encode, (279,)), right),
         Awkward("orientation 9.tif", tiff(strip, SHAPE, 16, [(274, SHORT, (9,))]), right),
         Awkward("with 5 kB behind.tif", tiff(strip, SHAPE, 16, behind=bytes(5000)), right),
         Awkward(
@@ -219,6 +221,11 @@ def _odd_tiffs():
             right,
         ),
     ]
+
+
+def _packed(image, method, pack, without):
+    tags = [(259, SHORT, (method,))]
+    return tiff([pack(image.tobytes())], SHAPE, 16, tags, without=without)
 
 
 def _four_strips(image, lengths):
@@ -357,6 +364,9 @@ def _cmyk(image):
 
 
 def _palette_png(image):
+    """Of many colours, each for a value."""
     file = io.BytesIO()
-    Image.fromarray(image).convert("P").save(file, "png")
+    picture = Image.fromarray(image).convert("P")
+    picture.putpalette(np.random.default_rng(0).integers(0, 256, 768).tolist())
+    picture.save(file, "png")
     return file.getvalue()

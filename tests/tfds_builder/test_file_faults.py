@@ -91,6 +91,14 @@ def with_tag(tag, value, instead=None):
     raise AssertionError(tag)
 
 
+def mixed_palette():
+    image = Image.fromarray(smooth()).convert("P")
+    image.putpalette(list(range(255, -1, -1)) * 3)
+    file = io.BytesIO()
+    image.save(file, "png")
+    return file.getvalue()
+
+
 def two_pages():
     page = Image.fromarray(smooth())
     file = io.BytesIO()
@@ -260,9 +268,12 @@ KINDS = {
         lambda: jpg(smooth((20, 20)), "blue"),
         "has 20 x 20 pixels, the image's other",
     ),
-    ("folder", "palette"): (lambda: palette("png"), "is palette, not gray"),
+    ("folder", "palette"): (mixed_palette, "is palette, not gray"),
     ("folder", "alpha"): (lambda: encoded(np.dstack([smooth()] * 4), "png"), "is RGBA, not gray"),
-    ("folder", "1 bit"): (lambda: encoded(smooth() > 99, "png"), "has 1 bits a pixel, not 8 or 16"),
+    ("folder", "1 bit"): (
+        lambda: encoded(smooth() > 99, "png"),
+        "has 1 bits a pixel, the image's other channels have 8 bits a pixel",
+    ),
     ("folder", "a shade is transparent"): (
         lambda: encoded(smooth(), "png", transparency=1),
         "is gray with a transparent shade, not gray",

@@ -3,6 +3,7 @@
 https://docs.openmicroscopy.org/ome-model/ describes the format.
 """
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 from xml.etree import ElementTree  # nosec B405
@@ -13,6 +14,8 @@ from hpa_jax.images.tiff.page import Page
 from hpa_jax.images.tiff.stack import Frame, Stack
 
 _MAX_PLANES = 4096
+# The name may have the prefix of a namespace.
+_START = re.compile(r"<(\w+:)?OME[\s>]")
 _EXPORT_AGAIN = "export it again, or save each channel as a file of its own"
 
 
@@ -35,8 +38,7 @@ class _Pixels(NamedTuple):
 
 def is_ome(description: str) -> bool:
     """Whether a page's description is OME-XML."""
-    text = description.strip()
-    return text.endswith("OME>") and "<OME" in text[:4096]
+    return description.rstrip().endswith("OME>") and _START.search(description) is not None
 
 
 def read(description: str, pages: Sequence[Page]) -> Stack:
@@ -64,9 +66,15 @@ def read(description: str, pages: Sequence[Page]) -> Stack:
         raise Refused(f"has OME-XML without pixels; {_EXPORT_AGAIN}")
     element = elements[0]
     pixels = _pixels(element)
-    stack.check_times(pixels.sizes["T"])
-    places = _places(element, root.get("UUID", ""), pixels, len(pages))
-    return _stack(places, pixels, pages)._replace(
+    uuid = root.get("UUID", "")
+    if not uuid and element.find(".//{*}UUID") is not None:
+        # One of a set, which does not say which.
+        found = stack.of_unknown_pages(pages, range(len(pages)))
+    else:
+        stack.check_times(pixels.sizes["T"])
+        places = _places(element, uuid, pixels, len(pages))
+        found = _stack(places, pixels, pages)
+    return found._replace(
         pixel_size=_pixel_size(element),
         white=_white(element),
     )
@@ -78,7 +86,7 @@ def _parse(description: str) -> ElementTree.Element:
         raise Refused(f"has OME-XML with declarations of its own; {_EXPORT_AGAIN}")
     try:
         # The file's encoding is undone already: what a declaration names is no longer true.
-        body = description[description.index("<OME") :]
+        body = description[_START.search(description).start() :]
         return ElementTree.fromstring(body)  # nosec B314
     except (ElementTree.ParseError, ValueError, RecursionError):
         raise Refused(f"has OME-XML that cannot be read; {_EXPORT_AGAIN}") from None
@@ -222,7 +230,7 @@ def _stack(places: dict[_Place, int], pixels: _Pixels, pages: Sequence[Page]) ->
     is_composite = first.samples > 1 and len(channels) == 1 and not samples_are_channels
     if is_composite:
         names = stack.sample_names(first)
-    elif len(frames) > 1 and colour in ("gray", "RGB", "RGBA"):
+    elif len(frames) > 1 and colour in (*stack.GRAY, "RGB", "RGBA"):
         colour = "channels"
     return Stack(tuple(frames), tuple(names), colour)
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from hpa_jax.images.colour import is_ramp
 from hpa_jax.images.header import check_pixels
 from hpa_jax.images.store import DOWNLOAD_AGAIN, MAX_BYTES, Refused
 from hpa_jax.images.tiff.directories import Directory
@@ -170,18 +171,8 @@ def _colour(directory: Directory, samples: int, method: str) -> str:
 
 
 def _is_ramp(palette: object) -> bool:
-    """Whether a palette shows each value as that much of one colour, as ImageJ's tables do.
-
-    Then the numbers in the file are the values themselves.
-    """
+    """Whether the numbers of a page in a palette are its values; see `colour.is_ramp`."""
     if not isinstance(palette, np.ndarray) or palette.ndim != 2 or len(palette) != 3:
         return False
-    ramp = np.arange(palette.shape[1]) * 255 // max(1, palette.shape[1] - 1)
-    is_lit = False
-    for shades in palette >> 8:
-        if not shades.any():
-            continue
-        if not np.array_equal(shades, ramp):
-            return False
-        is_lit = True
-    return is_lit
+    # Its values have 16 bits.
+    return is_ramp((palette >> 8).T)

@@ -61,7 +61,8 @@ def scan(file: BinaryIO) -> Header:
     if not isinstance(description, str):
         description = ""
     stacked = _stacked(description, first)
-    if stacked > 1 and len(found) == 1:
+    # Of a page in colour ImageJ counts the colours.
+    if len(found) == 1 and stacked not in (1, pages[0].samples):
         pages = _behind_each_other(pages[0], stacked, size)
         numbers = list(range(stacked))
     result = _stack(description, first, pages, numbers)

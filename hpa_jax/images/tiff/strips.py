@@ -37,8 +37,8 @@ def find_segments(directory: Directory, page: Page, size: int) -> tuple[Segment,
     planes = page.samples if page.separate else 1
     down = -(-page.height // rows)
     across = -(-page.width // columns)
-    if len(lengths) != len(offsets) and page.method == "none":
-        # Unpacked, their lengths follow from the size of the image.
+    if len(lengths) != len(offsets) and (page.method == "none" or len(offsets) == 1):
+        # Unpacked, their lengths follow from the size of the image; one reaches to the end.
         lengths = (0,) * len(offsets)
     if not len(offsets) == len(lengths) == down * across * planes:
         raise damaged
@@ -55,6 +55,9 @@ def find_segments(directory: Directory, page: Page, size: int) -> tuple[Segment,
             if 0 < length < needed and not is_alone:
                 raise damaged
             length = needed
+        elif not length and len(offsets) == 1:
+            # To the end; what is unpacked must have the right length.
+            length = max(0, size - offset)
         if offset + length > size:
             raise Refused(f"is cut short: it has {size} bytes; {DOWNLOAD_AGAIN}")
         left = place % across * columns
