@@ -906,5 +906,7 @@ def help_text() -> str:
             meaning = item.metadata["help"]
             if item.metadata["allowed"]:
                 meaning += f" [{item.metadata['allowed']}]"
-            lines.append(textwrap.indent(textwrap.fill(meaning, 90), " " * 6))
+            lines.append(
+                textwrap.indent(textwrap.fill(meaning, 90, break_on_hyphens=False), " " * 6)
+            )
     return "\n".join(lines)

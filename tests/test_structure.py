@@ -82,6 +82,10 @@ OWNERS = {
     "yaml": ("serving/yaml_text.py",),
     "bioimageio": (),
     "torchvision": (),
+    "starlette": ("serving/server/",),
+    "uvicorn": ("serving/server/",),
+    "h11": ("serving/server/",),
+    "prometheus_client": ("serving/server/",),
     "tfds_builder": (),
 }
 
@@ -90,6 +94,9 @@ WITHOUT_JAX = (
     "hpa_jax",
     "hpa_jax.serving",
     "hpa_jax.serving.page.command",
+    "hpa_jax.serving.server.command",
+    "hpa_jax.serving.check",
+    "hpa_jax.serving.onnx.session",
     "hpa_jax.data",
     "hpa_jax.data.codec",
     "hpa_jax.data.records",

@@ -155,6 +155,7 @@ def test_awkward_files_are_read_exactly_or_refused_in_one_line(tmp_path, name):
         (lambda folder: None, "has no image file .* but no file"),
         (lambda folder: (folder / "a.csv").write_text("x"), "has no image file .*'a.csv'"),
         (lambda folder: folder.rmdir(), "is not a folder"),
+        (lambda folder: (folder / "a.tif").mkdir(), "has no image file .* but no file"),
         (lambda folder: (folder.rmdir(), folder.write_bytes(b"7z")), "is no complete zip"),
     ],
 )

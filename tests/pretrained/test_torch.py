@@ -287,7 +287,7 @@ def test_damaged_and_foreign_files_are_refused(tmp_path):
     assert "begins with b''" in refused(path)
     torch.save(net, path)
     assert "torch.save(model.state_dict(), FILE)" in refused(path)
-    torch.save({"epoch": 3, "state_dict": torchvision_keys(net)}, path)
+    torch.save({"epoch": 3} | torchvision_keys(net), path)
     assert "'epoch' is no tensor" in refused(path)
     assert "is no file, no export's folder and no source; sources are torchvision_" in refused(
         tmp_path / "nothing"

@@ -29,17 +29,28 @@ class Server:
       export: folder that it serves.
       arguments: flags and limits.
       program: of Python, and what comes before EXPORT.
+      python: that runs it.
+      cwd: where it starts.
+      environment: in which it starts; None: this process's, and this checkout.
     """
 
-    def __init__(self, export: Path, *arguments: str, program=(__file__,), python=sys.executable):
+    def __init__(
+        self,
+        export: Path,
+        *arguments: str,
+        program=(__file__,),
+        python=sys.executable,
+        cwd=REPOSITORY,
+        environment=None,
+    ):
         command = [python, *program, str(export), "--port=0", *arguments]
         self.process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            cwd=REPOSITORY,
-            env=os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
+            cwd=cwd,
+            env=environment or os.environ | {"PYTHONPATH": str(REPOSITORY)},
         )
         self.lines: list[str] = []
         self._ready = threading.Event()

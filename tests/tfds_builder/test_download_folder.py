@@ -241,7 +241,7 @@ def test_wrong_calls(server, listed, capsys, flags, says):
         ("Id,Target\n000a9596-bbc4,5\n", "is not <antibody number>_<rest>"),
         ("Id,Target\n1_A,5\n1_../../x,5\n", "line 3"),
         ("Id,Target\n1_A,99\n", "unknown label"),
-        ("Name,Label\n1_A,5\n", "has no columns Id and Target"),
+        ("Name,Label\n1_A,5\n", "its columns are Name, Label"),
         ("", "has no columns Id and Target"),
     ],
 )

@@ -51,7 +51,7 @@ def format_of(out: Path) -> Format:
         except ImportError as error:
             raise InputError(
                 f"--out={out} needs the package {package}, which cannot be imported "
-                f"({one_line(error, limit=120)}): pip install 'hpa_jax[tables]', or choose a .csv"
+                f"({one_line(error, limit=120)}): pip install {package}, or choose a .csv"
             ) from None
     return Format(module.write, module.is_ours, module.EMBEDDINGS, module.BESIDE)
 

@@ -94,7 +94,8 @@ def main(arguments: Sequence[str]) -> int:
         write_csv(flags.out, _HEADER, _csv_rows(found, reference))
         pictures = similar_page.Pictures(job.images, _reference_images(flags, net))
         write_atomically(page, similar_page.render(found, reference, pictures, str(flags.table)))
-    print(f"wrote {flags.out} and {page}: {len(found)} images, {flags.nearest} neighbours each")
+    count = min(flags.nearest, len(reference.ids))
+    print(f"wrote {flags.out} and {page}: {len(found)} images, {count} neighbours each")
     return EXIT_OK
 
 

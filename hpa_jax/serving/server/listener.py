@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 
 import uvicorn
 
-from hpa_jax.environment.program import STOP_SIGNALS, is_ignored
+from hpa_jax.environment.early_signals import STOP_SIGNALS
+from hpa_jax.environment.program import is_ignored
 from hpa_jax.errors import InputError, one_line
 from hpa_jax.serving.server.limits import Limits
 from hpa_jax.serving.server.protocol import with_limits
