@@ -50,7 +50,7 @@ class Access:
                 "it with --allow-host=NAME",
             )
         origin = headers.get("origin")
-        if origin is not None and origin.rpartition("/")[2].lower() != host.lower():
+        if origin is not None and origin.partition("://")[2].lower() != host.lower():
             raise Refusal(403, "this is a page of another site; use the server's own page")
         if self.token is None or path in OPEN_PATHS:
             return

@@ -8,20 +8,24 @@ somebody meant something by them.
 
 import contextlib
 import io
+import struct
 import zipfile
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from hpa_jax.errors import one_line
 from hpa_jax.images import store
 from hpa_jax.images.store import DAMAGE, Refused
 from hpa_jax.serving.server.limits import Limits
 from hpa_jax.serving.server.refusal import Refusal
 
-ZIP = b"PK\x03\x04"
-"""How a zip with something in it begins."""
+ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+"""How a zip begins: one with something in it, and an empty one."""
 
 # Of an entry in a zip's directory.
 _ENTRY = b"PK\x01\x02"
+# What Python raises where a directory or a file in a zip is damaged.
+_DAMAGE = (*DAMAGE, ValueError, IndexError, struct.error)
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _IS_ENCRYPTED = 1
 _IS_UTF8 = 0x800
@@ -73,7 +77,7 @@ class Archive:
             raise Refusal(413, f"the zip has more than {limits.members} files, as many as it may")
         try:
             self._zip = zipfile.ZipFile(io.BytesIO(data))
-        except (*DAMAGE, ValueError, IndexError) as error:
+        except _DAMAGE as error:
             raise Refusal(422, f"the zip is damaged ({error}); make it again") from None
         self._limit = limits.body
         self._members: dict[str, zipfile.ZipInfo] = {}
@@ -118,11 +122,14 @@ class Archive:
                 f"claims {member.file_size} bytes, more than the {self._limit} that a file may "
                 "have; scale the image down"
             )
-        with self._zip.open(member) as packed:
-            # With a size, Python unpacks no more than that; without one, whatever there is.
-            data = packed.read(member.file_size)
-            if len(data) != member.file_size:
-                raise Refused("has another size than the zip says; make the zip again")
+        try:
+            with self._zip.open(member) as packed:
+                # With a size, Python unpacks no more than that; without one, whatever there is.
+                data = packed.read(member.file_size)
+        except _DAMAGE as error:
+            raise Refused(f"is damaged in its zip ({one_line(error)}); make it again") from None
+        if len(data) != member.file_size:
+            raise Refused("has another size than the zip says; make the zip again")
         return io.BytesIO(data)
 
 

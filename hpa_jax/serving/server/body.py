@@ -1,8 +1,8 @@
 """A request's files as they come in: bounded in bytes, in parts and in time.
 
 Two forms are read: a form (`multipart/form-data`), as browsers and `curl -F` send it, and a single
-file as the body itself, as `curl --data-binary` sends it, whatever it calls its type. All of it stays in memory: a client's
-images are on no disk of the server.
+file as the body itself, as `curl --data-binary` sends it, whatever it calls its type. All of it
+stays in memory: a client's images are on no disk of the server.
 """
 
 import asyncio
@@ -51,6 +51,10 @@ class Body(NamedTuple):
 
 class _InMemory(MultiPartParser):
     spool_max_size = 2**62
+    has_ended = False
+
+    def on_end(self) -> None:
+        self.has_ended = True
 
 
 async def read_body(request: Request, share: Share, limits: Limits) -> Body:
@@ -94,6 +98,8 @@ async def _form(request: Request, pieces: AsyncIterator[bytes], limits: Limits) 
         form = await parser.parse()
     except MultiPartException as error:
         raise Refusal(400, f"the form cannot be read ({error.message}); {_ADVICE}") from None
+    if not parser.has_ended:
+        raise Refusal(400, "the form is cut short: it has no end; send it again")
     parts = []
     fields = []
     for name, value in form.multi_items():

@@ -6,6 +6,7 @@ import logging
 import signal
 import socket
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 
 import uvicorn
@@ -15,11 +16,12 @@ from hpa_jax.errors import InputError, one_line
 from hpa_jax.serving.server.limits import Limits
 from hpa_jax.serving.server.protocol import with_limits
 
-_BACKLOG = 256
+BACKLOG = 256
+"""Connections that may wait to be accepted."""
 
 
 def listen(host: str, port: int, flag: str) -> socket.socket:
-    """Takes an address; nobody can connect before the server runs.
+    """Takes an address; nobody can connect yet.
 
     Args:
       host: a name or an address of this machine.
@@ -83,8 +85,9 @@ def _report(loop: asyncio.AbstractEventLoop, context: dict) -> None:
 
 def serve_until_stopped(app, sockets: Sequence[socket.socket], limits: Limits) -> None:
     """Serves until SIGTERM, SIGHUP or Ctrl-C, then answers what is under way, and returns."""
-    # Its messages have what clients sent, and tracebacks; ours have neither.
-    logging.getLogger("uvicorn").setLevel(logging.CRITICAL + 1)
+    # Messages of libraries have what clients sent, and tracebacks; ours have neither.
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
     config = uvicorn.Config(
         app,
         http=with_limits(limits),
@@ -95,7 +98,7 @@ def serve_until_stopped(app, sockets: Sequence[socket.socket], limits: Limits) -
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        backlog=_BACKLOG,
+        backlog=BACKLOG,
         timeout_keep_alive=max(1, round(limits.head_seconds)),
         timeout_graceful_shutdown=round(limits.drain_seconds),
     )
