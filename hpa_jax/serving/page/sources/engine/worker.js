@@ -101,7 +101,8 @@ self.onmessage = async ({ data }) => {
     }
   } catch (error) {
     // A defect of this page says what it is, too: one line, and the page goes on.
-    const line = error instanceof Refused ? error.message : `cannot be read here (${error.message})`;
+    const isPlain = error instanceof Refused || data.load;
+    const line = isPlain ? error.message : `cannot be read here (${error.message})`;
     self.postMessage({ number, refused: line.replace(/\s+/g, " ") });
   }
 };
