@@ -186,7 +186,8 @@ class ScanBits {
 
   symbol(table) {
     this.fill();
-    const window = this.count >= 16 ? this.value >> (this.count - 16) : this.value << (16 - this.count);
+    const window =
+      this.count >= 16 ? this.value >> (this.count - 16) : this.value << (16 - this.count);
     const found = table?.[window & 0xffff] ?? 0;
     if (found === 0) throw new BrokenScan();
     this.use(found >> 8);
