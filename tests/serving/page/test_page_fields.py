@@ -259,6 +259,7 @@ def test_values_of_a_camera_are_asked_about(page, tmp_path):
     page.set("white", "")
 
 
+@pytest.mark.slow
 def test_halved_parameters_change_little(make_page, field):
     page = make_page(half=True)
     page.choose(*field)

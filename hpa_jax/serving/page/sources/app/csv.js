@@ -21,7 +21,9 @@ function csvScore(score) {
 const TAKEN = ["id", "missing", "note", "label_names", "labels", "embedding"];
 
 function tableOf(fields, description) {
-  const names = description.labels.map(({ name }) => (TAKEN.includes(name) ? `${name} (label)` : name));
+  const names = description.labels.map(({ name }) =>
+    TAKEN.includes(name) ? `${name} (label)` : name,
+  );
   const lines = [["id", "missing", "note", ...names, "label_names", "labels"]];
   for (const field of fields) {
     if (field.refused) {

@@ -60,7 +60,11 @@ class FieldView {
     this.big = element("canvas", { class: "big", role: "img" });
     this.caption = element("p", { class: "soft", id: "picture-caption" });
     const buttons = VIEWS.map((view) => this.channelButton(view));
-    this.channelRow = element("div", { class: "channels", role: "group", "aria-label": "Channels" });
+    this.channelRow = element("div", {
+      class: "channels",
+      role: "group",
+      "aria-label": "Channels",
+    });
     this.channelRow.append(...buttons);
     const bright = element("input", { type: "checkbox", id: "bright" });
     bright.checked = this.bright;
@@ -167,8 +171,14 @@ class FieldView {
         ),
       ),
     );
-    const title = `${plural(found.length, "label")} above ${found.length === 1 ? "its" : "their"} threshold`;
-    return element("div", { class: "verdict" }, element("h3", {}, title), element("ul", {}, ...items));
+    const whose = found.length === 1 ? "its" : "their";
+    const title = `${plural(found.length, "label")} above ${whose} threshold`;
+    return element(
+      "div",
+      { class: "verdict" },
+      element("h3", {}, title),
+      element("ul", {}, ...items),
+    );
   }
 
   choose(label) {

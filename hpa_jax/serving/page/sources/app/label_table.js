@@ -89,7 +89,9 @@ function sureCell(row, calibration) {
 function sureSentence(row, calibration) {
   if (!calibration) return "";
   const sure = howSure(row, calibration);
-  if (sure === null) return "Too few scores like this one were seen in the evaluation to say how sure.";
+  if (sure === null) {
+    return "Too few scores like this one were seen in the evaluation to say how sure.";
+  }
   const share = percent(sure.right, sure.total);
   const split = calibration.split;
   if (sure.pooled) {

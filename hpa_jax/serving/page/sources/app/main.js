@@ -20,8 +20,7 @@ const engineData = {
   description,
 };
 const engine = new LocalScorer(engineData);
-const scorer =
-  page.mode === "server" ? new RemoteScorer(engine, description, askForToken) : engine;
+const scorer = page.mode === "server" ? new RemoteScorer(engine, description, askForToken) : engine;
 // A net is large, and the thread has its own copy now.
 for (const id of ["runtime-script", "runtime-wasm", "model"]) byId(id)?.remove();
 engineData.texts = null;
@@ -56,7 +55,9 @@ async function openField(id, byUser = false) {
 
 // The planes of a field take a megabyte: of all but the last ones they are read again when asked for.
 function thinOut() {
-  const full = [...fields.values()].filter((field) => field.result?.preview && field.id !== current);
+  const full = [...fields.values()].filter(
+    (field) => field.result?.preview && field.id !== current,
+  );
   for (const field of full.slice(0, Math.max(0, full.length - KEPT))) {
     field.result.preview = null;
     field.isThinned = true;

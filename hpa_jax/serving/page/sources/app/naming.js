@@ -44,7 +44,8 @@ function findChannels(text, words) {
     for (let at = lower.indexOf(word); at >= 0; at = lower.indexOf(word, at + 1)) {
       const end = at + word.length;
       const isApart =
-        kindOf(lower[at - 1]) !== kindOf(lower[at]) && kindOf(lower[end]) !== kindOf(lower[end - 1]);
+        kindOf(lower[at - 1]) !== kindOf(lower[at]) &&
+        kindOf(lower[end]) !== kindOf(lower[end - 1]);
       const isWithin = found.some((other) => at < other.end && end > other.start);
       if (isApart && !isWithin) found.push({ channel, start: at, end });
     }
@@ -60,7 +61,10 @@ function withoutChannel(path, { start, end }) {
     const bare = part.replace("()", "").replace("[]", "");
     return bare === part ? part : bare.replace(/^[-_. ]+|[-_. ]+$/g, "");
   });
-  return parts.map((part) => part.replace(/^[-_. ]+/, "")).filter(Boolean).join("/");
+  return parts
+    .map((part) => part.replace(/^[-_. ]+/, ""))
+    .filter(Boolean)
+    .join("/");
 }
 
 // {id, channel}: channel is null for a composite.

@@ -91,7 +91,9 @@ class RemoteScorer {
       if (response.status === 401) this.onTokenWanted(this.token !== "");
       const isBusy = response.status === 503 && tried < TRIES;
       if (!isBusy) {
-        throw new FieldRefused(content.error ?? `the server answers with status ${response.status}`);
+        throw new FieldRefused(
+          content.error ?? `the server answers with status ${response.status}`,
+        );
       }
       const seconds = Number(response.headers.get("Retry-After")) || 1;
       await new Promise((resolve) => setTimeout(resolve, 1000 * Math.min(seconds, LONGEST_WAIT)));

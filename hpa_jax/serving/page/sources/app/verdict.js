@@ -44,7 +44,10 @@ function howSure(row, calibration) {
   if (!calibration) return null;
   const bin = calibration.edges.findIndex((edge) => row.score <= edge);
   const at = bin < 0 ? calibration.edges.length - 1 : bin;
-  const own = { total: calibration.total[row.index][at], right: calibration.positives[row.index][at] };
+  const own = {
+    total: calibration.total[row.index][at],
+    right: calibration.positives[row.index][at],
+  };
   if (own.total >= ENOUGH) return { ...own, pooled: false };
   const sum = (table) => table.reduce((total, counts) => total + counts[at], 0);
   const all = { total: sum(calibration.total), right: sum(calibration.positives) };

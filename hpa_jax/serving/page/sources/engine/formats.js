@@ -38,6 +38,8 @@ async function decodeImage(bytes) {
     throw new Refused(`is not a PNG or JPEG; ${AGAIN} as one`);
   }
   const [, name] = found;
-  const other = name.endsWith("TIFF") ? "have it read by hpa_jax.serving predict or serve, or " : "";
+  const other = name.endsWith("TIFF")
+    ? "have it read by hpa_jax.serving predict or serve, or "
+    : "";
   throw new Refused(`is not a PNG or JPEG but ${name}; ${other}save it as a PNG`);
 }

@@ -1,7 +1,7 @@
 // Reads JPG with the browser's decoder, after a look at its header and its end.
 //
-// JPG has no checksum, and a decoder fills what is missing with gray: a file without its end marker
-// is refused before it is decoded.
+// JPG has no checksum, and a decoder fills what is missing with gray: a file without its end marker, or
+// whose data are not complete, is refused before it is decoded.
 
 // Start-of-frame markers that are read: baseline, extended, progressive. Others of the range are
 // lossless or arithmetic, and three start no frame.
@@ -25,6 +25,7 @@ async function decodeJpg(bytes) {
   if (header.colour !== "gray" && header.colour !== "RGB") {
     throw new Refused(`is ${header.colour}, not gray; ${SAVE_GRAY}`);
   }
+  checkJpgScans(bytes);
   const pixels = await browserPixels(bytes);
   const { width, height } = pixels;
   const planes = separate(pixels.data, 4).slice(0, header.colour === "gray" ? 1 : 3);

@@ -28,7 +28,10 @@ async function scoreField({ files, settings }) {
   const trained = trainedChannels(preparation);
   const missing = CHANNELS.filter((of) => !trained.includes(of) || field.planes[of] === undefined);
   if (!settings.onlyPictures) {
-    checkMissing(missing.filter((of) => trained.includes(of)), settings);
+    checkMissing(
+      missing.filter((of) => trained.includes(of)),
+      settings,
+    );
   }
   const frame = frameOf(field, preparation?.aspect ?? "stretch");
   const result = { missing, notes: [], preview: previewOf(field), frame };
@@ -46,7 +49,9 @@ function trainedChannels(preparation) {
 
 function checkMissing(missing, settings) {
   if (missing.includes("green")) {
-    throw new Refused("has no green channel, the protein, which all of this is about; add its file");
+    throw new Refused(
+      "has no green channel, the protein, which all of this is about; add its file",
+    );
   }
   if (missing.length && !settings.blackForMissing) {
     throw new Refused(
@@ -82,7 +87,13 @@ function previewOf({ planes, width, height }) {
   for (const [channel, plane] of Object.entries(planes)) {
     small[channel] = resizePlane(plane, width, height, newWidth, newHeight, true);
   }
-  return { planes: small, width: newWidth, height: newHeight, nativeWidth: width, nativeHeight: height };
+  return {
+    planes: small,
+    width: newWidth,
+    height: newHeight,
+    nativeWidth: width,
+    nativeHeight: height,
+  };
 }
 
 function transferable(result) {
@@ -101,7 +112,8 @@ self.onmessage = async ({ data }) => {
     }
   } catch (error) {
     // A defect of this page says what it is, too: one line, and the page goes on.
-    const line = error instanceof Refused ? error.message : `cannot be read here (${error.message})`;
+    const isPlain = error instanceof Refused || data.load;
+    const line = isPlain ? error.message : `cannot be read here (${error.message})`;
     self.postMessage({ number, refused: line.replace(/\s+/g, " ") });
   }
 };
