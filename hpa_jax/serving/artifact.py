@@ -52,6 +52,7 @@ __all__ = [
     "Served",
     "check_digests",
     "foreign_content",
+    "is_installed",
     "load",
     "write_manifest",
 ]
@@ -111,9 +112,18 @@ def load(
 
 
 def _choose(digests: dict[str, str]) -> str:
-    if ONNX in digests and importlib.util.find_spec("onnxruntime") is not None:
+    if ONNX in digests and is_installed("onnxruntime"):
         return "onnx"
     return "jax"
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package can be found, without importing it."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ValueError:
+        # Python's word for a module that was taken away.
+        return False
 
 
 def _import(packages: tuple[str, ...], folder: Path) -> None:

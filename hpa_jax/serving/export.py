@@ -2,10 +2,11 @@
 
 model.safetensors    parameters and batch statistics, float32, under flat names
 forward.jaxexport    the forward pass (StableHLO): (flat parameters, uint8 [B, H, W, 4]) ->
-                     float32 [B, L], any B, for cpu, cuda and tpu; channel mix, normalisation and
-                     sigmoid inside
+                     probabilities, embedding and maps, any B, for cpu, cuda and tpu; channel mix,
+                     normalisation and sigmoid inside
 model.json           labels, channel order, size, normalisation, thresholds, provenance; no path
-golden.safetensors   an input, and the output that belongs to it
+golden.safetensors   an input, and the outputs that belong to it
+model.onnx           the same for other runtimes, parameters inside; config.export.onnx chooses
 manifest.json        format of the export, SHA-256 of each of these
 """
 
@@ -17,6 +18,7 @@ import jax
 from hpa_jax.config import Config, to_dict
 from hpa_jax.errors import InputError, one_line
 from hpa_jax.evaluation.predictor import Predictor
+from hpa_jax.files import read_json
 from hpa_jax.folders.replace import refuse_foreign_folder, replace_folder
 from hpa_jax.serving import artifact
 from hpa_jax.serving.artifact import PLATFORMS
@@ -72,4 +74,12 @@ def export(config: Config, workdir: Path, out: Path | None = None) -> None:
         f"{config.data.image_size} px, for {platforms}"
     )
     print(f"reloaded it and reproduced the golden output (largest difference {difference:.1e})")
+    if config.export.onnx != "none":
+        advice = "export it again"
+        described = read_json(folder / artifact.DESCRIPTION, advice=advice)["onnx"]
+        print(
+            f"{artifact.ONNX}: {described['weights']} weights, "
+            f"{', '.join(described['outputs'])}; reproduced by onnxruntime (largest difference "
+            f"{described['differences']['probabilities']:.1e})"
+        )
     print(f"check it anywhere with: python -m hpa_jax.serving {folder}")

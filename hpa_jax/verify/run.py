@@ -183,6 +183,11 @@ def _scores(path: Path) -> str:
 
 def _export(folder: Path, name: str = "") -> Thing:
     def check() -> str:
-        return f"{len(artifact.check_digests(folder))} files of an export"
+        digests = artifact.check_digests(folder)
+        optional = [name for name in artifact.OPTIONAL if name in digests]
+        found = f"{len(digests)} files of an export"
+        if optional:
+            found += f", {', '.join(optional)} among them"
+        return found
 
     return Thing(name or str(folder), check)

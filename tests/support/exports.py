@@ -9,8 +9,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-import jax
-import numpy as np
+from support.drawn_variables import drawn_state
 from support.made_runs import made_run
 
 SIZE = 32
@@ -31,30 +30,6 @@ def tiny_export(folder: Path, **settings) -> Path:
     return Path(shutil.copytree(made, folder))
 
 
-def randomized(state, seed: int = 0):
-    """A state whose arrays are drawn so that each of them shows in the outputs.
-
-    The running variances are 0.5 to 2, the scales 0.5 to 1.5, means and biases around 0.
-    """
-    rng = np.random.default_rng(seed)
-    params = jax.tree_util.tree_map_with_path(lambda p, a: _drawn(rng, p, a), state.params)
-    statistics = jax.tree_util.tree_map_with_path(lambda p, a: _drawn(rng, p, a), state.batch_stats)
-    return state.replace(params=params, batch_stats=statistics)
-
-
-def _drawn(rng: np.random.Generator, path: tuple, array: jax.Array) -> jax.Array:
-    name = path[-1].key
-    if name == "kernel":
-        return array
-    if name == "var":
-        values = rng.uniform(0.5, 2, array.shape)
-    elif name == "scale":
-        values = rng.uniform(0.5, 1.5, array.shape)
-    else:
-        values = rng.normal(0, 0.3, array.shape)
-    return jax.device_put(values.astype(array.dtype), array.sharding)
-
-
 @cache
 def _made(settings: tuple) -> Path:
     from hpa_jax.main import main
@@ -70,7 +45,7 @@ def _made(settings: tuple) -> Path:
     made_run(
         run,
         data,
-        changed=randomized,
+        changed=drawn_state,
         **({"data__name": f"synthetic_{size}", "model__head": "linear"} | fields),
     )
     assert main(["--mode=export", f"--workdir={run}", f"--config.export.onnx={weights}"]) == 0

@@ -6,6 +6,7 @@ from jax.extend import core
 from hpa_jax.errors import InputError
 from hpa_jax.serving.onnx.folding import fold
 from hpa_jax.serving.onnx.graph import Graph
+from hpa_jax.serving.onnx.layout import channels_last
 from hpa_jax.serving.onnx.primitives import BROADCASTING, RULES
 from hpa_jax.serving.onnx.values import Value, is_concrete, is_known
 
@@ -78,7 +79,7 @@ def _convert(graph: Graph, equation, inputs: list) -> list:
             "export without it: --config.export.onnx=none"
         )
     found = None
-    inputs = _full(equation, inputs)
+    inputs = _full(graph, equation, inputs)
     if inputs is not None:
         found = rule(graph, equation, inputs)
     if found is None:
@@ -89,10 +90,10 @@ def _convert(graph: Graph, equation, inputs: list) -> list:
     return [found]
 
 
-def _full(equation, inputs: list) -> list | None:
-    """The inputs without axes that are shorter than in the jaxpr, where a rule needs that.
+def _full(graph: Graph, equation, inputs: list) -> list | None:
+    """The inputs as a rule takes them: no axis shorter than in the jaxpr, flattened maps in order.
 
-    None where one has such an axis, and is no array.
+    None where a node's output has a shorter axis.
     """
     if equation.primitive.name in BROADCASTING:
         return inputs
@@ -105,6 +106,8 @@ def _full(equation, inputs: list) -> list | None:
             value = np.broadcast_to(value, shape)
         elif value.shape != shape:
             return None
+        elif value.positions and equation.primitive.name != "dot_general":
+            value = channels_last(graph, value)
         full.append(value)
     return full
 

@@ -93,13 +93,18 @@ def _gather(graph: Graph, equation, inputs: list) -> Value | None:
         return None
     positions = np.asarray(positions)
     collapsed = tuple(numbers.collapsed_slice_dims)
-    if collapsed != tuple(numbers.start_index_map):
-        return None
+    started = tuple(numbers.start_index_map)
     sizes = equation.params["slice_sizes"]
     for axis, size in enumerate(sizes):
-        if axis not in collapsed and size != x.shape[axis]:
+        if axis not in started and size != x.shape[axis]:
             return None
     output = equation.outvars[0].aval
+    if positions.shape == (len(started),) and not collapsed:
+        for axis, start in zip(started, positions.tolist(), strict=True):
+            x = _sliced(graph, x, axis, start, start + sizes[axis], 1)
+        return x
+    if collapsed != started:
+        return None
     if positions.shape == (1,) and len(collapsed) == 1:
         return _one_position(graph, x, int(positions[0]), collapsed[0], output)
     is_grid = collapsed == (1, 2) and tuple(numbers.offset_dims) == (0, 3)
