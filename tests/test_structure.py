@@ -90,6 +90,8 @@ WITHOUT_JAX = (
     "hpa_jax",
     "hpa_jax.serving",
     "hpa_jax.serving.server.command",
+    "hpa_jax.serving.check",
+    "hpa_jax.serving.onnx.session",
     "hpa_jax.data",
     "hpa_jax.data.codec",
     "hpa_jax.data.records",
