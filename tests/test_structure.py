@@ -86,6 +86,8 @@ OWNERS = {
 WITHOUT_JAX = (
     "hpa_jax",
     "hpa_jax.serving",
+    "hpa_jax.serving.check",
+    "hpa_jax.serving.onnx.session",
     "hpa_jax.data",
     "hpa_jax.data.codec",
     "hpa_jax.data.records",
