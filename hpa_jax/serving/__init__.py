@@ -4,6 +4,8 @@ export.py       writes the folder from a run, by
 worker.py       a process whose environment is always the same
 forward.py      the forward pass that is exported
 description.py  model.json
+extras.py       what other people and programs read: card/, bioimage/, torchvision's weights
+yaml_text.py    YAML that every reader takes for the same
 artifact.py     checks, loads and runs it; needs jax, flatbuffers, numpy and safetensors only
 check.py        whether an export is as it was written, and runs here
 __main__.py     `python -m hpa_jax.serving COMMAND EXPORT`

@@ -1,17 +1,18 @@
 """What lies beside the net in a real export: its code runs as written, its digests are listed."""
 
-import contextlib
 import json
 import os
 import re
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 from safetensors.numpy import load_file
 from support.exports import tiny_export
-from support.torchvision_nets import import_torchvision
 
 from hpa_jax.config import Config
 from hpa_jax.errors import InputError
@@ -24,10 +25,23 @@ from hpa_jax.folders.export_manifest import (
 )
 from hpa_jax.serving import extras
 
+# An export and a start of PyTorch; test_export.py looks at the same in every run of the tests.
+pytestmark = pytest.mark.slow
+
 PLACEHOLDER = re.compile(r"images = np\.zeros\(.*")
-GOLDEN_IMAGES = "from safetensors.numpy import load_file as golden_file\n" + (
-    'images = golden_file("golden.safetensors")["images"]'
-)
+GOLDEN_IMAGES = """
+from safetensors.numpy import load_file as golden_file
+images = golden_file("golden.safetensors")["images"]
+"""
+SAVE = """
+names = ("probabilities", "embedding")
+np.savez({path!r}, **{{name: np.asarray(globals()[name]) for name in names if name in globals()}})
+"""
+PREPARE_TORCHVISION = """
+from support.torchvision_nets import import_torchvision
+import_torchvision()
+"""
+TESTS = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -71,22 +85,32 @@ def test_an_export_lists_them_in_its_manifest(export):
 
 
 @pytest.mark.parametrize("kind", ["onnxruntime", "serving", "torchvision"])
-def test_the_code_in_the_card_runs_as_written(export, kind, capsys):
+def test_the_code_in_the_card_runs_as_written(export, tmp_path, kind):
     code = snippets((export / CARD).read_text())[kind]
     code, replaced = PLACEHOLDER.subn(GOLDEN_IMAGES, code)
     assert replaced == 1
-    import_torchvision()
-    names = {}
-    with contextlib.chdir(export):
-        exec(compile(code, CARD, "exec"), names)
+    found = tmp_path / "found.npz"
+    program = [code, SAVE.format(path=str(found))]
+    if kind == "torchvision":
+        program.insert(0, PREPARE_TORCHVISION)
+    paths = os.pathsep.join((str(TESTS.parent), str(TESTS)))
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", "\n".join(program)],
+        capture_output=True,
+        text=True,
+        cwd=export,
+        env=os.environ | {"PYTHONPATH": paths, "JAX_PLATFORMS": "cpu"},
+    )
+    assert done.returncode == 0, done.stderr
+    arrays = np.load(found)
     golden = load_file(export / "golden.safetensors")
-    np.testing.assert_allclose(names["probabilities"], golden["probabilities"], atol=1e-5)
+    np.testing.assert_allclose(arrays["probabilities"], golden["probabilities"], atol=1e-5)
     if kind == "torchvision":
         scale = np.abs(golden["embedding"]).max()
-        difference = np.abs(names["embedding"].numpy() - golden["embedding"]).max()
+        difference = np.abs(arrays["embedding"] - golden["embedding"]).max()
         assert difference <= 1e-4 * scale
     if kind == "onnxruntime":
-        assert "Nucleoplasm" in capsys.readouterr().out
+        assert "Nucleoplasm" in done.stdout
 
 
 def test_the_same_export_has_the_same_ones(export, bare):
