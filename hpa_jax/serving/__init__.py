@@ -7,6 +7,8 @@ maps.py         where the net found each label, among others
 onnx/           the same as model.onnx
 calibration.py  images that say what 8 bits have to hold
 description.py  model.json
+extras.py       what other people and programs read: card/, bioimage/, torchvision's weights
+yaml_text.py    YAML that every reader takes for the same
 artifact.py     checks and loads it, to be run by
 jax_backend.py  JAX, or by
 onnx/session.py onnxruntime, as

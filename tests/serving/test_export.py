@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import yaml
 from flax.traverse_util import flatten_dict
 from safetensors.numpy import load_file
 from support.foreign_folders import snapshot
@@ -129,6 +130,26 @@ def test_the_description_says_how_sure_a_score_is(workdir, test_images):
     np.testing.assert_array_equal(total.sum(axis=1), len(test_images))
     positives = np.array(calibration["positives"]).sum(axis=1)
     np.testing.assert_array_equal(positives, test_images.targets().sum(axis=0))
+
+
+def test_what_lies_beside_the_net_is_listed_and_has_the_figures_of_the_evaluation(workdir):
+    digests = artifact.check_digests(workdir / "export")
+    assert set(digests) == {*artifact.FILES, *artifact.OPTIONAL}
+    card = (workdir / "export" / "README.md").read_text()
+    head = yaml.safe_load(card.split("---\n")[1])
+    (result,) = head["model-index"][0]["results"]
+    evaluated = json.loads((workdir / "evaluation.json").read_text())
+    found = {metric["name"].partition(";")[0]: metric for metric in result["metrics"]}
+    for name, key in (
+        ("macro F1, thresholds cross-fitted", "macro_f1_crossfit"),
+        ("macro average precision", "macro_average_precision"),
+    ):
+        assert found[name]["value"] == pytest.approx(evaluated[key], abs=1e-6)
+        interval = found[name]["args"]["interval"]
+        assert interval == pytest.approx(evaluated["intervals"][key], abs=1e-6)
+    stored = found["macro F1 at the thresholds of this export"]["value"]
+    assert stored == pytest.approx(evaluated["macro_f1_stored_thresholds"], abs=1e-6)
+    assert str(workdir) not in card
 
 
 def test_a_missing_file_and_wrong_images_are_refused_in_one_line(workdir, tmp_path):

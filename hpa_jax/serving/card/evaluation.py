@@ -134,17 +134,17 @@ def _evaluation(report: dict, checkpoint: int, labels: Sequence[str]) -> Evaluat
     for row in rows:
         f1 = _of_label(row, "f1", "f1_crossfit")
         precision = _of_label(row, "average_precision", "average_precision")
-        by_label[row["name"]] = LabelFigures(int(row["support"]), f1, precision)
+        by_label[row["name"]] = LabelFigures(_count(row["support"]), f1, precision)
     tta = str(report["tta"])
     learned = report.get("learned_images")
     return Evaluation(
         dataset=str(report["dataset"]),
         split=str(report["split"]),
-        images=int(report["images"]),
-        groups=int(report["groups"]),
-        level=float(report["level"]),
+        images=_count(report["images"]),
+        groups=_count(report["groups"]),
+        level=_finite(report["level"]),
         tta="" if tta in _PLAIN else tta,
-        learned_images=None if learned is None else int(learned),
+        learned_images=None if learned is None else _count(learned),
         figures=tuple(figures),
         by_label=by_label,
     )
@@ -160,9 +160,12 @@ def _figure(name: str, kind: str, value: Any, interval: Any) -> Figure | None:
         return None
     bounds = None
     if interval is not None and None not in interval:
-        low, high = interval
-        bounds = (_finite(low), _finite(high))
+        bounds = (_finite(interval[0]), _finite(interval[1]))
     return Figure(name, kind, _finite(value), bounds)
+
+
+def _count(value: Any) -> int:
+    return int(_finite(value))
 
 
 def _finite(value: Any) -> float:
