@@ -1,21 +1,23 @@
 """How fast image files are checked and read, beside tifffile and Pillow.
 
-    python benchmarks/image_files.py [--side=2048]
+    python benchmarks/image_files.py [--side=2048] [--json=FILE]
 
 Prints CPU milliseconds a file, the least of five runs, as a Markdown table. The image is smooth,
 with noise of a few grey levels, as micrographs are.
 """
 
-import argparse
 import io
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import checkout  # noqa: F401
 import cv2
 import numpy as np
 import tifffile
+from command_line import make_parser, run
 from PIL import Image
+from results import cpu_name, make_row, write_rows
 
 from hpa_jax.images import channel_file
 from hpa_jax.images.rule import any_image
@@ -23,22 +25,31 @@ from hpa_jax.images.rule import any_image
 RUNS = 5
 
 
-def main() -> None:
-    """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    parser = make_parser(__doc__)
     parser.add_argument("--side", type=int, default=2048, help="pixels")
-    side = parser.parse_args().side
+    args = parser.parse_args(argv)
+    return run(lambda: write_rows(args.json, compare(args.side)))
+
+
+def compare(side: int) -> list[dict]:
+    """Prints the table; returns a row for each kind of file."""
     print("| file | MB | checked | read | tifffile | Pillow |")
     print("| --- | --- | --- | --- | --- | --- |")
+    rows = []
     for name, data in _files(_image(side)).items():
-        cells = [
-            f"{len(data) / 1e6:.1f}",
-            _milliseconds(lambda data=data: _scan(data), 2),
-            _milliseconds(lambda data=data: channel_file.read(data, any_image(), "green")),
-            _milliseconds(lambda data=data: tifffile.imread(io.BytesIO(data))),
-            _milliseconds(lambda data=data: np.asarray(Image.open(io.BytesIO(data)))),
-        ]
-        print(f"| {name} | {' | '.join(cells)} |")
+        checked = _milliseconds(lambda data=data: _scan(data))
+        read = _milliseconds(lambda data=data: channel_file.read(data, any_image(), "green"))
+        by_tifffile = _milliseconds(lambda data=data: tifffile.imread(io.BytesIO(data)))
+        by_pillow = _milliseconds(lambda data=data: np.asarray(Image.open(io.BytesIO(data))))
+        times = [_text(checked, 2), _text(read), _text(by_tifffile), _text(by_pillow)]
+        print(f"| {name} | {len(data) / 1e6:.1f} | {' | '.join(times)} |")
+        row = make_row(
+            f"read_{name}", read, "CPU ms", peer="Pillow", peer_value=by_pillow, device=cpu_name()
+        )
+        rows.append(row)
+    return rows
 
 
 def _image(side: int) -> np.ndarray:
@@ -73,18 +84,22 @@ def _scan(data: bytes) -> None:
     channel_file.scan_file(io.BytesIO(data), any_image())
 
 
-def _milliseconds(run: Callable, digits: int = 0) -> str:
-    """CPU time of the fastest of some runs; "-" if the reader does not know the format."""
+def _milliseconds(read: Callable) -> float | None:
+    """CPU time of the fastest of some runs; None if the reader does not know the format."""
     taken = []
     for _ in range(RUNS):
         start = time.process_time()
         try:
-            run()
+            read()
         except Exception:
-            return "-"
+            return None
         taken.append(time.process_time() - start)
-    return f"{1000 * min(taken):.{digits}f}"
+    return 1000 * min(taken)
+
+
+def _text(milliseconds: float | None, digits: int = 0) -> str:
+    return "-" if milliseconds is None else f"{milliseconds:.{digits}f}"
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

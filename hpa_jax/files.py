@@ -182,11 +182,16 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence]) -> str:
     spreadsheet runs formulas and a terminal obeys escapes, so every cell passes `csv_cell`.
     """
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    write_csv_lines(text, header, rows)
+    return text.getvalue()
+
+
+def write_csv_lines(file: TextIO, header: Sequence[str], rows: Iterable[Sequence]) -> None:
+    """Writes the lines of `csv_text` to an open file, one by one: rows may be many."""
+    writer = csv.writer(file, lineterminator="\n")
     writer.writerow(map(csv_cell, header))
     for row in rows:
         writer.writerow(map(csv_cell, row))
-    return text.getvalue()
 
 
 # What makes a formula of a cell, after quotes and spaces; the last four are full-width forms.

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 from support.exports import tiny_export
 
-from benchmarks.predict_folder import draw, predict
-
 REPOSITORY = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(REPOSITORY / "benchmarks"))
+
+from predict_folder import draw, predict  # noqa: E402
+
 pytestmark = pytest.mark.slow
 
 MOST_MEGABYTES = 100

@@ -1,10 +1,9 @@
 """Scores as a csv: Id, one probability a label, the labels that were decided."""
 
-import csv
 from pathlib import Path
 
-from hpa_jax.files import complete_file, csv_cell
-from hpa_jax.serving.predict.tables.content import FIRST_COLUMNS, LAST_COLUMNS, Content
+from hpa_jax.files import complete_file, write_csv_lines
+from hpa_jax.serving.predict.tables.content import FIRST_COLUMNS, LAST_COLUMNS, Content, Decided
 
 BESIDE = ""
 NEEDS = ()
@@ -13,15 +12,14 @@ EMBEDDINGS = False
 
 def write(path: Path, content: Content) -> None:
     """Writes the table, completely or not at all."""
+    header = [*FIRST_COLUMNS, *content.label_columns, *LAST_COLUMNS]
     with complete_file(path) as hidden, open(hidden, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        header = [*FIRST_COLUMNS, *content.label_columns, *LAST_COLUMNS]
-        writer.writerow(map(csv_cell, header))
-        for row in content.rows():
-            cells = [row.id, row.missing, row.note]
-            cells += [f"{probability:.6g}" for probability in row.probabilities]
-            cells += [row.label_names, row.label_ids]
-            writer.writerow(map(csv_cell, cells))
+        write_csv_lines(file, header, map(_cells, content.rows()))
+
+
+def _cells(row: Decided) -> list[str]:
+    probabilities = [f"{probability:.6g}" for probability in row.probabilities]
+    return [row.id, row.missing, row.note, *probabilities, row.label_names, row.label_ids]
 
 
 def is_ours(path: Path) -> bool:
