@@ -2,11 +2,17 @@
 
 export.py       writes the folder from a run, by
 worker.py       a process whose environment is always the same
-forward.py      the forward pass that is exported
+forward.py      the forward pass that is exported, to
+maps.py         where the net found each label, among others
+onnx/           the same as model.onnx
+calibration.py  images that say what 8 bits have to hold
 description.py  model.json
 extras.py       what other people and programs read: card/, bioimage/, torchvision's weights
 yaml_text.py    YAML that every reader takes for the same
-artifact.py     checks, loads and runs it; needs jax, flatbuffers, numpy and safetensors only
+artifact.py     checks and loads it, to be run by
+jax_backend.py  JAX, or by
+onnx/session.py onnxruntime, as
+served.py       one interface over both
 check.py        whether an export is as it was written, and runs here
 __main__.py     `python -m hpa_jax.serving COMMAND EXPORT`
 
