@@ -136,10 +136,13 @@ def _labels(facts: Facts) -> str:
             figures = evaluation.by_label[name]
             row += [str(figures.positives), _cell(figures.f1), _cell(figures.average_precision)]
         rows.append(row)
+    fitted_on = facts.description["thresholds_fitted_on"]
+    origin = "They were not fitted"
+    if fitted_on:
+        origin = f"They were fitted on the split {escape(fitted_on)}"
     lines = [
-        f"A label is predicted where its probability is above its threshold. Thresholds were "
-        f"fitted on the split {escape(facts.description['thresholds_fitted_on'] or 'none')}. An "
-        f"image above no threshold gets {escape(facts.description['empty'])}.",
+        f"A label is predicted where its probability is above its threshold. {origin}. An image "
+        f"above no threshold gets {escape(facts.description['empty'])}.",
         "",
         table(header, rows),
     ]
@@ -199,11 +202,14 @@ def _evaluated_on(evaluation: Evaluation) -> str:
 def _running(facts: Facts) -> str:
     parts = []
     if MANIFEST in facts.files:
+        commands = ["python -m hpa_jax.serving predict EXPORT IMAGES --out=scores.csv"]
+        if ONNX in facts.files:
+            commands.append("python -m hpa_jax.serving serve EXPORT")
+            commands.append("python -m hpa_jax.serving page EXPORT page.html")
         parts += [
-            "A folder of images to a table, with hpa_jax:",
-            _code(
-                "python -m hpa_jax.serving predict EXPORT IMAGES --out=scores.csv", language="sh"
-            ),
+            "With hpa_jax, a folder of images to a table; and where there is `model.onnx`, a "
+            "server, and a page that works without one:",
+            _code("\n".join(commands), language="sh"),
         ]
     if ONNX in facts.files:
         parts += ["With onnxruntime and nothing of this project:", _code(onnx_snippet(facts))]

@@ -97,7 +97,7 @@ def padded_otherwise(model, kind: str):
     raise AssertionError(f"no {kind} with padding")
 
 
-@pytest.mark.parametrize("kind", ["Conv", "MaxPool"])
+@pytest.mark.parametrize("kind", ["Conv", pytest.param("MaxPool", marks=pytest.mark.slow)])
 def test_a_wrong_padding_of_the_right_shape_is_noticed(kind):
     config = net_config("densenet_tiny", "linear", "rgby", 32)
     variables = variables_of(config)

@@ -57,6 +57,7 @@ def test_a_kernel_beyond_half_precision_stays_as_it_is(net):
     assert found["probabilities"] < 2e-2
 
 
+@pytest.mark.slow
 def test_8_bits_quantize_convolutions_and_products_by_channel(net):
     _, _, model = net
     images = images_of(SIZE, 8)
@@ -77,6 +78,7 @@ def test_8_bits_quantize_convolutions_and_products_by_channel(net):
     assert run(images[:3], names)["maps"].shape[0] == 3
 
 
+@pytest.mark.slow
 def test_8_bits_that_change_scores_too_much_are_refused(net):
     """Of ranges from other images."""
     _, _, model = net
