@@ -52,6 +52,14 @@ class Page:
             found[LABELS.index(name)] = is_found
         return scores, found
 
+    def press(self, key):
+        """Presses a key: Tab or Enter."""
+        event = {"key": key, "code": key, "windowsVirtualKeyCode": {"Tab": 9, "Enter": 13}[key]}
+        if key == "Enter":
+            event["text"] = "\r"
+        self.tab.call("Input.dispatchKeyEvent", type="keyDown", **event)
+        self.tab.call("Input.dispatchKeyEvent", type="keyUp", **event)
+
     def give_token(self, token):
         self.tab.value(f"document.getElementById('token').value = {json.dumps(token)}")
         self.click("#token-form button")

@@ -114,7 +114,7 @@ def _check_place(out: Path) -> None:
         return
     advice = "choose another name"
     if out.is_symlink() or not out.is_file():
-        raise InputError(f"{out} is there and is no page; {advice}")
+        raise InputError(f"{out} is there and is no file; {advice}")
     try:
         with open(out, encoding="utf-8", errors="replace") as file:
             head = file.read(_HEAD_BYTES)

@@ -119,14 +119,11 @@ def read_token(path: Path) -> str:
             content = file.read(_LONGEST_TOKEN + 1)
     except OSError as error:
         raise InputError(f"{flag}: cannot be read ({one_line(error)})") from None
-    try:
-        token = content.decode("ascii").strip()
-    except UnicodeDecodeError:
-        token = ""
-    is_one_word = len(token.split()) == 1 and token.isprintable()
-    if not is_one_word or len(content) > _LONGEST_TOKEN:
+    words = content.decode(errors="replace").split()
+    is_token = len(words) == 1 and words[0].isascii() and words[0].isprintable()
+    if not is_token or len(content) > _LONGEST_TOKEN:
         raise InputError(
             f"{flag}: has to hold one line of letters and digits; make one with: openssl rand "
             "-hex 32"
         )
-    return token
+    return words[0]

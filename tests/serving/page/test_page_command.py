@@ -72,7 +72,7 @@ def test_bad_input_is_one_line(export, tmp_path):
     assert "invalid choice" in refused(export, out, "--weights=int4")
     out.write_text("<html>a page of somebody else's</html>")
     assert "is not written over" in refused(export, out)
-    assert "is no page" in refused(export, tmp_path)
+    assert "is no file" in refused(export, tmp_path)
     assert out.read_text() == "<html>a page of somebody else's</html>"
 
 

@@ -1,7 +1,9 @@
 """The page from disk in a real browser: fields go in, labels, pictures and a table come out."""
 
+import base64
 import csv
 import io
+import json
 import os
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import onnxruntime
 import pytest
 from support.image_files import encoded, sample, smooth
 from support.page_nets import description, small_net
-from support.page_use import Page
+from support.page_use import IS_DONE, Page
 from support.written_files import png
 
 from hpa_jax.images.folder import find_images
@@ -18,8 +20,14 @@ from hpa_jax.images.prepare import Preparation
 from hpa_jax.labels import CHANNELS, LABELS
 from hpa_jax.serving.page.render import Net, render
 from hpa_jax.serving.page.weights import halve
+from hpa_jax.serving.predict.tables.content import FIRST_COLUMNS, LAST_COLUMNS
 
 SIZE = 64
+# What tells the element that has the focus from others.
+FOCUSED = """(() => {
+  const focused = document.activeElement;
+  return focused.id || focused.dataset.view || focused.classList[0];
+})()"""
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +122,55 @@ def test_channels_and_maps_can_be_seen(page, field):
     assert "Orange" in page.text("#picture-caption")
 
 
+def test_it_is_used_with_keys_alone(page, field):
+    page.clear()
+    page.choose(*field)
+    page.tab.value("document.querySelector('.skip').focus()")
+    seen = ["skip"]
+    for _ in range(40):
+        page.press("Tab")
+        seen.append(page.tab.value(FOCUSED))
+    wanted = ["skip", "files", "folder", "download", "clear", "open", "all", "yellow", "bright"]
+    assert [name for name in dict.fromkeys(seen) if name in wanted] == wanted
+    page.tab.value("document.querySelector('[data-label]').focus()")
+    page.press("Enter")
+    assert page.tab.value("document.activeElement.getAttribute('aria-pressed')") == "true"
+
+
+def test_files_can_be_dropped(page, field):
+    page.clear()
+    texts = {path.name: base64.b64encode(path.read_bytes()).decode() for path in field}
+    page.tab.value(
+        f"{{ const transfer = new DataTransfer(); const texts = {json.dumps(texts)};"
+        "for (const [name, text] of Object.entries(texts)) {"
+        "  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));"
+        "  transfer.items.add(new File([bytes], name)); }"
+        "document.getElementById('drop').dispatchEvent("
+        "  new DragEvent('drop', { bubbles: true, dataTransfer: transfer })); }"
+    )
+    page.tab.until(IS_DONE)
+    scores, _ = page.scores()
+    np.testing.assert_allclose(scores, expected_scores(field[0].parent), atol=1e-5)
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_nothing_is_cut_off_on_any_screen(page, field, width):
+    page.tab.open(page.place, width=width, dark=width == 360)
+    page.tab.until("document.documentElement.dataset.ready === 'yes'")
+    page.choose(*field)
+    page.click("#settings summary")
+    page.click("#about summary")
+    page.click(".more")
+    assert page.tab.value("document.documentElement.scrollWidth") <= width
+    # A finger needs some 24 px.
+    small = page.tab.value(
+        "[...document.querySelectorAll('button, summary, .button, input')]"
+        ".filter((e) => e.offsetHeight && e.type !== 'file' && e.type !== 'checkbox')"
+        ".filter((e) => e.offsetHeight < 24 || e.offsetWidth < 24).length"
+    )
+    assert small == 0
+
+
 def test_a_net_without_maps_says_so(make_page, field):
     page = make_page(maps=False)
     page.choose(*field)
@@ -137,7 +194,7 @@ def test_several_fields_and_their_table(page, tmp_path):
     )
     page.click("#download")
     rows = list(csv.DictReader(io.StringIO(page.tab.value("window.table"))))
-    assert list(rows[0]) == ["id", "missing", "note", *LABELS, "label_names", "labels"]
+    assert list(rows[0]) == [*FIRST_COLUMNS, *LABELS, *LAST_COLUMNS]
     assert [row["id"] for row in rows] == ["A1", "'=B2", "C3"]
     assert "C3_blue.png is cut short" in rows[2]["note"]
     page.tab.value("document.querySelectorAll('.open')[1].click()")
@@ -159,6 +216,19 @@ def test_a_missing_channel_is_refused_or_marked(page, field):
     page.clear()
     page.choose(field[0], field[2], field[3])
     assert "has no green channel" in page.text("#status")
+
+
+def test_a_channel_that_the_net_does_not_know_is_black(make_page, field):
+    trained = ["red", "green", "blue"]
+    page = make_page(preparation={"channels": trained})
+    page.choose(*field)
+    scores, _ = page.scores()
+    expected = expected_scores(field[0].parent, missing=["yellow"])
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
+    assert "without yellow" not in page.text("#field")
+    page.clear()
+    page.choose(*field[:3])
+    np.testing.assert_allclose(page.scores()[0], expected, atol=1e-5)
 
 
 def test_a_composite_is_three_channels(page, field, tmp_path):
@@ -189,6 +259,7 @@ def test_values_of_a_camera_are_asked_about(page, tmp_path):
     page.set("white", "")
 
 
+@pytest.mark.slow
 def test_halved_parameters_change_little(make_page, field):
     page = make_page(half=True)
     page.choose(*field)

@@ -3,7 +3,8 @@
 const LIST_PICTURE = 56;
 
 class FieldList {
-  constructor(onOpen) {
+  constructor(description, onOpen) {
+    this.description = description;
     this.onOpen = onOpen;
     this.section = byId("list");
     this.body = byId("list-table").tBodies[0];
@@ -59,7 +60,7 @@ class FieldList {
       element("span", { class: "tag" }, `${row.name} ${row.score.toFixed(2)}`),
     );
     if (tags.length === 0) tags.push(element("span", { class: "soft" }, "no label"));
-    for (const channel of field.result.missing) {
+    for (const channel of missed(field.result, this.description)) {
       tags.push(element("span", { class: "mark" }, `without ${channel}`));
     }
     return element("span", { class: "tags" }, ...tags);

@@ -47,7 +47,7 @@ class FieldView {
   }
 
   marks(result) {
-    const marks = result.missing.map((channel) => `without ${channel}`);
+    const marks = missed(result, this.description).map((channel) => `without ${channel}`);
     return [...marks, ...result.notes].map((text) => element("span", { class: "mark" }, text));
   }
 

@@ -1,5 +1,12 @@
 // The page: which files there are, which field is next, and what is seen of it.
 
+// Of 2023 and later in all browsers; without them the page cannot even start.
+for (const name of ["DecompressionStream", "OffscreenCanvas", "Worker", "WebAssembly"]) {
+  if (!(name in window)) {
+    byId("status").textContent = `This browser is too old for this page: it has no ${name}.`;
+  }
+}
+
 const page = JSON.parse(byId("page-data").textContent);
 const { description } = page;
 const textOf = (id) => byId(id)?.textContent ?? null;
@@ -20,7 +27,7 @@ for (const id of ["runtime-script", "runtime-wasm", "model"]) byId(id)?.remove()
 engineData.texts = null;
 
 const view = new FieldView(description);
-const list = new FieldList(openField);
+const list = new FieldList(description, openField);
 
 let files = []; // [{file, path}], all that were given
 let fields = new Map(); // by Id: {id, entries, result, rows, refused, picture, isThinned}
@@ -217,7 +224,7 @@ byId("download").addEventListener("click", () => {
 });
 
 describeNet(page);
-say("Loading the net ...");
+say(page.mode === "server" ? "Starting ..." : "Loading the net ...");
 engine.ready.then(
   () => {
     document.documentElement.dataset.ready = "yes";

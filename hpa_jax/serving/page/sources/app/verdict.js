@@ -50,3 +50,9 @@ function howSure(row, calibration) {
   const all = { total: sum(calibration.total), right: sum(calibration.positives) };
   return all.total >= ENOUGH ? { ...all, pooled: true } : null;
 }
+
+// Channels that were black though the net knows them.
+function missed(result, description) {
+  const trained = description.preparation?.channels;
+  return result.missing.filter((channel) => !trained?.length || trained.includes(channel));
+}

@@ -72,11 +72,15 @@ function checkJpgNotes(notes) {
 }
 
 function parseJpgFrame(view, at, marker) {
+  const bits = view.getUint8(at);
   const height = view.getUint16(at + 1);
   const width = view.getUint16(at + 3);
   const components = view.getUint8(at + 5);
   if (!JPG_FRAMES.includes(marker)) {
     throw new Refused("is a JPG of a rare kind (lossless or arithmetic); save it as a plain one");
+  }
+  if (bits !== 8) {
+    throw new Refused(`has ${bits} bits a pixel, which no browser shows; save it as a PNG`);
   }
   checkPixels(width, height);
   return { width, height, colour: JPG_COLOURS[components] ?? `of ${components} components` };

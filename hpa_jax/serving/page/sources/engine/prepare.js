@@ -15,10 +15,12 @@ function scaledLength(length, factor) {
 function prepareField(field, size, preparation, pixelSize) {
   const stored = storedSize(field, preparation, pixelSize);
   const aspect = preparation?.aspect ?? "stretch";
+  const trained = trainedChannels(preparation);
   const pixels = new Uint8Array(size * size * CHANNELS.length);
   CHANNELS.forEach((channel, c) => {
     const plane = field.planes[channel];
-    if (plane === undefined) return;
+    // What the training images did not have is black, whatever the field has.
+    if (plane === undefined || !trained.includes(channel)) return;
     const image = shrunkOrEnlarged({ plane, width: field.width, height: field.height }, stored);
     const square = toSquare(image, size, aspect);
     for (let i = 0; i < square.length; i++) pixels[CHANNELS.length * i + c] = square[i];

@@ -25,8 +25,11 @@ async function scoreField({ files, settings }) {
   const size = description.input.shape[1];
   const preparation = description.preparation ?? null;
   const field = await readField(files, settings.white, preparation?.white);
-  const missing = missingChannels(field.planes, preparation);
-  if (!settings.onlyPictures) checkMissing(missing, settings);
+  const trained = trainedChannels(preparation);
+  const missing = CHANNELS.filter((of) => !trained.includes(of) || field.planes[of] === undefined);
+  if (!settings.onlyPictures) {
+    checkMissing(missing.filter((of) => trained.includes(of)), settings);
+  }
   const frame = frameOf(field, preparation?.aspect ?? "stretch");
   const result = { missing, notes: [], preview: previewOf(field), frame };
   if (net !== null) {
@@ -37,10 +40,8 @@ async function scoreField({ files, settings }) {
   return result;
 }
 
-// What the net was trained on and the field lacks.
-function missingChannels(planes, preparation) {
-  const trained = preparation?.channels?.length ? preparation.channels : CHANNELS;
-  return trained.filter((channel) => planes[channel] === undefined);
+function trainedChannels(preparation) {
+  return preparation?.channels?.length ? preparation.channels : CHANNELS;
 }
 
 function checkMissing(missing, settings) {
@@ -100,7 +101,8 @@ self.onmessage = async ({ data }) => {
     }
   } catch (error) {
     // A defect of this page says what it is, too: one line, and the page goes on.
-    const line = error instanceof Refused ? error.message : `cannot be read here (${error.message})`;
+    const isPlain = error instanceof Refused || data.load;
+    const line = isPlain ? error.message : `cannot be read here (${error.message})`;
     self.postMessage({ number, refused: line.replace(/\s+/g, " ") });
   }
 };
