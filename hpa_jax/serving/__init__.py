@@ -2,9 +2,15 @@
 
 export.py       writes the folder from a run, by
 worker.py       a process whose environment is always the same
-forward.py      the forward pass that is exported
+forward.py      the forward pass that is exported, to
+maps.py         where the net found each label, among others
+onnx/           the same as model.onnx
+calibration.py  images that say what 8 bits have to hold
 description.py  model.json
-artifact.py     checks, loads and runs it; needs jax, flatbuffers, numpy and safetensors only
+artifact.py     checks and loads it, to be run by
+jax_backend.py  JAX, or by
+onnx/session.py onnxruntime, as
+served.py       one interface over both
 check.py        whether an export is as it was written, and runs here
 decision.py     which labels probabilities decide on
 predict/        from a folder of images to a table, and to the nearest images of another

@@ -116,7 +116,9 @@ class Served:
     def tolerance(self, output: str) -> float:
         """The largest difference of an output that is no fault (`largest_difference`)."""
         if self.backend == "onnx":
-            return self.description["onnx"]["tolerances"][output]
+            tolerances = self.description.get("onnx", {}).get("tolerances", {})
+            if output in tolerances:
+                return tolerances[output]
         if output == PROBABILITIES:
             return TOLERANCE
         return RELATIVE_TOLERANCE

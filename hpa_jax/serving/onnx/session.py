@@ -45,7 +45,13 @@ def open_session(model: bytes, name: str, threads: int = 0) -> tuple[Callable, t
         ) from error
 
     def run(images, outputs: Sequence[str]) -> dict:
-        found = session.run(list(outputs), {"images": images})
+        try:
+            found = session.run(list(outputs), {"images": images})
+        except Exception as error:  # as above
+            reason = one_line(error, limit=_LONGEST_REASON)
+            raise InputError(
+                f"{name}: onnxruntime cannot run it on {len(images)} images: {reason}"
+            ) from error
         return dict(zip(outputs, found, strict=True))
 
     return run, names
