@@ -97,6 +97,7 @@ WITHOUT_JAX = (
     "hpa_jax.serving.server.command",
     "hpa_jax.serving.check",
     "hpa_jax.serving.onnx.session",
+    "hpa_jax.serving.page.command",
     "hpa_jax.data",
     "hpa_jax.data.codec",
     "hpa_jax.data.records",

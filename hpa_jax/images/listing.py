@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from hpa_jax.errors import InputError
 from hpa_jax.images.store import Folder, Store
 
 SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
@@ -38,6 +39,7 @@ def list_images(store: Store, follow_links: bool = False) -> Names:
 
     Raises:
       OSError: the folder cannot be read.
+      InputError: the name of an image is no text.
     """
     images = []
     others = 0
@@ -46,6 +48,11 @@ def list_images(store: Store, follow_links: bool = False) -> Names:
         if _is_hidden(name):
             continue
         if name.lower().endswith(SUFFIXES):
+            if not _is_text(name):
+                raise InputError(
+                    f"{os.fsencode(name)!r} in {store.where('')} is a name that is not UTF-8, "
+                    "which no table can hold; rename it"
+                )
             images.append(name)
             continue
         others += 1
@@ -91,12 +98,12 @@ def _names(store: Store, follow_links: bool) -> Iterator[str]:
                 name = f"{prefix}{entry.name}"
                 if entry.is_dir(follow_symlinks=follow_links):
                     waiting.append(f"{name}/")
-                elif _is_text(name):
+                else:
                     yield name
 
 
 def _is_text(name: str) -> bool:
-    """Whether a file's name is UTF-8; one that is not can be written into no table."""
+    """Whether a file's name is UTF-8."""
     try:
         name.encode()
     except UnicodeEncodeError:

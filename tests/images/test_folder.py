@@ -149,6 +149,15 @@ def test_awkward_files_are_read_exactly_or_refused_in_one_line(tmp_path, name):
         assert not pixels[..., [0, 2, 3]].any()
 
 
+def test_a_name_that_is_no_text_is_one_line(tmp_path):
+    write_images(tmp_path)
+    with open(os.fsencode(tmp_path) + b"/\xff_red.png", "wb"):
+        pass
+    with pytest.raises(InputError, match="not UTF-8.*rename it") as error:
+        find_images(tmp_path)
+    assert str(error.value).isprintable()
+
+
 @pytest.mark.parametrize(
     "make, words",
     [

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import cv2
 import jinja2
 import numpy as np
+from markupsafe import Markup
 
 from hpa_jax.folders.results import GENERATOR
 from hpa_jax.images.false_color import false_color, stretch_contrast
@@ -98,7 +99,7 @@ def render(found: Sequence, reference: Reference, pictures: Pictures, table: str
         shown.append({"id": one.id, "uri": pictures.of(one.id), "near": near})
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     return environment.from_string(_PAGE).render(
-        generator=jinja2.utils.markupsafe.Markup(GENERATOR),
+        generator=Markup(GENERATOR),
         side=_SIDE,
         count=len(found),
         shown=len(shown),
