@@ -76,7 +76,7 @@ def read_plane(data: bytes, rule: Rule, channel: str) -> Plane:
     description = header.description
     _check(description, rule)
     if description.colour == "RGB":
-        image = np.stack(list(formats.planes(data, header, range(3), rule.projection)), axis=-1)
+        image = formats.colours(data, header, rule.projection)
         is_lossy = description.format == "JPEG"
         plane = colour.select_plane(image, rule, channel, is_lossy)
     elif description.colour == "pages":

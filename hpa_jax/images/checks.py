@@ -45,8 +45,9 @@ def check_numbers(description: Description, rule: Rule, save: str) -> None:
         return
     # 32 in a rule means floating-point numbers.
     if bits not in rule.bits or bits > 16:
-        accepted = [accepted for accepted in rule.bits if accepted <= 16]
-        raise Refused(f"has {bits} bits a pixel, not {' or '.join(map(str, accepted))}; {save}")
+        *others, last = [str(accepted) for accepted in rule.bits if accepted <= 16]
+        accepted = f"{', '.join(others)} or {last}" if others else last
+        raise Refused(f"has {bits} bits a pixel, not {accepted}; {save}")
     if rule.white and rule.white >= 2**bits:
         raise Refused(
             f"has {bits} bits a pixel, too few for white={rule.white}; put one of the two right"

@@ -21,6 +21,26 @@ def is_gray(image: np.ndarray) -> bool:
     return bool((red == green).all() and (green == blue).all())
 
 
+def is_ramp(palette: np.ndarray) -> bool:
+    """Whether a palette shows each number as that much of one colour, as ImageJ's tables do.
+
+    Then the numbers in the file are the values themselves.
+
+    Args:
+      palette: unsigned [N, 3], red, green and blue of each number, the largest value 255.
+    """
+    count = len(palette)
+    ramp = np.arange(count) * 255 // max(1, count - 1)
+    is_lit = False
+    for shades in palette.T:
+        if not shades.any():
+            continue
+        if not np.array_equal(shades, ramp):
+            return False
+        is_lit = True
+    return is_lit
+
+
 def select_plane(image: np.ndarray, rule: Rule, channel: str, lossy: bool) -> np.ndarray:
     """The plane that holds the channel.
 

@@ -86,13 +86,30 @@ def planes(
     if header.description.format == "TIFF":
         yield from tiff.planes(data, header, wanted, projection)
         return
+    image = _decode(data, header)
+    for plane in wanted:
+        yield image if image.ndim == 2 else image[..., plane]
+
+
+def colours(data: bytes, header: Header, projection: str) -> np.ndarray:
+    """Decodes a file that was scanned and is RGB; see `planes`.
+
+    Returns:
+      [H, W, 3]: the values in the file.
+    """
+    if header.description.format == "TIFF":
+        return np.stack(list(tiff.planes(data, header, range(3), projection)), axis=-1)
+    return _decode(data, header)
+
+
+def _decode(data: bytes, header: Header) -> np.ndarray:
+    """[H, W] or [H, W, S] of a PNG or JPG."""
     decode = png.decode if header.description.format == "PNG" else jpg.decode
     with quiet_stderr:
         image = decode(data, header)
     if image is None or not _is_as_announced(image, header.description):
         raise Refused(f"is damaged: its pixel data do not decode; {DOWNLOAD_AGAIN}")
-    for plane in wanted:
-        yield image if image.ndim == 2 else image[..., plane]
+    return image
 
 
 def scan_bytes(data: bytes, rule: Rule) -> Header:

@@ -13,7 +13,7 @@ import numpy as np
 from hpa_jax.images import checks, colour, formats, scale
 from hpa_jax.images.header import COMPOSITE, Description
 from hpa_jax.images.rule import Rule
-from hpa_jax.images.store import Refused
+from hpa_jax.images.store import Refused, Store
 from hpa_jax.labels import CHANNELS
 
 # Names that can mean one channel only, in letters and digits alone. A dye such as FITC is not among
@@ -81,6 +81,28 @@ def read_image(data: bytes, rule: Rule, order: Sequence[str] | None) -> ImageFil
     return ImageFile(pixels, channels, description, largest)
 
 
+def scan(
+    images: Store,
+    name: str,
+    rule: Rule,
+    order: Sequence[str] | None,
+) -> Description:
+    """Checks a file with the channels of an image in it, without decoding its pixels.
+
+    Args:
+      images: where it is.
+      name: of the file.
+      rule: of the source.
+      order: see `read_image`.
+
+    Raises:
+      Refused: with the reason.
+    """
+    description = formats.scan(images, name, rule).description
+    check_image(description, rule, order)
+    return description
+
+
 def check_image(
     description: Description,
     rule: Rule,
@@ -97,7 +119,7 @@ def check_image(
       Refused: the rule does not accept it, or nothing says which plane is which channel.
     """
     save = f"save each channel as {rule.wanted}"
-    readable = ("gray", "RGB", "RGBA", "channels", "pages")
+    readable = ("gray", "gray in a palette", "RGB", "RGBA", "channels", "pages")
     if description.colour not in readable:
         raise Refused(f"is {description.colour}, not gray or RGB; {save}")
     checks.check_depth(description, rule, save)

@@ -18,6 +18,8 @@ from hpa_jax.images.header import COMPOSITE, Description, Header, check_pixels
 from hpa_jax.images.store import DOWNLOAD_AGAIN, Refused
 
 _MAX_SCANS = 200  # a progressive file has about ten; each costs a pass over all pixels
+_MAX_SEGMENTS = 4096  # in front of the pixels; a profile of colours and notes have dozens
+_MAX_FILL_BYTES = 4096
 _TAIL = 4096  # bytes at the end among which the end marker is looked for
 
 # Start-of-frame markers: baseline, extended and progressive are read; the others are lossless or
@@ -48,7 +50,7 @@ def scan(file: BinaryIO) -> Header:
 
 def _find_frame(file: BinaryIO) -> Header:
     file.read(2)
-    while True:
+    for _ in range(_MAX_SEGMENTS):
         marker = _next_marker(file)
         (length,) = struct.unpack(">H", _read(file, 2))
         if marker in _FRAME_RANGE and marker not in _NO_FRAMES:
@@ -62,15 +64,19 @@ def _find_frame(file: BinaryIO) -> Header:
         else:
             file.seek(length - 2, os.SEEK_CUR)
 
+    raise Refused(f"has more than {_MAX_SEGMENTS} notes in front of its pixels; save it again")
+
 
 def _next_marker(file: BinaryIO) -> int:
     byte = _read(file, 1)
     if byte != b"\xff":
         raise Refused(f"has a damaged header; {DOWNLOAD_AGAIN}")
     # Any number of fill bytes may precede a marker.
-    while byte == b"\xff":
+    for _ in range(_MAX_FILL_BYTES):
         byte = _read(file, 1)
-    return byte[0]
+        if byte != b"\xff":
+            return byte[0]
+    raise Refused(f"has a damaged header; {DOWNLOAD_AGAIN}")
 
 
 def _read(file: BinaryIO, length: int) -> bytes:

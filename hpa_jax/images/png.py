@@ -8,12 +8,14 @@ are walked first (size, depth, colour type, end), and each chunk's CRC is checke
 import os
 import struct
 import zlib
+from dataclasses import replace
 from typing import BinaryIO
 
 import cv2
 import numpy as np
 
 from hpa_jax.images import exif
+from hpa_jax.images.colour import is_ramp
 from hpa_jax.images.header import COMPOSITE, Description, Header, check_pixels
 from hpa_jax.images.store import DOWNLOAD_AGAIN, Refused
 
@@ -29,6 +31,8 @@ _NAMES = {
 }
 # Longest chunk that is read for its content; notes of cameras have a few kilobytes.
 _MAX_NOTE_BYTES = 2**16
+# Programs write pixels in chunks of eight kilobytes and more.
+_MAX_CHUNKS = 2**17
 
 
 def scan(file: BinaryIO) -> Header:
@@ -39,20 +43,30 @@ def scan(file: BinaryIO) -> Header:
     """
     description = _parse_header(file.read(_HEADER_BYTES))
     colour = description.colour
-    while len(head := file.read(8)) == 8:
+    for _ in range(_MAX_CHUNKS):
+        head = file.read(8)
+        if len(head) < 8:
+            break
         length, kind = struct.unpack(">I4s", head)
         if kind == b"tRNS":
             colour = f"{description.colour} with a transparent shade"
+        if kind == b"PLTE" and colour == "palette" and length == 3 * 2**description.bits:
+            palette = np.frombuffer(file.read(length), np.uint8)
+            if len(palette) == length and is_ramp(palette.reshape(-1, 3)):
+                colour = "gray in a palette"
+            length = 0
         if kind == b"acTL":
             raise Refused("is animated; save the image that is meant as a plain PNG")
         if kind == b"IEND":
-            if len(file.read(4)) == 4:
-                return Header(Description(**vars(description) | {"colour": colour}))
-            break
+            if len(file.read(4)) < 4:
+                break
+            return Header(replace(description, colour=colour))
         if kind == b"eXIf" and length <= _MAX_NOTE_BYTES:
             exif.check_upright(file.read(length))
             length = 0
         file.seek(length + 4, os.SEEK_CUR)
+    else:
+        raise Refused(f"has more than {_MAX_CHUNKS} chunks; save it again")
     raise Refused(f"is cut short: it has no end chunk; {DOWNLOAD_AGAIN}")
 
 
@@ -105,6 +119,10 @@ def decode(data: bytes, header: Header) -> np.ndarray | None:
             # The decoder stretches 1, 2 and 4 bits to eight.
             image //= 255 // (2**description.bits - 1)
         return image
+    if description.colour == "gray in a palette":
+        # The decoder gives the shades; in the colour of the palette they are the numbers.
+        shades = image[..., :3].max(axis=-1)
+        return shades // (255 // (2**description.bits - 1))
     # OpenCV's order is BGR.
     if image.shape[-1] == 4:
         return image[..., [2, 1, 0, 3]]

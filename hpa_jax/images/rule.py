@@ -60,7 +60,7 @@ def any_image(
     return Rule(
         ("PNG", "TIFF", "JPEG"),
         "a gray PNG, TIFF or JPG of 8 or 16 bits",
-        bits=(1, 2, 4, 8, 12, 16, 32),
+        bits=(1, 2, 4, 8, 10, 12, 14, 16, 32),
         white=white,
         coloured=True,
         projection=projection,

@@ -133,6 +133,8 @@ def _tiffs():
             of_camera,
         ),
         Awkward("with a copy of half size.tif", _with_a_small_page(deep), right),
+        Awkward("a copy alone.tif", written(deep, subfiletype=1), right),
+        Awkward("with a mask.tif", _with_a_mask(deep), right),
         Awkward("with a pyramid.ome.tif", _with_a_pyramid(deep), right),
         Awkward("green in a palette.tif", _in_a_palette(gray), gray),
         Awkward("green in RGB, planes apart.tif", _planes_apart(deep), right),
@@ -144,6 +146,16 @@ def _with_a_small_page(image):
     with tifffile.TiffWriter(file) as writer:
         writer.write(image)
         writer.write(image[::2, ::2], subfiletype=1)
+    return file.getvalue()
+
+
+def _with_a_mask(image):
+    """Of a kind that is refused as an image: LZMA, white as 0."""
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        writer.write(image)
+        mask = image[::2] > 99
+        writer.write(mask, subfiletype=4, photometric="miniswhite", compression="lzma")
     return file.getvalue()
 
 
@@ -194,6 +206,14 @@ def _odd_tiffs():
             tiff([gray.tobytes()], SHAPE, 8, [(278, LONG, (2**32 - 1,))]),
             gray,
         ),
+        Awkward(
+            "one row a strip, one strip.tif", tiff(strip, SHAPE, 16, [(278, LONG, (1,))]), right
+        ),
+        Awkward("one length for four strips.tif", _four_strips(deep, (99,)), right),
+        Awkward("lengths of four strips too large.tif", _four_strips(deep, (9999,) * 4), right),
+        Awkward("LZW, no length.tif", _packed(deep, 5, imagecodecs.lzw_encode, (279,)), right),
+        Awkward("deflate, no length.tif", _packed(deep, 8, imagecodecs.zlib_encode, (279,)), right),
+        Awkward("orientation 9.tif", tiff(strip, SHAPE, 16, [(274, SHORT, (9,))]), right),
         Awkward("with 5 kB behind.tif", tiff(strip, SHAPE, 16, behind=bytes(5000)), right),
         Awkward(
             "its own largest value.tif",
@@ -201,6 +221,16 @@ def _odd_tiffs():
             right,
         ),
     ]
+
+
+def _packed(image, method, pack, without):
+    tags = [(259, SHORT, (method,))]
+    return tiff([pack(image.tobytes())], SHAPE, 16, tags, without=without)
+
+
+def _four_strips(image, lengths):
+    strips = [image[top : top + 10].tobytes() for top in range(0, 40, 10)]
+    return tiff(strips, SHAPE, 16, [(279, LONG, lengths)])
 
 
 def _refused_tiffs():
@@ -334,6 +364,9 @@ def _cmyk(image):
 
 
 def _palette_png(image):
+    """Of many colours, each for a value."""
     file = io.BytesIO()
-    Image.fromarray(image).convert("P").save(file, "png")
+    picture = Image.fromarray(image).convert("P")
+    picture.putpalette(np.random.default_rng(0).integers(0, 256, 768).tolist())
+    picture.save(file, "png")
     return file.getvalue()

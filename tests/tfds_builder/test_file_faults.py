@@ -91,6 +91,14 @@ def with_tag(tag, value, instead=None):
     raise AssertionError(tag)
 
 
+def mixed_palette():
+    image = Image.fromarray(smooth()).convert("P")
+    image.putpalette(list(range(255, -1, -1)) * 3)
+    file = io.BytesIO()
+    image.save(file, "png")
+    return file.getvalue()
+
+
 def two_pages():
     page = Image.fromarray(smooth())
     file = io.BytesIO()
@@ -191,7 +199,7 @@ KINDS = {
     ),
     ("kaggle_full", "signed"): (lambda: with_tag(339, 2, instead=284), "is of signed numbers"),
     ("kaggle_full", "32 bits"): (lambda: with_tag(258, 32), "; "),
-    ("kaggle_full", "palette"): (lambda: palette("tiff"), "is palette, not gray"),
+    ("kaggle_full", "palette"): (lambda: palette("tiff"), "is gray in a palette, not gray"),
     ("kaggle_full", "alpha"): (
         lambda: encoded(np.dstack([smooth()] * 4), "tiff"),
         "is RGBA, not gray",
@@ -260,7 +268,7 @@ KINDS = {
         lambda: jpg(smooth((20, 20)), "blue"),
         "has 20 x 20 pixels, the image's other",
     ),
-    ("folder", "palette"): (lambda: palette("png"), "is palette, not gray"),
+    ("folder", "palette"): (mixed_palette, "is palette, not gray"),
     ("folder", "alpha"): (lambda: encoded(np.dstack([smooth()] * 4), "png"), "is RGBA, not gray"),
     ("folder", "1 bit"): (lambda: encoded(smooth() > 99, "png"), "has 1 bits a pixel, not 8 or 16"),
     ("folder", "a shade is transparent"): (

@@ -17,6 +17,7 @@ from hpa_jax.images.store import DAMAGE, DOWNLOAD_AGAIN, Refused
 # Bytes of a file that may be read for its tags; 65,536 tiles take half a megabyte.
 MAX_TAG_BYTES = 2**22
 _MAX_PAGES = 4096
+_BLOCK = 2**16
 _INTEGERS = (
     "BitsPerSample",
     "Compression",
@@ -80,8 +81,8 @@ class Directory(NamedTuple):
         return numbers[0] if numbers else default
 
 
-def read_directories(file: BinaryIO) -> list[Directory]:
-    """The directories of all pages, in the file's order; at least one.
+def read_directories(file: BinaryIO) -> tuple[list[Directory], int]:
+    """The directories of all pages, at least one, and the file's size in bytes.
 
     Raises:
       Refused: the file is truncated or damaged, or has too many pages or tags.
@@ -96,22 +97,29 @@ def read_directories(file: BinaryIO) -> list[Directory]:
         raise reader.failure or _cut_short() from None
     if reader.failure:
         raise reader.failure
-    return directories
+    return directories, reader.size
 
 
 class _LimitedReader:
     """A file of which no more than `limit` bytes can be read, whatever its tags claim.
 
-    tifffile catches some exceptions and goes on, so the first one is kept.
+    tifffile catches some exceptions and goes on, so the first one is kept. It also moves to and
+    fro, and in a zip each move backwards unpacks from the start: so a block is read at a time, in
+    which a directory and its values usually lie together.
 
     Attributes:
       failure: why a read failed; Refused, or what a damaged disk or archive raises.
+      size: of the file.
     """
 
     def __init__(self, file: BinaryIO, limit: int):
         self.failure: Exception | None = None
+        self.size = file.seek(0, io.SEEK_END)
         self._file = file
         self._left = limit
+        self._position = 0
+        self._block_start = 0
+        self._block = b""
 
     def read(self, size: int = -1) -> bytes:
         """Reads `size` bytes."""
@@ -120,15 +128,33 @@ class _LimitedReader:
         if self.failure:
             raise self.failure
         self._left -= size
-        return self._guard(self._file.read, size)
+        start = self._position - self._block_start
+        if not 0 <= start <= start + size <= len(self._block):
+            self._guard(self._file.seek, self._position)
+            self._block = self._guard(self._file.read, max(size, _BLOCK))
+            self._block_start = self._position
+            start = 0
+        data = self._block[start : start + size]
+        self._position += len(data)
+        return data
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fills a buffer as far as the file has bytes."""
+        # Of any type: records have no bytes that a memoryview could be cast to.
+        room = np.asarray(buffer).reshape(-1).view(np.uint8)
+        data = self.read(room.size)
+        room[: len(data)] = np.frombuffer(data, np.uint8)
+        return len(data)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Moves to a position; in a zip this unpacks again, and may fail."""
-        return self._guard(self._file.seek, offset, whence)
+        """Moves to a position."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
+        self._position = max(0, start + offset)
+        return self._position
 
     def tell(self) -> int:
         """The current position."""
-        return self._file.tell()
+        return self._position
 
     def _guard(self, function: Callable, *arguments: int):
         try:
@@ -167,7 +193,6 @@ def _parse(reader: _LimitedReader) -> list[Directory]:
 
 def _next_offset(reader: _LimitedReader, parsed: tifffile.TiffFile, offset: int) -> int:
     """Where the directory after the one at `offset` starts; 0 if that is the last."""
-    size = reader.seek(0, io.SEEK_END)
     reader.seek(offset)
     layout = parsed.tiff
     count = _integer(reader.read(layout.tagnosize), parsed)
@@ -176,9 +201,9 @@ def _next_offset(reader: _LimitedReader, parsed: tifffile.TiffFile, offset: int)
     if len(raw) < layout.offsetsize:
         raise _cut_short()
     following = _integer(raw, parsed)
-    if following >= size:
+    if following >= reader.size:
         raise Refused(
-            f"says that its next page starts at byte {following}, beyond its end at {size}: "
+            f"says that its next page starts at byte {following}, beyond its end at {reader.size}: "
             f"it is cut short, or a program wrote that wrongly; {DOWNLOAD_AGAIN}, or save it again"
         )
     return following

@@ -53,6 +53,8 @@ def read_imagej(
     channels = _count(values, "channels")
     depth = _count(values, "slices")
     frames = _count(values, "frames")
+    if values.get("cf") == "0" and values.get("c0", "").startswith("-32768"):
+        raise Refused("is of signed numbers; save it with unsigned integers of 8 or 16 bits")
     is_hyperstack = channels * depth * frames == len(numbers)
     if not is_hyperstack:
         # Colours of one page count as channels in some versions.
@@ -157,8 +159,9 @@ def read_lsm(metadata: object, pages: Sequence[Page], numbers: Sequence[int]) ->
     result = stack.of_axes(
         pages, numbers, 1, metadata.get("DimensionZ", 1), [str(name) for name in names]
     )
+    # Its colours are those that a channel is shown in.
+    result = result._replace(colour="channels" if len(result.frames) > 1 else "gray")
     if len(result.frames) > 1:
-        result = result._replace(colour="channels")
         if len(names) != len(result.frames):
             result = result._replace(names=("",) * len(result.frames))
     across = float(metadata.get("VoxelSizeX", 0)) * _METRES_TO_MICROMETRES

@@ -3,9 +3,10 @@
 https://docs.openmicroscopy.org/ome-model/ describes the format.
 """
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
-from xml.etree import ElementTree  # nosec B405: entities are refused before anything is parsed
+from xml.etree import ElementTree  # nosec B405
 
 from hpa_jax.images.store import Refused
 from hpa_jax.images.tiff import stack, units
@@ -13,6 +14,8 @@ from hpa_jax.images.tiff.page import Page
 from hpa_jax.images.tiff.stack import Frame, Stack
 
 _MAX_PLANES = 4096
+# The name may have the prefix of a namespace.
+_START = re.compile(r"<(\w+:)?OME[\s>]")
 _EXPORT_AGAIN = "export it again, or save each channel as a file of its own"
 
 
@@ -35,8 +38,7 @@ class _Pixels(NamedTuple):
 
 def is_ome(description: str) -> bool:
     """Whether a page's description is OME-XML."""
-    text = description.strip()
-    return text.endswith("OME>") and "<OME" in text[:4096]
+    return description.rstrip().endswith("OME>") and _START.search(description) is not None
 
 
 def read(description: str, pages: Sequence[Page]) -> Stack:
@@ -51,6 +53,9 @@ def read(description: str, pages: Sequence[Page]) -> Stack:
     """
     root = _parse(description)
     images = _children(root, "Image")
+    if _children(root, "BinaryOnly"):
+        # The description is in a file beside it, which is not read.
+        return stack.of_unknown_pages(pages, range(len(pages)))
     if len(images) != 1:
         raise Refused(
             f"has {len(images)} images by its OME-XML; "
@@ -61,22 +66,28 @@ def read(description: str, pages: Sequence[Page]) -> Stack:
         raise Refused(f"has OME-XML without pixels; {_EXPORT_AGAIN}")
     element = elements[0]
     pixels = _pixels(element)
-    stack.check_times(pixels.sizes["T"])
-    places = _places(element, root.get("UUID", ""), pixels, len(pages))
-    return _stack(places, pixels, pages)._replace(
+    uuid = root.get("UUID", "")
+    if not uuid and element.find(".//{*}UUID") is not None:
+        # One of a set, which does not say which.
+        found = stack.of_unknown_pages(pages, range(len(pages)))
+    else:
+        stack.check_times(pixels.sizes["T"])
+        places = _places(element, uuid, pixels, len(pages))
+        found = _stack(places, pixels, pages)
+    return found._replace(
         pixel_size=_pixel_size(element),
         white=_white(element),
     )
 
 
 def _parse(description: str) -> ElementTree.Element:
-    # Entities can make gigabytes out of a line.
+    # Entities can make gigabytes out of a line. Without them the parser is safe.
     if "<!" in description.replace("<!--", ""):
         raise Refused(f"has OME-XML with declarations of its own; {_EXPORT_AGAIN}")
     try:
         # The file's encoding is undone already: what a declaration names is no longer true.
-        body = description[description.index("<OME") :]
-        return ElementTree.fromstring(body)  # nosec B314: see above
+        body = description[_START.search(description).start() :]
+        return ElementTree.fromstring(body)  # nosec B314
     except (ElementTree.ParseError, ValueError, RecursionError):
         raise Refused(f"has OME-XML that cannot be read; {_EXPORT_AGAIN}") from None
 
@@ -104,7 +115,8 @@ def _pixels(element: ElementTree.Element) -> _Pixels:
     if not 0 < sizes["C"] * sizes["Z"] * sizes["T"] <= _MAX_PLANES:
         raise Refused(f"has a damaged number of planes in its OME-XML; {_EXPORT_AGAIN}")
     channels = _children(element, "Channel")
-    names = [channel.get("Name", "") for channel in channels]
+    # The dye is the next best name.
+    names = [channel.get("Name") or channel.get("Fluor", "") for channel in channels]
     samples = [_integer(channel, "SamplesPerPixel", 1) for channel in channels]
     if not channels:
         names = [""] * sizes["C"]
@@ -131,6 +143,7 @@ def _places(
     total = sizes["C"] * sizes["Z"] * sizes["T"]
     blocks = _children(element, "TiffData")
     places = {}
+    told = 0
     if not blocks:
         for number in range(total):
             places[_place(number, sizes, pixels.order)] = number
@@ -141,11 +154,17 @@ def _places(
         page = _integer(block, "IFD", 0)
         count = _integer(block, "PlaneCount", 1 if has_page else min(total, pages))
         start = _number_of(block, sizes, pixels.order)
-        for step in range(min(count, total - start)):
+        count = max(0, min(count, total - start))
+        told += count
+        if told > total:
+            break
+        for step in range(count):
             places[_place(start + step, sizes, pixels.order)] = page + step
     last = max(places.values(), default=-1)
     if last >= pages:
         raise Refused(f"tells of {last + 1} pages in its OME-XML, and has {pages}; {_EXPORT_AGAIN}")
+    if told > total or len(set(places.values())) < len(places):
+        raise Refused(f"has OME-XML that tells of a plane or a page twice; {_EXPORT_AGAIN}")
     if not places:
         raise Refused(
             "is one of several files that make an image together, and its OME-XML names none of "
@@ -211,7 +230,7 @@ def _stack(places: dict[_Place, int], pixels: _Pixels, pages: Sequence[Page]) ->
     is_composite = first.samples > 1 and len(channels) == 1 and not samples_are_channels
     if is_composite:
         names = stack.sample_names(first)
-    elif len(frames) > 1 and colour in ("gray", "RGB", "RGBA"):
+    elif len(frames) > 1 and colour in (*stack.GRAY, "RGB", "RGBA"):
         colour = "channels"
     return Stack(tuple(frames), tuple(names), colour)
 

@@ -8,7 +8,6 @@ Design:
 - Deflated strips have a checksum, which is checked; TIFF has no other.
 """
 
-import io
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
@@ -16,14 +15,17 @@ import numpy as np
 
 from hpa_jax.images.header import Description, Header
 from hpa_jax.images.store import DOWNLOAD_AGAIN, Refused
-from hpa_jax.images.tiff import directories, notes, ome, page, stack, units
+from hpa_jax.images.tiff import directories, notes, ome, stack, units
 from hpa_jax.images.tiff.directories import Directory
 from hpa_jax.images.tiff.page import Page
+from hpa_jax.images.tiff.parse_page import parse
 from hpa_jax.images.tiff.segments import decode_page
 from hpa_jax.images.tiff.stack import Frame, Stack
 
 STARTS = (b"II*\x00", b"MM\x00*", b"II+\x00\x08\x00", b"MM\x00+\x00\x08")
 _MAX_STACKED = 4096
+# Bytes of all planes together, unpacked: a hundred planes in depth of four channels of 2048 px.
+_MAX_TOTAL = 2**32
 _REDUCED = 1
 _MASK = 4
 _REDUCED_IN_THE_OLD_TAG = 2
@@ -47,22 +49,25 @@ def scan(file: BinaryIO) -> Header:
     Raises:
       Refused: it is truncated, damaged, too large, or of a kind that is not read.
     """
-    found = directories.read_directories(file)
-    size = file.seek(0, io.SEEK_END)
-    pages = [page.parse(directory, size) for directory in found]
+    found, size = directories.read_directories(file)
+    pages = [_page(directory, size) for directory in found]
     numbers = [number for number, directory in enumerate(found) if _is_image(directory)]
     if not numbers:
+        # Some programs write only a copy, and say so.
         numbers = [0]
+        pages[0] = parse(found[0], size)
     first = found[0]
     description = first.others.get("ImageDescription", "")
     if not isinstance(description, str):
         description = ""
     stacked = _stacked(description, first)
-    if stacked > 1 and len(found) == 1:
+    # Of a page in colour ImageJ counts the colours.
+    if len(found) == 1 and stacked not in (1, pages[0].samples):
         pages = _behind_each_other(pages[0], stacked, size)
         numbers = list(range(stacked))
     result = _stack(description, first, pages, numbers)
     shown = pages[result.frames[0][0].page]
+    _check_total(result, pages)
     pixel_size = result.pixel_size or units.of_resolution(first)
     described = Description(
         format="TIFF",
@@ -111,6 +116,29 @@ def planes(
             yield _largest(decoded, frames)
         else:
             yield _mean(decoded, frames)
+
+
+def _check_total(result: Stack, pages: Sequence[Page]) -> None:
+    """Pages may share their strips: a small file can claim to be thousands of planes."""
+    total = 0
+    for frames in result.frames:
+        shown = pages[frames[0].page]
+        total += len(frames) * shown.width * shown.height * -(-shown.bits // 8)
+    if total > _MAX_TOTAL:
+        raise Refused(
+            f"claims {total} bytes in all its planes, more than {_MAX_TOTAL}; save those that are "
+            "meant"
+        )
+
+
+def _page(directory: Directory, size: int) -> Page | None:
+    """A page; None for a smaller copy or a mask of a kind that is not read."""
+    try:
+        return parse(directory, size)
+    except Refused:
+        if _is_image(directory):
+            raise
+        return None
 
 
 def _is_image(directory: Directory) -> bool:

@@ -5,7 +5,6 @@ unpacked beyond what the page needs, so a bomb costs no more than the image it c
 """
 
 import io
-import zlib
 
 import imagecodecs
 import numpy as np
@@ -16,6 +15,13 @@ from hpa_jax.images.tiff.page import Page, Segment, packed_row
 
 _HORIZONTAL = 2
 _FLOATING = 3
+# Each fails where the room is too small, and deflate also where its checksum is wrong.
+_CODECS = {
+    "deflate": imagecodecs.deflate_decode,
+    "LZW": imagecodecs.lzw_decode,
+    "PackBits": imagecodecs.packbits_decode,
+    "zstd": imagecodecs.zstd_decode,
+}
 # JPEG's marker that says how colours are coded: 0 as they are, 1 as luma and chroma.
 _ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"
 
@@ -73,30 +79,22 @@ def _decode(data: bytes, page: Page, segment: Segment, together: int) -> np.ndar
         return _decode_jpeg(packed, page, shape)
     if page.reversed_bits:
         packed = imagecodecs.bitorder_decode(packed)
-    needed = packed_row(page, segment.columns) * segment.rows
-    unpacked = _unpack(packed, page.method, needed)
-    if len(unpacked) != needed:
+    row = packed_row(page, segment.columns)
+    needed = row * segment.rows
+    # Some programs pack the last strip as long as the others.
+    longest = row * page.segments[0].rows
+    unpacked = _unpack(packed, page.method, longest)
+    if len(unpacked) not in (needed, longest):
         raise _damaged()
-    return _numbers(unpacked, page, shape)
+    return _numbers(unpacked[:needed], page, shape)
 
 
-def _unpack(packed: bytes, method: str, needed: int) -> bytes:
-    """No more than a byte beyond `needed`."""
+def _unpack(packed: bytes, method: str, longest: int) -> bytes:
+    """No more than a byte beyond `longest`, to tell what is too long."""
     if method == "none":
         return packed
-    if method == "deflate":
-        unpacking = zlib.decompressobj()
-        unpacked = unpacking.decompress(packed, needed + 1)
-        # Its end has the checksum.
-        if not unpacking.eof:
-            raise _damaged()
-        return unpacked
-    room = np.empty(needed + 1, np.uint8)
-    if method == "LZW":
-        return imagecodecs.lzw_decode(packed, out=room)
-    if method == "PackBits":
-        return imagecodecs.packbits_decode(packed, out=room)
-    return imagecodecs.zstd_decode(packed, out=room)
+    room = np.empty(longest + 1, np.uint8)
+    return _CODECS[method](packed, out=room)
 
 
 def _numbers(unpacked: bytes, page: Page, shape: tuple[int, int, int]) -> np.ndarray:
@@ -115,7 +113,7 @@ def _numbers(unpacked: bytes, page: Page, shape: tuple[int, int, int]) -> np.nda
         flat = imagecodecs.packints_decode(unpacked, dtype, page.bits, runlen=columns * together)
         values = flat.reshape(shape)
     if page.predictor == _HORIZONTAL:
-        values = np.cumsum(values, axis=1, dtype=values.dtype)
+        values = imagecodecs.delta_decode(values, axis=1)
     return values
 
 
@@ -131,6 +129,8 @@ def _decode_jpeg(packed: bytes, page: Page, shape: tuple[int, int, int]) -> np.n
     header = jpg.scan(io.BytesIO(stream))
     found = header.description
     samples = {"gray": 1, "RGB": 3}.get(found.colour)
-    if (found.height, found.width, samples) != shape or found.bits != 8:
+    heights = (shape[0], page.segments[0].rows)
+    is_fitting = found.height in heights and (found.width, samples) == shape[1:]
+    if not is_fitting or found.bits != 8:
         raise _damaged()
-    return jpg.decode(stream, header).reshape(shape)
+    return jpg.decode(stream, header).reshape(found.height, *shape[1:])

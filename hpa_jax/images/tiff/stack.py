@@ -12,6 +12,7 @@ from hpa_jax.images.store import DOWNLOAD_AGAIN, Refused
 from hpa_jax.images.tiff.page import Page
 
 _MAX_FRAMES = 4096
+GRAY = ("gray", "gray in a palette")
 
 
 class Frame(NamedTuple):
@@ -77,12 +78,12 @@ def of_unknown_pages(pages: Sequence[Page], numbers: Sequence[int]) -> Stack:
             "they are; save it as OME-TIFF, or each field as a file of its own"
         )
     frames = tuple((Frame(number, 0),) for number in numbers)
-    colour = "pages" if first.colour == "gray" else first.colour
+    colour = "pages" if first.colour in GRAY else first.colour
     return Stack(frames, ("",) * len(frames), colour)
 
 
 def of_axes(
-    pages: Sequence[Page],
+    pages: Sequence[Page | None],
     numbers: Sequence[int],
     channels: int,
     depth: int,
@@ -115,10 +116,9 @@ def of_axes(
                 planes.append(Frame(numbers[place], sample))
             frames.append(tuple(planes))
     is_colour = channels == 1 and first.samples > 1
-    if is_colour or first.colour not in ("gray", "RGB", "channels"):
-        colour = first.colour
-    else:
-        colour = "channels" if len(frames) > 1 else "gray"
+    colour = first.colour
+    if len(frames) > 1 and not is_colour and colour in (*GRAY, "RGB", "RGBA"):
+        colour = "channels"
     if len(names) != len(frames):
         names = sample_names(first) if is_colour else ("",) * len(frames)
     return Stack(tuple(frames), tuple(names), colour)
@@ -128,6 +128,8 @@ def check_same_kind(pages: Sequence[Page], numbers: Sequence[int]) -> None:
     """Raises Refused unless the pages agree in size, depth and colours."""
     if len(numbers) > _MAX_FRAMES:
         raise Refused(f"has more than {_MAX_FRAMES} planes; save those that are meant")
+    if any(pages[number] is None for number in numbers):
+        raise Refused("counts a page among its images that is a mask of a rare kind; save it again")
     if len({pages[number].kind for number in numbers}) > 1:
         raise Refused(
             "has pages of different sizes or kinds; save the one that is meant as a file of its own"
