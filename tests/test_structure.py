@@ -78,6 +78,10 @@ OWNERS = {
     "simplejpeg": ("images/",),
     "onnx": ("serving/",),
     "onnxruntime": ("serving/",),
+    "starlette": ("serving/server/",),
+    "uvicorn": ("serving/server/",),
+    "h11": ("serving/server/",),
+    "prometheus_client": ("serving/server/",),
     "tfds_builder": (),
 }
 
@@ -85,6 +89,9 @@ OWNERS = {
 WITHOUT_JAX = (
     "hpa_jax",
     "hpa_jax.serving",
+    "hpa_jax.serving.server.command",
+    "hpa_jax.serving.check",
+    "hpa_jax.serving.onnx.session",
     "hpa_jax.serving.page.command",
     "hpa_jax.data",
     "hpa_jax.data.codec",

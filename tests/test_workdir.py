@@ -16,7 +16,15 @@ from hpa_jax.config import Config, Data
 from hpa_jax.data.pipeline import identify, open_sources
 from hpa_jax.errors import InputError
 from hpa_jax.files import locked, write_json
-from hpa_jax.workdir import RunRecord, claim, read_config, read_learned_ids, read_record
+from hpa_jax.labels import HPA_2018, HPA_2021
+from hpa_jax.workdir import (
+    RunRecord,
+    claim,
+    read_config,
+    read_learned_ids,
+    read_record,
+    with_aspect_of_run,
+)
 
 GOLDEN = Path(__file__).resolve().parent / "golden" / "version_0_1" / "run"
 
@@ -57,6 +65,38 @@ def test_what_may_change_between_two_starts(tmp_path):
     with pytest.raises(InputError, match="config.data.batch_size=32, now 7"):
         claim(tmp_path, other)
     assert read_config(tmp_path) == longer
+
+
+def test_a_run_is_not_resumed_with_another_vocabulary(tmp_path):
+    config = Config()
+    config.data.vocabulary = HPA_2018.labels
+    claim(tmp_path, config)
+    other = Config()
+    other.data.vocabulary = HPA_2021.labels
+    with pytest.raises(InputError) as error:
+        claim(tmp_path, other)
+    message = str(error.value)
+    assert "the 28 labels of hpa2018, and those of the dataset kaggle_512 are the 19" in message
+    assert "label 8 is 'Peroxisomes' and 'Intermediate filaments'" in message
+    # Left to the data, it is not another one.
+    assert claim(tmp_path, Config()).id == read_record(tmp_path).id
+
+
+def test_a_run_of_before_has_the_labels_of_2018_and_stretches(tmp_path):
+    claim(tmp_path, Config())
+    content = content_of(tmp_path)
+    del content["data"]["vocabulary"]
+    del content["data"]["aspect"]
+    del content["run"]
+    write_json(tmp_path / "config.json", content)
+    config = read_config(tmp_path)
+    assert config.data.vocabulary == HPA_2018.labels and config.data.aspect == "stretch"
+    # A recipe that names no aspect goes on as the run was started.
+    assert with_aspect_of_run(Config(), tmp_path).data.aspect == "stretch"
+    assert with_aspect_of_run(Config(), tmp_path / "new").data.aspect == ""
+    padded = Config()
+    padded.data.aspect = "pad"
+    assert with_aspect_of_run(padded, tmp_path).data.aspect == "pad"
 
 
 def content_of(workdir):

@@ -28,7 +28,7 @@ SPLITS = ("train", "validation", "test")
 """The splits of a dataset; `all` is their union, in this order."""
 
 UNLABELLED = "unlabelled"
-"""The only split of a dataset whose labels nobody knows; `all` reads it too."""
+"""The split of images whose labels nobody knows; `all` reads it where there is no other."""
 
 _ALL = "all"
 
@@ -78,7 +78,6 @@ def load_dataset(
     """
     info, metadata = _open_info(data_dir, name)
     _check_format(info)
-    columns = _columns(info, metadata, vocabulary, label_ids, labels_needed)
     present = [known for known in (*SPLITS, UNLABELLED) if known in info.splits]
     if split not in (*present, _ALL):
         choices = ", ".join((*present, _ALL))
@@ -88,10 +87,13 @@ def load_dataset(
     if other_fold:
         stored_splits = [known for known in ("train", "validation") if known in present]
     elif split == _ALL:
-        stored_splits = present
+        stored_splits = [known for known in SPLITS if known in present] or present
     else:
         stored_splits = [split]
     records = _open_records(info, metadata, stored_splits)
+    # Where nobody knows the labels, it does not matter which there could be.
+    labels_matter = labels_needed and bool(records.labels_known().any())
+    columns = _columns(info, metadata, vocabulary, label_ids, labels_matter)
     folds = _choose_folds(info, records, split, fold) if other_fold else None
     return ImageDataset(
         records,
@@ -136,7 +138,7 @@ def _columns(
     metadata: dict,
     wanted: Sequence[str] | None,
     label_ids: Sequence[int] | None,
-    labels_needed: bool,
+    labels_matter: bool,
 ) -> TargetColumns:
     """Finds the labels that are wanted among the dataset's, by their names."""
     stored = _vocabulary(info, metadata)
@@ -148,7 +150,7 @@ def _columns(
     if not lacking:
         found = stored.ids_by_name(chosen)
         return TargetColumns(len(stored), found, len(chosen), label_ids is not None)
-    if labels_needed:
+    if labels_matter:
         raise InputError(
             f"{info.data_dir}: its labels are the {len(stored)} of {stored.name}, and "
             f"{len(lacking)} of the {len(chosen)} of {named(tuple(names)).name} that are asked for "

@@ -65,13 +65,31 @@ def acquisition_warnings(workdir: Path, data: Data, names: Sequence[str]) -> lis
     warnings = []
     for name in names:
         found = read_preparation(data.data_dir, name)
-        warnings.append(_channel_warning(workdir, data, trained, name, found))
-        warnings.append(_scale_warning(workdir, data, trained, name, found))
-    return [warning for warning in warnings if warning]
+        warnings += compare(str(workdir), data, trained, name, found)
+    return warnings
+
+
+def compare(
+    run: str, data: Data, trained: Mapping[str, Preparation], name: str, found: Preparation
+) -> list[str]:
+    """A line for each way in which the dataset `name` differs from those of a run.
+
+    Args:
+      run: its name, for the lines.
+      data: section of its configuration.
+      trained: how the images of each dataset were made that it learns from.
+      name: of the dataset to be scored.
+      found: how its images were made.
+    """
+    lines = [
+        _channel_warning(run, data, trained, name, found),
+        _scale_warning(run, data, trained, name, found),
+    ]
+    return [line for line in lines if line]
 
 
 def _channel_warning(
-    workdir: Path, data: Data, trained: Mapping[str, Preparation], name: str, found: Preparation
+    run: str, data: Data, trained: Mapping[str, Preparation], name: str, found: Preparation
 ) -> str:
     known = [preparation["channels"] for preparation in trained.values()]
     if found["channels"] is None or None in known:
@@ -83,7 +101,7 @@ def _channel_warning(
     if not lacking and not added:
         return ""
     names = ", ".join(trained)
-    text = f"{workdir} was trained on images of {_listed(_in_order(learned))} ({names}), and in "
+    text = f"{run} was trained on images of {_listed(_in_order(learned))} ({names}), and in "
     if lacking:
         return (
             f"{text}{name} {_listed(lacking)} {_were(lacking)} not imaged and {_are(lacking)} "
@@ -97,7 +115,7 @@ def _channel_warning(
 
 def _channel_advice(data: Data, lacking: Sequence[str]) -> str:
     """What to do, or that it was done."""
-    if data.channel_mix and "green" in lacking:
+    if "green" in lacking:
         return "; give images of the protein, which is green"
     return (
         "; train with --config.augment.channel_dropout, or with a --config.data.channel_mix "
@@ -106,7 +124,7 @@ def _channel_advice(data: Data, lacking: Sequence[str]) -> str:
 
 
 def _scale_warning(
-    workdir: Path, data: Data, trained: Mapping[str, Preparation], name: str, found: Preparation
+    run: str, data: Data, trained: Mapping[str, Preparation], name: str, found: Preparation
 ) -> str:
     here = _pixel_size_seen(found, data)
     if here is None:
@@ -123,8 +141,8 @@ def _scale_warning(
     if factor < 1:
         look = f"{1 / factor:.2g} times larger"
     return (
-        f"{workdir} was trained at a pixel size of {scales[nearest]:.3g} micrometres ({nearest}), "
-        f"and {name} has {here:.3g} as the net sees it: its cells look {look}; build both "
+        f"{run} was trained at a pixel size of {scales[nearest]:.2g} micrometres ({nearest}), "
+        f"which is {here:.2g} in {name}, as the net sees them: cells look {look} to it; build both "
         "datasets at one scale (--pixel_size with --rescale), or train on images like these"
     )
 

@@ -129,8 +129,14 @@ def read_whole(
     """
     try:
         data = store.read(images, name)
+        description = formats.scan_bytes(data, rule).description
+        if order is None and description.planes == 1 and not any(description.names):
+            raise Refused(
+                "holds one channel and does not say which; if it is one of several files of an "
+                "image, say what their names call the channels: --channels=red=NAME,green=NAME,..."
+            )
         if order is None and names:
-            order = _order_by(formats.scan_bytes(data, rule).description, names)
+            order = _order_by(description, names)
         found = read_image(data, rule, order)
     except Refused as refused:
         raise FileRefused(name, str(refused)) from None

@@ -131,6 +131,8 @@ def find_images(
       InputError: there is no such folder, no image in it, no telling which files make an image, or
         a channel that no image has and that is not in `missing`.
     """
+    if path.suffix.lower() in SUFFIXES and path.is_file():
+        raise InputError(f"{path} is one image file; give the folder that it lies in, or a zip")
     images = store.open_store(path, follow_links=follow_links)
     try:
         names = list_images(images, follow_links)

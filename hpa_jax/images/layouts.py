@@ -113,11 +113,14 @@ def _without_attached(
 
 
 def _is_attached(name: str, full: set[str]) -> bool:
-    """Whether a file's name begins as those of an image with several channels do."""
-    # `A1_` of `A1_mask`: as far as each delimiter, that is.
+    """Whether a file is named after an image with several channels: `A1_mask`, `masks/A1`."""
     stem = stem_of(name)
     for match in re.finditer(r"[-_. ]", stem):
         if f"{stem[: match.end()]}{PLACE}" in full:
+            return True
+    parts = stem.split("/")
+    for number in range(len(parts) - 1):
+        if "/".join([*parts[:number], PLACE, *parts[number + 1 :]]) in full:
             return True
     return False
 

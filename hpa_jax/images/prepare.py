@@ -127,7 +127,9 @@ class Preparation:
         Args:
           pixel_size: micrometres a pixel of the image's file; None: not known.
         """
-        if self.rescaled_to or not self.pixel_size or not pixel_size:
+        # Images that were brought to one edge, whatever their pixel size, have none.
+        is_known = self.pixel_size and pixel_size and not self.edge
+        if self.rescaled_to or not is_known:
             return ""
         factor = pixel_size / self.pixel_size
         if abs(factor - 1) <= _SAME_PIXEL_SIZE:

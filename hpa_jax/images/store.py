@@ -61,6 +61,9 @@ class Store(Protocol):
     def has_folder(self, name: str) -> bool:
         """Whether there is a folder of that name."""
 
+    def first_in(self, folder: str) -> str:
+        """Name of the first file in a folder, in the order of names; empty if there is none."""
+
     def open(self, name: str) -> BinaryIO:
         """Opens a file for reading. Reading may raise whatever `DAMAGE` lists.
 
@@ -125,6 +128,15 @@ class Folder:
         """See `Store`."""
         return os.path.isdir(f"{self.path}/{name}")
 
+    def first_in(self, folder: str) -> str:
+        """See `Store`."""
+        try:
+            with os.scandir(f"{self.path}/{folder}") as entries:
+                names = [entry.name for entry in entries if entry.is_file()]
+        except OSError:
+            return ""
+        return _first_shown(names)
+
     def open(self, name: str) -> BinaryIO:
         """See `Store`."""
         path = f"{self.path}/{name}"
@@ -173,6 +185,11 @@ class Folder:
                 f"is a link that leads out of {self.path}; put the file itself there, or trust "
                 "links with --follow_links"
             )
+
+
+def _first_shown(names: Sequence[str]) -> str:
+    """The first that is not hidden, as what Finder leaves everywhere is."""
+    return min((name for name in names if not name.startswith(".")), default="")
 
 
 @lru_cache(maxsize=4096)
@@ -229,6 +246,16 @@ class Zip:
         start = self._full("")
         names = self._archive().members
         return [name.removeprefix(start) for name in names if name.startswith(start)]
+
+    def first_in(self, folder: str) -> str:
+        """See `Store`."""
+        start = f"{self._full(folder)}/" if folder else self._full("")
+        inside = []
+        for name in self._archive().members:
+            rest = name.removeprefix(start)
+            if name.startswith(start) and rest and "/" not in rest:
+                inside.append(rest)
+        return _first_shown(inside)
 
     def _full(self, name: str) -> str:
         return f"{self.top}/{name}" if self.top else name
@@ -303,7 +330,7 @@ def _member_name(member: zipfile.ZipInfo) -> str:
         with contextlib.suppress(UnicodeError):
             name = name.encode("cp437").decode()
     # As .NET wrote names before 4.6.1. Python has no such names on Windows.
-    return name.replace("\\", "/")
+    return name.replace("\\", "/").removeprefix("./")
 
 
 def open_below(

@@ -5,7 +5,7 @@ shape or with a value that is not finite.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,9 @@ class Loaded:
       stem: what became of the first convolution.
       mean, std: of red, green, blue as fractions of 255, by which the weights' training normalized
         images; () if not known.
+      inside: the key under which the file has the net's weights; "" where they are all it has.
+      prefix: that was taken off all keys, as `module.`; "" for none.
+      parts: SHA-256 of each file, by name, where the file that was read is an index of others.
     """
 
     source: str
@@ -47,6 +50,9 @@ class Loaded:
     stem: str
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    inside: str = ""
+    prefix: str = ""
+    parts: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -56,6 +62,12 @@ class Loaded:
             f"starting from {self.source} ({self.file}, SHA-256 {self.sha256[:16]}...): "
             f"{self.arrays} arrays; {self.stem}; the file's head: {self.head}"
         )
+        if self.parts:
+            text += f"; from {len(self.parts)} files"
+        if self.inside:
+            text += f"; under {self.inside!r} in the file"
+        if self.prefix:
+            text += f"; {self.prefix!r}, with which all keys begin, was taken off"
         if not self.mean:
             return text
         mean = " ".join(f"{value:.4g}" for value in self.mean)
@@ -91,8 +103,9 @@ def load_pretrained(
 
     Args:
       model: as made by `hpa_jax.create_model`.
-      source: a file (`.pth`, `.safetensors`, `.h5`, `.weights.h5`, told apart by content), the
-        folder of an export, or a name of `hpa_jax.pretrained.SOURCES`, which is downloaded once.
+      source: a file (`.pth`, `.ckpt`, `.safetensors`, `.h5`, `.weights.h5`, told apart by
+        content), an index of several (`.index.json`), the folder of an export or of such an index,
+        or a name of `hpa_jax.pretrained.SOURCES`, which is downloaded once.
       channels: of the images, of which the first three are taken as red, green, blue.
       image_size: height and width of the images, px. It shapes a head that flattens, and no other.
       stem: one of `hpa_jax.pretrained.STEMS`: how filters for three channels become filters for
@@ -146,8 +159,8 @@ def load_described(
       InputError: names the file, the array, and what to do.
     """
     check_stem(stem)
-    path, sha256, published = locate(source, net, cache)
-    layout, arrays = read(path)
+    path, sha256, published, parts = locate(source, net, cache)
+    layout, arrays, inside = read(path)
     drawn = _flatten(variables)
     backbone = [name for name in drawn if name.split("/")[1] == "backbone"]
     keys = match(arrays, layout, net, backbone, path, published is not None)
@@ -182,6 +195,9 @@ def load_described(
         stem=stem_done,
         mean=published.mean if published else (),
         std=published.std if published else (),
+        inside=inside,
+        prefix=keys.prefix,
+        parts=dict(parts),
     )
     return _unflatten(drawn | taken, like=variables), loaded
 

@@ -24,10 +24,12 @@ class Matched(NamedTuple):
     Attributes:
       backbone: of every array of the backbone, in the layout's order.
       head: of the arrays of the head that the file has.
+      prefix: that all keys of the file share and the net's do not have; "" for none.
     """
 
     backbone: dict[str, str]
     head: dict[str, str]
+    prefix: str = ""
 
 
 class _Names(NamedTuple):
@@ -37,11 +39,13 @@ class _Names(NamedTuple):
       backbone: `{our name: key}`.
       head: `{our name: key}` of what may be left over.
       in_file: `{the file's own key: key}`.
+      prefix: of the file's own keys, as `Matched.prefix`.
     """
 
     backbone: dict[str, str]
     head: dict[str, str]
     in_file: dict[str, str]
+    prefix: str = ""
 
 
 def match(
@@ -76,6 +80,7 @@ def match(
     return Matched(
         backbone={name: own[key] for name, key in names.backbone.items()},
         head={name: own[key] for name, key in names.head.items() if key in own},
+        prefix=names.prefix,
     )
 
 
@@ -103,12 +108,44 @@ def _torch_names(
             f"{path} is in PyTorch's layout, of which no weights for {net} are read{why}; "
             f"{_advice(net)}"
         )
+    wanted = {name: torch_names.key_of(name) for name in backbone}
+    prefix = _prefix(arrays, set(wanted.values()), path)
     in_file = {}
     for key in arrays:
         if not torch_names.IGNORED.search(key):
-            in_file[key] = torch_names.canonical(key)
-    wanted = {name: torch_names.key_of(name) for name in backbone}
-    return _Names(wanted, torch_names.CLASSIFIER, in_file)
+            in_file[key] = torch_names.canonical(key.removeprefix(prefix))
+    return _Names(wanted, torch_names.CLASSIFIER, in_file, prefix)
+
+
+def _prefix(keys: Iterable[str], wanted: set[str], path: Path) -> str:
+    """What a wrapper around the net has put before all its keys, as `module.` or `model.`.
+
+    Raises:
+      InputError: it stands before the net's keys, and not before all keys of the file.
+    """
+    found = [_prefix_of(key, wanted) for key in keys]
+    prefixes = {prefix for prefix in found if prefix}
+    # Where there are several, or the net stands there without any, the keys are compared as they
+    # are.
+    if len(prefixes) != 1 or "" in found:
+        return ""
+    (prefix,) = prefixes
+    others = [key for key in keys if not key.startswith(prefix)]
+    if others:
+        raise InputError(
+            f"{path}: the net's keys begin with {prefix!r}, and {others[0]!r} does not "
+            f"({len(others)} do not); save the state_dict of that part alone"
+        )
+    return prefix
+
+
+def _prefix_of(key: str, wanted: set[str]) -> str | None:
+    """What stands before one of the net's keys, "" for nothing; None in other keys."""
+    parts = key.split(".")
+    for start in range(len(parts)):
+        if torch_names.canonical(".".join(parts[start:])) in wanted:
+            return "".join(f"{part}." for part in parts[:start])
+    return None
 
 
 def _keras_names(

@@ -13,6 +13,7 @@ from hpa_jax.errors import InputError
 from hpa_jax.images.folder import FaultyImage, find_images
 from hpa_jax.images.listing import SUFFIXES
 from hpa_jax.images.rule import any_image
+from hpa_jax.labels import CHANNELS
 
 AWKWARD = {file.name: file for file in awkward_files()}
 ALL_BUT_GREEN = ("red", "blue", "yellow")
@@ -103,6 +104,19 @@ def test_sizes_that_differ_are_named(tmp_path):
         find_images(tmp_path).read(1)
 
 
+def test_files_of_channels_with_names_of_their_own_are_asked_about(tmp_path):
+    """As a microscope numbers them: nobody but the user knows which is which."""
+    made = write_images(tmp_path)
+    for path in list(tmp_path.iterdir()):
+        number = CHANNELS.index(path.stem.partition("_")[2])
+        path.rename(tmp_path / f"{path.stem[0]}f01-ch{number}sk1.png")
+    with pytest.raises(FaultyImage, match="holds one channel .* --channels=red=NAME"):
+        find_images(tmp_path).read(0)
+    names = {channel: f"ch{number}" for number, channel in enumerate(CHANNELS)}
+    made = {f"{image_id}f01sk1": pixels for image_id, pixels in made.items()}
+    assert_read(find_images(tmp_path, channels=names), made)
+
+
 def test_links_are_followed_where_they_are_trusted(tmp_path):
     made = write_images(tmp_path / "store")
     links = tmp_path / "links"
@@ -141,6 +155,7 @@ def test_awkward_files_are_read_exactly_or_refused_in_one_line(tmp_path, name):
         (lambda folder: None, "has no image file .* but no file"),
         (lambda folder: (folder / "a.csv").write_text("x"), "has no image file .*'a.csv'"),
         (lambda folder: folder.rmdir(), "is not a folder"),
+        (lambda folder: (folder / "a.tif").mkdir(), "has no image file .* but no file"),
         (lambda folder: (folder.rmdir(), folder.write_bytes(b"7z")), "is no complete zip"),
     ],
 )

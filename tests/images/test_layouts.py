@@ -24,6 +24,7 @@ CASES = {
         ["10580_1610_C1_1"],
     ),
     "masks beside": (four("a_*.png") + ["a_predictedmask.png", "a_nuclei_mask.png"], USUAL, ["a"]),
+    "masks in a folder": (four("p/*/1.png") + ["p/masks/1.png"], USUAL, ["1"]),
     "upper case": (four("A 1_*.TIF", ("Red", "GREEN", "Blue", "Yellow")), USUAL, ["A 1"]),
     "stains": (
         four("x.y (*).ome.tif", ("tubulin", "antibody", "DAPI", "ER")),

@@ -16,14 +16,17 @@ from hpa_jax.serving import artifact
 
 ROOT = Path(__file__).resolve().parents[2]
 OLD = ROOT / "tests" / "golden" / "version_0_1" / "run" / "export"
+OLD_2 = ROOT / "tests" / "golden" / "version_0_3" / "run" / "export"
 FLIPS = 500
 
 
-@pytest.fixture(params=["format 1", "format 2"])
+@pytest.fixture(params=["format 1", "format 2", "format 3"])
 def folder(request, tmp_path):
-    """An export of version 0.1, and the same with a manifest as it is written now."""
-    folder = shutil.copytree(OLD, tmp_path / "export")
+    """An export of version 0.1, one of 0.3, and the first with a manifest as it is written now."""
     if request.param == "format 2":
+        return shutil.copytree(OLD_2, tmp_path / "export")
+    folder = shutil.copytree(OLD, tmp_path / "export")
+    if request.param == "format 3":
         artifact.write_manifest(folder)
     return folder
 
@@ -84,23 +87,29 @@ def test_a_file_that_is_cut_missing_or_none_is_refused(folder, name):
         artifact.load(folder)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "1", "[" * 10_000, '{"format": 2}'])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "null", "1", "[" * 10_000, '{"format": 2}', '{"format": 3}', '{"format": []}']
+    + ['{"format": 3, "sha256": {"model.onnx": "0", "../../x": "0"}}'],
+)
 def test_a_manifest_that_is_none_is_refused(folder, text):
     (folder / artifact.MANIFEST).write_text(text)
-    with pytest.raises(InputError, match=r"manifest\.json is not what was exported"):
+    expected = r"manifest\.json is not what was exported|model\.onnx cannot be read"
+    with pytest.raises(InputError, match=expected):
         artifact.check_digests(folder)
 
 
 def test_a_later_format_says_what_to_do_and_a_flipped_one_does_not(tmp_path, monkeypatch):
     folder = shutil.copytree(OLD, tmp_path / "export")
     with monkeypatch.context() as later:
-        later.setattr(export_manifest, "FORMAT", 3)
+        later.setattr(export_manifest, "FORMAT", 4)
+        later.setattr(export_manifest, "_NUMBERED", (2, 3, 4))
         artifact.write_manifest(folder)
         assert artifact.check_digests(folder)
-    with pytest.raises(InputError, match="of format 3; this is hpa_jax .* install a later version"):
+    with pytest.raises(InputError, match="of format 4; this is hpa_jax .* install a later version"):
         artifact.check_digests(folder)
     text = (folder / artifact.MANIFEST).read_text()
-    (folder / artifact.MANIFEST).write_text(text.replace('"format": 3', '"format": 4'))
+    (folder / artifact.MANIFEST).write_text(text.replace('"format": 4', '"format": 5'))
     with pytest.raises(InputError, match="is not what was exported"):
         artifact.check_digests(folder)
 
@@ -112,6 +121,22 @@ def test_the_manifest_says_format_and_version(tmp_path):
     assert manifest["format"] == export_manifest.FORMAT and manifest["program"] == "hpa_jax"
     assert manifest["sha256"] == artifact.check_digests(folder)
     assert artifact.foreign_content(folder) == ""
+
+
+def test_optional_files_are_those_that_the_manifest_lists(tmp_path):
+    folder = shutil.copytree(OLD, tmp_path / "export")
+    (folder / artifact.ONNX).write_bytes(b"a model")
+    (folder / "README.md").write_text("a card")
+    assert "which is no export's" in artifact.foreign_content(folder)
+    artifact.write_manifest(folder)
+    assert set(artifact.check_digests(folder)) == {*artifact.FILES, artifact.ONNX, "README.md"}
+    assert artifact.foreign_content(folder) == ""
+    (folder / artifact.ONNX).write_bytes(b"another")
+    with pytest.raises(InputError, match=r"model\.onnx is not what was exported"):
+        artifact.check_digests(folder)
+    (folder / artifact.ONNX).unlink()
+    with pytest.raises(InputError, match=r"model\.onnx cannot be read"):
+        artifact.check_digests(folder)
 
 
 def test_digests_are_checked_with_python_alone(folder):
@@ -151,10 +176,16 @@ def test_a_platform_that_is_not_there_is_one_line():
 
 def test_an_export_with_right_digests_and_wrong_content_is_one_line(tmp_path):
     """As of a version of JAX that reads other bytes."""
-    for name in (artifact.FORWARD, artifact.PARAMETERS, artifact.DESCRIPTION):
+    faults = {
+        artifact.FORWARD: "cannot be loaded by jax",
+        artifact.PARAMETERS: "cannot be loaded by jax",
+        artifact.DESCRIPTION: "is no JSON object",
+        artifact.ONNX: "is no ONNX file",
+    }
+    for name, fault in faults.items():
         folder = shutil.copytree(OLD, tmp_path / name)
         (folder / name).write_bytes(b"\0" * 64)
         artifact.write_manifest(folder)
-        with pytest.raises(InputError, match="cannot be loaded by jax") as refusal:
+        with pytest.raises(InputError, match=fault) as refusal:
             artifact.load(folder)
         assert "\n" not in str(refusal.value)

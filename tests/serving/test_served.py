@@ -128,6 +128,7 @@ def test_check_and_verify_cover_the_model(folder, tmp_path, capsys):
     assert main(["--mode=verify", f"--workdir={damaged}"]) == 2
 
 
+@pytest.mark.slow
 def test_another_net_under_right_digests_misses_the_golden_output(folder, tmp_path):
     other = tiny_export(tmp_path / "other", data__channel_mix="green")
     mixed = shutil.copytree(folder, tmp_path / "mixed")
@@ -139,6 +140,7 @@ def test_another_net_under_right_digests_misses_the_golden_output(folder, tmp_pa
         load(mixed, "onnx").check_golden()
 
 
+@pytest.mark.slow
 def test_other_heads_have_maps_by_jax_only(tmp_path, images):
     folder = tiny_export(tmp_path / "pooled", model__head="pooled")
     assert load(folder, "onnx").outputs == OUTPUTS[:2]
@@ -149,6 +151,7 @@ def test_other_heads_have_maps_by_jax_only(tmp_path, images):
     assert load(folder, "onnx").check_golden() <= 1e-5 and by_jax.check_golden() <= 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["fp16", "int8"])
 def test_weights_of_fewer_bits(tmp_path, kind, folder, images):
     smaller = tiny_export(tmp_path / kind, export__onnx=kind)
@@ -160,6 +163,7 @@ def test_weights_of_fewer_bits(tmp_path, kind, folder, images):
     assert load(smaller, "jax").check_golden() <= 1e-5
 
 
+@pytest.mark.slow
 def test_an_export_without_it(tmp_path, capsys):
     folder = tiny_export(tmp_path / "plain", export__onnx="none")
     assert not (folder / artifact.ONNX).exists()

@@ -18,6 +18,14 @@ def documented_packages() -> list[str]:
     return re.search(r"^pip install (jax.*)$", page, re.MULTILINE).group(1).split()
 
 
+def test_the_page_names_what_running_a_model_imports():
+    from hpa_jax.serving.onnx.session import PACKAGES
+
+    page = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+    packages = re.search(r"^pip install (numpy.*)$", page, re.MULTILINE).group(1).split()
+    assert {name.partition("==")[0] for name in packages} == set(PACKAGES)
+
+
 def test_the_page_names_what_serving_imports():
     import tomllib
 

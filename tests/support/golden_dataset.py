@@ -16,9 +16,10 @@ from typing import ClassVar
 import numpy as np
 
 from hpa_jax.data.catalog import SPLITS, load_dataset, read_channel_statistics
+from hpa_jax.labels import HPA_2018, Vocabulary
 from tfds_builder.hpa import prepare
-from tfds_builder.hpa.planning import Build
-from tfds_builder.hpa.sources import Example, Fault, Listing, no_progress
+from tfds_builder.hpa.build import Build
+from tfds_builder.hpa.sources import Example, Fault, Listing, SourceImage, no_progress
 from tfds_builder.hpa.synthetic.render import render
 
 KEPT = 21
@@ -36,6 +37,7 @@ class DrawnSource:
     images: int
     unlabelled: bool = False
     manual_dir: ClassVar[None] = None
+    vocabulary: ClassVar[Vocabulary] = HPA_2018
 
     def settings(self) -> dict:
         """See `Source.settings`."""
@@ -69,6 +71,14 @@ class DrawnSource:
         if is_copy:
             return np.minimum(drawn * 1.1, 255).astype(np.uint8)
         return drawn
+
+    def read(self, example: Example) -> SourceImage:
+        """See `Source.read`."""
+        return SourceImage(self.image(example))
+
+    def judge(self, largest) -> list[str]:
+        """See `Source.judge`."""
+        return []
 
 
 def build_all(data_dir: Path) -> None:

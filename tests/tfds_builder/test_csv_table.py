@@ -12,7 +12,7 @@ from hpa_jax.errors import InputError
 from hpa_jax.labels import LABELS
 from tfds_builder.hpa.files import csv_table
 from tfds_builder.hpa.files.csv_columns import Columns
-from tfds_builder.hpa.files.csv_table import Reading, Row
+from tfds_builder.hpa.files.csv_rows import Reading, Row
 from tfds_builder.hpa.sources import Fault
 
 SAMPLE = os.environ.get("HPA_SAMPLE_DIR")
@@ -179,6 +179,7 @@ UNREADABLE = {
         "\u202eId,T\u00e9l\n".encode(),
         "its columns are '\\u202eId', T\u00e9l; see",
     ),
+    "a packed csv": (b"\x1f\x8b\x08\0", "is packed by gzip; unpack it"),
     "a workbook": (b"PK\x03\x04\x14\0", "is an Excel workbook or another zip; save it as csv"),
     "a column twice": (b"Id,Target,Id\na,1,b\n", "has the column Id twice; rename one of them"),
     "no rows": (b"Id,Target\n", "has no rows; see"),

@@ -31,7 +31,7 @@ from hpa_jax.labels import CHANNELS
 from tfds_builder.hpa.download import check
 from tfds_builder.hpa.download import run as download_run
 from tfds_builder.hpa.download.__main__ import main
-from tfds_builder.hpa.files import csv_table
+from tfds_builder.hpa.files import csv_rows
 
 
 @pytest.fixture
@@ -286,7 +286,7 @@ def test_a_long_list_costs_no_memory(server, tmp_path):
         def __iter__(self):
             for number in range(10**6):
                 made.append(number)
-                yield csv_table.Row(f"1_{number}", (0,), "")
+                yield csv_rows.Row(f"1_{number}", (0,), "")
 
     server.always = "status 403"
     with pytest.raises(RunStopped):

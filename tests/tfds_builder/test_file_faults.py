@@ -270,7 +270,10 @@ KINDS = {
     ),
     ("folder", "palette"): (mixed_palette, "is palette, not gray"),
     ("folder", "alpha"): (lambda: encoded(np.dstack([smooth()] * 4), "png"), "is RGBA, not gray"),
-    ("folder", "1 bit"): (lambda: encoded(smooth() > 99, "png"), "has 1 bits a pixel, not 8 or 16"),
+    ("folder", "1 bit"): (
+        lambda: encoded(smooth() > 99, "png"),
+        "has 1 bits a pixel, the image's other channels have 8 bits a pixel",
+    ),
     ("folder", "a shade is transparent"): (
         lambda: encoded(smooth(), "png", transparency=1),
         "is gray with a transparent shade, not gray",

@@ -16,8 +16,8 @@ from pathlib import Path
 from hpa_jax.environment.program import exit_on_signals, run_program
 from hpa_jax.errors import EXIT_BAD_INPUT, EXIT_OK, InputError, one_line
 from tfds_builder.hpa import arguments, beam, prepare
+from tfds_builder.hpa.build import UNLABELLED, Build, Plan
 from tfds_builder.hpa.configs import CONFIGS, Config
-from tfds_builder.hpa.planning import Build, Plan
 from tfds_builder.hpa.pool import available_cpus
 from tfds_builder.hpa.split import stratify
 from tfds_builder.hpa.split.perceptual import MAX_BITS, Rule
@@ -43,11 +43,7 @@ def main(argv: Sequence[str]) -> int:
         return EXIT_BAD_INPUT
     final = prepare.version_dir(flags.data_dir, name)
     _print_result(plan, final)
-    data = f"--config.data.data_dir={flags.data_dir} --config.data.name={name}"
-    print(
-        f"Look at it:  python -m hpa_jax.main --mode=report {data} --workdir=reports/{name}\n"
-        f"Train on it: python -m hpa_jax.main --config={config.recipe} {data} --workdir=runs/{name}"
-    )
+    _print_next_steps(final, flags.data_dir, config.recipe)
     return EXIT_OK
 
 
@@ -190,6 +186,20 @@ def _print_result(plan: Plan | None, final: Path) -> None:
         print(f"{pairs} near-duplicate pairs are kept in one split each: see duplicates.csv.")
     for note in plan.notes:
         print(note)
+
+
+def _print_next_steps(final: Path, data_dir: Path, recipe: str) -> None:
+    name = final.parent.name
+    data = f"--config.data.data_dir={data_dir} --config.data.name={name}"
+    program = "python -m hpa_jax.main"
+    if set(prepare.split_sizes(final)) == {UNLABELLED}:
+        run = "--config.data.eval_split=all --workdir=RUN"
+        print(f"Score it by a trained run: {program} --mode=predict {data} {run}")
+        return
+    print(
+        f"Look at it:  {program} --mode=report {data} --workdir=reports/{name}\n"
+        f"Train on it: {program} --config={recipe} {data} --workdir=runs/{name}"
+    )
 
 
 if __name__ == "__main__":

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from hpa_jax.data.codec import CODECS
 from hpa_jax.environment.paths import path_flag
 from hpa_jax.errors import InputError
+from hpa_jax.images.rule import PROJECTIONS
 from hpa_jax.labels import CHANNELS, LABEL_SETS
-from tfds_builder.hpa import planning, prepare
+from tfds_builder.hpa import prepare
+from tfds_builder.hpa.build import POLICIES
 from tfds_builder.hpa.configs import CONFIGS
-from tfds_builder.hpa.files import csv_table
+from tfds_builder.hpa.files import csv_rows
 from tfds_builder.hpa.split import evenness
 from tfds_builder.hpa.split.perceptual import Rule
 from tfds_builder.hpa.synthetic import source as synthetic
@@ -93,8 +95,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--policy",
-        choices=planning.POLICIES,
-        default=planning.POLICIES[0],
+        choices=POLICIES,
+        default=POLICIES[0],
         help="strict: stop at the first fault (default); skip: leave faulty rows out and list them "
         "in rejects.csv",
     )
@@ -171,9 +173,9 @@ def _add_listed(group) -> None:
     )
     add(
         "--no_label",
-        choices=csv_table.NO_LABEL,
-        help="what a row without a label is: fault, or negative: an image of none of the "
-        "structures (default fault)",
+        choices=csv_rows.NO_LABEL,
+        help="what a row without a label is: fault; negative: an image of none of the structures; "
+        "unknown: an image to predict on, in the split `unlabelled` (default fault)",
     )
     # No default of False: only flags that were given are passed on.
     add(
@@ -210,6 +212,25 @@ def _add_folder(group) -> None:
         "one left out: black",
     )
     add(
+        "--channel_order",
+        type=_planes,
+        metavar="LIST",
+        help="where one file has all channels (--pattern without {channel}): the channel of each "
+        "plane or page, red,green,blue,yellow; nothing between two commas leaves a plane out "
+        "(default: by the names in the file)",
+    )
+    add(
+        "--projection",
+        choices=PROJECTIONS,
+        help="of z-stacks, over their depth (default: they are refused)",
+    )
+    add(
+        "--float_range",
+        type=_two_numbers,
+        metavar="BLACK,WHITE",
+        help="the values of floating-point files that become 0 and 255 (default: refused)",
+    )
+    add(
         "--path_columns",
         type=_channels,
         metavar="LIST",
@@ -220,9 +241,15 @@ def _add_folder(group) -> None:
         "--white",
         type=int,
         metavar="V",
-        help="the value that becomes 255 (default: 255, 16 bits: 65535)",
+        help="the value that becomes 255 (default: 255, 16 bits: 65535; asked for where no value "
+        "comes near it, as those of cameras of 12 bits)",
     )
-    add("--pixel_size", type=float, metavar="UM", help="of your images, in micrometres")
+    add(
+        "--pixel_size",
+        type=float,
+        metavar="UM",
+        help="of your images, in micrometres (default: as the files say)",
+    )
     # No default of False: only flags that were given are passed on.
     add(
         "--rescale",
@@ -284,6 +311,20 @@ def _add_synthetic(group) -> None:
         help="of the labels: those of the real train.csv, or tempered so that each label has some "
         "images (default)",
     )
+
+
+def _planes(text: str) -> tuple[str, ...]:
+    """Parses `red,,green`."""
+    return tuple(name.strip() for name in text.split(","))
+
+
+def _two_numbers(text: str) -> tuple[float, float]:
+    """Parses `0,1`."""
+    try:
+        black, white = map(float, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: not two numbers, such as 0,1") from None
+    return black, white
 
 
 def _names(text: str) -> tuple[str, ...]:

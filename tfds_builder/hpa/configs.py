@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tfds_builder.hpa.build import Build
 from tfds_builder.hpa.files import layouts
-from tfds_builder.hpa.planning import Build
 from tfds_builder.hpa.sources import Source
 from tfds_builder.hpa.synthetic.source import Synthetic
 
@@ -90,6 +90,9 @@ CONFIGS = {
             "id_column",
             "label_column",
             "group_column",
+            "channel_order",
+            "projection",
+            "float_range",
             "path_columns",
             "label_columns",
             "unlabelled",

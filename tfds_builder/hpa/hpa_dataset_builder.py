@@ -18,9 +18,10 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from hpa_jax.labels import HPA_2018
 from tfds_builder.hpa.beam import Beam, shard_keys
+from tfds_builder.hpa.build import Build, Map, Placed, Plan
 from tfds_builder.hpa.configs import CONFIGS
 from tfds_builder.hpa.metadata import VERSION, describe
-from tfds_builder.hpa.planning import Build, Map, Placed, Plan, encode_image, plan
+from tfds_builder.hpa.planning import encode_image, plan
 from tfds_builder.hpa.sources import Fault
 
 

@@ -20,10 +20,12 @@ class ImageStatistics(NamedTuple):
     Attributes:
       hash: `perceptual_hash` of the image.
       histogram: int64 [4, 256], number of pixels of each value, by channel.
+      largest: see `sources.SourceImage`.
     """
 
     hash: bytes
     histogram: np.ndarray
+    largest: tuple[int | float | None, ...]
 
 
 def measure(source: Source, example: Example) -> ImageStatistics | Fault:
@@ -32,14 +34,14 @@ def measure(source: Source, example: Example) -> ImageStatistics | Fault:
     A fault is returned rather than raised: the caller's policy decides what becomes of it.
     """
     try:
-        image = source.image(example)
+        image, largest, _ = source.read(example)
     except Fault as fault:
         return fault
     counts = []
     for channel in range(len(CHANNELS)):
         count = cv2.calcHist([image], [channel], None, [256], [0, 256])
         counts.append(count.ravel())
-    return ImageStatistics(perceptual_hash(image), np.stack(counts).astype(np.int64))
+    return ImageStatistics(perceptual_hash(image), np.stack(counts).astype(np.int64), largest)
 
 
 def moments(histogram: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from hpa_jax.data.identity import split_digest
 from hpa_jax.data.metadata import FILE_NAME, FORMAT, file_digest, records_digest, seal
 from hpa_jax.data.shard_index import ShardIndex, index_path
 from hpa_jax.labels import CHANNELS
-from tfds_builder.hpa.planning import Build, Placed, Plan
+from tfds_builder.hpa.build import Build, Placed, Plan
 
 VERSION = f"{FORMAT}.0.0"
 """Of the datasets that are written."""

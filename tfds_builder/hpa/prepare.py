@@ -28,8 +28,8 @@ from hpa_jax.folders.mark import has_mark, write_mark
 from hpa_jax.folders.replace import sync_tree
 from tfds_builder.hpa import planning
 from tfds_builder.hpa.beam import Beam
+from tfds_builder.hpa.build import Build, Map, Plan
 from tfds_builder.hpa.metadata import VERSION, add_digests
-from tfds_builder.hpa.planning import Build, Map, Plan
 from tfds_builder.hpa.pool import Pool
 from tfds_builder.hpa.run_tfds import run_tfds
 from tfds_builder.hpa.tables import write_tables

@@ -8,7 +8,7 @@ from typing import Any
 
 from hpa_jax.errors import InputError
 from tfds_builder.hpa.beam import one_line_errors
-from tfds_builder.hpa.planning import Build, Map, Plan
+from tfds_builder.hpa.build import Build, Map, Plan
 
 
 def run_tfds(

@@ -41,6 +41,21 @@ class Example(NamedTuple):
     files: tuple[str | None, ...] = ()
 
 
+class SourceImage(NamedTuple):
+    """An image of a source.
+
+    Attributes:
+      pixels: uint8 [H, W, 4]: red, green, blue, yellow.
+      largest: of each channel the largest value in its file, where becoming 8 bits may have lost
+        something; else None. Where one file has all channels, theirs together stands for green.
+      pixel_size: micrometres a pixel, as the file says; None if it does not.
+    """
+
+    pixels: np.ndarray
+    largest: tuple[int | float | None, ...] = (None, None, None, None)
+    pixel_size: float | None = None
+
+
 class Fault(InputError):
     """Why one row of a source cannot become an example.
 
@@ -116,4 +131,20 @@ class Source(Protocol):
 
         Raises:
           Fault: decoding found the image faulty.
+        """
+
+    def read(self, example: Example) -> SourceImage:
+        """Reads one image as `image` does, with what else its files say."""
+
+    def judge(self, largest: Sequence[tuple[int | float | None, ...]]) -> list[str]:
+        """Whether the values of images survive becoming 8 bits.
+
+        Args:
+          largest: `SourceImage.largest` of some images, or of all.
+
+        Returns:
+          what the user should know, a line each.
+
+        Raises:
+          InputError: they would not; says what to state.
         """

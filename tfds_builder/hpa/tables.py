@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hpa_jax.files import write_csv
-from tfds_builder.hpa.planning import Plan
+from tfds_builder.hpa.build import Plan
 
 # Column names are part of the dataset's format: `split/reference.py` and reports read them.
 _IMAGE_COLUMNS = (

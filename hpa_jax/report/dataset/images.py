@@ -137,7 +137,7 @@ def duplicate_section(
             dataset = datasets[ref.dataset]
             sides.append(
                 {
-                    "id": image_id,
+                    "id": dataset.shown_id(ref.index),
                     "image": show_image(datasets, ref, previews[ref]),
                     "split": dataset.split_of(ref.index),
                     "labels": dataset.labels_of(ref.index),

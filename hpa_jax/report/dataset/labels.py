@@ -97,7 +97,8 @@ def show_image(
     place = dataset.split_of(ref.index)
     if len(datasets) > 1:
         place = f"{dataset.name}, {place}"
-    description = f"{dataset.ids[ref.index]}, {place}: {', '.join(labels) or 'no label'}"
+    name = dataset.shown_id(ref.index)
+    description = f"{name}, {place}: {', '.join(labels) or 'no label'}"
     if label is None:
         return ShownImage(preview.uri, description)
     others = [name for name in labels if name != dataset.labels[label]]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hpa_jax.data.catalog import SPLITS, dataset_dir, load_dataset, read_vocabulary
+from hpa_jax.data.catalog import SPLITS, dataset_dir, load_dataset, read_vocabulary, stored_sizes
 from hpa_jax.data.dataset import ImageDataset
 from hpa_jax.data.metadata import FILE_NAME, check_file, read_metadata
 from hpa_jax.data.shard_index import REMEDY
@@ -58,6 +58,7 @@ class DatasetSummary:
       rejects: rows left out; None where the build did not list them.
       labels: names of the L labels, by label id.
       labels_known: bool [N], whether the labels of each image are known; None: all are.
+      original_ids: N Ids as the source gave them; None: they are `ids`.
     """
 
     name: str
@@ -73,6 +74,7 @@ class DatasetSummary:
     rejects: list[Reject] | None
     labels: tuple[str, ...] = LABELS
     labels_known: np.ndarray | None = None
+    original_ids: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -84,6 +86,10 @@ class DatasetSummary:
     def split_indices(self) -> np.ndarray:
         """Returns int [N]: each image's split as a position in SPLITS, by its stored fold."""
         return _split_index(self.folds)
+
+    def shown_id(self, i: int) -> str:
+        """Returns the Id of image `i` as whoever built the dataset knows it."""
+        return self.original_ids[i] if self.original_ids else self.ids[i]
 
     def split_of(self, i: int) -> str:
         """Returns the split of image `i`."""
@@ -139,12 +145,14 @@ def read_dataset(data_dir: str | Path, name: str) -> tuple[DatasetSummary, Image
         folds=images.folds(),
         groups=images.groups(),
         sizes=images.sizes(),
-        histogram=_histogram(metadata, images.sizes(), folder),
+        # Of all images, those without labels too.
+        histogram=_histogram(metadata, stored_sizes(data_dir, name), folder),
         build=build if isinstance(build, dict) else {},
         duplicates=duplicates,
         rejects=rejects,
         labels=read_vocabulary(data_dir, name).labels,
         labels_known=images.known(),
+        original_ids=images.original_ids(),
     )
     return summary, images
 

@@ -230,7 +230,7 @@ def _shown(run: Run, gallery: Gallery, cases: Sequence[Case]) -> list[dict[str, 
         # A true positive's only label is named already.
         is_only_label = case.positive and len(labels) == 1
         label = names[case.label]
-        image_id = run.table.ids[case.image]
+        image_id = run.table.original_ids[case.image]
         has = f"has {', '.join(labels) or 'no label'}"
         shown.append(
             {

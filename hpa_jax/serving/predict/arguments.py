@@ -96,7 +96,12 @@ def add_images(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="images a batch (default 8 up to 128 px, above 1)",
     )
-    add("--threads", type=count_flag, metavar="N", help="threads that read images (default: cores)")
+    add(
+        "--threads",
+        type=count_flag,
+        metavar="N",
+        help="threads that read, and by onnx that compute (default: one a core)",
+    )
 
 
 def add_export(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from hpa_jax.environment.paths import path_flag
 from hpa_jax.environment.program import exit_on_signals
 from hpa_jax.errors import EXIT_OK
 from hpa_jax.serving.predict.arguments import Parser, add_export, add_images
-from hpa_jax.serving.predict.net import open_export
+from hpa_jax.serving.predict.net import ExportedNet, open_export
 from hpa_jax.serving.predict.request import Request
 from hpa_jax.serving.predict.run import predict
 
@@ -40,7 +40,14 @@ def main(arguments: Sequence[str]) -> int:
         threads=flags.threads,
         overlays=flags.overlays,
     )
-    predict(request, lambda: open_export(flags.export, flags.backend, flags.overlays is not None))
+
+    def open_net() -> ExportedNet:
+        needs_maps = flags.overlays is not None
+        return open_export(
+            flags.export, flags.backend, needs_maps=needs_maps, threads=flags.threads
+        )
+
+    predict(request, open_net)
     return EXIT_OK
 
 

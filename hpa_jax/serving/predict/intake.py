@@ -58,9 +58,10 @@ def with_white(images: ImageFolder, preparation: Preparation) -> ImageFolder:
         except FaultyImage:
             # It is reported when its turn comes.
             continue
-        if facts.description.number == "float" or facts.description.white:
+        described = facts.description
+        if described.number == "float" or described.white or described.bits <= 8:
             return images
-        bits = max(bits, facts.description.bits)
+        bits = max(bits, described.bits)
         largest = max(largest, facts.largest)
     white = preparation.white_of(bits)
     if white:

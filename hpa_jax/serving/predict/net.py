@@ -61,7 +61,7 @@ class ExportedNet:
     Args:
       folder: of the export.
       backend: "auto", "onnx" or "jax".
-      threads: that compute; None: as many as there are cores.
+      threads: of onnxruntime; None: one a core. JAX has as many as it likes.
 
     Raises:
       InputError: it is no complete export, or cannot be run here.
@@ -104,23 +104,26 @@ class ExportedNet:
         return {name: found[name][:count] for name in outputs}
 
 
-def open_export(folder: Path, backend: str, needs_maps: bool) -> ExportedNet:
+def open_export(
+    folder: Path, backend: str, *, needs_maps: bool = False, threads: int | None = None
+) -> ExportedNet:
     """An export that has the outputs that are needed.
 
     Args:
       folder: of the export.
       backend: "auto" takes onnx, unless maps are needed that it does not have.
       needs_maps: whether they are.
+      threads: as of `ExportedNet`.
 
     Raises:
       InputError: as of `ExportedNet`, or it has no maps.
     """
-    net = ExportedNet(folder, backend)
+    net = ExportedNet(folder, backend, threads)
     if not needs_maps or "maps" in net.outputs:
         return net
     if backend == "auto" and net.backend == "onnx":
         print(f"{folder}: the maps of this head take a gradient: by jax, not by onnx")
-        net = ExportedNet(folder, "jax")
+        net = ExportedNet(folder, "jax", threads)
     if "maps" in net.outputs:
         return net
     remedy = "give --backend=jax" if net.backend == "onnx" else "export it again"

@@ -5,6 +5,8 @@ training set's mean (a protein that is hardly there) to four times that; the mea
 near it. Files whose white is sixteen times too large, or three times too small, lie outside.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from hpa_jax.images.prepare import Preparation
@@ -29,13 +31,15 @@ class Notes:
 
     Args:
       preparation: of the net; where it says nothing of intensities, there are no notes.
+      missing: channels that are black for want of files, which is told otherwise.
     """
 
-    def __init__(self, preparation: Preparation):
+    def __init__(self, preparation: Preparation, missing: Sequence[str] = ()):
         self._preparation = preparation
         self._known: dict[str, float] = {}
         for channel, of_channel in (preparation.intensities or {}).items():
-            if channel in preparation.channels and of_channel["mean"] > 0:
+            is_there = channel in preparation.channels and channel not in missing
+            if is_there and of_channel["mean"] > 0:
                 self._known[channel] = of_channel["mean"]
         self._count = 0
         self._sums = np.zeros(len(CHANNELS))

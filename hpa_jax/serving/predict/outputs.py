@@ -1,12 +1,12 @@
 """Where a prediction goes: the format of --out by its suffix, and what must not be written over."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from hpa_jax.errors import InputError, one_line
-from hpa_jax.files import check_writable
+from hpa_jax.files import check_writable, write_csv
 
 _FORMATS = {
     ".csv": "csv_table",
@@ -16,6 +16,9 @@ _FORMATS = {
 }
 
 
+_REJECTS = ("id", "file", "reason")
+
+
 class Format(NamedTuple):
     """How a table is written.
 
@@ -23,11 +26,13 @@ class Format(NamedTuple):
       write: writes `(path, content)`.
       is_ours: tells a table of this program from another file.
       embeddings: whether it holds them.
+      beside: suffix of a second file that belongs to it, or empty.
     """
 
     write: Callable
     is_ours: Callable[[Path], bool]
     embeddings: bool
+    beside: str
 
 
 def format_of(out: Path) -> Format:
@@ -46,9 +51,41 @@ def format_of(out: Path) -> Format:
         except ImportError as error:
             raise InputError(
                 f"--out={out} needs the package {package}, which cannot be imported "
-                f"({one_line(error, limit=120)}): pip install 'hpa_jax[tables]', or choose a .csv"
+                f"({one_line(error, limit=120)}): pip install {package}, or choose a .csv"
             ) from None
-    return Format(module.write, module.is_ours, module.EMBEDDINGS)
+    return Format(module.write, module.is_ours, module.EMBEDDINGS, module.BESIDE)
+
+
+def check_table(out: Path, kind: Format) -> None:
+    """`check_out` of a table, and of all that is written beside it."""
+    check_out(out, kind.is_ours)
+    if kind.beside:
+        check_out(out.with_suffix(kind.beside), lambda path: kind.is_ours(out))
+    check_out(rejects_path(out), _lists_rejects)
+
+
+def rejects_path(out: Path) -> Path:
+    """Where the images are listed that a table leaves out."""
+    return out.with_name(f"{out.name}.rejects.csv")
+
+
+def write_rejects(out: Path, rejects: Sequence[tuple[str, str, str]]) -> None:
+    """Writes that list, or removes that of an earlier table where there is nothing to list.
+
+    Args:
+      out: of the table, which `check_table` has checked.
+      rejects: Id, file and reason of each image.
+    """
+    path = rejects_path(out)
+    if rejects:
+        write_csv(path, _REJECTS, rejects)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _lists_rejects(path: Path) -> bool:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.readline().rstrip("\n") == ",".join(_REJECTS)
 
 
 def check_out(out: Path, is_ours: Callable[[Path], bool]) -> None:

@@ -15,7 +15,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from hpa_jax.errors import InputError, one_line
 from hpa_jax.files import check_writable, write_atomically
+from hpa_jax.folders.mark import has_mark, write_mark
 from hpa_jax.images.false_color import false_color, stretch_contrast
 from hpa_jax.images.resize import fit_square
 from hpa_jax.labels import CHANNELS
@@ -31,6 +33,9 @@ _TINT = np.array([255, 140, 0], np.float32)
 _EDGE = (86, 180, 233)
 _TINT_STRENGTH = 0.6
 _LINE_GRAY = 128
+# In the mark of a folder of pictures.
+_KIND = "overlays"
+_ADVICE = "choose another --overlays"
 _SAFE = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -42,11 +47,13 @@ class Overlays:
       description: contents of model.json.
 
     Raises:
-      InputError: the folder cannot be written.
+      InputError: the folder cannot be written, or holds what is not this program's.
     """
 
     def __init__(self, folder: Path, description: Mapping[str, Any]):
-        check_writable(folder, "choose another --overlays")
+        _refuse_foreign(folder)
+        check_writable(folder, _ADVICE)
+        write_mark(folder, _KIND)
         self._folder = folder
         self._description = description
 
@@ -72,6 +79,18 @@ class Overlays:
         # OpenCV takes blue first.
         _, encoded = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
         write_atomically(self._folder / file_name(image_id), encoded.tobytes())
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Pictures are named by Ids, as the images themselves may be: none of those is written over."""
+    try:
+        if not folder.exists() or not any(folder.iterdir()) or has_mark(folder, _KIND):
+            return
+    except OSError as error:
+        raise InputError(
+            f"--overlays={folder} cannot be used: {one_line(error)}; {_ADVICE}"
+        ) from None
+    raise InputError(f"--overlays={folder} is not empty and not of this program; {_ADVICE}")
 
 
 def shown_labels(description: Mapping[str, Any], probabilities: np.ndarray) -> list[int]:

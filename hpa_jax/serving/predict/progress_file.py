@@ -37,7 +37,9 @@ CREATE TABLE IF NOT EXISTS images (
   crc INTEGER NOT NULL
 );
 """
-_COLUMNS = "id, stamp, probabilities, embedding, facts, crc"
+_SELECT = """
+SELECT id, stamp, probabilities, embedding, facts, crc FROM images WHERE number = ?
+"""
 
 
 class ProgressFile:
@@ -143,7 +145,7 @@ class ProgressFile:
         """The row of an image; None where there is none, or where it is damaged."""
         try:
             found = self._connection.execute(
-                f"SELECT {_COLUMNS} FROM images WHERE number = ?",  # nosec B608: a constant
+                _SELECT,
                 (number,),
             ).fetchone()
         except sqlite3.Error as error:

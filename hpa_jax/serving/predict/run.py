@@ -9,7 +9,7 @@ import cv2
 from tqdm import tqdm
 
 from hpa_jax.errors import InputError
-from hpa_jax.files import csv_text, exclusive_lock, write_atomically
+from hpa_jax.files import exclusive_lock
 from hpa_jax.images.prepare import Preparation
 from hpa_jax.serving.predict import outputs
 from hpa_jax.serving.predict.intake import open_images
@@ -40,7 +40,7 @@ def predict(request: Request, open_net: Callable[[], Net]) -> None:
       InputError: anything that another call or other files put right.
     """
     kind = outputs.format_of(request.out)
-    outputs.check_out(request.out, kind.is_ours)
+    outputs.check_table(request.out, kind)
     net = open_net()
     overlays = None
     if request.overlays is not None:
@@ -147,7 +147,7 @@ def _write(request: Request, job: Job, kind: outputs.Format, progress: ProgressF
     rejects = []
     embedding_size = 0
     good = 0
-    notes = Notes(job.preparation)
+    notes = Notes(job.preparation, job.images.missing)
     for row in progress.rows(count):
         if not row.is_scored:
             rejects.append((row.id, row.file, row.reason))
@@ -177,14 +177,11 @@ def _write(request: Request, job: Job, kind: outputs.Format, progress: ProgressF
         scored=scored,
         note_of=notes.of,
     )
-    rejects_path = request.out.with_name(f"{request.out.name}.rejects.csv")
-    if rejects:
-        write_atomically(rejects_path, csv_text(("id", "file", "reason"), rejects))
-    else:
-        rejects_path.unlink(missing_ok=True)
+    outputs.write_rejects(request.out, rejects)
     kind.write(request.out, content)
     for warning in notes.warnings():
         print(f"warning: {warning}", file=sys.stderr)
     print(f"wrote {request.out}: {good} images, {len(content.names)} labels, by {job.net.backend}")
     if rejects:
-        print(f"left out {len(rejects)} images that cannot be read: {rejects_path}")
+        listed = outputs.rejects_path(request.out)
+        print(f"left out {len(rejects)} images that cannot be read: {listed}")

@@ -5,6 +5,7 @@ is built from the same images; test-time augmentation, the checkpoint and the th
 of the settings, as always.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
+from safetensors.numpy import save
 
 from hpa_jax.config import Config
 from hpa_jax.errors import InputError
@@ -47,7 +49,6 @@ class RunNet:
             "checkpoint": [self._predictor.step, self._predictor.written],
             "run": str(workdir.resolve()),
         }
-        self.digest = settings_digest(about)
         self.version = settings_digest({**about, "description": self.description})
 
     def run(self, images: np.ndarray, outputs: Sequence[str], batch: int) -> dict:
@@ -63,6 +64,12 @@ class RunNet:
             for name in others:
                 found[name] = np.asarray(more[name])[:count]
         return found
+
+    @cached_property
+    def digest(self) -> str:
+        """That of the parameters' file, which an export of this checkpoint has."""
+        arrays = {name: np.asarray(array) for name, array in self._flat_variables.items()}
+        return hashlib.sha256(save(arrays)).hexdigest()
 
     @cached_property
     def _flat_variables(self) -> dict:

@@ -21,7 +21,7 @@ from hpa_jax.images.prepare import Preparation
 from hpa_jax.serving.predict import similar_page
 from hpa_jax.serving.predict.arguments import Parser, add_export, add_images, count_flag
 from hpa_jax.serving.predict.intake import open_images
-from hpa_jax.serving.predict.net import ExportedNet
+from hpa_jax.serving.predict.net import ExportedNet, open_export
 from hpa_jax.serving.predict.outputs import check_out
 from hpa_jax.serving.predict.reference import Reference, read_reference
 from hpa_jax.serving.predict.request import Request
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
     check_out(flags.out, _is_ours)
     check_out(page, is_page)
     reference = read_reference(flags.table)
-    net = ExportedNet(flags.export, flags.backend)
+    net = open_export(flags.export, flags.backend, threads=flags.threads)
     if "embedding" not in net.outputs:
         raise InputError(
             f"{flags.export} gives no embedding by its backend {net.backend}; export it again"
@@ -94,7 +94,8 @@ def main(arguments: Sequence[str]) -> int:
         write_csv(flags.out, _HEADER, _csv_rows(found, reference))
         pictures = similar_page.Pictures(job.images, _reference_images(flags, net))
         write_atomically(page, similar_page.render(found, reference, pictures, str(flags.table)))
-    print(f"wrote {flags.out} and {page}: {len(found)} images, {flags.nearest} neighbours each")
+    count = min(flags.nearest, len(reference.ids))
+    print(f"wrote {flags.out} and {page}: {len(found)} images, {count} neighbours each")
     return EXIT_OK
 
 

@@ -10,6 +10,7 @@ routes.py    what each path answers
 body.py      a request's files, as they come in
 archive.py   a zip in memory
 options.py   what stands behind the `?` of a request
+uploads.py   which files make which images
 scoring.py   from files to the rows of an answer
 batching.py  images that wait for the net
 admission.py how many requests are worked on

@@ -32,9 +32,7 @@ MIXES = ("rgby", "green", "hpa_densenet_i", "hpa_densenet_iii", "[[1,0,0,0],[0,0
 
 SMALL = (
     ("densenet_tiny", "linear", "rgby", 37),
-    ("densenet_tiny", "hpa_densenet", "hpa_densenet_iii", 64),
     ("densenet_tiny", "attention", "green", 64),
-    ("all_cnn", "all_cnn", "[[1,0,0,0],[0,0.5,0.25,0.25]]", 33),
     ("all_cnn", "pooled", "hpa_densenet_ii", 32),
 )
 

@@ -166,6 +166,18 @@ def test_overlays(export, plates, tmp_path):
     assert len(list(overlays.glob("*.png"))) == len(IDS)
 
 
+@pytest.mark.slow
+def test_maps_that_take_a_gradient_are_computed_by_jax(plates, tmp_path, capsys):
+    folder, _ = plates
+    pooled = tiny_export(tmp_path / "pooled", model__head="pooled")
+    overlays = tmp_path / "overlays"
+    predict(pooled, folder, tmp_path / "a.csv", f"--overlays={overlays}")
+    assert "by jax, not by onnx" in capsys.readouterr().out
+    assert len(list(overlays.glob("*.png"))) == len(IDS)
+    with pytest.raises(InputError, match="no maps .* give --backend=jax"):
+        predict(pooled, folder, tmp_path / "b.csv", f"--overlays={overlays}", "--backend=onnx")
+
+
 @pytest.mark.parametrize(
     "flags, words",
     [

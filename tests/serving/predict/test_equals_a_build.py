@@ -10,8 +10,11 @@ from support.image_files import SAMPLE, sample
 from support.made_runs import made_run
 
 from hpa_jax import main as training
+from hpa_jax.folders.export_manifest import check_digests
 from hpa_jax.labels import CHANNELS
 from hpa_jax.serving import __main__ as serving
+from hpa_jax.serving.predict.run_net import RunNet
+from hpa_jax.workdir import read_config
 from tfds_builder.hpa.__main__ import main as build
 
 COUNT = 10
@@ -78,6 +81,10 @@ def test_scores_are_those_of_a_dataset(tmp_path, monkeypatch, make):
     size = ["--config.predict.pixel_size=0.05"] if make is oblong_of_twelve_bits else []
     assert training.main([*call, f"--out={folder}", images, *size]) == 0
     assert training.main([f"--workdir={run}", "--mode=export"]) == 0
+    # Embeddings of a run are comparable with those of its export.
+    net = RunNet(read_config(run), run)
+    assert net.digest == check_digests(run / "export")["model.safetensors"]
+
     size = ["--pixel_size=0.05"] if size else []
     for backend in ("onnx", "jax"):
         out = f"--out={tmp_path}/{backend}.csv"

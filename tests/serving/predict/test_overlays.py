@@ -2,7 +2,9 @@
 
 import cv2
 import numpy as np
+import pytest
 
+from hpa_jax.errors import InputError
 from hpa_jax.serving.predict.overlays import Overlays, file_name, shown_labels
 
 DESCRIPTION = {
@@ -27,7 +29,7 @@ def test_a_picture_has_a_panel_for_each_label_tinted_where_its_map_is(tmp_path):
     maps[6, 6, 1] = 1  # lower right
     overlays = Overlays(tmp_path / "new" / "pictures", DESCRIPTION)
     overlays.write("plate 1/A", pixels, np.array([0.9, 0.8, 0.1], np.float32), maps)
-    (path,) = (tmp_path / "new" / "pictures").iterdir()
+    (path,) = (tmp_path / "new" / "pictures").glob("*.png")
     picture = cv2.imread(str(path))[..., ::-1].astype(int)
     assert picture.shape == (256 + 24, 3 * 256 + 2 * 4, 3)
     # The surest first: label 1, whose map is at the lower right.
@@ -40,6 +42,15 @@ def test_a_picture_has_a_panel_for_each_label_tinted_where_its_map_is(tmp_path):
         assert orange[away - 8 : away + 8, away - 8 : away + 8].mean() < 5
         caption = picture[:24, left : left + 256]
         assert caption.max() == 255
+
+
+def test_a_folder_of_anything_else_is_left_alone(tmp_path):
+    Overlays(tmp_path / "a", DESCRIPTION)
+    Overlays(tmp_path / "a", DESCRIPTION)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "A1.png").write_bytes(b"mine")
+    with pytest.raises(InputError, match="is not empty and not of this program"):
+        Overlays(tmp_path / "b", DESCRIPTION)
 
 
 def test_names_are_safe_and_no_two_are_the_same():

@@ -1,10 +1,19 @@
-"""Neighbours by cosine, against SciPy."""
+"""Neighbours by cosine, against SciPy; and the whole way from two folders to a csv and a page."""
 
+import csv
+import json
 import re
+import shutil
 
 import numpy as np
+import pytest
+from pyarrow import parquet
 from scipy.spatial.distance import cdist
+from support.exports import tiny_export
+from support.image_folders import write_images
 
+from hpa_jax.errors import InputError
+from hpa_jax.serving import __main__ as serving
 from hpa_jax.serving.predict import similar
 from hpa_jax.serving.predict.reference import Reference
 from hpa_jax.serving.predict.rows import Row
@@ -52,3 +61,48 @@ def test_the_page_escapes_names_and_asks_for_nothing():
     assert "<script" not in page and "<img" not in page
     assert "A &amp; B" in page and "0.500" in page
     assert not re.search(r"(https?:)?//", page)
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory):
+    return tiny_export(tmp_path_factory.mktemp("exports") / "export")
+
+
+@pytest.mark.parametrize("suffix", ["h5ad", "parquet"])
+def test_an_image_is_nearest_to_itself(export, tmp_path, suffix):
+    write_images(tmp_path / "known", ids=[f"k{number}" for number in range(9)])
+    table = tmp_path / f"known.{suffix}"
+    assert serving.main(["predict", str(export), f"{tmp_path}/known", f"--out={table}"]) == 0
+    # Two of them under other names.
+    for path in (tmp_path / "known").glob("k[37]_*.png"):
+        (tmp_path / "new").mkdir(exist_ok=True)
+        shutil.copy(path, tmp_path / "new" / path.name.replace("k", "new"))
+    out = tmp_path / "similar.csv"
+    words = ["similar", str(export), str(table), f"{tmp_path}/new", f"--out={out}", "--nearest=3"]
+    assert serving.main([*words, f"--reference_images={tmp_path}/known"]) == 0
+    with open(out, encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    first = [row for row in rows if row["rank"] == "1"]
+    assert [(row["id"], row["nearest"]) for row in first] == [("new3", "k3"), ("new7", "k7")]
+    assert all(float(row["cosine"]) > 0.99999 for row in first)
+    assert len(rows) == 6
+    page = (tmp_path / "similar.html").read_text(encoding="utf-8")
+    assert page.count('src="data:image/webp;base64,') == 2 * (1 + 3)
+    # Again: both are replaced, a page of somebody else is not.
+    assert serving.main(words) == 0
+    (tmp_path / "similar.html").write_text("<p>mine</p>")
+    with pytest.raises(InputError, match="similar.html is there and is not written over"):
+        serving.main(words)
+
+
+def test_embeddings_of_another_net_are_refused(export, tmp_path):
+    write_images(tmp_path / "known")
+    table = tmp_path / "known.parquet"
+    assert serving.main(["predict", str(export), f"{tmp_path}/known", f"--out={table}"]) == 0
+    # As if its parameters were others.
+    read = parquet.read_table(table)
+    about = json.loads(read.schema.metadata[b"hpa_jax"]) | {"net": "0" * 64}
+    parquet.write_table(read.replace_schema_metadata({b"hpa_jax": json.dumps(about)}), table)
+    words = ["similar", str(export), str(table), f"{tmp_path}/known", f"--out={tmp_path}/a.csv"]
+    with pytest.raises(InputError, match="was written with another net"):
+        serving.main(words)

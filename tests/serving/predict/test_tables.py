@@ -9,7 +9,7 @@ import pytest
 from pyarrow import parquet
 
 from hpa_jax.errors import InputError
-from hpa_jax.serving.predict.outputs import check_out, format_of
+from hpa_jax.serving.predict.outputs import check_table, format_of
 from hpa_jax.serving.predict.reference import read_reference
 from hpa_jax.serving.predict.rows import Row
 from hpa_jax.serving.predict.tables.content import Content
@@ -48,7 +48,7 @@ def content(embeddings=True, description=DESCRIPTION):
 
 def write(path, **options):
     kind = format_of(path)
-    check_out(path, kind.is_ours)
+    check_table(path, kind)
     kind.write(path, content(**options))
     assert kind.is_ours(path)
     return path
@@ -122,6 +122,14 @@ def test_a_table_is_replaced_and_another_file_is_not(tmp_path, suffix):
     with pytest.raises(InputError, match="is there and is not written over"):
         write(path)
     assert path.read_bytes() == b"mine,too\n1,2\n"
+
+
+@pytest.mark.parametrize("beside", ["a.json", "a.npy.rejects.csv"])
+def test_what_lies_beside_a_table_is_not_written_over(tmp_path, beside):
+    (tmp_path / beside).write_text("{}\n")
+    with pytest.raises(InputError, match="is there and is not written over"):
+        write(tmp_path / "a.npy", embeddings=False)
+    assert (tmp_path / beside).read_text() == "{}\n"
 
 
 @pytest.mark.parametrize("name", ["a.tsv", "a", "a.h5"])

@@ -31,7 +31,7 @@ from hpa_jax.http_fetch import Policy
 from hpa_jax.labels import CHANNELS
 from tfds_builder.hpa.download.folder import RESUME
 from tfds_builder.hpa.download.run import Tally, download
-from tfds_builder.hpa.files import csv_table
+from tfds_builder.hpa.files import csv_rows, csv_table
 
 URL = "https://images.proteinatlas.org/{antibody}/{rest}_{channel}.jpg"
 MAX_BYTES = 64 << 20  # of a file; the largest JPG of the Atlas that was seen has 0.6 MB
@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _rows(path: Path, folder: Path, limit: int | None) -> list[csv_table.Row]:
+def _rows(path: Path, folder: Path, limit: int | None) -> list[csv_rows.Row]:
     try:
         if path.resolve() == (folder / "labels.csv").resolve():
             raise InputError(
@@ -176,7 +176,7 @@ def main(argv: list[str], stop: threading.Event | None = None) -> int:
     return EXIT_OK
 
 
-def _report_failures(tally: Tally, rows: Sequence[csv_table.Row], folder: Path) -> None:
+def _report_failures(tally: Tally, rows: Sequence[csv_rows.Row], folder: Path) -> None:
     images = len({outcome.file.id for outcome in tally.failed})
     missing = sum(outcome.missing for outcome in tally.failed)
     print(

@@ -27,7 +27,7 @@ from hpa_jax.folders.mark import has_mark, write_mark
 from hpa_jax.http_fetch import Failed, HttpClient
 from hpa_jax.labels import CHANNELS
 from tfds_builder.hpa.download import check
-from tfds_builder.hpa.files.csv_table import Row
+from tfds_builder.hpa.files.csv_rows import Row
 
 RESUME = "start the same command again to resume"
 

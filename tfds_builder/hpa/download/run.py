@@ -17,7 +17,7 @@ from hpa_jax.http_fetch import HttpClient, Policy, RateLimiter
 from hpa_jax.labels import CHANNELS
 from tfds_builder.hpa.download import folder as target
 from tfds_builder.hpa.download.workers import work
-from tfds_builder.hpa.files import csv_table
+from tfds_builder.hpa.files import csv_rows
 
 MAX_FAILURES_IN_A_ROW = 20  # files, but those that do not exist: then the host is away
 # The files of some 17 antibodies. If none of a list's first ones exists, the address is wrong.
@@ -92,7 +92,7 @@ class Tally:
 
 
 def download(
-    rows: Sequence[csv_table.Row],
+    rows: Sequence[csv_rows.Row],
     folder: Path,
     *,
     url: str,

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from hpa_jax.labels import Vocabulary
 
 _BETWEEN_LABELS = re.compile(r"[|;,]")
+_BETWEEN_IDS = re.compile(r"[|;,\s]+")
 _VALUES = {
     "1": True,
     "1.0": True,
@@ -20,7 +21,7 @@ _VALUES = {
     "no": False,
 }
 # How the challenge of 2021 names its columns, and the largest id of its 19 classes.
-_COLUMNS_OF_2021 = ("ID", "Label")
+_COLUMNS_OF_2021 = ("id", "label")
 _LARGEST_OF_2021 = 18
 
 
@@ -89,20 +90,20 @@ def names_found(cells: Iterable[str]) -> list[str]:
 def looks_like_2021(id_column: str, label_column: str, cells: Iterable[str]) -> bool:
     """Whether labels may be ids of the 19 classes of 2021, which are others from 8 on.
 
-    All are ids up to 18, and the columns are named as there, or ids are separated by `|`.
+    All are ids up to 18, and the columns are named as there (in any case), or ids are separated by
+    `|`, as they are there.
 
     Args:
       id_column: its name in the csv.
       label_column: its name in the csv.
       cells: of that column.
     """
-    is_like = (id_column, label_column) == _COLUMNS_OF_2021
+    is_like = (plain(id_column), plain(label_column)) == _COLUMNS_OF_2021
     for cell in cells:
-        ids = [item.strip() for item in cell.split("|") if item.strip()]
-        for label in ids:
+        for label in filter(None, _BETWEEN_IDS.split(cell)):
             if not (label.isascii() and label.isdigit() and len(label) <= 2):
                 return False
             if int(label) > _LARGEST_OF_2021:
                 return False
-        is_like |= len(ids) > 1
+        is_like |= "|" in cell
     return is_like

@@ -17,6 +17,7 @@ from hpa_jax.errors import InputError
 _SEPARATORS = (",", ";", "\t")
 _SAID_SEPARATOR = re.compile(r"\s*\"?sep=(.)\"?\s*", re.IGNORECASE)
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_GZIP = b"\x1f\x8b"
 _WORKBOOK = b"PK\x03\x04"
 _COMMENT = "#"
 _MOST_SHOWN = 300  # characters, of a line in a message
@@ -90,6 +91,8 @@ def shown_columns(header: list[str]) -> str:
 def _decode(data: bytes, where: str) -> str:
     if data.startswith(_WORKBOOK):
         raise InputError(f"{where} is an Excel workbook or another zip; save it as csv")
+    if data.startswith(_GZIP):
+        raise InputError(f"{where} is packed by gzip; unpack it")
     if data.startswith(_UTF_16):
         try:
             return data.decode("utf-16").removeprefix("\ufeff")

@@ -4,17 +4,19 @@ Each function makes a `Files` with its own layout and rule, and refuses argument
 meaning.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from hpa_jax.errors import InputError
-from hpa_jax.images.channel_file import Rule
+from hpa_jax.images.rule import PROJECTIONS, Rule, any_image
 from hpa_jax.labels import CHANNELS
 from tfds_builder.hpa import vocabularies
 from tfds_builder.hpa.files.csv_columns import DEFAULT_ID, DEFAULT_LABELS, Columns
-from tfds_builder.hpa.files.csv_table import NO_LABEL
+from tfds_builder.hpa.files.csv_rows import NO_LABEL
+from tfds_builder.hpa.files.image_files import ImageFiles
 from tfds_builder.hpa.files.source import Files
 
 _MAX_EDGE = 4096
@@ -48,8 +50,7 @@ def kaggle_512(
         "kaggle_512",
         Path(manual_dir),
         "train.csv",
-        patterns,
-        rule,
+        ImageFiles(patterns, rule),
         columns=Columns(flags=_OTHER_COLUMNS),
         no_label=no_label,
         follow_links=bool(follow_links),
@@ -88,8 +89,7 @@ def kaggle_full(
         "kaggle_full",
         Path(manual_dir),
         "train.csv",
-        patterns,
-        rule,
+        ImageFiles(patterns, rule),
         edge=edge,
         columns=Columns(flags=_OTHER_COLUMNS),
         no_label=no_label,
@@ -125,8 +125,7 @@ def hpav18(
         "hpav18",
         Path(manual_dir),
         "labels.csv",
-        ("images/{id}_{channel}.jpg",),
-        rule,
+        ImageFiles(("images/{id}_{channel}.jpg",), rule),
         edge=edge,
         columns=Columns(flags=_OTHER_COLUMNS),
         antibodies=True,
@@ -142,7 +141,10 @@ def folder(
     csv: str = "labels.csv",
     pattern: str | None = None,
     channels: Mapping[str, str | None] | None = None,
+    channel_order: Sequence[str] | None = None,
     path_columns: Mapping[str, str | None] | None = None,
+    projection: str = "",
+    float_range: tuple[float, float] | None = None,
     white: int | None = None,
     pixel_size: float | None = None,
     rescale: bool = False,
@@ -157,21 +159,25 @@ def folder(
     no_label: str = NO_LABEL[0],
     follow_links: bool = False,
 ) -> Files:
-    """Anyone's images: PNG, TIFF or JPG, of 8 or 16 bits.
+    """Anyone's images: PNG, TIFF or JPG.
 
     Args:
       manual_dir: a folder or a zip file.
       csv: name in it.
       pattern: name in it, with {id} and {channel}; by default images/{id}_{channel}.png. An Id may
-        have slashes, of folders.
+        have slashes, of folders. With {id} alone one file has all channels of an image.
       channels: the pattern's {channel} for each of red, green, blue and yellow. A channel that is
         None or not named was not imaged and becomes zeros (green must be there). By default the
         colours.
+      channel_order: the channel of each plane of a file with all channels, "" for one that is left
+        out; None: by the names in the file.
       path_columns: in place of pattern and channels: the columns of the csv with the path of each
         channel's file, relative to `manual_dir`.
+      projection: what becomes of z-stacks: "" refuses them, "max" and "mean" are taken over depth.
+      float_range: the floating-point values that become 0 and 255; None: such files are refused.
       white: the value that becomes 255; by default 255 in files of 8 bits and 65535 in files of 16.
         A value v becomes min(255, v * 255 / white), rounded half up.
-      pixel_size: micrometres a pixel.
+      pixel_size: micrometres a pixel; None: as the files say.
       rescale: resize from `pixel_size` to the Atlas's 0.08.
       edge: length of the longer side after resizing, 0 for the original size.
       id_column: of the csv.
@@ -184,7 +190,7 @@ def folder(
       split_column: of the csv, or empty; its words are train, validation and test.
       labels: which labels there are: see `vocabularies.resolve`. By default the 28 of 2018, unless
         the csv makes one doubt it.
-      no_label: what a row without a label is, one of csv_table.NO_LABEL.
+      no_label: what a row without a label is, one of csv_rows.NO_LABEL.
       follow_links: whether files may be links to anywhere.
 
     Raises:
@@ -199,7 +205,9 @@ def folder(
     _check_name_inside("csv", csv)
     _check_name_inside("pattern", pattern)
     _check_placeholders(pattern)
+    _check_single(pattern, channels, channel_order)
     _check_scale(white, pixel_size, rescale, edge)
+    _check_values(projection, float_range)
     _check_label_columns(label_column, label_columns, unlabelled, labels)
     columns = Columns(
         id_column,
@@ -212,20 +220,12 @@ def folder(
         unlabelled=bool(unlabelled),
         flags=_NAME_COLUMNS,
     )
-    rule = Rule(
-        ("PNG", "TIFF", "JPEG"),
-        "a gray PNG, TIFF or JPG of 8 or 16 bits",
-        bits=(8, 16),
-        white=white,
-        coloured=True,
-    )
+    rule = any_image(white, projection, float_range)
     files = Files(
         "folder",
         Path(manual_dir),
         csv,
-        (pattern,),
-        rule,
-        names=names,
+        ImageFiles((pattern,), rule, names, channel_order),
         edge=edge,
         pixel_size=pixel_size,
         rescale=bool(rescale),
@@ -304,9 +304,54 @@ def _check_name_inside(argument: str, name: str) -> None:
 
 def _check_placeholders(pattern: str) -> None:
     # Each pair of braces, or a brace on its own.
-    if set(re.findall(r"\{[^{}]*\}|[{}]", pattern)) != _PLACEHOLDERS:
+    found = set(re.findall(r"\{[^{}]*\}|[{}]", pattern))
+    if "{id}" not in found or not found <= _PLACEHOLDERS:
         raise InputError(
-            f"pattern={pattern} must hold {{id}} and {{channel}}, and no other braces; put it right"
+            f"pattern={pattern} must hold {{id}} and {{channel}} (or {{id}} alone, if a file has "
+            "all channels), and no other braces; put it right"
+        )
+
+
+def _check_single(
+    pattern: str,
+    channels: Mapping[str, str | None] | None,
+    channel_order: Sequence[str] | None,
+) -> None:
+    """Checks what is said of a file with all channels, or of a file a channel."""
+    if "{channel}" in pattern:
+        if channel_order is not None:
+            raise InputError(
+                f"channel_order is for a file with all channels, and pattern={pattern} has "
+                "{channel}; leave one of the two out"
+            )
+        return
+    if channels:
+        raise InputError(
+            f"channels replaces {{channel}}, which pattern={pattern} lacks; for a file with all "
+            "channels give channel_order"
+        )
+    if channel_order is None:
+        return
+    named = [channel for channel in channel_order if channel]
+    unknown = [channel for channel in named if channel not in CHANNELS]
+    if unknown or len(set(named)) < len(named) or "green" not in named:
+        raise InputError(
+            f"channel_order={','.join(channel_order)} must name green, and of red, blue and yellow "
+            "those that there are, once each, in the order of the planes; nothing between two "
+            "commas leaves a plane out"
+        )
+
+
+def _check_values(projection: str, float_range: tuple[float, float] | None) -> None:
+    if projection and projection not in PROJECTIONS:
+        raise InputError(f"projection={projection}; there are {' and '.join(PROJECTIONS)}")
+    if float_range is None:
+        return
+    black, white = float_range
+    if not (math.isfinite(black) and math.isfinite(white) and black < white):
+        raise InputError(
+            f"float_range={black:g},{white:g} must be the value of black and a larger one of "
+            "white; put the two right"
         )
 
 
@@ -319,8 +364,6 @@ def _check_scale(white: int | None, pixel_size: float | None, rescale: bool, edg
         raise InputError(
             f"pixel_size={pixel_size} is out of range; give micrometres a pixel, from 0.001 to 100"
         )
-    if rescale and pixel_size is None:
-        raise InputError("rescale needs the pixel_size of the files; give it in micrometres")
     if rescale and edge:
         raise InputError(
             f"rescale and edge={edge} both set the size of an image; leave one of them out"

@@ -1,4 +1,4 @@
-"""A source of a csv and one image file for each channel; `layouts.py` lists the kinds there are.
+"""A source of a csv and image files; `layouts.py` lists the kinds there are.
 
 The order of the rows in the csv has no meaning: examples are sorted by Id.
 
@@ -8,9 +8,9 @@ are no settings: they change no bytes.
 """
 
 import hashlib
+import os
 import re
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,19 +18,27 @@ import numpy as np
 
 from hpa_jax.data.codec import MAX_PIXELS
 from hpa_jax.errors import InputError
-from hpa_jax.images import channel_file, store
-from hpa_jax.images.channel_file import Rule
-from hpa_jax.images.header import Description
+from hpa_jax.images import store
 from hpa_jax.images.resize import resize
 from hpa_jax.images.store import Refused, Store, Zip
-from hpa_jax.labels import CHANNELS, HPA_2018, Vocabulary
-from tfds_builder.hpa.files import csv_table, ids
+from hpa_jax.labels import CHANNELS, HPA_2018, LABEL_SETS, Vocabulary
+from tfds_builder.hpa.files import csv_rows, csv_table
 from tfds_builder.hpa.files.csv_columns import Columns
-from tfds_builder.hpa.sources import Example, Fault, Listing, Progress, no_progress
+from tfds_builder.hpa.files.image_files import Headers, ImageFiles, fault
+from tfds_builder.hpa.files.said import Said, judge_floats, judge_ranges
+from tfds_builder.hpa.sources import (
+    Example,
+    Fault,
+    Listing,
+    Progress,
+    SourceImage,
+    no_progress,
+)
 
 # Micrometres a pixel of the Atlas's images (SubCellPortable expects 0.0800885).
 ATLAS_PIXEL_SIZE = 0.08
 _ANTIBODY = re.compile(r"(\d+)_")
+_TABLES = (".csv", ".tsv", ".txt")
 _SEE_LAYOUT = "see tfds_builder/hpa/README.md for the layout"
 
 
@@ -42,10 +50,7 @@ class Files:
       layout: name of the source, in its settings.
       manual_dir: the folder or zip file.
       csv: name of the csv in it.
-      patterns: names of the images, with {id} and {channel}; of several, the first that exists.
-      names: what replaces {channel}, in the order of CHANNELS; None for a channel that was not
-        imaged and is all zeros.
-      rule: which files are accepted, and how they become 8 bits.
+      images: names of the image files, and how they are read.
       edge: length of the longer side after resizing; 0 for the original size.
       pixel_size: micrometres a pixel of the files, None if unknown.
       rescale: whether images are resized to the Atlas's pixel size.
@@ -53,23 +58,21 @@ class Files:
       antibodies: whether the digits before the first `_` of an Id are its group key.
       labels: the vocabulary that was asked for; None for that of the challenge of 2018, if nothing
         in the csv makes one doubt it.
-      no_label: what a row without a label is, one of csv_table.NO_LABEL.
+      no_label: what a row without a label is, one of csv_rows.NO_LABEL.
       follow_links: whether files may be links to anywhere.
     """
 
     layout: str
     manual_dir: Path
     csv: str
-    patterns: tuple[str, ...]
-    rule: Rule
-    names: tuple[str | None, ...] = CHANNELS
+    images: ImageFiles
     edge: int = 0
     pixel_size: float | None = None
     rescale: bool = False
     columns: Columns = Columns()
     antibodies: bool = False
     labels: Vocabulary | None = None
-    no_label: str = csv_table.NO_LABEL[0]
+    no_label: str = csv_rows.NO_LABEL[0]
     follow_links: bool = False
 
     @property
@@ -82,11 +85,11 @@ class Files:
         files, _ = self._stores()
         digest = hashlib.sha256(self._read_csv(files)).hexdigest()
         settings = {"source": self.layout, "csv_sha256": digest, "edge": self.edge}
-        settings |= self.rule.settings()
+        settings |= self.images.rule.settings()
         if self.layout == "folder":
-            settings["channels"] = dict(zip(CHANNELS, self.names, strict=True))
+            settings["channels"] = dict(zip(CHANNELS, self.images.names, strict=True))
             columns = self.columns
-            settings["pattern"] = None if columns.paths else self.patterns[0]
+            settings["pattern"] = None if columns.paths else self.images.patterns[0]
             settings["columns"] = [columns.id, columns.labels, columns.group]
             settings["pixel_size"] = self.pixel_size
             settings["rescaled_to"] = ATLAS_PIXEL_SIZE if self.rescale else None
@@ -100,26 +103,31 @@ class Files:
             settings["split_column"] = columns.split
         if columns.paths:
             settings["path_columns"] = dict(zip(CHANNELS, columns.paths, strict=True))
+        if self.images.order:
+            settings["channel_order"] = list(self.images.order)
         if columns.label_columns:
             settings["label_columns"] = list(columns.label_columns)
         if columns.unlabelled:
             settings["unlabelled"] = True
-        if self.no_label != csv_table.NO_LABEL[0]:
+        if self.no_label != csv_rows.NO_LABEL[0]:
             settings["no_label"] = self.no_label
         if self.vocabulary != HPA_2018:
-            settings["labels"] = self.vocabulary.to_json()
+            settings["labels"] = self.vocabulary.name
+        if self.vocabulary.name not in LABEL_SETS:
+            names = "\n".join(self.vocabulary.labels)
+            settings["labels_sha256"] = hashlib.sha256(names.encode()).hexdigest()
         return settings
 
     def label_names(self) -> list[str]:
         """Names of all labels in the csv; see `csv_table.label_names`."""
         files, _ = self._stores()
-        reading = csv_table.Reading(self.columns, None)
+        reading = csv_rows.Reading(self.columns, None)
         return csv_table.label_names(self._read_csv(files), files.where(self.csv), reading)
 
     def examples(self, progress: Progress = no_progress) -> Listing:
         """Reads the csv and checks the headers of all files; see `Source.examples`."""
         files, image_files = self._stores()
-        reading = csv_table.Reading(
+        reading = csv_rows.Reading(
             self.columns,
             self.vocabulary,
             self.no_label,
@@ -128,21 +136,41 @@ class Files:
         )
         rows, faults = csv_table.read(self._read_csv(files), files.where(self.csv), reading)
         examples = []
+        said = Said()
         for row in progress(rows, "checking"):
             example = self._example(row, len(examples))
             try:
-                self._check(image_files, example)
-            except Fault as fault:
-                faults.append(fault)
+                said.add(self._check(image_files, example))
+            except Fault as found:
+                faults.append(found)
                 continue
             examples.append(example)
-        notes = []
+        if faults and not examples and not self.columns.paths:
+            faults[0] = self._with_neighbour(faults[0], image_files)
         where = files.where("").rstrip("/")
+        white = self.images.rule.white
+        said.check_white(white, where)
+        notes = said.notes(white, self.pixel_size)
         if where != str(self.manual_dir):
             notes.append(f"{self.csv} lies in {where}, which is read.")
-        return Listing(examples, faults, tuple(notes))
+        return Listing(examples, faults, tuple(notes), said.pixel_size())
 
-    def _example(self, row: csv_table.Row, index: int) -> Example:
+    def _with_neighbour(self, found: Fault, image_files: Store) -> Fault:
+        """Where no image is there, the name of a file that is shows how names differ."""
+        start = image_files.where("")
+        if not found.reason.startswith("is missing") or not found.file.startswith(start):
+            return found
+        folder, _, _ = found.file.removeprefix(start).lstrip("/").rpartition("/")
+        neighbour = image_files.first_in(folder)
+        if not neighbour:
+            return found
+        shown = neighbour if neighbour.isprintable() else repr(neighbour)
+        reason = f"is missing, and {shown} lies there; put the names right, or the csv"
+        if self.layout == "folder":
+            reason = f"is missing, and {shown} lies there; put --pattern and --channels right"
+        return Fault(found.id, found.file, reason)
+
+    def _example(self, row: csv_rows.Row, index: int) -> Example:
         antibody = _ANTIBODY.match(row.id) if self.antibodies else None
         return Example(
             row.id,
@@ -156,27 +184,29 @@ class Files:
         )
 
     def image(self, example: Example) -> np.ndarray:
-        """Reads the channels of an image; see `Source.image`."""
+        """See `Source.image`."""
+        return self.read(example).pixels
+
+    def read(self, example: Example) -> SourceImage:
+        """Reads the channels of an image; see `Source.read`."""
         _, image_files = self._stores()
-        planes = {}
-        sizes = {}
-        for channel, name in self._channel_files(image_files, example):
-            try:
-                plane = channel_file.read(store.read(image_files, name), self.rule, channel)
-            except Refused as refused:
-                raise _fault(example, image_files.where(name), str(refused)) from None
-            planes[channel] = plane
-            sizes[channel] = f"{plane.shape[1]} x {plane.shape[0]} pixels"
-        # The files may have changed since their headers were checked.
-        self._check_equal(image_files, example, sizes)
-        missing = np.zeros_like(planes["green"])
-        image = np.stack([planes.get(channel, missing) for channel in CHANNELS], axis=-1)
-        return resize(image, self._output_size(*image.shape[:2]))
+        found = self.images.read(image_files, example)
+        height, width = found.pixels.shape[:2]
+        size = self._output_size(height, width, found.pixel_size)
+        return found._replace(pixels=resize(found.pixels, size))
+
+    def judge(self, largest: Sequence[tuple[int | float | None, ...]]) -> list[str]:
+        """See `Source.judge`."""
+        rule = self.images.rule
+        notes = judge_ranges(largest, rule.white, str(self.manual_dir))
+        if rule.float_range:
+            notes += judge_floats(largest, rule.float_range)
+        return notes
 
     def _stores(self) -> tuple[Store, Store]:
         """Where the csv and the images are: Kaggle's train/ may still be packed in train.zip."""
         folders = []
-        for pattern in self.patterns:
+        for pattern in self.images.patterns:
             folder, _, _ = pattern.split("{")[0].rpartition("/")
             if folder:
                 folders.append(folder)
@@ -200,79 +230,42 @@ class Files:
         except Refused as refused:
             # Without the advice, which is for image files.
             reason, _, _ = str(refused).partition("; ")
+            others = _tables(files) if reason == "is missing" else []
+            if others:
+                reason += f", and {others[0]} lies there; give it with --config=folder --csv"
+                raise InputError(f"{files.where(self.csv)} {reason}") from None
             raise InputError(f"{files.where(self.csv)} {reason}; {_SEE_LAYOUT}") from None
 
-    def _channel_files(self, image_files: Store, example: Example) -> list[tuple[str, str]]:
-        """(channel, name of its file) of the channels that were imaged."""
-        found = []
-        if example.files:
-            for channel, name in zip(CHANNELS, example.files, strict=True):
-                if name:
-                    found.append((channel, store.same_name(image_files, name)))
-            return found
-        id = ids.path_of(example.original_id or example.id)
-        for channel, channel_name in zip(CHANNELS, self.names, strict=True):
-            if channel_name is None:
-                continue
-            names = []
-            for pattern in self.patterns:
-                names.append(pattern.replace("{channel}", channel_name).replace("{id}", id))
-            # A single name is not looked up: over a network that takes time.
-            name = names[0]
-            if len(names) > 1:
-                name = next(filter(image_files.has, names), name)
-            found.append((channel, store.same_name(image_files, name)))
-        return found
-
-    def _check(self, image_files: Store, example: Example) -> None:
-        """Checks the headers of one image's files."""
-        headers: dict[str, Description] = {}
-        name_of = dict(self._channel_files(image_files, example))
-        for channel, name in name_of.items():
-            try:
-                headers[channel] = channel_file.scan(image_files, name, self.rule)
-            except Refused as refused:
-                raise _fault(example, image_files.where(name), str(refused)) from None
-        sizes = {}
-        depths = {}
-        formats = {}
-        for channel, header in headers.items():
-            sizes[channel] = f"{header.width} x {header.height} pixels"
-            depths[channel] = f"{header.bits} bits a pixel"
-            formats[channel] = f"the format {header.format}"
-        for descriptions in (sizes, depths, formats):
-            self._check_equal(image_files, example, descriptions)
-        green = headers["green"]
+    def _check(self, image_files: Store, example: Example) -> Headers:
+        """Checks the headers of one image's files, and the size that it will have."""
+        headers = self.images.check(image_files, example)
+        description = headers.description
         try:
-            self._output_size(green.height, green.width)
+            self._output_size(description.height, description.width, description.pixel_size)
         except Refused as refused:
-            raise _fault(example, image_files.where(name_of["green"]), str(refused)) from None
+            files = self.images.of(image_files, example)
+            name = files.get("green") or files[""]
+            raise fault(example, image_files.where(name), str(refused)) from None
+        return headers
 
-    def _check_equal(
-        self, image_files: Store, example: Example, descriptions: Mapping[str, str]
-    ) -> None:
-        """Raises a Fault unless all channels have the same description."""
-        (usual, _), *others = Counter(descriptions.values()).most_common()
-        if not others:
-            return
-        odd = next(channel for channel, text in descriptions.items() if text != usual)
-        name = dict(self._channel_files(image_files, example))[odd]
-        reason = (
-            f"has {descriptions[odd]}, the image's other channels have {usual}; "
-            "download all four again"
-        )
-        raise _fault(example, image_files.where(name), reason)
-
-    def _output_size(self, height: int, width: int) -> tuple[int, int]:
+    def _output_size(self, height: int, width: int, said: float | None) -> tuple[int, int]:
         """Height and width after resizing.
 
+        Args:
+          height: of the file.
+          width: of the file.
+          said: micrometres a pixel, as the file says; the user's word counts for more.
+
         Raises:
-          Refused: there would be too many pixels.
+          Refused: there would be too many pixels, or nobody says how large one is.
         """
         if self.edge:
             factor = self.edge / max(height, width)
         elif self.rescale:
-            factor = self.pixel_size / ATLAS_PIXEL_SIZE
+            pixel_size = self.pixel_size or said
+            if not pixel_size:
+                raise Refused("does not say how large its pixels are; give --pixel_size")
+            factor = pixel_size / ATLAS_PIXEL_SIZE
         else:
             return height, width
         new_height = max(1, round(height * factor))
@@ -285,6 +278,12 @@ class Files:
         return new_height, new_width
 
 
-def _fault(example: Example, file: str, reason: str) -> Fault:
-    """By the Id that the user knows."""
-    return Fault(example.original_id or example.id, file, reason)
+def _tables(files: Store) -> list[str]:
+    """Names of the tables beside which a csv is missing."""
+    names = files.names() if isinstance(files, Zip) else os.listdir(files.path)
+    found = []
+    for name in names:
+        is_shown = name.isprintable() and "/" not in name and not name.startswith(".")
+        if is_shown and name.endswith(_TABLES):
+            found.append(name)
+    return sorted(found)

@@ -84,7 +84,9 @@ def describe_crossings(
     notes = []
     crossing = []
     for a, b, _ in duplicates:
-        if by_id[a].split != by_id[b].split:
+        # One of them may be no image of a split.
+        both = a in by_id and b in by_id
+        if both and by_id[a].split != by_id[b].split:
             crossing.append((by_id[a], by_id[b]))
     if crossing:
         a, b = crossing[0]

@@ -3,6 +3,7 @@
 An image depends on seed, index, labels and size alone, so any worker draws the same one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from hpa_jax.errors import InputError
 from hpa_jax.labels import HPA_2018, Vocabulary
-from tfds_builder.hpa.sources import Example, Listing, Progress, no_progress
+from tfds_builder.hpa.sources import Example, Listing, Progress, SourceImage, no_progress
 from tfds_builder.hpa.synthetic import render
 
 FREQUENCIES = ("tempered", "real")
@@ -65,3 +66,11 @@ class Synthetic:
     def image(self, example: Example) -> np.ndarray:
         """Draws one image; see `Source.image`."""
         return render.render(self.seed, example.index, example.labels, self.size)
+
+    def read(self, example: Example) -> SourceImage:
+        """See `Source.read`."""
+        return SourceImage(self.image(example))
+
+    def judge(self, largest: Sequence[tuple[int | float | None, ...]]) -> list[str]:
+        """See `Source.judge`: drawn in 8 bits."""
+        return []

@@ -6,6 +6,7 @@ from pathlib import Path
 from hpa_jax.files import complete_file, csv_cell
 from hpa_jax.serving.predict.tables.content import FIRST_COLUMNS, LAST_COLUMNS, Content
 
+BESIDE = ""
 NEEDS = ()
 EMBEDDINGS = False
 

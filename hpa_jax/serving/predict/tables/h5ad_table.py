@@ -14,6 +14,7 @@ from hpa_jax.errors import InputError
 from hpa_jax.files import complete_file
 from hpa_jax.serving.predict.tables.content import Content
 
+BESIDE = ""
 NEEDS = ("anndata", "h5py")
 EMBEDDINGS = True
 

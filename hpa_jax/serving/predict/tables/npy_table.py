@@ -8,6 +8,7 @@ import numpy as np
 from hpa_jax.files import complete_file, write_json
 from hpa_jax.serving.predict.tables.content import Content
 
+BESIDE = ".json"
 NEEDS = ()
 EMBEDDINGS = False
 

@@ -9,6 +9,7 @@ import numpy as np
 from hpa_jax.files import complete_file
 from hpa_jax.serving.predict.tables.content import Content
 
+BESIDE = ""
 NEEDS = ("pyarrow",)
 EMBEDDINGS = True
 
