@@ -93,7 +93,6 @@ OWNERS = {
 WITHOUT_JAX = (
     "hpa_jax",
     "hpa_jax.serving",
-    "hpa_jax.serving.page.command",
     "hpa_jax.serving.server.command",
     "hpa_jax.serving.check",
     "hpa_jax.serving.onnx.session",
