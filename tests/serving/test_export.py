@@ -317,5 +317,5 @@ def test_an_export_that_does_not_fit_into_memory_is_refused(workdir, tmp_path, m
     monkeypatch.setattr(memory, "host_room", lambda: Room(next(left), "on this machine"))
     config = to_dict(read_config(workdir))
     with pytest.raises(InputError, match=r"^the golden output needs .*more memory$"):
-        worker._write(str(tmp_path), str(workdir), config)
+        worker._write(str(tmp_path), str(workdir), config, [])
     assert list(tmp_path.iterdir()) == []
