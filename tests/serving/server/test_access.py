@@ -3,7 +3,7 @@
 import pytest
 import requests
 from starlette.datastructures import Headers
-from support.http_server import Server
+from support.http_server import REPOSITORY, Server
 
 from hpa_jax.errors import InputError
 from hpa_jax.serving.server import command
@@ -166,3 +166,13 @@ def test_an_address_that_is_taken_or_none(export):
 def test_another_export_than_expected_is_refused(export):
     with pytest.raises(InputError, match="SHA-256"):
         command.main([str(export), "--port=0", f"--expect-sha256={'0' * 63}1"])
+
+
+def test_an_export_without_onnx_or_none_at_all_is_refused(tmp_path):
+    old = REPOSITORY / "tests" / "golden" / "version_0_1" / "run" / "export"
+    with pytest.raises(
+        InputError, match="no model.onnx, which a server runs.*export the run again"
+    ):
+        command.main([str(old), "--port=0"])
+    with pytest.raises(InputError, match="no complete export"):
+        command.main([str(tmp_path), "--port=0"])
