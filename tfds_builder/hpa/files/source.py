@@ -142,11 +142,11 @@ class Files:
             try:
                 said.add(self._check(image_files, example))
             except Fault as found:
+                if not examples and not faults:
+                    found = self._with_neighbour(found, example, image_files)
                 faults.append(found)
                 continue
             examples.append(example)
-        if faults and not examples and not self.columns.paths:
-            faults[0] = self._with_neighbour(faults[0], image_files)
         where = files.where("").rstrip("/")
         white = self.images.rule.white
         said.check_white(white, where)
@@ -155,19 +155,25 @@ class Files:
             notes.append(f"{self.csv} lies in {where}, which is read.")
         return Listing(examples, faults, tuple(notes), said.pixel_size())
 
-    def _with_neighbour(self, found: Fault, image_files: Store) -> Fault:
-        """Where no image is there, the name of a file that is shows how names differ."""
+    def _with_neighbour(self, found: Fault, example: Example, image_files: Store) -> Fault:
+        """Where no channel of an image is there, a file that is there shows how names differ."""
         start = image_files.where("")
         if not found.reason.startswith("is missing") or not found.file.startswith(start):
+            return found
+        own = self.images.of(image_files, example).values()
+        if example.files or any(map(image_files.has, own)):
             return found
         folder, _, _ = found.file.removeprefix(start).lstrip("/").rpartition("/")
         neighbour = image_files.first_in(folder)
         if not neighbour:
             return found
         shown = neighbour if neighbour.isprintable() else repr(neighbour)
-        reason = f"is missing, and {shown} lies there; put the names right, or the csv"
+        reason = f"is missing, and {shown} lies there; put the names right, or take its row out"
         if self.layout == "folder":
-            reason = f"is missing, and {shown} lies there; put --pattern and --channels right"
+            reason = (
+                f"is missing, and {shown} lies there; put --pattern and --channels right, or take "
+                "its row out"
+            )
         return Fault(found.id, found.file, reason)
 
     def _example(self, row: csv_rows.Row, index: int) -> Example:
