@@ -13,7 +13,7 @@ from hpa_jax.evaluation.predictor import Predictor
 from hpa_jax.serving.description import describe
 from hpa_jax.workdir import read_config
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_once")]
 
 
 # Too few images for their labels to be in all splits alike.
@@ -76,7 +76,6 @@ def test_a_run_lists_its_vocabulary(run, data_dir):
     assert described["vocabulary"] == "own"
 
 
-@pytest.mark.slow
 def test_evaluating_and_predicting_name_its_labels(run, tmp_path):
     assert call("evaluate", run, tmp_path, "--config.data.eval_split=all") == 0
     report = json.loads((tmp_path / "evaluation.json").read_text())
@@ -107,7 +106,6 @@ def test_a_training_refuses_images_without_labels(data_dir, tmp_path):
         made_run(tmp_path / "run", data_dir, data__name="unknown", data__train_split="all")
 
 
-@pytest.mark.slow
 def test_ids_of_another_vocabulary_are_never_read(run_of_2021, tmp_path, small_data, capsys):
     flags = (
         f"--config.data.data_dir={small_data}",
@@ -124,7 +122,6 @@ def test_ids_of_another_vocabulary_are_never_read(run_of_2021, tmp_path, small_d
     assert not (tmp_path / "scores").exists()
 
 
-@pytest.mark.slow
 def test_runs_of_two_vocabularies_are_no_ensemble(run, run_of_2021, tmp_path, capsys):
     runs = f"--config.evaluate.runs={run},{run_of_2021}"
     assert command.main(["--mode=evaluate", f"--workdir={tmp_path / 'both'}", runs]) == 2
@@ -133,7 +130,6 @@ def test_runs_of_two_vocabularies_are_no_ensemble(run, run_of_2021, tmp_path, ca
     assert "4 labels of own (nucleus, rim, inner, golgi, ...)" in line
 
 
-@pytest.mark.slow
 def test_a_report_of_datasets_has_their_labels(with_2021, tmp_path, capsys):
     flags = [f"--config.data.data_dir={with_2021}", f"--out={tmp_path}"]
     arguments = ["--mode=report", f"--workdir={tmp_path / 'none'}", *flags]
