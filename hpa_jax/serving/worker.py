@@ -150,7 +150,7 @@ def _end_with_input() -> None:
     os._exit(1)
 
 
-def _write(folder: str, workdir: str, config: dict, evaluated: list[str]) -> dict:
+def _write(folder: str, workdir: str, config: dict, evaluated: Sequence[str] = ()) -> dict:
     import jax
     import numpy as np
     from flax.traverse_util import flatten_dict
