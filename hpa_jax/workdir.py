@@ -100,7 +100,7 @@ class RunRecord:
       learned_ids: SHA-256 of the values in LEARNED_IDS; "" where there is no such file.
       versions: `{NAME: VERSION}` of its datasets; empty in a run that did not record them.
       preparations: `{NAME: ...}`, how the images of these datasets were made, as
-        `hpa_jax.data.preparation.read_preparation` has it; empty in runs of version 0.3 and before.
+        `hpa_jax.data.preparation.read_preparation` has it; empty in runs of version 0.2 and before.
     """
 
     format: int

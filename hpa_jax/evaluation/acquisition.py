@@ -25,7 +25,7 @@ Preparation = Mapping[str, Any]
 def trained_preparations(workdir: Path, data: Data) -> dict[str, Preparation]:
     """How the images of each dataset were made that a run learns from.
 
-    Of a run of version 0.3 or before it is read from the datasets, as far as they are there.
+    Of a run of version 0.2 or before it is read from the datasets, as far as they are there.
 
     Args:
       workdir: the run's folder.

@@ -89,7 +89,7 @@ class ScoreTable:
         scores are not to be reused.
       original_ids: the Ids that the sources of the datasets gave the images, where `ids` are names
         made of them; by default the same.
-      label_names: of the L columns. Files of version 0.3 and before have none: () stands for the
+      label_names: of the L columns. Files of version 0.2 and before have none: () stands for the
         names that the ids have in `hpa2018`.
       labels_known: False where nobody knows the labels of some images: their targets are 0. Such a
         table is not kept in a file.

@@ -96,7 +96,7 @@ class Served:
             tolerances of its own, in model.json.
         """
         golden = self.golden()
-        # An export of version 0.3 or before has no other output than the probabilities.
+        # An export of version 0.2 or before has no other output than the probabilities.
         names = [name for name in self.outputs if name in golden]
         found = self.run(golden["images"], names)
         largest = 0.0

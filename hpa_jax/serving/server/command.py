@@ -68,7 +68,7 @@ def serve(flags: argparse.Namespace, limits: Limits) -> None:
     if ONNX not in artifact.check_digests(flags.export, expect_sha256=digest):
         raise InputError(
             f"{flags.export} has no {ONNX}, which a server runs: it was exported with "
-            "--config.export.onnx=none, or by version 0.3 or before; export the run again"
+            "--config.export.onnx=none, or by version 0.2 or before; export the run again"
         )
     net = artifact.load(flags.export, "onnx", threads=threads, expect_sha256=digest)
     net.check_golden()
