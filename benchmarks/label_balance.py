@@ -38,7 +38,7 @@ def read_targets(path: Path) -> np.ndarray:
       InputError: the file cannot be read, or a row of it.
     """
     try:
-        table = csv_table.read(path.read_bytes(), str(path), "Id", "Target")
+        table = csv_table.read(path.read_bytes(), str(path))
     except OSError as error:
         raise InputError(
             f"{path}: {error.strerror}: give --csv a csv with the columns Id and Target"

@@ -64,7 +64,7 @@ def read_csv(name: str) -> tuple[Labels, np.ndarray]:
     path = Path(os.environ["HPA_SAMPLE_DIR"]) / CSVS[name]
     if not path.is_file():
         raise InputError(f"{path} is not there; set HPA_SAMPLE_DIR to the folder of the csvs")
-    rows = csv_table.read(path.read_bytes(), str(path), "Id", "Target").rows
+    rows = csv_table.read(path.read_bytes(), str(path)).rows
     labels = []
     antibodies = []
     for row in rows:

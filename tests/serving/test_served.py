@@ -118,7 +118,7 @@ def test_check_and_verify_cover_the_model(folder, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "reproduced by jax" in out and "reproduced by onnx" in out
     assert main(["--mode=verify", f"--workdir={folder}"]) == 0
-    assert "5 files of an export, model.onnx among them" in capsys.readouterr().out
+    assert "8 files of an export, model.onnx, README.md" in capsys.readouterr().out
     damaged = shutil.copytree(folder, tmp_path / "export")
     content = bytearray((damaged / artifact.ONNX).read_bytes())
     content[len(content) // 2] ^= 1
