@@ -61,7 +61,11 @@ def state_at(workdir, step):
 
 
 def lines(path):
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    """The complete lines of a file that a process may be writing to."""
+    if not path.exists():
+        return []
+    complete, _, _ = path.read_text().rpartition("\n")
+    return [json.loads(line) for line in complete.splitlines()]
 
 
 def differing(a, b):
