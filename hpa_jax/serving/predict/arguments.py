@@ -2,6 +2,7 @@
 
 import argparse
 import math
+from pathlib import Path
 from typing import NoReturn
 
 from hpa_jax.environment.paths import path_flag
@@ -9,6 +10,7 @@ from hpa_jax.errors import InputError
 from hpa_jax.images.channel_names import parse_channels
 from hpa_jax.images.rule import PROJECTIONS
 from hpa_jax.labels import CHANNELS
+from hpa_jax.serving.predict.request import Request
 
 _BACKENDS = ("auto", "onnx", "jax")
 
@@ -175,3 +177,24 @@ def _number(flag: str, text: str, kind: type, low: float, high: float, what: str
     if value is None or not low <= value <= high:
         raise InputError(f"{flag}={text}: give {what}, from {low} to {high}")
     return value
+
+
+def make_request(flags: argparse.Namespace, overlays: Path | None = None) -> Request:
+    """What is to be predicted, by the flags of `add_images` and the command's own `out`."""
+    return Request(
+        images=flags.images,
+        out=flags.out,
+        pattern=flags.pattern,
+        channels=flags.channels,
+        order=flags.order,
+        missing=flags.missing,
+        follow_links=flags.follow_links,
+        white=flags.white,
+        projection=flags.projection,
+        float_range=flags.float_range,
+        pixel_size=flags.pixel_size,
+        policy=flags.policy,
+        batch=flags.batch,
+        threads=flags.threads,
+        overlays=overlays,
+    )

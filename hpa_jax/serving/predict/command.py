@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from hpa_jax.environment.paths import path_flag
 from hpa_jax.environment.program import exit_on_signals
 from hpa_jax.errors import EXIT_OK
-from hpa_jax.serving.predict.arguments import Parser, add_export, add_images
+from hpa_jax.serving.predict.arguments import Parser, add_export, add_images, make_request
 from hpa_jax.serving.predict.net import ExportedNet, open_export
-from hpa_jax.serving.predict.request import Request
 from hpa_jax.serving.predict.run import predict
 
 
@@ -23,23 +22,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     flags = _parser().parse_args(arguments)
     exit_on_signals()
-    request = Request(
-        images=flags.images,
-        out=flags.out,
-        pattern=flags.pattern,
-        channels=flags.channels,
-        order=flags.order,
-        missing=flags.missing,
-        follow_links=flags.follow_links,
-        white=flags.white,
-        projection=flags.projection,
-        float_range=flags.float_range,
-        pixel_size=flags.pixel_size,
-        policy=flags.policy,
-        batch=flags.batch,
-        threads=flags.threads,
-        overlays=flags.overlays,
-    )
+    request = make_request(flags, overlays=flags.overlays)
 
     def open_net() -> ExportedNet:
         needs_maps = flags.overlays is not None

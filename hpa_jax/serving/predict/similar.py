@@ -19,7 +19,13 @@ from hpa_jax.folders.results import is_page
 from hpa_jax.images.folder import ImageFolder
 from hpa_jax.images.prepare import Preparation
 from hpa_jax.serving.predict import similar_page
-from hpa_jax.serving.predict.arguments import Parser, add_export, add_images, count_flag
+from hpa_jax.serving.predict.arguments import (
+    Parser,
+    add_export,
+    add_images,
+    count_flag,
+    make_request,
+)
 from hpa_jax.serving.predict.intake import open_images
 from hpa_jax.serving.predict.net import ExportedNet, open_export
 from hpa_jax.serving.predict.outputs import check_out
@@ -70,22 +76,7 @@ def main(arguments: Sequence[str]) -> int:
             f"{flags.table} was written with another net than {flags.export}, whose embeddings "
             "cannot be compared; write it again with this one"
         )
-    request = Request(
-        images=flags.images,
-        out=flags.out,
-        pattern=flags.pattern,
-        channels=flags.channels,
-        order=flags.order,
-        missing=flags.missing,
-        follow_links=flags.follow_links,
-        white=flags.white,
-        projection=flags.projection,
-        float_range=flags.float_range,
-        pixel_size=flags.pixel_size,
-        policy=flags.policy,
-        batch=flags.batch,
-        threads=flags.threads,
-    )
+    request = make_request(flags)
     with scored(request, net, ("probabilities", "embedding")) as (job, progress):
         rows = [row for row in progress.rows(len(job.images)) if row.is_scored]
         if not rows:
