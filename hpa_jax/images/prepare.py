@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from hpa_jax.images.header import MAX_PIXELS
-from hpa_jax.images.resize import fit_square, resize
+from hpa_jax.images.resize import fit_square, resize, scaled_size
 from hpa_jax.images.store import Refused
 from hpa_jax.labels import CHANNELS
 
@@ -112,14 +111,7 @@ class Preparation:
             factor = pixel_size / self.rescaled_to
         else:
             return height, width
-        new_height = max(1, round(height * factor))
-        new_width = max(1, round(width * factor))
-        if new_height * new_width > MAX_PIXELS:
-            raise Refused(
-                f"would have {new_width} x {new_height} pixels after rescaling, more than "
-                f"{MAX_PIXELS}; crop it, or put --pixel_size right"
-            )
-        return new_height, new_width
+        return scaled_size(height, width, factor)
 
     def pixel_size_warning(self, pixel_size: float | None) -> str:
         """One line where an image shows more or less of a cell than the net has seen, or nothing.

@@ -7,8 +7,27 @@ net in one way whatever the way it came.
 import cv2
 import numpy as np
 
+from hpa_jax.images.header import MAX_PIXELS
+from hpa_jax.images.store import Refused
+
 ASPECTS = ("pad", "crop", "stretch")
 """What can be done with an image that is not square where a square is wanted."""
+
+
+def scaled_size(height: int, width: int, factor: float) -> tuple[int, int]:
+    """Height and width after scaling both by a factor, 1 at least.
+
+    Raises:
+      Refused: an image of that size has too many pixels.
+    """
+    new_height = max(1, round(height * factor))
+    new_width = max(1, round(width * factor))
+    if new_height * new_width > MAX_PIXELS:
+        raise Refused(
+            f"would have {new_width} x {new_height} pixels after rescaling, more than "
+            f"{MAX_PIXELS}; crop it, or put --pixel_size right"
+        )
+    return new_height, new_width
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -16,10 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hpa_jax.data.codec import MAX_PIXELS
 from hpa_jax.errors import InputError
 from hpa_jax.images import store
-from hpa_jax.images.resize import resize
+from hpa_jax.images.resize import resize, scaled_size
 from hpa_jax.images.store import Refused, Store, Zip
 from hpa_jax.labels import CHANNELS, HPA_2018, LABEL_SETS, Vocabulary
 from tfds_builder.hpa.files import csv_rows, csv_table
@@ -274,14 +273,7 @@ class Files:
             factor = pixel_size / ATLAS_PIXEL_SIZE
         else:
             return height, width
-        new_height = max(1, round(height * factor))
-        new_width = max(1, round(width * factor))
-        if new_height * new_width > MAX_PIXELS:
-            raise Refused(
-                f"would have {new_width} x {new_height} pixels after rescaling, more than "
-                f"{MAX_PIXELS}; crop it, or put pixel_size right"
-            )
-        return new_height, new_width
+        return scaled_size(height, width, factor)
 
 
 def _tables(files: Store) -> list[str]:
