@@ -3,7 +3,6 @@
 import argparse
 import math
 from pathlib import Path
-from typing import NoReturn
 
 from hpa_jax.environment.paths import path_flag
 from hpa_jax.errors import InputError
@@ -13,14 +12,6 @@ from hpa_jax.labels import CHANNELS
 from hpa_jax.serving.predict.request import Request
 
 _BACKENDS = ("auto", "onnx", "jax")
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are this program's: one line, status 2."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raises InputError."""
-        raise InputError(f"{message}; see {self.prog} --help")
 
 
 def add_images(parser: argparse.ArgumentParser) -> None:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hpa_jax.environment.flags import Parser
 from hpa_jax.environment.paths import path_flag
 from hpa_jax.environment.program import exit_on_signals
 from hpa_jax.errors import EXIT_OK, InputError
@@ -20,7 +21,6 @@ from hpa_jax.images.folder import ImageFolder
 from hpa_jax.images.prepare import Preparation
 from hpa_jax.serving.predict import similar_page
 from hpa_jax.serving.predict.arguments import (
-    Parser,
     add_export,
     add_images,
     count_flag,
