@@ -4,6 +4,7 @@ docs/architecture.md draws what the tables below say.
 """
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,7 @@ LAYERS = (
     ("verify",),
     ("main",),
 )
+PACKAGES = [path.parent for path in (*PACKAGE.rglob("__init__.py"), *BUILDER.rglob("__init__.py"))]
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 # What the builder may use: plain files and tables, so that its workers start without JAX.
@@ -175,6 +177,16 @@ def test_packages_define_nothing_in_init_files():
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             assert not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Lambda), path
+
+
+@pytest.mark.parametrize("folder", PACKAGES, ids=lambda p: str(p.relative_to(REPOSITORY)))
+def test_a_package_that_lists_its_modules_lists_all_of_them(folder):
+    text = (folder / "__init__.py").read_text(encoding="utf-8")
+    listed = set(re.findall(r"(?<![\w/])\w+\.py\b", ast.get_docstring(ast.parse(text)) or ""))
+    there = {path.name for path in folder.glob("*.py")} - {"__init__.py"}
+    # A sentence may name one or two.
+    if len(listed) > 2:
+        assert listed == {name for name in there if not name.endswith("_test.py")}
 
 
 def test_no_module_imports_itself_through_others():
