@@ -14,6 +14,7 @@ from hpa_jax.files.atomic import (
     is_partial,
     partial_path,
     remove_partial_files,
+    remove_partial_files_of,
     sync_folder,
     write_atomically,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "plain_cell",
     "read_json",
     "remove_partial_files",
+    "remove_partial_files_of",
     "sealed",
     "sync_folder",
     "write_atomically",

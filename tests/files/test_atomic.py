@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 from support.small_disk import SmallDisk
 
-from hpa_jax.files import remove_partial_files, write_atomically, write_csv, write_json
+from hpa_jax.files import (
+    remove_partial_files,
+    remove_partial_files_of,
+    write_atomically,
+    write_csv,
+    write_json,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -64,6 +70,11 @@ def test_what_a_killed_writer_left_is_removed(tmp_path):
     others = ("b.jpg.part", "c.json", ".hidden.part", "d.123.part")
     for name in (*ours, *others):
         (tmp_path / name).write_bytes(b"")
+    remove_partial_files_of(tmp_path / "a")
+    assert len(os.listdir(tmp_path)) == 6
+    remove_partial_files_of(tmp_path / "a.json")
+    assert sorted(os.listdir(tmp_path)) == sorted(others)
+    (tmp_path / ours[0]).write_bytes(b"")
     remove_partial_files(tmp_path)
     assert sorted(os.listdir(tmp_path)) == sorted(others)
 

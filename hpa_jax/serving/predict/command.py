@@ -6,11 +6,10 @@ images are prepared as those were that the net learned from. A second start afte
 
 from collections.abc import Sequence
 
-from hpa_jax.environment.flags import Parser
 from hpa_jax.environment.paths import path_flag
 from hpa_jax.environment.program import exit_on_signals
 from hpa_jax.errors import EXIT_OK
-from hpa_jax.serving.predict.arguments import add_export, add_images, make_request
+from hpa_jax.serving.predict.arguments import Parser, add_export, add_images, make_request
 from hpa_jax.serving.predict.net import ExportedNet, open_export
 from hpa_jax.serving.predict.run import predict
 

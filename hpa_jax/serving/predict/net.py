@@ -12,11 +12,8 @@ import numpy as np
 
 from hpa_jax.environment.jax_variables import check_devices, check_xla_flags, import_jax
 from hpa_jax.errors import InputError, one_line
-from hpa_jax.folders.export_manifest import ONNX, PARAMETERS, check_digests
+from hpa_jax.folders.export_manifest import CARD, ONNX, PARAMETERS, check_digests
 from hpa_jax.serving import artifact
-
-CARD = "README.md"
-"""The model card in an export's folder."""
 
 _LONGEST_REASON = 160
 

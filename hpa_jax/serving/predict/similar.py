@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hpa_jax.environment.flags import Parser
 from hpa_jax.environment.paths import path_flag
 from hpa_jax.environment.program import exit_on_signals
 from hpa_jax.errors import EXIT_OK, InputError
@@ -21,6 +20,7 @@ from hpa_jax.images.folder import ImageFolder
 from hpa_jax.images.prepare import Preparation
 from hpa_jax.serving.predict import similar_page
 from hpa_jax.serving.predict.arguments import (
+    Parser,
     add_export,
     add_images,
     count_flag,
@@ -150,7 +150,11 @@ def _parser() -> Parser:
     parser.add_argument("images", type=path_flag("DIR"), metavar="DIR")
     parser.add_argument("--out", type=path_flag("--out"), required=True, metavar="FILE.csv")
     parser.add_argument(
-        "--nearest", type=count_flag, default=5, metavar="N", help="neighbours an image (default 5)"
+        "--nearest",
+        type=count_flag("--nearest"),
+        default=5,
+        metavar="N",
+        help="neighbours an image (default 5)",
     )
     parser.add_argument(
         "--reference_images",

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import cv2
 
-from hpa_jax.environment.flags import Parser
 from hpa_jax.environment.paths import path_flag
 from hpa_jax.errors import EXIT_OK, InputError
 from hpa_jax.folders.export_manifest import MANIFEST, ONNX, check_digests, read_file
 from hpa_jax.serving import artifact
+from hpa_jax.serving.predict.arguments import Parser
 from hpa_jax.serving.server import access, batching, listener
 from hpa_jax.serving.server.app import App
 from hpa_jax.serving.server.limits import MIB, Limits
