@@ -156,6 +156,14 @@ def test_imports_come_from_lower_layers_and_owners(path):
         assert relative.startswith(owners), f"{top} belongs to {owners}, not {relative}"
 
 
+def test_the_documentation_draws_the_same_layers():
+    text = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    drawn = {}
+    for number, names in re.findall(r"^\| (\d+) \| ((?:`[a-z_]+/?` ?)+)\|", text, re.MULTILINE):
+        drawn[int(number)] = tuple(re.findall(r"`([a-z_]+)", names))
+    assert drawn == {number: tuple(sorted(names)) for number, names in enumerate(LAYERS, start=1)}
+
+
 def test_every_package_has_a_layer_and_the_top_is_small():
     packages = {package_of(path) for path in sources(PACKAGE)} - {"__init__"}
     assert packages == set(LAYER_OF)
