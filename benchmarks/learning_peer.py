@@ -34,8 +34,8 @@ from hpa_jax.data import pipeline
 from hpa_jax.data.loader import eval_batches, train_batches
 from hpa_jax.environment.program import run_program
 from hpa_jax.errors import EXIT_OK, InputError
-from hpa_jax.main import parse
 from hpa_jax.models import BACKBONES
+from hpa_jax.recipes import parse
 
 # What may differ from the defaults of hpa_jax.config: fields that this program honors, and fields
 # that do not touch the result.

@@ -44,6 +44,7 @@ def setting(
     at_most: float | None = None,
     below: float | None = None,
     or_zero: bool = False,
+    choices: tuple[str, ...] = (),
     accepts: Callable[[Any], bool] | None = None,
     allowed: str = "",
     path: str = "",
@@ -55,6 +56,7 @@ def setting(
       help: what it sets, with its unit.
       at_least, above, at_most, below: the range of a number.
       or_zero: 0, which then switches something off, is allowed outside that range too.
+      choices: in place of a range, the values that are allowed.
       accepts: in place of a range, a test of the value.
       allowed: what `accepts` lets pass, in words.
       path: "one" for a path, "listed" for several separated by commas: `expand_paths` replaces `~`.
@@ -68,7 +70,10 @@ def setting(
         # A NaN compares as False, so it is in no range.
         return all(_COMPARISONS[word](value, bound) for word, bound in bounds.items())
 
-    if accepts is None:
+    if choices:
+        accepts = choices.__contains__
+        allowed = ", ".join(choice or "''" for choice in choices)
+    elif accepts is None:
         accepts = in_range
         allowed = " and ".join(f"{word} {bound:g}" for word, bound in bounds.items())
         if or_zero:
@@ -115,14 +120,6 @@ def _are_label_names(labels: tuple[str, ...]) -> bool:
 
 def _is_scale(scale: tuple[float, ...]) -> bool:
     return len(scale) == 2 and 0 < scale[0] <= scale[1]
-
-
-def _is_onnx_kind(value: Any) -> bool:
-    return value in ("float32", "fp16", "int8", "none")
-
-
-def _is_licence(value: Any) -> bool:
-    return value in ("", *LICENCES)
 
 
 def _is_window(text: str) -> bool:
@@ -176,8 +173,7 @@ class Data:
         "",
         "what becomes of images that are not square: pad (black beside them), crop (their middle), "
         "stretch (they are distorted); '': as the run was started, and a new run pads",
-        accepts=lambda aspect: aspect in ("", "pad", "crop", "stretch"),
-        allowed="pad, crop, stretch, or nothing",
+        choices=("", "pad", "crop", "stretch"),
     )
     batch_size: int = setting(32, "images per step, over all devices of all processes", at_least=1)
     channel_mix: str = setting(
@@ -533,8 +529,7 @@ class Export:
         "float32",
         "weights of model.onnx: float32; fp16 (half the size); int8 (a quarter, other scores); "
         "none: no such file",
-        accepts=_is_onnx_kind,
-        allowed="float32, fp16, int8 or none",
+        choices=("float32", "fp16", "int8", "none"),
     )
     bioimageio: bool = setting(
         True, "also a package for bioimage.io, which holds model.onnx once more; with export.onnx"
@@ -546,8 +541,7 @@ class Export:
         "",
         "of the weights, for the model card and the package, by its SPDX identifier; '': not "
         "stated (docs/licence_of_data.md)",
-        accepts=_is_licence,
-        allowed=", ".join(LICENCES),
+        choices=("", *LICENCES),
     )
     authors: str = setting("", "names for the same, separated by commas; '': not stated")
 
@@ -592,16 +586,14 @@ class Predict:
     projection: str = setting(
         "",
         "of z-stacks: max or mean; '': they are refused",
-        accepts=lambda value: value in ("", "max", "mean"),
-        allowed="max, mean, ''",
+        choices=("", "max", "mean"),
     )
     float_range: str = setting("", "LOW,HIGH: the floating-point values that become 0 and 255")
     follow_links: bool = setting(False, "follow links that lead out of the folder")
     policy: str = setting(
         "strict",
         "strict: stop at an image that cannot be read; skip: leave it out and list it",
-        accepts=lambda value: value in ("strict", "skip"),
-        allowed="strict, skip",
+        choices=("strict", "skip"),
     )
 
 

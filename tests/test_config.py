@@ -49,7 +49,7 @@ def test_a_setting_has_help_and_a_default_that_is_allowed(section, setting):
         ("data.labels", (1000,), "ids of the vocabulary's labels, from 0, each once"),
         ("data.labels", (1, 1), "ids of the vocabulary's labels, from 0, each once"),
         ("data.vocabulary", ("Golgi", "GOLGI"), "up to 1000 names, each once"),
-        ("data.aspect", "squash", "pad, crop, stretch, or nothing"),
+        ("data.aspect", "squash", "'', pad, crop, stretch"),
         ("data.sources", ("a", "a:2"), "each name once"),
         ("data.sources", ("a:much",), "weights 0.001 to 1000"),
         ("data.mean", (0.1,), "four fractions of 255 for each source"),

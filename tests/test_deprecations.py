@@ -15,8 +15,7 @@ from hpa_jax.deprecations import (
     RENAMED_VALUES,
     current_keys,
 )
-from hpa_jax.main import parse
-from hpa_jax.recipes import load_recipe
+from hpa_jax.recipes import load_recipe, parse
 from hpa_jax.workdir import read_config
 
 # A value for each old name, as a flag has it and as Python has it.

@@ -8,6 +8,7 @@ import pytest
 
 from hpa_jax import main as command
 from hpa_jax.config import Config, from_dict, to_dict
+from hpa_jax.recipes.command_line import MODES, parse
 from hpa_jax.workdir import claim
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -28,7 +29,7 @@ def refusal(capsys, *arguments):
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_is_complete_and_has_source_expectation_and_command(path):
-    mode, _, config = command.parse([f"--config={path}", "--workdir=somewhere"])
+    mode, _, config = parse([f"--config={path}", "--workdir=somewhere"])
     assert mode == "train"
     assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
     text = path.read_text()
@@ -43,7 +44,7 @@ def test_overrides_are_typed():
         "augment.scale=(0.5,1.0)",
     )
     flags += ("data.sources=('a','b:0.5')",)
-    _, _, config = command.parse(
+    _, _, config = parse(
         ["--config=configs/lowres.py", "--workdir=x", *(f"--config.{f}" for f in flags)]
     )
     assert config.optim.lr == 3e-4 and config.data.channel_mix == "red,blue"
@@ -158,7 +159,7 @@ def test_a_run_cannot_be_read_as_another_net(capsys, tmp_path):
     ],
 )
 def test_flags_have_one_dash_or_two_and_a_value_behind_or_after(arguments):
-    mode, workdir, config = command.parse(arguments)
+    mode, workdir, config = parse(arguments)
     assert (mode, workdir, config.optim.lr) == ("plan", Path("a b"), 0.5)
     assert config.data.name == "kaggle_512"
 
@@ -170,7 +171,7 @@ def test_values_may_look_like_other_things(tmp_path):
         *("--config.optim.schedule_options", '{"boundaries_and_scales": {0: 1e-30}}'),
         "--config.evaluate.runs=",
     )
-    _, _, config = command.parse(["--config=configs/lowres.py", "--workdir=x", *flags])
+    _, _, config = parse(["--config=configs/lowres.py", "--workdir=x", *flags])
     assert config.devices.process == -1 and config.data.labels == (3, 1)
     assert config.optim.schedule_options == '{"boundaries_and_scales": {0: 1e-30}}'
 
@@ -179,7 +180,7 @@ def test_values_may_look_like_other_things(tmp_path):
 def test_help_lists_modes_and_every_field_with_its_meaning(capsys, flag):
     assert command.main(["--config=configs/lowres.py", flag]) == 0
     text = capsys.readouterr().out
-    assert all(word in text for word in (*command.MODES, "Exit status"))
+    assert all(word in text for word in (*MODES, "Exit status"))
     assert "--config.optim.lr=0.01\n      peak learning rate" in text
 
 

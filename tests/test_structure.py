@@ -4,6 +4,7 @@ docs/architecture.md draws what the tables below say.
 """
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,7 @@ LAYERS = (
     ("verify",),
     ("main",),
 )
+PACKAGES = [path.parent for path in (*PACKAGE.rglob("__init__.py"), *BUILDER.rglob("__init__.py"))]
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 # What the builder may use: plain files and tables, so that its workers start without JAX.
@@ -53,8 +55,8 @@ OWNERS = {
     "tensorflow_datasets": ("data/catalog.py", "data/tfrecord.py"),
     "zstandard": ("data/zstd_planes.py",),
     "jinja2": ("report/html.py", "serving/"),
-    "requests": ("http_fetch.py",),
-    "urllib3": ("http_fetch.py",),
+    "requests": ("http_fetch/",),
+    "urllib3": ("http_fetch/",),
     "safetensors": ("pretrained/", "serving/"),
     "torch": ("pretrained/formats.py",),
     "h5py": ("pretrained/formats.py", "serving/predict/tables/"),
@@ -154,6 +156,14 @@ def test_imports_come_from_lower_layers_and_owners(path):
         assert relative.startswith(owners), f"{top} belongs to {owners}, not {relative}"
 
 
+def test_the_documentation_draws_the_same_layers():
+    text = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    drawn = {}
+    for number, names in re.findall(r"^\| (\d+) \| ((?:`[a-z_]+/?` ?)+)\|", text, re.MULTILINE):
+        drawn[int(number)] = tuple(re.findall(r"`([a-z_]+)", names))
+    assert drawn == {number: tuple(sorted(names)) for number, names in enumerate(LAYERS, start=1)}
+
+
 def test_every_package_has_a_layer_and_the_top_is_small():
     packages = {package_of(path) for path in sources(PACKAGE)} - {"__init__"}
     assert packages == set(LAYER_OF)
@@ -175,6 +185,16 @@ def test_packages_define_nothing_in_init_files():
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             assert not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Lambda), path
+
+
+@pytest.mark.parametrize("folder", PACKAGES, ids=lambda p: str(p.relative_to(REPOSITORY)))
+def test_a_package_that_lists_its_modules_lists_all_of_them(folder):
+    text = (folder / "__init__.py").read_text(encoding="utf-8")
+    listed = set(re.findall(r"(?<![\w/])\w+\.py\b", ast.get_docstring(ast.parse(text)) or ""))
+    there = {path.name for path in folder.glob("*.py")} - {"__init__.py"}
+    # A sentence may name one or two.
+    if len(listed) > 2:
+        assert listed == {name for name in there if not name.endswith("_test.py")}
 
 
 def test_no_module_imports_itself_through_others():

@@ -22,10 +22,10 @@ from pathlib import Path
 import pytest
 from support.close_values import assert_close, assert_same_log, assert_same_predictions
 
-from hpa_jax import workdir
 from hpa_jax.deprecations import EVALUATION_KEYS
 from hpa_jax.main import main
 from hpa_jax.serving import load
+from hpa_jax.workdir import config_file
 
 GOLDEN = Path(__file__).resolve().parent / "golden" / "version_0_1"
 EXPECTED = GOLDEN / "expected"
@@ -35,7 +35,7 @@ DATA = f"--config.data.data_dir={GOLDEN / 'data'}"
 @pytest.fixture
 def warned_once(capfd):
     """The run is of a format that cannot prove itself: one line says so, and what to do."""
-    workdir._warned.clear()
+    config_file._warned.clear()
     yield
     (warning,) = [line for line in capfd.readouterr().err.splitlines() if "warning" in line]
     assert warning.startswith("warning: the run in ")

@@ -1,0 +1,25 @@
+"""Datasets as the builder stores them, from their files to batches.
+
+A dataset is found and opened, and what it is and how it was made is known without its images:
+
+catalog.py        which datasets and versions there are; opens one
+metadata.py       metadata.json, and how damage shows
+identity.py       digests of splits: which images they are
+preparation.py    how the images were made
+
+One image after another, at random:
+
+records.py        any record of the shards
+shard_index.py    the index beside a shard; index_builder.py makes it
+tfrecord.py       the frames of a shard, and the Examples in them
+codec.py          an image inside a record: png.py or zstd_planes.py
+dataset.py        images as a sequence
+
+From the `data` section of a configuration to batches:
+
+pipeline.py       opens what the section names
+sampler.py        how often and in which order images are shown
+loader.py         reads batches, by Grain
+
+The builder's workers import this package: importing it starts no JAX.
+"""

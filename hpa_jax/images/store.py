@@ -45,7 +45,7 @@ _DOUBLES_OF_MACOS = "__MACOSX/"
 class Refused(Exception):
     """Why a file is not accepted and what to do: `is empty (0 bytes); download it again`.
 
-    Whoever raises it does not know the image's Id; see `sources.Fault`.
+    Whoever raises it does not know the image's Id.
     """
 
 

@@ -4,7 +4,7 @@ sources.py   what can be loaded by name, with its publisher's digest
 fetch.py     downloads it, once
 locate.py    finds the file that a source stands for
 formats.py   reads any of the layouts, told apart by their content
-*_names.py   what a layout calls the arrays of our nets
+torch_names.py, keras_names.py   what a layout calls the arrays of our nets
 match.py     which array of a file is which of ours
 stem.py      first convolutions for other than three channels
 load.py      all of that, one after the other

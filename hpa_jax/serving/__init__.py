@@ -4,8 +4,7 @@ export.py       writes the folder from a run, by
 worker.py       a process whose environment is always the same
 forward.py      the forward pass that is exported, to
 maps.py         where the net found each label, among others
-onnx/           the same as model.onnx
-calibration.py  images that say what 8 bits have to hold
+onnx/           the same as model.onnx; of 8 bits by calibration_images.py
 description.py  model.json
 extras.py       what other people and programs read: card/, bioimage/, torchvision's weights
 yaml_text.py    YAML that every reader takes for the same
@@ -14,6 +13,7 @@ jax_backend.py  JAX, or by
 onnx/session.py onnxruntime, as
 served.py       one interface over both
 check.py        whether an export is as it was written, and runs here
+reliability.py  how often scores were right
 decision.py     which labels probabilities decide on
 predict/        from a folder of images to a table, and to the nearest images of another
 __main__.py     `python -m hpa_jax.serving COMMAND EXPORT`
@@ -21,6 +21,7 @@ __main__.py     `python -m hpa_jax.serving COMMAND EXPORT`
 Importing this package does not import JAX; loading an export does.
 """
 
-from hpa_jax.serving.artifact import Served, load
+from hpa_jax.serving.artifact import load
+from hpa_jax.serving.served import Served
 
 __all__ = ["Served", "load"]

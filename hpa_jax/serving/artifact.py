@@ -19,43 +19,16 @@ from hpa_jax.environment.paths import local_path
 from hpa_jax.errors import InputError, one_line
 from hpa_jax.folders.export_manifest import (
     DESCRIPTION,
-    FILES,
     FORWARD,
     GOLDEN,
-    MANIFEST,
     ONNX,
-    OPTIONAL,
     PARAMETERS,
     check_digests,
-    foreign_content,
     read_file,
-    write_manifest,
 )
 from hpa_jax.serving import jax_backend
-from hpa_jax.serving.jax_backend import PACKAGES
 from hpa_jax.serving.onnx import session
-from hpa_jax.serving.served import TOLERANCE, Served
-
-__all__ = [
-    "BACKENDS",
-    "DESCRIPTION",
-    "FILES",
-    "FORWARD",
-    "GOLDEN",
-    "MANIFEST",
-    "ONNX",
-    "OPTIONAL",
-    "PACKAGES",
-    "PARAMETERS",
-    "PLATFORMS",
-    "TOLERANCE",
-    "Served",
-    "check_digests",
-    "foreign_content",
-    "is_installed",
-    "load",
-    "write_manifest",
-]
+from hpa_jax.serving.served import Served
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 """That the forward pass is for, by JAX's names."""
@@ -104,9 +77,9 @@ def load(
     else:
         parameters = _read_checked(folder, PARAMETERS, digests)
         forward = _read_checked(folder, FORWARD, digests)
-        # Only who loads an export waits for JAX. In this order: JAX has words of its own for want
-        # of NumPy, and finds out late what else.
-        _import(PACKAGES, folder)
+        # JAX is imported here alone, so that nothing else waits for it. It comes last: where NumPy
+        # is missing, its own message does not say so.
+        _import(jax_backend.PACKAGES, folder)
         call, outputs = jax_backend.open_forward(forward, parameters, folder)
     return Served(folder, _parsed(description, folder), backend, outputs, call, golden)
 
@@ -122,7 +95,7 @@ def is_installed(package: str) -> bool:
     try:
         return importlib.util.find_spec(package) is not None
     except ValueError:
-        # Python's word for a module that was taken away.
+        # Python raises this for a module whose entry in `sys.modules` has no specification.
         return False
 
 

@@ -10,25 +10,20 @@
 cannot be run here, or the call was wrong.
 """
 
-import argparse
 import contextlib
 import importlib
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
+from hpa_jax.environment.flags import Parser
 from hpa_jax.environment.jax_variables import check_devices, check_xla_flags, import_jax
 from hpa_jax.errors import EXIT_BAD_INPUT, EXIT_OK, InputError, one_line
 from hpa_jax.folders.export_manifest import FORWARD, ONNX, check_digests
-from hpa_jax.serving.artifact import BACKENDS, PACKAGES, is_installed, load
+from hpa_jax.serving.artifact import BACKENDS, is_installed, load
+from hpa_jax.serving.jax_backend import PACKAGES
 from hpa_jax.serving.onnx.session import PACKAGES as ONNX_PACKAGES
 
 _LONGEST_REASON = 300
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; see python -m hpa_jax.serving check --help")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -40,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     if not arguments:
         print(__doc__.strip(), file=sys.stderr)
         return EXIT_BAD_INPUT
-    parser = _Parser(prog="check", add_help=False, allow_abbrev=False)
+    parser = Parser(prog="python -m hpa_jax.serving check", add_help=False, allow_abbrev=False)
     parser.add_argument("folder")
     parser.add_argument("--backend", choices=BACKENDS, default="auto")
     parser.add_argument("--expect-sha256", "--expect_sha256", default="")

@@ -19,8 +19,8 @@ from hpa_jax.config import Config, to_dict
 from hpa_jax.errors import InputError, one_line
 from hpa_jax.evaluation.predictor import Predictor
 from hpa_jax.files import read_json
+from hpa_jax.folders.export_manifest import DESCRIPTION, ONNX, foreign_content
 from hpa_jax.folders.replace import refuse_foreign_folder, replace_folder
-from hpa_jax.serving import artifact
 from hpa_jax.serving.artifact import PLATFORMS
 from hpa_jax.serving.worker import write_export
 
@@ -51,13 +51,13 @@ def export(config: Config, workdir: Path, out: Path | None = None) -> None:
     if config.export.folder:
         folder = Path(config.export.folder)
     # Before the minutes of work, and again after them.
-    refuse_foreign_folder(folder, artifact.foreign_content, _ADVICE)
+    refuse_foreign_folder(folder, foreign_content, _ADVICE)
 
     # Refuses what cannot be exported, and warns, before the seconds that the process takes.
     Predictor(config, workdir)
     cache = jax.config.jax_compilation_cache_dir
     try:
-        with replace_folder(folder, artifact.foreign_content, _ADVICE) as new:
+        with replace_folder(folder, foreign_content, _ADVICE) as new:
             # There the choice is made once more, right before the checkpoint is read: the run may
             # be training, and have removed it.
             evaluated = [out] if out else []
@@ -77,9 +77,9 @@ def export(config: Config, workdir: Path, out: Path | None = None) -> None:
     print(f"reloaded it and reproduced the golden output (largest difference {difference:.1e})")
     if config.export.onnx != "none":
         advice = "export it again"
-        described = read_json(folder / artifact.DESCRIPTION, advice=advice)["onnx"]
+        described = read_json(folder / DESCRIPTION, advice=advice)["onnx"]
         print(
-            f"{artifact.ONNX}: {described['weights']} weights, "
+            f"{ONNX}: {described['weights']} weights, "
             f"{', '.join(described['outputs'])}; reproduced by onnxruntime (largest difference "
             f"{described['differences']['probabilities']:.1e})"
         )

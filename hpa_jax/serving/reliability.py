@@ -21,12 +21,13 @@ def stored_calibration(predictor: Predictor, workdir: Path, trained_on: str) -> 
       workdir: the run's folder.
       trained_on: the split that the net was trained on, which would flatter it.
     """
+    splits = []
+    for path in sorted((workdir / "scores").glob("*.npz")):
+        if path.stem != trained_on:
+            splits.append(path.stem)
     # Thresholds, and often the checkpoint, were chosen on theirs: another split says more.
-    last = (predictor.thresholds_split, trained_on)
-    splits = [path.stem for path in sorted((workdir / "scores").glob("*.npz"))]
-    for split in sorted(splits, key=lambda split: (split in last, split != "test")):
-        if split == trained_on:
-            continue
+    fitted_on = predictor.thresholds_split
+    for split in sorted(splits, key=lambda name: (name == fitted_on, name != "test")):
         table = predictor.stored_table(split)
         if table is not None and len(table.scores):
             return calibration_of(table)

@@ -159,9 +159,10 @@ def _write(folder: str, workdir: str, config: dict, evaluated: Sequence[str] = (
     from hpa_jax.config import from_dict
     from hpa_jax.evaluation.predictor import Predictor
     from hpa_jax.files import write_atomically, write_json
+    from hpa_jax.folders import export_manifest
     from hpa_jax.parallel import memory
-    from hpa_jax.serving import artifact
-    from hpa_jax.serving.calibration import calibration_images
+    from hpa_jax.serving.artifact import load
+    from hpa_jax.serving.calibration_images import calibration_images
     from hpa_jax.serving.description import describe
     from hpa_jax.serving.extras import write_extras
     from hpa_jax.serving.forward import export_forward, golden_images
@@ -206,17 +207,17 @@ def _write(folder: str, workdir: str, config: dict, evaluated: Sequence[str] = (
         from hpa_jax.serving.onnx.build import build
 
         built = build(settings, variables, golden, lambda: calibration_images(settings))
-        write_atomically(place / artifact.ONNX, built.content)
+        write_atomically(place / export_manifest.ONNX, built.content)
         description["onnx"] = built.description
-    write_atomically(place / artifact.PARAMETERS, save(variables))
-    write_atomically(place / artifact.FORWARD, bytes(exported.serialize()))
-    write_atomically(place / artifact.GOLDEN, save(golden))
-    write_json(place / artifact.DESCRIPTION, description)
+    write_atomically(place / export_manifest.PARAMETERS, save(variables))
+    write_atomically(place / export_manifest.FORWARD, bytes(exported.serialize()))
+    write_atomically(place / export_manifest.GOLDEN, save(golden))
+    write_json(place / export_manifest.DESCRIPTION, description)
     write_extras(place, settings, variables, golden, [Path(name) for name in evaluated])
-    artifact.write_manifest(place)
-    difference = artifact.load(place, "jax").check_golden()
+    export_manifest.write_manifest(place)
+    difference = load(place, "jax").check_golden()
     if settings.export.onnx != "none":
-        artifact.load(place, "onnx").check_golden()
+        load(place, "onnx").check_golden()
     return {"step": predictor.step, "difference": difference}
 
 

@@ -1,0 +1,9 @@
+"""What a run records while it trains.
+
+logger.py         metrics and progress, of one step
+metrics_file.py   metrics.jsonl; append_file.py adds to it, completely or not at all
+tensorboard.py    TensorBoard's files
+throughput.py     speed, and the use of the chips
+data_wait.py      how long devices wait for data
+profiler.py       traces
+"""

@@ -1,0 +1,22 @@
+"""Training: the loop, its parts, and checkpoints.
+
+Read loop.py first, then run.py and experiment.py.
+
+loop.py                the order of things, which is a contract
+run.py                 one start of a run: what it opens, and what each part of the loop does
+experiment.py          data, mesh, model, optimizer and steps, each made once; components.py makes
+                       them from sections of the configuration
+steps.py               what runs on the devices
+state.py               the training state
+evaluator.py           metrics between two steps
+unlogged_steps.py      metrics of the steps since the last log line
+step_memory.py         whether a step fits into memory
+messages.py            what the terminal shows
+
+checkpoint.py          saves and resumes
+checkpoint_reader.py   chooses and reads a checkpoint
+manifest.py            the digests in it; sealing.py writes them later
+array_store.py         calls Orbax
+step_catalog.py        which checkpoints there are, and the best
+step_folders.py        their folders
+"""

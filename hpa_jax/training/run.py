@@ -4,13 +4,11 @@
 """
 
 import contextlib
-from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
 import jax
-import numpy as np
 
 from hpa_jax.config import profile_window
 from hpa_jax.data.loader import prefetch
@@ -32,6 +30,7 @@ from hpa_jax.training.experiment import Experiment
 from hpa_jax.training.state import HEALTHY, TrainState
 from hpa_jax.training.step_folders import has_checkpoint
 from hpa_jax.training.step_memory import StepMemory
+from hpa_jax.training.unlogged_steps import UnloggedSteps
 from hpa_jax.workdir import check_same_datasets, claim
 
 # Batches that the host may be ahead of the devices: enough to hide its work, few enough to
@@ -65,9 +64,7 @@ class Run:
         self._preemption = preemption
         self._closing = contextlib.ExitStack()
         self._timer = StepTimer()
-        # The metrics of the steps since the last log line, still on the devices; after a resume
-        # also those that were saved, on the host.
-        self._step_metrics: deque[dict[str, jax.Array | np.float32]] = deque()
+        self._unlogged = UnloggedSteps()
         self._program: jax.stages.Compiled | None = None
         self._utilization = None
         self._evaluated_at: int | None = None
@@ -138,7 +135,7 @@ class Run:
             saved = self._checkpoints.position(restored)
             self._first_position = saved or self._first_position
             # The next log line averages the steps before the save too.
-            self._step_metrics.extend(_step_by_step(self._checkpoints.unlogged(restored)))
+            self._unlogged.extend(self._checkpoints.unlogged(restored))
             was_evaluated = bool(self._checkpoints.metrics(restored))
             if self._group.broadcast(was_evaluated):
                 self._evaluated_at = restored
@@ -231,7 +228,7 @@ class Run:
             return
         self._stop_if_not_finite(state)
         self._group.report_progress(f"saving step {step}", slow=True)
-        unlogged = _by_name(jax.device_get(list(self._step_metrics)))
+        unlogged = self._unlogged.to_lists()
         self._checkpoints.save(step, state, self._position(step), metrics, unlogged=unlogged)
 
     def is_over(self, step: int) -> bool:
@@ -268,9 +265,8 @@ class Run:
         """Starts a step on the devices, which are at most STEPS_AHEAD steps behind the host."""
         state, metrics = self._program(state, batch)
         self._feed.step_dispatched(metrics)
-        self._step_metrics.append(metrics)
-        if len(self._step_metrics) > STEPS_AHEAD:
-            jax.block_until_ready(self._step_metrics[-1 - STEPS_AHEAD])
+        self._unlogged.append(metrics)
+        self._unlogged.wait(STEPS_AHEAD)
         return state, metrics
 
     def maybe_log(self, state: TrainState, step: int, step_metrics: dict[str, jax.Array]) -> None:
@@ -340,12 +336,11 @@ class Run:
         raise RunStopped(messages.not_finite(failed_at, self._checkpoints.latest(), ids))
 
     def _log_steps(self, state: TrainState, step: int) -> None:
-        steps = jax.device_get(list(self._step_metrics))
-        metrics = {name: np.mean([one[name] for one in steps]) for name in steps[0]}
+        metrics = self._unlogged.mean()
         scale = _learning_rate_scale(state)
         metrics["lr"] = self._experiment.learning_rate(step - 1) * scale
         self._logger.log_metrics(step, "train", metrics | self._throughput())
-        self._step_metrics.clear()
+        self._unlogged.clear()
         self._timer.restart()
 
     def _throughput(self) -> dict[str, float]:
@@ -386,17 +381,3 @@ class Run:
 
 def _learning_rate_scale(state: TrainState) -> float:
     return 1.0 if state.progress is None else float(state.progress.rate_scale)
-
-
-def _by_name(steps: list[dict[str, np.ndarray]]) -> dict[str, list[float]]:
-    """Metrics of several steps as lists, which JSON holds exactly."""
-    names = steps[0] if steps else ()
-    return {name: [float(metrics[name]) for metrics in steps] for name in names}
-
-
-def _step_by_step(by_name: dict[str, list[float]]) -> list[dict[str, np.float32]]:
-    """What `_by_name` was made of."""
-    steps = []
-    for values in zip(*by_name.values(), strict=True):
-        steps.append({name: np.float32(value) for name, value in zip(by_name, values, strict=True)})
-    return steps

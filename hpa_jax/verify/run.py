@@ -13,7 +13,7 @@ from hpa_jax.config import Config
 from hpa_jax.errors import InputError, one_line
 from hpa_jax.evaluation import score_table
 from hpa_jax.files import read_json
-from hpa_jax.serving import artifact
+from hpa_jax.folders.export_manifest import MANIFEST, OPTIONAL, check_digests
 from hpa_jax.tracking import metrics_file
 from hpa_jax.training.checkpoint import Checkpoints
 from hpa_jax.training.manifest import DamagedCheckpoint
@@ -49,11 +49,11 @@ def verify(workdir: Path, *, seal: bool = False) -> None:
         if seal:
             print(seal_run(workdir), flush=True)
         things = run_things(workdir)
-    elif (workdir / artifact.MANIFEST).exists():
+    elif (workdir / MANIFEST).exists():
         things = iter([_export(workdir)])
     else:
         raise InputError(
-            f"{workdir} holds no run (config.json) and no export ({artifact.MANIFEST}); give "
+            f"{workdir} holds no run (config.json) and no export ({MANIFEST}); give "
             "--workdir the folder of one"
         )
     damaged = []
@@ -183,8 +183,8 @@ def _scores(path: Path) -> str:
 
 def _export(folder: Path, name: str = "") -> Thing:
     def check() -> str:
-        digests = artifact.check_digests(folder)
-        optional = [name for name in artifact.OPTIONAL if name in digests]
+        digests = check_digests(folder)
+        optional = [name for name in OPTIONAL if name in digests]
         found = f"{len(digests)} files of an export"
         if optional:
             found += f", {', '.join(optional)} among them"

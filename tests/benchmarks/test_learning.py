@@ -13,7 +13,7 @@ from sklearn.metrics import f1_score
 
 from hpa_jax.config import Config
 from hpa_jax.errors import RunStopped
-from hpa_jax.main import parse
+from hpa_jax.recipes import parse
 
 
 def test_rare_labels_are_held_out():

@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from hpa_jax.errors import InputError
-from hpa_jax.main import parse
 from hpa_jax.models import create_model, init_variables
 from hpa_jax.optim.ema import init_ema, update_ema
 from hpa_jax.optim.optimizer import make_optimizer, make_schedule
+from hpa_jax.recipes import parse
 
 RUN = recipes.peer(recipes.QUICK, 3)
 

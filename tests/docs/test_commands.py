@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from hpa_jax.config import Config, check
-from hpa_jax.main import parse
-from hpa_jax.recipes import override
+from hpa_jax.recipes import override, parse
 from tfds_builder.hpa import arguments
 
 REPOSITORY = Path(__file__).resolve().parents[2]

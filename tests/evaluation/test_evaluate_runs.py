@@ -17,8 +17,8 @@ from hpa_jax.evaluation import score_table, tta
 from hpa_jax.evaluation.evaluate import score_run
 from hpa_jax.evaluation.predictor import Predictor
 from hpa_jax.labels import LABELS
-from hpa_jax.main import override
 from hpa_jax.metrics import crossfit
+from hpa_jax.recipes import override
 from hpa_jax.training.state import eval_variables
 from hpa_jax.workdir import read_config
 

@@ -10,15 +10,15 @@ import pytest
 from support.foreign_folders import FOREIGN, snapshot
 
 from hpa_jax.errors import InputError
+from hpa_jax.folders.export_manifest import foreign_content
 from hpa_jax.folders.replace import refuse_foreign_folder, replace_folder
-from hpa_jax.serving import artifact
 
 ROOT = Path(__file__).resolve().parents[2]
 OLD_EXPORT = ROOT / "tests" / "golden" / "version_0_1" / "run" / "export"
 
 
 def replace(place: Path) -> None:
-    with replace_folder(place, artifact.foreign_content) as new:
+    with replace_folder(place, foreign_content) as new:
         (new / "new").write_text("new")
 
 
@@ -37,7 +37,7 @@ def test_what_it_turns_into_while_the_new_one_is_written_is_left_alone(tmp_path)
     place = tmp_path / "export"
     shutil.copytree(OLD_EXPORT, place)
     with pytest.raises(InputError, match=r"it holds notes\.txt"):
-        with replace_folder(place, artifact.foreign_content) as new:
+        with replace_folder(place, foreign_content) as new:
             (new / "new").write_text("new")
             (place / "notes.txt").write_text("mine")
             before = snapshot(place)
@@ -52,10 +52,10 @@ def test_a_mount_point_is_left_alone(tmp_path):
         "import os, sys; from pathlib import Path\n"
         "from hpa_jax.errors import InputError\n"
         "from hpa_jax.folders.replace import replace_folder\n"
-        "from hpa_jax.serving import artifact\n"
+        "from hpa_jax.folders.export_manifest import foreign_content\n"
         "place = Path(sys.argv[1])\n"
         "try:\n"
-        "    with replace_folder(place, artifact.foreign_content): pass\n"
+        "    with replace_folder(place, foreign_content): pass\n"
         "except InputError as error: print(error)\n"
         "print(sorted(os.listdir(place)))"
     )
@@ -90,4 +90,4 @@ def test_paths_are_taken_as_they_are_meant(name, tmp_path, monkeypatch):
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match="cannot be written: Not a directory; mend it"):
-        refuse_foreign_folder(tmp_path / "file" / "export", artifact.foreign_content, "mend it")
+        refuse_foreign_folder(tmp_path / "file" / "export", foreign_content, "mend it")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hpa_jax import main
 from hpa_jax.parallel.group_health import RESTART_HINT
+from hpa_jax.recipes import parse
 
 ROOT = Path(__file__).parents[2]
 LOST = (
@@ -140,6 +140,6 @@ def test_the_jobset_is_one_slice_with_all_its_chips_and_a_call_that_is_understoo
     volumes = {volume["name"] for volume in pod["volumes"]}
     assert volumes == {mount["name"] for mount in container["volumeMounts"]}
     words = [word.replace("/mnt", str(tmp_path)) for word in container["args"]]
-    mode, _, config = main.parse(words)
+    mode, _, config = parse(words)
     assert mode == "train"
     assert config.data.batch_size % (hosts * chips) == 0

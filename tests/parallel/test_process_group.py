@@ -8,12 +8,8 @@ import pytest
 
 from hpa_jax.config import Config, Devices, check, to_dict
 from hpa_jax.errors import InputError, RunStopped
-from hpa_jax.parallel.process_group import (
-    SINGLE_PROCESS,
-    ProcessGroup,
-    join_process_group,
-    may_follow_from_a_loss,
-)
+from hpa_jax.parallel.join import join_process_group
+from hpa_jax.parallel.process_group import SINGLE_PROCESS, ProcessGroup, may_follow_from_a_loss
 
 REFUSED = {
     "no coordinator": (

@@ -25,7 +25,7 @@ COMPILE = """
 import json, sys
 import jax, jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec as P
-from hpa_jax.main import load_recipe, override
+from hpa_jax.recipes import load_recipe, override
 from hpa_jax.models.layers import add_bias, convolution, matmul
 from hpa_jax.plan.steps import mesh_of, training_step
 from hpa_jax.plan.topologies import devices_of

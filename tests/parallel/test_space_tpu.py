@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(
 # A global batch of one image; as many chips as asked for share its height.
 COMPILE = """
 import json, re, sys
-from hpa_jax.main import load_recipe, override
+from hpa_jax.recipes import load_recipe, override
 from hpa_jax.plan.steps import mesh_of, training_step
 from hpa_jax.plan.topologies import devices_of
 

@@ -13,12 +13,13 @@ import pytest
 
 from hpa_jax.config import to_dict
 from hpa_jax.errors import InputError
-from hpa_jax.main import load_recipe, main, override
+from hpa_jax.main import main
 from hpa_jax.parallel.chips import CHIPS
 from hpa_jax.parallel.compile import cores, devices_for
 from hpa_jax.plan import compiler
 from hpa_jax.plan.run import CHALLENGE_IMAGES
 from hpa_jax.plan.table import table
+from hpa_jax.recipes import load_recipe, override
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 for_tpu = pytest.mark.skipif(

@@ -13,6 +13,7 @@ import pytest
 from hpa_jax.errors import InputError
 from hpa_jax.folders import export_manifest
 from hpa_jax.serving import artifact
+from hpa_jax.serving.jax_backend import PACKAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 OLD = ROOT / "tests" / "golden" / "version_0_1" / "run" / "export"
@@ -27,7 +28,7 @@ def folder(request, tmp_path):
         return shutil.copytree(OLD_2, tmp_path / "export")
     folder = shutil.copytree(OLD, tmp_path / "export")
     if request.param == "format 3":
-        artifact.write_manifest(folder)
+        export_manifest.write_manifest(folder)
     return folder
 
 
@@ -49,7 +50,7 @@ def serve(folder, *, hidden=(), code=""):
 def test_every_flipped_bit_is_refused(folder):
     """One of each byte's bits over all files, as many as FLIPS, the small files' above all."""
     rng = np.random.default_rng(0)
-    names = [*artifact.FILES, artifact.MANIFEST]
+    names = [*export_manifest.FILES, export_manifest.MANIFEST]
     contents = {name: (folder / name).read_bytes() for name in names}
     # Hashing the large files again for every flip would take minutes.
     chances = np.array([1, 2, 10, 1, 12])
@@ -59,12 +60,12 @@ def test_every_flipped_bit_is_refused(folder):
         damaged[position] ^= 1 << int(rng.integers(8))
         (folder / name).write_bytes(damaged)
         with pytest.raises(InputError, match="is not what was exported"):
-            artifact.check_digests(folder)
+            export_manifest.check_digests(folder)
         (folder / name).write_bytes(contents[name])
-    assert artifact.check_digests(folder)
+    assert export_manifest.check_digests(folder)
 
 
-@pytest.mark.parametrize("name", [*artifact.FILES, artifact.MANIFEST])
+@pytest.mark.parametrize("name", [*export_manifest.FILES, export_manifest.MANIFEST])
 def test_a_file_that_is_cut_missing_or_none_is_refused(folder, name):
     path = folder / name
     content = path.read_bytes()
@@ -93,10 +94,10 @@ def test_a_file_that_is_cut_missing_or_none_is_refused(folder, name):
     + ['{"format": 3, "sha256": {"model.onnx": "0", "../../x": "0"}}'],
 )
 def test_a_manifest_that_is_none_is_refused(folder, text):
-    (folder / artifact.MANIFEST).write_text(text)
+    (folder / export_manifest.MANIFEST).write_text(text)
     expected = r"manifest\.json is not what was exported|model\.onnx cannot be read"
     with pytest.raises(InputError, match=expected):
-        artifact.check_digests(folder)
+        export_manifest.check_digests(folder)
 
 
 def test_a_later_format_says_what_to_do_and_a_flipped_one_does_not(tmp_path, monkeypatch):
@@ -104,45 +105,49 @@ def test_a_later_format_says_what_to_do_and_a_flipped_one_does_not(tmp_path, mon
     with monkeypatch.context() as later:
         later.setattr(export_manifest, "FORMAT", 4)
         later.setattr(export_manifest, "_NUMBERED", (2, 3, 4))
-        artifact.write_manifest(folder)
-        assert artifact.check_digests(folder)
+        export_manifest.write_manifest(folder)
+        assert export_manifest.check_digests(folder)
     with pytest.raises(InputError, match="of format 4; this is hpa_jax .* install a later version"):
-        artifact.check_digests(folder)
-    text = (folder / artifact.MANIFEST).read_text()
-    (folder / artifact.MANIFEST).write_text(text.replace('"format": 4', '"format": 5'))
+        export_manifest.check_digests(folder)
+    text = (folder / export_manifest.MANIFEST).read_text()
+    (folder / export_manifest.MANIFEST).write_text(text.replace('"format": 4', '"format": 5'))
     with pytest.raises(InputError, match="is not what was exported"):
-        artifact.check_digests(folder)
+        export_manifest.check_digests(folder)
 
 
 def test_the_manifest_says_format_and_version(tmp_path):
     folder = shutil.copytree(OLD, tmp_path / "export")
-    artifact.write_manifest(folder)
-    manifest = json.loads((folder / artifact.MANIFEST).read_text())
+    export_manifest.write_manifest(folder)
+    manifest = json.loads((folder / export_manifest.MANIFEST).read_text())
     assert manifest["format"] == export_manifest.FORMAT and manifest["program"] == "hpa_jax"
-    assert manifest["sha256"] == artifact.check_digests(folder)
-    assert artifact.foreign_content(folder) == ""
+    assert manifest["sha256"] == export_manifest.check_digests(folder)
+    assert export_manifest.foreign_content(folder) == ""
 
 
 def test_optional_files_are_those_that_the_manifest_lists(tmp_path):
     folder = shutil.copytree(OLD, tmp_path / "export")
-    (folder / artifact.ONNX).write_bytes(b"a model")
+    (folder / export_manifest.ONNX).write_bytes(b"a model")
     (folder / "README.md").write_text("a card")
-    assert "which is no export's" in artifact.foreign_content(folder)
-    artifact.write_manifest(folder)
-    assert set(artifact.check_digests(folder)) == {*artifact.FILES, artifact.ONNX, "README.md"}
-    assert artifact.foreign_content(folder) == ""
-    (folder / artifact.ONNX).write_bytes(b"another")
+    assert "which is no export's" in export_manifest.foreign_content(folder)
+    export_manifest.write_manifest(folder)
+    assert set(export_manifest.check_digests(folder)) == {
+        *export_manifest.FILES,
+        export_manifest.ONNX,
+        "README.md",
+    }
+    assert export_manifest.foreign_content(folder) == ""
+    (folder / export_manifest.ONNX).write_bytes(b"another")
     with pytest.raises(InputError, match=r"model\.onnx is not what was exported"):
-        artifact.check_digests(folder)
-    (folder / artifact.ONNX).unlink()
+        export_manifest.check_digests(folder)
+    (folder / export_manifest.ONNX).unlink()
     with pytest.raises(InputError, match=r"model\.onnx cannot be read"):
-        artifact.check_digests(folder)
+        export_manifest.check_digests(folder)
 
 
 def test_digests_are_checked_with_python_alone(folder):
     """In an interpreter that sees no installed package at all."""
     code = (
-        "import sys; from hpa_jax.serving.artifact import check_digests\n"
+        "import sys; from hpa_jax.folders.export_manifest import check_digests\n"
         "check_digests(sys.argv[1]); print('sound')\n"
         "print([name for name in ('numpy', 'jax', 'safetensors') if name in sys.modules])"
     )
@@ -156,7 +161,7 @@ def test_digests_are_checked_with_python_alone(folder):
     assert done.stdout == "sound\n[]\n"
 
 
-@pytest.mark.parametrize("package", artifact.PACKAGES)
+@pytest.mark.parametrize("package", PACKAGES)
 def test_a_missing_package_is_one_line(package):
     done = serve(OLD, hidden=[package])
     assert done.returncode == 2, done.stderr
@@ -177,15 +182,15 @@ def test_a_platform_that_is_not_there_is_one_line():
 def test_an_export_with_right_digests_and_wrong_content_is_one_line(tmp_path):
     """As of a version of JAX that reads other bytes."""
     faults = {
-        artifact.FORWARD: "cannot be loaded by jax",
-        artifact.PARAMETERS: "cannot be loaded by jax",
-        artifact.DESCRIPTION: "is no JSON object",
-        artifact.ONNX: "is no ONNX file",
+        export_manifest.FORWARD: "cannot be loaded by jax",
+        export_manifest.PARAMETERS: "cannot be loaded by jax",
+        export_manifest.DESCRIPTION: "is no JSON object",
+        export_manifest.ONNX: "is no ONNX file",
     }
     for name, fault in faults.items():
         folder = shutil.copytree(OLD, tmp_path / name)
         (folder / name).write_bytes(b"\0" * 64)
-        artifact.write_manifest(folder)
+        export_manifest.write_manifest(folder)
         with pytest.raises(InputError, match=fault) as refusal:
             artifact.load(folder)
         assert "\n" not in str(refusal.value)

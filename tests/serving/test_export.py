@@ -22,10 +22,12 @@ from hpa_jax import main as command
 from hpa_jax.config import to_dict
 from hpa_jax.data.pipeline import open_split
 from hpa_jax.errors import InputError
+from hpa_jax.folders import export_manifest
 from hpa_jax.labels import LABELS
 from hpa_jax.parallel import memory
 from hpa_jax.parallel.host_memory import Room
 from hpa_jax.serving import artifact, worker
+from hpa_jax.serving.served import TOLERANCE
 from hpa_jax.workdir import read_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -106,9 +108,9 @@ def test_the_export_is_the_net_in_float32(workdir, test_images):
             [[float(row[name]) for name in LABELS] for row in list(csv.DictReader(file))[:5]]
         )
     np.testing.assert_allclose(many, scores, atol=0.02)  # the run computed in bfloat16
-    assert {a.dtype for a in load_file(workdir / "export" / artifact.PARAMETERS).values()} == {
-        np.dtype(np.float32)
-    }
+    assert {
+        a.dtype for a in load_file(workdir / "export" / export_manifest.PARAMETERS).values()
+    } == {np.dtype(np.float32)}
 
 
 def test_the_description_says_what_a_server_needs(workdir):
@@ -133,8 +135,8 @@ def test_the_description_says_how_sure_a_score_is(workdir, test_images):
 
 
 def test_what_lies_beside_the_net_is_listed_and_has_the_figures_of_the_evaluation(workdir):
-    digests = artifact.check_digests(workdir / "export")
-    assert set(digests) == {*artifact.FILES, *artifact.OPTIONAL}
+    digests = export_manifest.check_digests(workdir / "export")
+    assert set(digests) == {*export_manifest.FILES, *export_manifest.OPTIONAL}
     card = (workdir / "export" / "README.md").read_text()
     head = yaml.safe_load(card.split("---\n")[1])
     (result,) = head["model-index"][0]["results"]
@@ -162,8 +164,8 @@ def test_a_missing_file_and_wrong_images_are_refused_in_one_line(workdir, tmp_pa
         with pytest.raises(InputError, match="the net takes uint8"):
             served.probabilities(wrong)
     folder = shutil.copytree(workdir / "export", tmp_path / "export")
-    (folder / artifact.FORWARD).unlink()
-    with pytest.raises(InputError, match=artifact.FORWARD):
+    (folder / export_manifest.FORWARD).unlink()
+    with pytest.raises(InputError, match=export_manifest.FORWARD):
         artifact.load(folder)
 
 
@@ -235,7 +237,7 @@ def test_a_path_in_a_config_that_somebody_else_wrote_is_not_heeded(tmp_path):
     path.write_text(json.dumps(config))
     shutil.rmtree(run / "export")
     assert command.main(["--mode=export", f"--workdir={run}"]) == 0
-    assert snapshot(theirs) == before and artifact.check_digests(run / "export")
+    assert snapshot(theirs) == before and export_manifest.check_digests(run / "export")
 
 
 def test_a_foreign_folder_is_refused_before_anything_is_read(tmp_path, capsys, workdir):
@@ -259,7 +261,7 @@ def test_averaged_weights_are_exported(tmp_path, small_data):
     config = made_run(tmp_path, small_data, train__ema=0.9, changed=doubled)
     own = flatten_dict(first_variables(config), sep="/")
     assert command.main(["--mode=export", f"--workdir={tmp_path}"]) == 0
-    averaged = load_file(tmp_path / "export" / artifact.PARAMETERS)
+    averaged = load_file(tmp_path / "export" / export_manifest.PARAMETERS)
     assert own.keys() == averaged.keys()
     for name, array in own.items():
         np.testing.assert_array_equal(averaged[name], 2 * np.asarray(array), err_msg=name)
@@ -295,9 +297,9 @@ def test_a_net_without_batch_norm_is_exported_as_well(tmp_path, small_data):
     flags = ["--config.evaluate.tta=symmetries", "--config.evaluate.fill_empty=True"]
     assert command.main(["--mode=export", f"--workdir={tmp_path}", *flags]) == 0
     served = artifact.load(tmp_path / "export")
-    stored = load_file(tmp_path / "export" / artifact.PARAMETERS)
+    stored = load_file(tmp_path / "export" / export_manifest.PARAMETERS)
     assert {name.partition("/")[0] for name in stored} == {"params"}
-    assert served.check_golden() <= artifact.TOLERANCE and served.description["empty"].startswith(
+    assert served.check_golden() <= TOLERANCE and served.description["empty"].startswith(
         "the label"
     )
     assert (

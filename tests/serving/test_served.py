@@ -12,8 +12,9 @@ import pytest
 from support.exports import tiny_export
 
 from hpa_jax.errors import InputError
+from hpa_jax.folders import export_manifest
 from hpa_jax.main import main
-from hpa_jax.serving import artifact, check, load
+from hpa_jax.serving import check, load
 
 ROOT = Path(__file__).resolve().parents[2]
 OLD = (
@@ -120,9 +121,9 @@ def test_check_and_verify_cover_the_model(folder, tmp_path, capsys):
     assert main(["--mode=verify", f"--workdir={folder}"]) == 0
     assert "8 files of an export, model.onnx, README.md" in capsys.readouterr().out
     damaged = shutil.copytree(folder, tmp_path / "export")
-    content = bytearray((damaged / artifact.ONNX).read_bytes())
+    content = bytearray((damaged / export_manifest.ONNX).read_bytes())
     content[len(content) // 2] ^= 1
-    (damaged / artifact.ONNX).write_bytes(content)
+    (damaged / export_manifest.ONNX).write_bytes(content)
     assert check.main([str(damaged)]) == 2
     assert "model.onnx is not what was exported" in capsys.readouterr().err
     assert main(["--mode=verify", f"--workdir={damaged}"]) == 2
@@ -132,8 +133,8 @@ def test_check_and_verify_cover_the_model(folder, tmp_path, capsys):
 def test_another_net_under_right_digests_misses_the_golden_output(folder, tmp_path):
     other = tiny_export(tmp_path / "other", data__channel_mix="green")
     mixed = shutil.copytree(folder, tmp_path / "mixed")
-    shutil.copy(other / artifact.ONNX, mixed / artifact.ONNX)
-    artifact.write_manifest(mixed)
+    shutil.copy(other / export_manifest.ONNX, mixed / export_manifest.ONNX)
+    export_manifest.write_manifest(mixed)
     with pytest.raises(
         InputError, match=r"by onnx, .* differ from the golden output .*do not serve"
     ):
@@ -158,7 +159,9 @@ def test_weights_of_fewer_bits(tmp_path, kind, folder, images):
     served = load(smaller, "onnx")
     assert served.description["onnx"]["weights"] == kind
     served.check_golden()
-    assert (smaller / artifact.ONNX).stat().st_size < 0.65 * (folder / artifact.ONNX).stat().st_size
+    assert (smaller / export_manifest.ONNX).stat().st_size < 0.65 * (
+        folder / export_manifest.ONNX
+    ).stat().st_size
     # The other files are those of the same net.
     assert load(smaller, "jax").check_golden() <= 1e-5
 
@@ -166,7 +169,7 @@ def test_weights_of_fewer_bits(tmp_path, kind, folder, images):
 @pytest.mark.slow
 def test_an_export_without_it(tmp_path, capsys):
     folder = tiny_export(tmp_path / "plain", export__onnx="none")
-    assert not (folder / artifact.ONNX).exists()
+    assert not (folder / export_manifest.ONNX).exists()
     assert "onnx" not in json.loads((folder / "model.json").read_text())
     assert load(folder).backend == "jax" and load(folder).outputs == OUTPUTS
     assert check.main([str(folder)]) == 0

@@ -29,7 +29,7 @@ def test_the_page_names_what_running_a_model_imports():
 def test_the_page_names_what_serving_imports():
     import tomllib
 
-    from hpa_jax.serving.artifact import PACKAGES
+    from hpa_jax.serving.jax_backend import PACKAGES
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert {name.partition("==")[0] for name in documented_packages()} == set(PACKAGES)

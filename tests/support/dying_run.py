@@ -5,7 +5,7 @@ import signal
 import sys
 
 from hpa_jax.main import main
-from hpa_jax.parallel import process_group
+from hpa_jax.parallel import join
 from hpa_jax.training.checkpoint import Checkpoints
 from hpa_jax.training.experiment import Experiment
 from hpa_jax.training.run import Run
@@ -51,7 +51,7 @@ def dying_in_evaluation():
 
 
 PHASES = {
-    "meeting": lambda: dying(process_group, "_initialize"),
+    "meeting": lambda: dying(join, "_initialize"),
     "compile": lambda: dying(Experiment, "compile_train_step"),
     "step": lambda: dying(Run, "train_step", survived=SURVIVED, after=True),
     "save": lambda: dying(Checkpoints, "save", survived=1, after=True),

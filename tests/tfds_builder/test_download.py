@@ -24,7 +24,7 @@ from support.atlas_downloads import (
 )
 from support.misbehaving_server import Server
 
-from hpa_jax import http_fetch
+from hpa_jax.http_fetch import outcome
 from hpa_jax.labels import CHANNELS
 from tfds_builder.hpa.download import __main__ as download_main
 from tfds_builder.hpa.download.__main__ import main
@@ -220,7 +220,7 @@ def test_retry_after_holds_back_all_workers(server, listed, behaviour, least):
 
 
 def test_retry_after_is_capped(server, listed, monkeypatch):
-    monkeypatch.setattr(http_fetch, "MAX_PAUSE", 0.2)
+    monkeypatch.setattr(outcome, "MAX_PAUSE", 0.2)
     path = listed(1)
     server.plan[place("100_00_A1_1", "red")] = [
         "slow_down 86400",

@@ -14,9 +14,10 @@ import pytest
 from hpa_jax.data import pipeline
 from hpa_jax.data.dataset import ImageDataset
 from hpa_jax.data.loader import prefetch, train_batches
-from hpa_jax.main import main, parse
+from hpa_jax.main import main
 from hpa_jax.parallel.chips import Chip
 from hpa_jax.parallel.mesh import put_batch
+from hpa_jax.recipes import parse
 from hpa_jax.tracking.data_wait import DataWaitTimer, idle_seconds_of
 from hpa_jax.training import components
 from hpa_jax.training.run import STEPS_AHEAD

@@ -17,8 +17,9 @@ from support.made_runs import first_variables, restored_state
 from hpa_jax.config import Config, from_dict, to_dict
 from hpa_jax.data import pipeline
 from hpa_jax.errors import InputError
-from hpa_jax.main import main, parse
+from hpa_jax.main import main
 from hpa_jax.parallel.mesh import make_mesh
+from hpa_jax.recipes import parse
 from hpa_jax.training import components
 from hpa_jax.workdir import claim, read_config
 

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 
 from hpa_jax.data.codec import CODECS
+from hpa_jax.environment.flags import Parser
 from hpa_jax.environment.paths import path_flag
-from hpa_jax.errors import InputError
 from hpa_jax.images.rule import PROJECTIONS
 from hpa_jax.labels import CHANNELS, LABEL_SETS
 from tfds_builder.hpa import prepare
@@ -41,7 +41,7 @@ def rename_old_flags(arguments: Sequence[str]) -> list[str]:
 
 def parser() -> argparse.ArgumentParser:
     """The command line's parser; it raises InputError."""
-    parser = _Parser(
+    parser = Parser(
         prog="python -m tfds_builder.hpa",
         description="Builds the dataset hpa: TFRecords of four-channel images and their labels, "
         "with indexes.",
@@ -55,11 +55,6 @@ def parser() -> argparse.ArgumentParser:
     _add_folder(parser.add_argument_group("folder alone"))
     _add_synthetic(parser.add_argument_group("synthetic alone"))
     return parser
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        raise InputError(f"{message}; see python -m tfds_builder.hpa --help")
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:

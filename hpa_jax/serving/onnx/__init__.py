@@ -1,5 +1,6 @@
 """model.onnx: the exported net for runtimes that know nothing of JAX.
 
+build.py        the model of a run: converted, its weights chosen, checked
 convert.py      a function of JAX as an ONNX model: traced, walked, simplified, written
 walk.py         goes through a jaxpr, equation by equation
 primitives/     what each primitive of JAX becomes

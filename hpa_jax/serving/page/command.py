@@ -13,6 +13,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from hpa_jax.environment.flags import Parser
 from hpa_jax.environment.paths import path_flag
 from hpa_jax.errors import EXIT_OK, InputError, one_line
 from hpa_jax.files import write_atomically
@@ -50,13 +51,8 @@ def main(arguments: Sequence[str]) -> int:
     return EXIT_OK
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        raise InputError(f"{message}; see python -m hpa_jax.serving page --help")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="python -m hpa_jax.serving page",
         description="Makes one HTML file that runs a net in a browser: drop a field's images, see "
         "its labels. It needs no server and makes no request.",

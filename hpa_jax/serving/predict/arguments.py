@@ -2,9 +2,10 @@
 
 import argparse
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
+from hpa_jax.environment.flags import Parser
 from hpa_jax.environment.paths import path_flag
 from hpa_jax.errors import InputError
 from hpa_jax.images.channel_names import parse_channels
@@ -15,15 +16,7 @@ from hpa_jax.serving.predict.request import Request
 _BACKENDS = ("auto", "onnx", "jax")
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are this program's: one line, status 2."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raises InputError."""
-        raise InputError(f"{message}; see {self.prog} --help")
-
-
-def add_images(parser: argparse.ArgumentParser) -> None:
+def add_images(parser: Parser) -> None:
     """The flags of how images are found, read and scored."""
     add = parser.add_argument
     add(
@@ -94,19 +87,19 @@ def add_images(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--batch",
-        type=count_flag,
+        type=count_flag("--batch"),
         metavar="N",
         help="images a batch (default 8 up to 128 px, above 1)",
     )
     add(
         "--threads",
-        type=count_flag,
+        type=count_flag("--threads"),
         metavar="N",
         help="threads that read, and by onnx that compute (default: one a core)",
     )
 
 
-def add_export(parser: argparse.ArgumentParser) -> None:
+def add_export(parser: Parser) -> None:
     """The export that scores."""
     parser.add_argument("export", type=path_flag("EXPORT"), metavar="EXPORT")
 
@@ -153,9 +146,13 @@ def pixel_size_flag(text: str) -> float:
     return _number("--pixel_size", text, float, 0.001, 100, "micrometres a pixel")
 
 
-def count_flag(text: str) -> int:
-    """Parses --batch and --threads."""
-    return _number("--batch and --threads", text, int, 1, 1024, "a number")
+def count_flag(name: str) -> Callable[[str], int]:
+    """A `type=` of argparse for the flag `name`, a number of things."""
+
+    def convert(text: str) -> int:
+        return _number(name, text, int, 1, 1024, "a number")
+
+    return convert
 
 
 def float_range_flag(text: str) -> tuple[float, float]:

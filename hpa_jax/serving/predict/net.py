@@ -12,11 +12,8 @@ import numpy as np
 
 from hpa_jax.environment.jax_variables import check_devices, check_xla_flags, import_jax
 from hpa_jax.errors import InputError, one_line
-from hpa_jax.folders.export_manifest import PARAMETERS, check_digests
+from hpa_jax.folders.export_manifest import CARD, ONNX, PARAMETERS, check_digests
 from hpa_jax.serving import artifact
-
-CARD = "README.md"
-"""The model card in an export's folder."""
 
 _LONGEST_REASON = 160
 
@@ -140,7 +137,7 @@ def settings_digest(values: Any) -> str:
 
 def _usual_backend(folder: Path) -> str:
     """As `artifact.load` chooses."""
-    has_model = (folder / artifact.ONNX).is_file()
+    has_model = (folder / ONNX).is_file()
     return "onnx" if has_model and importlib.util.find_spec("onnxruntime") else "jax"
 
 

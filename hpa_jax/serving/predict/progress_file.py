@@ -5,6 +5,7 @@ is complete. A transaction is there completely or not at all, so a process that 
 middle of one loses that one. Each row has a CRC, since SQLite has none.
 """
 
+import errno
 import hashlib
 import json
 import sqlite3
@@ -181,7 +182,7 @@ class ProgressFile:
     def _failed(self, error: sqlite3.Error) -> Exception:
         reason = one_line(error)
         if is_out_of_space(error) or "is full" in reason:
-            return OSError(28, "No space left on device", str(self.path))
+            return OSError(errno.ENOSPC, "No space left on device", str(self.path))
         return InputError(
             f"{self.path} cannot be used ({reason}); remove it, or choose another --out"
         )

@@ -150,7 +150,11 @@ def _parser() -> Parser:
     parser.add_argument("images", type=path_flag("DIR"), metavar="DIR")
     parser.add_argument("--out", type=path_flag("--out"), required=True, metavar="FILE.csv")
     parser.add_argument(
-        "--nearest", type=count_flag, default=5, metavar="N", help="neighbours an image (default 5)"
+        "--nearest",
+        type=count_flag("--nearest"),
+        default=5,
+        metavar="N",
+        help="neighbours an image (default 5)",
     )
     parser.add_argument(
         "--reference_images",

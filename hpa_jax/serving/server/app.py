@@ -72,7 +72,7 @@ class App:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
             return
-        begun = time.perf_counter()
+        started = time.perf_counter()
         answer = _Answer(send)
         try:
             await self._answered(scope, receive, answer)
@@ -80,7 +80,7 @@ class App:
             path = self._known_path(scope)
             self._metrics.requests.labels(path, answer.status).inc()
             if path == PREDICT:
-                self._metrics.seconds.observe(time.perf_counter() - begun)
+                self._metrics.seconds.observe(time.perf_counter() - started)
 
     async def _answered(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         router = self._main

@@ -17,7 +17,7 @@ import cv2
 
 from hpa_jax.environment.paths import path_flag
 from hpa_jax.errors import EXIT_OK, InputError
-from hpa_jax.folders.export_manifest import MANIFEST, ONNX, read_file
+from hpa_jax.folders.export_manifest import MANIFEST, ONNX, check_digests, read_file
 from hpa_jax.serving import artifact
 from hpa_jax.serving.predict.arguments import Parser
 from hpa_jax.serving.server import access, batching, listener
@@ -65,7 +65,7 @@ def serve(flags: argparse.Namespace, limits: Limits) -> None:
     threads = flags.threads or len(os.sched_getaffinity(0))
     # What is told is what was loaded, also where the folder is changed meanwhile.
     digest = flags.expect_sha256 or _digest(flags.export)
-    if ONNX not in artifact.check_digests(flags.export, expect_sha256=digest):
+    if ONNX not in check_digests(flags.export, expect_sha256=digest):
         raise InputError(
             f"{flags.export} has no {ONNX}, which a server runs: it was exported with "
             "--config.export.onnx=none, or by version 0.2 or before; export the run again"

@@ -21,8 +21,8 @@ from hpa_jax.data.catalog import load_dataset
 from hpa_jax.errors import InputError
 from hpa_jax.evaluation.score_table import load
 from hpa_jax.labels import LABELS
-from hpa_jax.main import parse
 from hpa_jax.metrics.summary import evaluate
+from hpa_jax.recipes import parse
 from hpa_jax.report.pictures import SIDE, WIDTH
 from hpa_jax.report.run.comparison import compare
 from hpa_jax.report.run.load import make_run, read_runs

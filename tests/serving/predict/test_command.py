@@ -190,7 +190,7 @@ def test_maps_that_take_a_gradient_are_computed_by_jax(plates, tmp_path, capsys)
         (["--float_range=1,0"], "--float_range"),
         (["--channels=red"], "--channels=red"),
         (["--pattern={id}.bmp"], "no file in"),
-        (["--batch=0"], "--batch"),
+        (["--batch=0"], "--batch=0"),
         (["--nonsense"], "--nonsense"),
         (["--backend=tpu"], "--backend"),
     ],

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from hpa_jax.environment.causes import advice
 from hpa_jax.environment.early_signals import STOP_SIGNALS
+from hpa_jax.environment.flags import Parser
 from hpa_jax.environment.paths import path_flag
 from hpa_jax.environment.program import is_ignored, run_program
 from hpa_jax.errors import (
@@ -40,13 +41,8 @@ _ID = re.compile(r"[0-9]+_[A-Za-z0-9_-]+")
 _HOST = re.compile(r"https?://[^/{}]+/")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        raise InputError(f"{message}; see python -m tfds_builder.hpa.download --help")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="python -m tfds_builder.hpa.download",
         description="Downloads the per-channel JPGs of Human Protein Atlas images: "
         "DIR/images/<Id>_<channel>.jpg and DIR/labels.csv, the --manual_dir of --config=hpav18. "

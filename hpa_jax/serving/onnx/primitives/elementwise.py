@@ -56,10 +56,6 @@ def _unary(operation: str, graph: Graph, equation, inputs: list) -> Value:
 
 
 def _binary(operation: str, graph: Graph, equation, inputs: list) -> Value:
-    return _elementwise(operation, graph, equation, inputs)
-
-
-def _elementwise(operation: str, graph: Graph, equation, inputs: list) -> Value:
     output = equation.outvars[0].aval
     first = _is_first(inputs)
     names = []
@@ -73,7 +69,7 @@ def _elementwise(operation: str, graph: Graph, equation, inputs: list) -> Value:
 
 
 def _is_first(inputs: list) -> bool:
-    """Whether a node computes channels first: where one of its inputs lies so."""
+    """Whether a node computes channels first: where one of its inputs has them first."""
     return any(isinstance(value, Value) and value.channels_first for value in inputs)
 
 

@@ -25,6 +25,20 @@ def _convolution(graph: Graph, equation, inputs: list) -> Value | None:
     (top, bottom), (left, right) = params["padding"]
     if min(top, bottom, left, right) < 0:
         return None
+    return _conv(
+        graph,
+        equation,
+        x,
+        kernel,
+        strides=params["window_strides"],
+        pads=[top, left, bottom, right],
+        dilations=params["rhs_dilation"],
+        group=params["feature_group_count"],
+    )
+
+
+def _conv(graph: Graph, equation, x: Value, kernel: np.ndarray, **attributes) -> Value:
+    """A node of a convolution; its kernel is `[F, C, ...]`."""
     output = equation.outvars[0].aval
     return graph.add(
         "Conv",
@@ -33,10 +47,7 @@ def _convolution(graph: Graph, equation, inputs: list) -> Value | None:
         output.dtype,
         channels_first=True,
         kernel_shape=kernel.shape[2:],
-        strides=params["window_strides"],
-        pads=[top, left, bottom, right],
-        dilations=params["rhs_dilation"],
-        group=params["feature_group_count"],
+        **attributes,
     )
 
 
@@ -50,19 +61,11 @@ def _product(graph: Graph, equation, inputs: list) -> Value | None:
     is_over_channels = tuple(of_x) == (rank - 1,) and tuple(of_kernel) == (0,)
     if not is_over_channels or any(batch):
         return None
-    output = equation.outvars[0].aval
     kernel = np.asarray(kernel)
     if has_layouts(rank):
         # Of as many axes as x has, all of length 1 but the channels.
         kernel = kernel.T.reshape(*kernel.T.shape, *[1] * (rank - 2))
-        return graph.add(
-            "Conv",
-            [channels_first(graph, x).name, graph.constant(kernel)],
-            output.shape,
-            output.dtype,
-            channels_first=True,
-            kernel_shape=kernel.shape[2:],
-        )
+        return _conv(graph, equation, x, kernel)
     if x.positions:
         # The rows of the kernel in the order in which the values lie.
         height, width, channels = x.positions
@@ -70,6 +73,7 @@ def _product(graph: Graph, equation, inputs: list) -> Value | None:
         kernel = by_position.transpose(2, 0, 1, 3).reshape(kernel.shape)
     else:
         x = channels_last(graph, x)
+    output = equation.outvars[0].aval
     return graph.add("MatMul", [x.name, graph.constant(kernel)], output.shape, output.dtype)
 
 

@@ -34,14 +34,20 @@ def _window(equation) -> dict | None:
     }
 
 
+def _pool(operation: str, graph: Graph, equation, x: Value, **attributes) -> Value:
+    output = equation.outvars[0].aval
+    name = channels_first(graph, x).name
+    return graph.add(
+        operation, [name], output.shape, output.dtype, channels_first=True, **attributes
+    )
+
+
 def _windowed_max(graph: Graph, equation, inputs: list) -> Value | None:
     (x,) = inputs
     window = _window(equation)
     if window is None:
         return None
-    output = equation.outvars[0].aval
-    name = channels_first(graph, x).name
-    return graph.add("MaxPool", [name], output.shape, output.dtype, channels_first=True, **window)
+    return _pool("MaxPool", graph, equation, x, **window)
 
 
 def _windowed_sum(graph: Graph, equation, inputs: list) -> Value | None:
@@ -50,20 +56,10 @@ def _windowed_sum(graph: Graph, equation, inputs: list) -> Value | None:
     window = _window(equation)
     if window is None:
         return None
-    output = equation.outvars[0].aval
-    name = channels_first(graph, x).name
-    mean = graph.add(
-        "AveragePool",
-        [name],
-        output.shape,
-        output.dtype,
-        channels_first=True,
-        count_include_pad=1,
-        **window,
-    )
+    mean = _pool("AveragePool", graph, equation, x, count_include_pad=1, **window)
     height, width = window["kernel_shape"]
-    count = graph.constant(np.array(height * width, output.dtype))
-    return graph.add("Mul", [mean.name, count], output.shape, output.dtype, channels_first=True)
+    count = graph.constant(np.array(height * width, mean.dtype))
+    return graph.add("Mul", [mean.name, count], mean.shape, mean.dtype, channels_first=True)
 
 
 RULES = {"reduce_window_max": _windowed_max, "reduce_window_sum": _windowed_sum}

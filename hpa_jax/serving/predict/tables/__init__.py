@@ -1,0 +1,8 @@
+"""Tables of scores, a module a format.
+
+content.py         what all of them have
+csv_table.py       .csv
+parquet_table.py   .parquet, with embeddings
+h5ad_table.py      .h5ad, for scanpy
+npy_table.py       .npy
+"""

@@ -11,7 +11,6 @@ import pytest
 from support.made_datasets import IDS, build_dataset, pixels_of
 
 import hpa_jax
-from hpa_jax import workdir as workdirs
 from hpa_jax.config import Config, Data
 from hpa_jax.data.pipeline import identify, open_sources
 from hpa_jax.errors import InputError
@@ -20,13 +19,15 @@ from hpa_jax.labels import HPA_2018, HPA_2021
 from hpa_jax.workdir import (
     RunRecord,
     claim,
+    config_file,
     read_config,
     read_learned_ids,
     read_record,
     with_aspect_of_run,
+    write_record,
 )
 
-GOLDEN = Path(__file__).resolve().parent / "golden" / "version_0_1" / "run"
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "version_0_1" / "run"
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
@@ -303,7 +304,7 @@ def test_the_warning_of_an_older_run_is_given_once_for_each(tmp_path, capsys):
         write_json(tmp_path / name / "config.json", {})
         read_config(tmp_path / name)
     assert len(capsys.readouterr().err.splitlines()) == 2
-    assert (tmp_path / "a").resolve() in workdirs._warned
+    assert (tmp_path / "a").resolve() in config_file._warned
 
 
 def test_the_paths_of_one_call_are_not_read_back(tmp_path):
@@ -322,7 +323,7 @@ def test_the_paths_of_one_call_are_not_read_back(tmp_path):
 def test_a_run_that_was_sealed_without_its_data_knows_them_from_its_next_start(tmp_path):
     data = identity_of(tmp_path / "data")
     config = config_at(tmp_path / "data")
-    first = workdirs.write_record(tmp_path, config, "0" * 32, None)
+    first = write_record(tmp_path, config, "0" * 32, None)
     assert first.datasets == {} and read_learned_ids(tmp_path) is None
     record = claim(tmp_path, config, data)
     assert record.id == first.id and record.datasets == data.datasets

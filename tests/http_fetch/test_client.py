@@ -12,8 +12,8 @@ import time
 import pytest
 from support.misbehaving_server import Server, jpg
 
-from hpa_jax import http_fetch
 from hpa_jax.http_fetch import Failed, HttpClient, Policy, RateLimiter, Stopped
+from hpa_jax.http_fetch import client as http_client
 
 QUICK = Policy(retries=0, backoff=0.01)
 
@@ -39,7 +39,7 @@ def failure(client, url, check=no_fault):
 
 
 def test_a_silent_server_is_given_up_before_the_deadline(server, monkeypatch):
-    monkeypatch.setattr(http_fetch, "READ_TIMEOUT", 0.3)
+    monkeypatch.setattr(http_client, "READ_TIMEOUT", 0.3)
     server.plan["/a"] = ["silent"]
     assert failure(HttpClient(QUICK), address(server)) == "gives no answer in time (tries: 1)"
 

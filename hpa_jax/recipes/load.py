@@ -1,4 +1,4 @@
-"""Where a configuration comes from: a recipe or a run's folder, and what overrides its fields."""
+"""The configuration of a recipe or a run, and how its fields are set."""
 
 import dataclasses
 import importlib.util

@@ -1,4 +1,4 @@
-"""Real images that say between which values a net computes, for 8-bit weights."""
+"""Real images by which the ranges of 8-bit weights and activations are calibrated."""
 
 import numpy as np
 
