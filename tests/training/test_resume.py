@@ -24,6 +24,7 @@ SAVING = (
     f"--config.train.steps={STEPS}",
     "--config.data.sampling=repeat_factor",
     "--config.data.repeat_threshold=0.3",
+    "--config.optim.schedule=cosine_onecycle",
 )
 
 
