@@ -121,6 +121,13 @@ def run(compilation_cache):
 
 
 @pytest.fixture(scope="session")
+def run_quickly(compilation_cache):
+    """`run`, of runs of a few steps, which spend their time on compiling."""
+    unoptimized = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    return runner(starter(compilation_cache, "-m", "hpa_jax.main", **unoptimized))
+
+
+@pytest.fixture(scope="session")
 def start_recorded(compilation_cache):
     """`start`, of runs that also write the Ids of their batches (support/recorded_run.py).
 

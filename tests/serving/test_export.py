@@ -35,14 +35,14 @@ pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 @pytest.fixture(scope="module")
-def workdir(run, small_run, compiled_once, tmp_path_factory):
+def workdir(run_quickly, small_run, compiled_once, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run")
     bfloat16 = (
         "--config.model.dtype=bfloat16",
         "--config.train.steps=30",
         "--config.model.head=hpa_densenet",
     )
-    done = run(*small_run, *bfloat16, f"--workdir={workdir}")
+    done = run_quickly(*small_run, *bfloat16, f"--workdir={workdir}")
     assert done.returncode == 0, done.stderr
     for mode in ("evaluate", "predict", "export"):
         flags = [f"--mode={mode}", f"--workdir={workdir}", "--config.data.eval_split=test"]
