@@ -12,6 +12,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import jax
 import pytest
 from support.browser import find_browser, tab
+from support.shared import SHARED, session_folder
 
 from hpa_jax.parallel.compile import wait_for_busy_cpus
 
@@ -30,10 +31,19 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 RECORDED_RUN = REPOSITORY / "tests" / "support" / "recorded_run.py"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def shared_folder(tmp_path_factory):
+    """What all workers of this session share lies here."""
+    SHARED.folder = session_folder(tmp_path_factory)
+    return SHARED.folder
+
+
 @pytest.fixture(scope="session")
-def compilation_cache(tmp_path_factory):
+def compilation_cache(shared_folder):
     """Compiled programs that runs of this session share."""
-    return tmp_path_factory.mktemp("xla")
+    folder = shared_folder / "xla"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +62,16 @@ def compiled_once(compilation_cache):
 
 
 @pytest.fixture(scope="session")
-def small_data(tmp_path_factory):
+def small_data(shared_folder):
     """A data_dir with `synthetic_32`: 80 synthetic images of 32 px, 54 to train on."""
-    from tfds_builder.hpa.__main__ import main
 
-    data_dir = tmp_path_factory.mktemp("data")
-    flags = ["--config=synthetic", "--size=32", "--images=80", "--workers=1"]
-    assert main([*flags, f"--data_dir={data_dir}"]) == 0
-    return data_dir
+    def make(data_dir):
+        from tfds_builder.hpa.__main__ import main
+
+        flags = ["--config=synthetic", "--size=32", "--images=80", "--workers=1"]
+        assert main([*flags, f"--data_dir={data_dir}"]) == 0
+
+    return SHARED.made_once("small_data", make)
 
 
 def starter(compilation_cache, *program, **more_environment):
@@ -109,6 +121,13 @@ def run(compilation_cache):
 
 
 @pytest.fixture(scope="session")
+def run_quickly(compilation_cache):
+    """`run`, of runs of a few steps, which spend their time on compiling."""
+    unoptimized = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    return runner(starter(compilation_cache, "-m", "hpa_jax.main", **unoptimized))
+
+
+@pytest.fixture(scope="session")
 def start_recorded(compilation_cache):
     """`start`, of runs that also write the Ids of their batches (support/recorded_run.py).
 
@@ -136,7 +155,10 @@ def browser(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def small_run(small_data):
-    """Flags of a run that takes seconds: the tiny net on `synthetic_32`."""
+    """Flags of a run that takes seconds: the tiny net on `synthetic_32`.
+
+    With a constant learning rate the compiled step is the same for any number of steps.
+    """
     return (
         "--config=configs/quickstart.py",
         f"--config.data.data_dir={small_data}",
@@ -144,4 +166,5 @@ def small_run(small_data):
         "--config.data.batch_size=8",
         "--config.model.name=densenet_tiny",
         "--config.model.dropout=0.3",
+        "--config.optim.schedule=constant",
     )

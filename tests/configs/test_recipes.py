@@ -31,9 +31,9 @@ def started(run, workdir, small_data, recipe, *more):
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_every_recipe_starts(run, small_data, tmp_path, recipe):
+def test_every_recipe_starts(run_quickly, small_data, tmp_path, recipe):
     net = () if recipe in OWN else ("--config.model.name=densenet_tiny",)
-    lines = started(run, tmp_path, small_data, recipe, *net, "--config.data.image_size=32")
+    lines = started(run_quickly, tmp_path, small_data, recipe, *net, "--config.data.image_size=32")
     assert all(
         value == value for line in lines for value in line.values() if isinstance(value, float)
     )

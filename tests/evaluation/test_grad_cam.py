@@ -18,6 +18,8 @@ PREPARATION = {
 }
 QUICK = {"xla_backend_optimization_level": 0}
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 
 @pytest.fixture(scope="module")
 def images():

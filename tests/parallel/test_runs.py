@@ -15,7 +15,12 @@ from hpa_jax.verify.run import verify
 
 STEPS = 14  # two epochs of 54 images
 EVERY_STEP = "--config.train.log_every=1"
-MODEST = ("--config.optim.lr=1e-4", EVERY_STEP, f"--config.train.steps={STEPS}")
+MODEST = (
+    "--config.optim.lr=1e-4",
+    "--config.optim.schedule=cosine_onecycle",
+    EVERY_STEP,
+    f"--config.train.steps={STEPS}",
+)
 ENDLESS = (
     "--config.train.steps=100000",
     "--config.train.eval_every=30",

@@ -33,19 +33,22 @@ from hpa_jax.workdir import read_config
 REPOSITORY = Path(__file__).resolve().parents[2]
 GOLDEN = REPOSITORY / "tests" / "golden" / "version_0_1" / "run" / "export"
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 
 @pytest.fixture(scope="module")
-def workdir(run, small_run, tmp_path_factory):
+def workdir(run_quickly, small_run, compiled_once, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run")
     bfloat16 = (
         "--config.model.dtype=bfloat16",
         "--config.train.steps=30",
         "--config.model.head=hpa_densenet",
     )
-    for mode in ("train", "evaluate", "predict", "export"):
-        flags = (*small_run, *bfloat16) if mode == "train" else ("--config.data.eval_split=test",)
-        done = run(f"--mode={mode}", f"--workdir={workdir}", *flags)
-        assert done.returncode == 0, done.stderr
+    done = run_quickly(*small_run, *bfloat16, f"--workdir={workdir}")
+    assert done.returncode == 0, done.stderr
+    for mode in ("evaluate", "predict", "export"):
+        flags = [f"--mode={mode}", f"--workdir={workdir}", "--config.data.eval_split=test"]
+        assert command.main(flags) == 0
     return workdir
 
 

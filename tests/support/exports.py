@@ -1,16 +1,15 @@
 """Real exports in seconds: a small net, random weights and statistics that are none of the trivial.
 
-A test session makes each of them once; who asks again gets a copy.
+A test session makes each of them once; who asks gets a copy.
 """
 
-import atexit
+import hashlib
 import shutil
-import tempfile
-from functools import cache
 from pathlib import Path
 
 from support.drawn_variables import drawn_state
 from support.made_runs import made_run
+from support.shared import SHARED
 
 SIZE = 32
 
@@ -26,22 +25,20 @@ def tiny_export(folder: Path, **settings) -> Path:
     Returns:
       `folder`.
     """
-    made = _made(tuple(sorted(settings.items())))
-    return Path(shutil.copytree(made, folder))
+    key = hashlib.sha256(repr(sorted(settings.items())).encode()).hexdigest()[:16]
+    made = SHARED.made_once(f"export_{key}", lambda new: _make(new, settings))
+    return Path(shutil.copytree(made / "run" / "export", folder))
 
 
-@cache
-def _made(settings: tuple) -> Path:
+def _make(new: Path, settings: dict) -> None:
     from hpa_jax.main import main
 
-    place = Path(tempfile.mkdtemp(prefix="hpa_jax_export"))
-    atexit.register(shutil.rmtree, place, ignore_errors=True)
     fields = dict(settings)
     weights = fields.pop("export__onnx", "float32")
     size = fields.pop("data__image_size", SIZE)
-    data = place / "data"
+    data = new / "data"
     _make_data(data, size)
-    run = place / "run"
+    run = new / "run"
     made_run(
         run,
         data,
@@ -49,7 +46,6 @@ def _made(settings: tuple) -> Path:
         **({"data__name": f"synthetic_{size}", "model__head": "linear"} | fields),
     )
     assert main(["--mode=export", f"--workdir={run}", f"--config.export.onnx={weights}"]) == 0
-    return run / "export"
 
 
 def _make_data(data_dir: Path, size: int) -> None:

@@ -14,6 +14,7 @@ from support.made_runs import restored_state
 
 from hpa_jax.data.catalog import load_dataset
 from hpa_jax.data.sampler import Order, repeat_factors
+from hpa_jax.main import main
 from hpa_jax.training.checkpoint import Checkpoints
 
 STEPS = 60
@@ -24,6 +25,7 @@ SAVING = (
     f"--config.train.steps={STEPS}",
     "--config.data.sampling=repeat_factor",
     "--config.data.repeat_threshold=0.3",
+    "--config.optim.schedule=cosine_onecycle",
 )
 
 
@@ -96,7 +98,7 @@ def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(
     def saving():
         return checkpoints.exists() and any("tmp" in entry.name for entry in checkpoints.iterdir())
 
-    for attempt in range(5):
+    for attempt in range(3):
         process = start(*flags)
         if attempt % 2:
             stop_while(process, saving)
@@ -110,7 +112,7 @@ def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(
             "the run ended before it could be killed: give it more steps"
         )
         killed_in_a_save += saving()
-    assert killed_in_a_save >= 2
+    assert killed_in_a_save
     done = run(*flags)
     assert done.returncode == 0, done.stderr
 
@@ -212,16 +214,19 @@ def test_a_run_resumes_from_the_newest_checkpoint_that_is_not_damaged(run, unint
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
 
 
-def test_another_configuration_in_the_same_folder_is_refused(run, small_run, uninterrupted):
-    changed = run(*small_run, *SAVING, f"--workdir={uninterrupted}", "--config.optim.lr=0.5")
-    assert changed.returncode == 2 and "config.optim.lr=0.004, now 0.5" in changed.stderr
-    assert len(changed.stderr.splitlines()) == 1
+def test_another_configuration_in_the_same_folder_is_refused(small_run, uninterrupted, capsys):
+    changed = [*small_run, *SAVING, f"--workdir={uninterrupted}", "--config.optim.lr=0.5"]
+    assert main(changed) == 2
+    error = capsys.readouterr().err
+    assert "config.optim.lr=0.004, now 0.5" in error and len(error.splitlines()) == 1
 
 
 def test_a_loss_that_is_not_finite_between_log_lines_stops_the_run_before_the_save(
-    run, small_run, tmp_path
+    run, small_run, tmp_path, monkeypatch
 ):
     """The error names the images of the batch: those that the step that failed was given."""
+    # For seven steps it is not worth it.
+    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     # Adam's first step at this learning rate moves every weight by about 1e30: the next forward
     # pass overflows.
     flags = (

@@ -32,6 +32,7 @@ EVERY_OPTION = (
         "--config.optim.weight_decay=0.1",
         "--config.optim.clip=1",
         "--config.optim.lr=0.01",
+        "--config.optim.schedule=cosine_onecycle",
     ),
     *(
         "--config.optim.accumulate=2",

@@ -1,6 +1,6 @@
 """All forms of dense blocks take the same training step: logits, gradients and batch statistics."""
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -65,6 +65,12 @@ def training_step(block, *, size=128, dtype="float32", backbone=NET):
         del BACKBONES["densenet_test"]
 
 
+@cache
+def plain_step(size=128):
+    """What every form is compared with."""
+    return training_step("plain", size=size)
+
+
 def check_same_step(expected, found):
     """Up to float32 rounding.
 
@@ -79,11 +85,11 @@ def check_same_step(expected, found):
 @pytest.mark.parametrize("block", ["remat", "fused"])
 @pytest.mark.parametrize("size", [64, 72])  # 72: odd feature maps
 def test_every_form_takes_the_step_of_the_plain_one(block, size):
-    check_same_step(training_step("plain", size=size), training_step(block, size=size))
+    check_same_step(plain_step(size), training_step(block, size=size))
 
 
 def test_kernels_take_the_same_step(with_kernels):
-    check_same_step(training_step("plain"), training_step("fused"))
+    check_same_step(plain_step(), training_step("fused"))
     assert with_kernels == [True, True, False]  # the last block is too small for them
 
 
@@ -95,7 +101,7 @@ def test_channels_that_do_not_fill_registers_have_no_kernels(with_kernels):
 
 
 def test_in_bfloat16_a_step_differs_by_its_rounding():
-    expected = training_step("plain")
+    expected = plain_step()
     found = training_step("fused", dtype="bfloat16")
     rounded = relative_errors(expected, training_step("plain", dtype="bfloat16"))
     assert np.median(relative_errors(expected, found)) < 2 * np.median(rounded)

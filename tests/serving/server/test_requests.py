@@ -195,7 +195,10 @@ def test_a_faulty_image_refuses_all_or_is_left_out(server, fields, expected):
         ({"data": bytes(5 * 2**20)}, 413, "--max-body"),
         ({"files": [("x", (f"{i}.png", b"1")) for i in range(600)]}, 400, "512"),
     ],
-    ids=str,
+    ids=[
+        *("nothing", "rubbish", "JSON", "text for a file", "an empty file", "no boundary"),
+        *("a form cut short", "half a zip", "an empty zip", "too large", "too many files"),
+    ],
 )  # fmt: skip
 def test_bodies_that_are_none(server, what, status, words):
     assert words in refusal(ask(server, **what), status)
