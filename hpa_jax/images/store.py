@@ -1,4 +1,4 @@
-"""Files by name, wherever they are: what a folder (`disk_folder`) and a zip (`zip_file`) have alike.
+"""Files by name, wherever they are: what a folder (`disk_folder`) and a zip (`zip_file`) share.
 
 Nothing outside is read, whatever the names are: a name that climbs and a link that leads out are
 refused.

@@ -296,6 +296,45 @@ def test_zeisss_lsm(depth):
     assert read.description.colour == "channels"
 
 
+OME = (
+    '<OME><Image><Pixels SizeC="{count}" {said}><Channel Name="DNA"/><Channel Name="protein"/>'
+    "{more}<TiffData/></Pixels></Image></OME>\0"
+)
+
+
+def saying(count=2, said="", more=""):
+    """Two pages with OME-XML of their own."""
+    text = OME.format(count=count, said=said, more=more)
+    return written(volume(2, 1)[0], description=text, metadata=None)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"count": 3, "more": "<Channel/>"}, "tells of 3 pages in its OME-XML, and has 2; "),
+        ({"said": 'SizeT="2"'}, "2 time points"),
+        ({"said": 'Type="int16"'}, "is of signed numbers; "),
+    ],
+)
+def test_ome_that_does_not_fit_its_file(said, words):
+    assert words in refusal(image_file.read_image, saying(**said), ANY, None)
+
+
+def test_a_page_of_which_ome_does_not_tell():
+    (planes,) = volume(3, 1)
+    text = OME.format(count=2, said="", more="")
+    data = written(planes, photometric="minisblack", description=text, metadata=None)
+    assert "tells of 2 pages" in refusal(image_file.read_image, data, ANY, None)
+
+
+def test_ome_with_two_units_and_text_of_its_own():
+    sizes = 'PhysicalSizeX="80" PhysicalSizeXUnit="nm" PhysicalSizeY="0.08"'
+    data = saying(said=sizes, more="<x><![CDATA[a < b]]></x>")
+    read = image_file.read_image(data, ANY, None)
+    assert read.channels == ("green", "blue")
+    assert read.description.pixel_size == pytest.approx(0.08)
+
+
 def test_a_metamorph_stack():
     """One directory, and the number of planes in a tag of its own."""
     planes = volume(channels=1, depth=2)[:, 0]
