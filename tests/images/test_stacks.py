@@ -211,6 +211,22 @@ def test_a_composite_gives_red_green_and_blue_alone():
     assert "is gray, though in colours" in refusal(image_file.read_image, gray, ANY, None)
 
 
+@pytest.mark.parametrize(("lit", "channel"), [([1], "green"), ([0, 1], "yellow")])
+def test_a_picture_of_one_channel_is_no_composite(lit, channel):
+    """The other colours are not there, and whoever wants them black has to say so."""
+    gray = smooth(SHAPE, seed=1)
+    image = np.zeros((*SHAPE, 3), np.uint8)
+    image[..., lit] = gray[..., None]
+    data = written(image, photometric="rgb")
+    read = image_file.read_image(data, ANY, None)
+    assert read.channels == (channel,)
+    alone = np.zeros((*SHAPE, 4), np.uint8)
+    alone[..., CHANNELS.index(channel)] = gray
+    np.testing.assert_array_equal(read.pixels, alone)
+    stated = image_file.read_image(data, ANY, ("red", "green", "blue"))
+    np.testing.assert_array_equal(stated.pixels[..., :3], image)
+
+
 def test_a_fourth_sample_is_alpha_only_if_it_is_opaque():
     image = np.dstack([smooth(SHAPE, seed=seed) for seed in range(4)])
     data = written(image, photometric="rgb", extrasamples=["unassalpha"])
