@@ -25,7 +25,7 @@ def only_channel(image: np.ndarray) -> str:
     """The channel whose colour alone an image shows; empty if it shows several, or none.
 
     Args:
-      image: [H, W, 3] in red, green, blue. Of a JPG, in which colours bleed, this is always several.
+      image: [H, W, 3] in red, green, blue. A JPG shows several, since its colours bleed.
     """
     lit = _lit_planes(image)
     for channel, planes in _PLANES.items():

@@ -178,9 +178,8 @@ class ImageFiles:
             raise fault(example, images.where(name), _with_flags(str(refused))) from None
         is_composite = self.order is None and found.description.colour in ("RGB", "RGBA")
         if is_composite and len(found.channels) == 1:
-            reason = (
-                f"shows {found.channels[0]} alone and is no composite; name each channel's file"
-            )
+            reason = f"shows {found.channels[0]} alone and is no composite"
+            reason += "; give each channel's own file"
             raise fault(example, images.where(name), reason)
         largest: list[int | float | None] = [None] * len(CHANNELS)
         # Of all channels together: which of them had it, nobody knows any more.
