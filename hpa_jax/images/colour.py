@@ -21,6 +21,19 @@ def is_gray(image: np.ndarray) -> bool:
     return bool((red == green).all() and (green == blue).all())
 
 
+def only_channel(image: np.ndarray) -> str:
+    """The channel whose colour alone an image shows; empty if it shows several, or none.
+
+    Args:
+      image: [H, W, 3] in red, green, blue. A JPG shows several, since its colours bleed.
+    """
+    lit = _lit_planes(image)
+    for channel, planes in _PLANES.items():
+        if lit == planes:
+            return channel
+    return ""
+
+
 def is_ramp(palette: np.ndarray) -> bool:
     """Whether a palette shows each number as that much of one colour, as ImageJ's tables do.
 

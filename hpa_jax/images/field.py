@@ -142,10 +142,11 @@ def read_whole(
         raise FileRefused(name, str(refused)) from None
     lacking = [channel for channel in CHANNELS if channel not in (*found.channels, *missing)]
     if lacking:
+        black = [channel for channel in CHANNELS if channel in (*lacking, *missing)]
         raise FileRefused(
             name,
             f"holds {', '.join(found.channels)} and no {' and no '.join(lacking)}, which the net "
-            f"was trained on; feed black with --missing={','.join(lacking)}, or say what its "
+            f"was trained on; feed black with --missing={','.join(black)}, or say what its "
             "planes are with --order",
         )
     pixels = found.pixels

@@ -14,10 +14,12 @@ import numpy as np
 
 from hpa_jax.environment import causes
 from hpa_jax.errors import InputError, one_line
-from hpa_jax.images import field, layouts, store
+from hpa_jax.images import field, layouts
 from hpa_jax.images.channel_names import words_of
+from hpa_jax.images.disk_folder import Folder
 from hpa_jax.images.field import Facts, FileRefused
 from hpa_jax.images.listing import SUFFIXES, Names, list_images
+from hpa_jax.images.open_store import open_store
 from hpa_jax.images.pattern import match_pattern
 from hpa_jax.images.rule import Rule, any_image
 from hpa_jax.images.store import Store
@@ -133,7 +135,7 @@ def find_images(
     """
     if path.suffix.lower() in SUFFIXES and path.is_file():
         raise InputError(f"{path} is one image file; give the folder that it lies in, or a zip")
-    images = store.open_store(path, follow_links=follow_links)
+    images = open_store(path, follow_links=follow_links)
     try:
         names = list_images(images, follow_links)
     except OSError as error:
@@ -202,17 +204,18 @@ def _check_channels(where: str, layout: layouts.Layout, missing: Sequence[str]) 
         elif channel not in missing:
             lacking.append(channel)
     if lacking:
+        black = [channel for channel in CHANNELS if channel in (*lacking, *missing)]
         raise InputError(
             f"{where} has no {' and no '.join(lacking)}, which the net was trained on (found: "
             f"{', '.join(found)}; {layout.text}); say what the channel is called with --channels="
-            f"{lacking[0]}=NAME, or feed black with --missing={','.join(lacking)}"
+            f"{lacking[0]}=NAME, or feed black with --missing={','.join(black)}"
         )
 
 
 def _stamp_of(images: Store, name: str) -> tuple:
     # Of a zip it is the archive that changes.
     path = images.path
-    if isinstance(images, store.Folder):
+    if isinstance(images, Folder):
         path = f"{images.path}/{name}"
     try:
         found = os.stat(path)

@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from hpa_jax.images import jpg, png, store
+from hpa_jax.images import foreign, jpg, png, store
 from hpa_jax.images.header import Description, Header
 from hpa_jax.images.quiet import quiet_stderr
 from hpa_jax.images.rule import Rule
@@ -19,28 +19,6 @@ _READ = {
     **dict.fromkeys(tiff.STARTS, "TIFF"),
 }
 _SCANS = {"PNG": png.scan, "JPEG": jpg.scan, "TIFF": tiff.scan}
-_OTHER_FORMATS = {
-    b"GIF8": "a GIF",
-    b"BM": "a BMP",
-    b"PK\x03\x04": "a zip file",
-    b"7z\xbc\xaf": "a 7z archive",
-    b"\x1f\x8b": "a gzip file",
-    b"ZISRAWFILE": "a CZI of Zeiss",
-    b"\xda\xce\xbe\x0a": "an ND2 of Nikon",
-    b"p\x00\x00\x00": "a LIF of Leica",
-    b"\x89HDF": "an HDF5 file",
-    b"\xd0\xcf\x11\xe0": "an old container of Microsoft's, such as ZVI or OIB",
-    b"\x00\x00\x00\x0cjP": "a JPEG 2000",
-    b"\xff\x4f\xff\x51": "a JPEG 2000",
-    b"\x00\x00\x00\x0cJXL": "a JPEG XL",
-    b"\xff\x0a": "a JPEG XL",
-    b"RIFF": "a WebP",
-    b"%PDF": "a PDF",
-    b"\x93NUMPY": "a NumPy array",
-    b"\x76\x2f\x31\x01": "an OpenEXR",
-    b"<": "a web page or other text",
-}
-_MAGIC_BYTES = 16
 
 
 def scan(images: Store, name: str, rule: Rule) -> Header:
@@ -58,7 +36,7 @@ def scan(images: Store, name: str, rule: Rule) -> Header:
 
 def scan_file(file: BinaryIO, rule: Rule) -> Header:
     """Reads the header of an open file; see `scan`. Reading it may raise `store.DAMAGE`."""
-    magic = file.read(_MAGIC_BYTES)
+    magic = file.read(foreign.START_BYTES)
     file.seek(0)
     return _SCANS[_format(magic, rule)](file)
 
@@ -69,16 +47,7 @@ def planes(
     wanted: Sequence[int],
     projection: str,
 ) -> Iterator[np.ndarray]:
-    """Decodes channels of a file that was scanned.
-
-    Args:
-      data: the file.
-      header: of the scan.
-      wanted: the numbers of the channels.
-      projection: over depth, "max" or "mean".
-
-    Yields:
-      [H, W] for each of `wanted`: the values in the file.
+    """Decodes channels of a file that was scanned; see `tiff.reader.planes`.
 
     Raises:
       Refused: it is damaged.
@@ -117,20 +86,20 @@ def scan_bytes(data: bytes, rule: Rule) -> Header:
     return scan_file(io.BytesIO(data), rule)
 
 
-def _format(magic: bytes, rule: Rule) -> str:
-    if not magic:
+def _format(start: bytes, rule: Rule) -> str:
+    if not start:
         raise Refused(f"is empty (0 bytes); {DOWNLOAD_AGAIN}")
     *others, last = rule.formats
     wanted = f"{', '.join(others)} or {last}" if others else last
-    for start, name in _READ.items():
-        if not magic.startswith(start):
+    for magic, name in _READ.items():
+        if not start.startswith(magic):
             continue
         if name in rule.formats:
             return name
         raise Refused(f"is not a {wanted} but a {name}; {DOWNLOAD_AGAIN} as {wanted}")
-    for start, name in _OTHER_FORMATS.items():
-        if magic.startswith(start):
-            raise Refused(f"is not a {wanted} but {name}; {DOWNLOAD_AGAIN} as {wanted}")
+    kind = foreign.kind_of(start)
+    if kind:
+        raise Refused(f"is not a {wanted} but {kind}; export it as {wanted}, or {DOWNLOAD_AGAIN}")
     raise Refused(f"is not a {wanted}; {DOWNLOAD_AGAIN}")
 
 

@@ -33,7 +33,7 @@ class ImageFile(NamedTuple):
 
     Attributes:
       pixels: uint8 [H, W, 4], in the order of CHANNELS; zeros for a channel that it lacks.
-      channels: that it holds, in the order of CHANNELS.
+      channels: that it holds, in the order of CHANNELS; one if it is a picture in one colour.
       description: what the file says of itself.
       largest: the largest value of these channels in the file, before it became eight bits.
     """
@@ -78,6 +78,10 @@ def read_image(data: bytes, rule: Rule, order: Sequence[str] | None) -> ImageFil
             "own file, or state its order"
         )
     channels = tuple(channel for channel in CHANNELS if channel in plane_of)
+    if is_composite and (only := colour.only_channel(pixels[..., :3])):
+        # The picture of one channel in its colour: the other two are not dark, they are not there.
+        pixels = _of_one_channel(pixels, only)
+        channels = (only,)
     return ImageFile(pixels, channels, description, largest)
 
 
@@ -181,6 +185,13 @@ def _by_order(description: Description, order: Sequence[str]) -> dict[str, int]:
     if not plane_of:
         raise Refused("has no channel that is wanted; put the order right")
     return plane_of
+
+
+def _of_one_channel(pixels: np.ndarray, channel: str) -> np.ndarray:
+    """[H, W, 4] with that channel alone, of an image that shows its colour alone."""
+    alone = np.zeros_like(pixels)
+    alone[..., CHANNELS.index(channel)] = pixels[..., :3].max(axis=-1)
+    return alone
 
 
 def _check_opaque(alpha: np.ndarray, description: Description) -> None:

@@ -27,6 +27,7 @@ _TAIL = 4096  # bytes at the end among which the end marker is looked for
 _FRAMES = {0xC0, 0xC1, 0xC2}
 _NO_FRAMES = {0xC4, 0xC8, 0xCC}
 _FRAME_RANGE = range(0xC0, 0xD0)
+_FRAME_OF_JPEG_LS = 0xF7
 _OUT_OF_PLACE = (0xD8, 0xD9, 0xDA)  # start, end and scan, before any frame
 _NOTES = 0xE1
 _EXIF = b"Exif\x00\x00"
@@ -53,7 +54,8 @@ def _find_frame(file: BinaryIO) -> Header:
     for _ in range(_MAX_SEGMENTS):
         marker = _next_marker(file)
         (length,) = struct.unpack(">H", _read(file, 2))
-        if marker in _FRAME_RANGE and marker not in _NO_FRAMES:
+        is_frame = marker in _FRAME_RANGE and marker not in _NO_FRAMES
+        if is_frame or marker == _FRAME_OF_JPEG_LS:
             return _parse_frame(_read(file, 6), marker)
         if marker in _OUT_OF_PLACE or length < 2:
             raise Refused(f"has a damaged header; {DOWNLOAD_AGAIN}")
@@ -88,6 +90,8 @@ def _read(file: BinaryIO, length: int) -> bytes:
 
 def _parse_frame(body: bytes, marker: int) -> Header:
     bits, height, width, components = struct.unpack(">BHHB", body)
+    if bits != 8:
+        raise Refused(f"is a JPG of {bits} bits; save it as a PNG or TIFF of 16 bits")
     if marker not in _FRAMES:
         raise Refused(
             "is a JPG of a rare kind (lossless or arithmetic); save it again as a plain one"

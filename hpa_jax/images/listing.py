@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from hpa_jax.errors import InputError
-from hpa_jax.images.store import Folder, Store
+from hpa_jax.images.disk_folder import Folder
+from hpa_jax.images.store import Store
 
 SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 """Of the files that are read, in lower case."""

@@ -115,6 +115,16 @@ def test_floating_point_tiffs(packing):
         assert read.largest == image.max()
 
 
+@pytest.mark.parametrize("order", "<>")
+def test_floating_point_colours_as_differences(order):
+    image = np.random.default_rng(6).normal(size=(31, 45, 3)).astype(np.float32)
+    rule = any_image(float_range=(0, 1))
+    data = written(image, photometric="rgb", compression="zlib", predictor=3, byteorder=order)
+    np.testing.assert_array_equal(np.dstack(raw_planes(data, rule)), image)
+    opencv = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(opencv[..., ::-1], image)
+
+
 @pytest.mark.parametrize("bits", [1, 2, 4, 10, 12, 14])
 def test_tiffs_of_odd_depths(bits):
     """As tifffile packs them, and reads them again."""
@@ -157,6 +167,23 @@ def test_jpeg_inside_a_tiff(photometric, subsampling):
     other = np.asarray(Image.open(io.BytesIO(data)))
     np.testing.assert_allclose(read.astype(int), tifffile.imread(io.BytesIO(data)), atol=1)
     np.testing.assert_allclose(read.astype(int), other, atol=1)
+
+
+def test_jpeg_inside_a_tiff_with_colours_as_they_are():
+    """As slide scanners write it: red, green and blue, which nobody may convert."""
+    image = np.dstack([smooth((64, 80), seed=seed) for seed in range(3)])
+    stream = imagecodecs.jpeg_encode(image, level=98, colorspace="rgb", outcolorspace="rgb")
+    tags = [
+        (258, SHORT, (8,) * 3),
+        (259, SHORT, (7,)),
+        (262, SHORT, (2,)),
+        (277, SHORT, (3,)),
+    ]
+    data = tiff([stream], image.shape[:2], 8, tags)
+    read = np.dstack(raw_planes(data)).astype(int)
+    np.testing.assert_allclose(read, tifffile.imread(io.BytesIO(data)), atol=1)
+    np.testing.assert_allclose(read, np.asarray(Image.open(io.BytesIO(data))), atol=1)
+    assert np.abs(read - image).mean() < 2
 
 
 @pytest.mark.parametrize("top", [255, 65535])

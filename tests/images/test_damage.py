@@ -58,13 +58,13 @@ def test_random_damage_gives_an_image_or_a_reason(kind, capfd):
 BOMBS = r"""
 import sys
 from pathlib import Path
-from hpa_jax.images import channel_file, store
+from hpa_jax.images import channel_file, disk_folder, store, zip_file
 from hpa_jax.images.rule import any_image
 from hpa_jax.images.store import Refused
 
 folder = Path(sys.argv[1])
-inside = store.Folder(folder)
-places = {"png": inside, "tif": inside, "zip": store.Zip(folder / "all.zip")}
+inside = disk_folder.Folder(folder)
+places = {"png": inside, "tif": inside, "zip": zip_file.Zip(folder / "all.zip")}
 for name, place in places.items():
     try:
         rule = any_image()

@@ -71,6 +71,18 @@ def test_a_composite_has_no_yellow(tmp_path):
     assert_read(find_images(tmp_path, missing=("yellow",)), {"10_A1": right})
 
 
+def test_a_green_picture_has_green_alone(tmp_path):
+    right = np.zeros((*planes()["green"].shape, 4), np.uint8)
+    right[..., 1] = planes()["green"]
+    (tmp_path / "10_A1.png").write_bytes(encoded(right[..., :3].copy(), "png"))
+    with pytest.raises(
+        FaultyImage, match="holds green and no red and no blue, .*=red,blue,yellow,"
+    ):
+        find_images(tmp_path, missing=("yellow",)).read(0)
+    others = ("red", "blue", "yellow")
+    assert_read(find_images(tmp_path, missing=others), {"10_A1": right})
+
+
 def test_a_channel_that_is_missing_is_black_even_where_it_has_files(tmp_path):
     made = write_images(tmp_path)
     for pixels in made.values():

@@ -211,6 +211,22 @@ def test_a_composite_gives_red_green_and_blue_alone():
     assert "is gray, though in colours" in refusal(image_file.read_image, gray, ANY, None)
 
 
+@pytest.mark.parametrize(("lit", "channel"), [([1], "green"), ([0, 1], "yellow")])
+def test_a_picture_of_one_channel_is_no_composite(lit, channel):
+    """The other colours are not there, and whoever wants them black has to say so."""
+    gray = smooth(SHAPE, seed=1)
+    image = np.zeros((*SHAPE, 3), np.uint8)
+    image[..., lit] = gray[..., None]
+    data = written(image, photometric="rgb")
+    read = image_file.read_image(data, ANY, None)
+    assert read.channels == (channel,)
+    alone = np.zeros((*SHAPE, 4), np.uint8)
+    alone[..., CHANNELS.index(channel)] = gray
+    np.testing.assert_array_equal(read.pixels, alone)
+    stated = image_file.read_image(data, ANY, ("red", "green", "blue"))
+    np.testing.assert_array_equal(stated.pixels[..., :3], image)
+
+
 def test_a_fourth_sample_is_alpha_only_if_it_is_opaque():
     image = np.dstack([smooth(SHAPE, seed=seed) for seed in range(4)])
     data = written(image, photometric="rgb", extrasamples=["unassalpha"])
@@ -294,6 +310,45 @@ def test_zeisss_lsm(depth):
     np.testing.assert_array_equal(read.pixels, expected(planes.max(0)))
     assert read.description.pixel_size == pytest.approx(0.08)
     assert read.description.colour == "channels"
+
+
+OME = (
+    '<OME><Image><Pixels SizeC="{count}" {said}><Channel Name="DNA"/><Channel Name="protein"/>'
+    "{more}<TiffData/></Pixels></Image></OME>\0"
+)
+
+
+def saying(count=2, said="", more=""):
+    """Two pages with OME-XML of their own."""
+    text = OME.format(count=count, said=said, more=more)
+    return written(volume(2, 1)[0], description=text, metadata=None)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"count": 3, "more": "<Channel/>"}, "tells of 3 pages in its OME-XML, and has 2; "),
+        ({"said": 'SizeT="2"'}, "2 time points"),
+        ({"said": 'Type="int16"'}, "is of signed numbers; "),
+    ],
+)
+def test_ome_that_does_not_fit_its_file(said, words):
+    assert words in refusal(image_file.read_image, saying(**said), ANY, None)
+
+
+def test_a_page_of_which_ome_does_not_tell():
+    (planes,) = volume(3, 1)
+    text = OME.format(count=2, said="", more="")
+    data = written(planes, photometric="minisblack", description=text, metadata=None)
+    assert "tells of 2 pages" in refusal(image_file.read_image, data, ANY, None)
+
+
+def test_ome_with_two_units_and_text_of_its_own():
+    sizes = 'PhysicalSizeX="80" PhysicalSizeXUnit="nm" PhysicalSizeY="0.08"'
+    data = saying(said=sizes, more="<x><![CDATA[a < b]]></x>")
+    read = image_file.read_image(data, ANY, None)
+    assert read.channels == ("green", "blue")
+    assert read.description.pixel_size == pytest.approx(0.08)
 
 
 def test_a_metamorph_stack():

@@ -285,7 +285,17 @@ def _refused_tiffs():
             tiff(strip, SHAPE, 8, following=8 + gray.size),
             "form a circle",
         ),
-        _refused("LZMA.tif", written(gray, compression="lzma"), "is packed by method 34925"),
+        _refused(
+            "four strips, two of them nowhere.tif",
+            tiff(
+                [gray.tobytes()],
+                SHAPE,
+                8,
+                [(273, LONG, (8, 0, 488, 0)), (278, LONG, (10,)), (279, LONG, (480, 0, 480, 0))],
+            ),
+            "leaves out some of its strips",
+        ),
+        _refused("LZMA.tif", written(gray, compression="lzma"), "is packed by method 34925 (LZMA)"),
         _refused("a flipped bit.tif", bytes(damaged), "is damaged: wrong checksum"),
         _refused("half a strip.tif", tiff([half], SHAPE, 8, [(259, SHORT, (8,))]), "is damaged"),
         _refused("a bomb.tif", tiff([bomb], SHAPE, 8, [(259, SHORT, (8,))]), "is damaged"),

@@ -133,7 +133,7 @@ ANY = {
     "a link to nothing": (link("nothing"), "is missing"),
     "a page of a log-in": (
         put(lambda: b"<!doctype html>"),
-        "but a web page or other text; download it again as",
+        "but a web page or other text; export it as",
     ),
     "a GIF": (put(lambda: encoded(smooth(), "gif")), "but a GIF"),
     "zeros": (put(lambda: bytes(4000)), "; download it again"),

@@ -9,6 +9,7 @@ from support.image_files import FOLDER, KAGGLE, encoded, gray_png, smooth, write
 
 from hpa_jax.errors import InputError
 from hpa_jax.images import store
+from hpa_jax.images.disk_folder import Folder
 from tfds_builder.hpa.files import layouts
 from tfds_builder.hpa.sources import Fault
 
@@ -132,7 +133,7 @@ def test_links_that_lead_out(tmp_path, kind):
     # No bytes depend on it.
     assert trusting.settings() == layouts.kaggle_512(tmp_path / "mine").settings()
     with pytest.raises(store.Refused, match="leads out of"):
-        store.Folder(tmp_path / "mine", follow_links=True).open("../store/train.csv")
+        Folder(tmp_path / "mine", follow_links=True).open("../store/train.csv")
 
 
 def test_a_link_to_nothing_names_what_it_is_to(tmp_path):

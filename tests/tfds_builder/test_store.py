@@ -23,6 +23,7 @@ from support.image_files import (
 
 from hpa_jax.errors import InputError
 from hpa_jax.images import store
+from hpa_jax.images.disk_folder import Folder
 from hpa_jax.images.store import Refused
 from tfds_builder.hpa.files import layouts
 from tfds_builder.hpa.sources import Fault
@@ -83,7 +84,7 @@ def link(target):
 def test_nothing_outside_the_folder_is_read(tmp_path):
     write(tmp_path / "data", FOLDER, gray_png)
     (tmp_path / "secret.png").write_bytes(gray_png("", 0))
-    inside = store.Folder(tmp_path / "data")
+    inside = Folder(tmp_path / "data")
     for name in (
         "../secret.png",
         "images/../../secret.png",
@@ -155,7 +156,7 @@ def test_members_that_are_not_unpacked(tmp_path):
 
     for packing in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
         path = repacked(tmp_path, packed(packing))
-        reason = f"is packed by method {packing}; unpack the archive and give the folder"
+        reason = f"is packed by method {packing}; make the zip with deflate"
         assert_fault(layouts.kaggle_512(path), f"{path}/train/a_1_blue.png", reason)
 
     path = repacked(tmp_path, packed(zipfile.ZIP_STORED))
@@ -165,7 +166,7 @@ def test_members_that_are_not_unpacked(tmp_path):
     data[at + 8] |= 1
     path.write_bytes(data)
     assert_fault(
-        layouts.kaggle_512(path), f"{path}/train/a_1_blue.png", "is encrypted; unpack the archive"
+        layouts.kaggle_512(path), f"{path}/train/a_1_blue.png", "is encrypted; make the zip"
     )
     data[at + 8] &= 254
     struct.pack_into("<I", data, at + 24, 2**31)  # unpacked, it would have 2 GiB
@@ -184,8 +185,7 @@ def test_archives_that_are_none(tmp_path):
         data[: len(data) // 2],
         data[: len(data) - 9],
         b"",
-        b"7z\xbc\xaf'\x1c" + bytes(99),
-        b"x" * 500,
+        b"\0" * 500,
     ):
         path.write_bytes(content)
         with pytest.raises(InputError) as error:
@@ -196,6 +196,9 @@ def test_archives_that_are_none(tmp_path):
             and "is no complete zip file" in line
             and "; download it again" in line
         )
+    path.write_bytes(b"7z\xbc\xaf'\x1c" + bytes(99))
+    with pytest.raises(InputError, match="is no zip file but a 7z archive; give a zip"):
+        layouts.kaggle_512(path).examples()
     with pytest.raises(
         InputError, match="is not a folder; give the folder of the csv and the images, or their zip"
     ):

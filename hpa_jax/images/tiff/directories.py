@@ -51,6 +51,7 @@ _OTHERS = (
     "ImageDescription",
     "IJMetadata",
     "JPEGTables",
+    "SMaxSampleValue",
     "XResolution",
     "YResolution",
 )

@@ -65,6 +65,8 @@ def read(description: str, pages: Sequence[Page]) -> Stack:
     if len(elements) != 1:
         raise Refused(f"has OME-XML without pixels; {_EXPORT_AGAIN}")
     element = elements[0]
+    if element.get("Type", "").startswith("int"):
+        raise Refused("is of signed numbers; save it with unsigned integers of 8 or 16 bits")
     pixels = _pixels(element)
     uuid = root.get("UUID", "")
     if not uuid and element.find(".//{*}UUID") is not None:
@@ -82,7 +84,8 @@ def read(description: str, pages: Sequence[Page]) -> Stack:
 
 def _parse(description: str) -> ElementTree.Element:
     # Entities can make gigabytes out of a line. Without them the parser is safe.
-    if "<!" in description.replace("<!--", ""):
+    harmless = description.replace("<!--", "").replace("<![CDATA[", "")
+    if "<!" in harmless:
         raise Refused(f"has OME-XML with declarations of its own; {_EXPORT_AGAIN}")
     try:
         # The file's encoding is undone already: what a declaration names is no longer true.
@@ -144,6 +147,7 @@ def _places(
     blocks = _children(element, "TiffData")
     places = {}
     told = 0
+    is_one_of_a_set = element.find(".//{*}UUID") is not None
     if not blocks:
         for number in range(total):
             places[_place(number, sizes, pixels.order)] = number
@@ -156,13 +160,16 @@ def _places(
         start = _number_of(block, sizes, pixels.order)
         count = max(0, min(count, total - start))
         told += count
+        has_rest = has_page or start or block.get("PlaneCount") is not None
+        if not has_rest and not is_one_of_a_set and pages < total:
+            raise _other_pages(total, pages)
         if told > total:
             break
         for step in range(count):
             places[_place(start + step, sizes, pixels.order)] = page + step
     last = max(places.values(), default=-1)
     if last >= pages:
-        raise Refused(f"tells of {last + 1} pages in its OME-XML, and has {pages}; {_EXPORT_AGAIN}")
+        raise _other_pages(last + 1, pages)
     if told > total or len(set(places.values())) < len(places):
         raise Refused(f"has OME-XML that tells of a plane or a page twice; {_EXPORT_AGAIN}")
     if not places:
@@ -171,6 +178,10 @@ def _places(
             f"its own pages; {_EXPORT_AGAIN}"
         )
     return places
+
+
+def _other_pages(told: int, pages: int) -> Refused:
+    return Refused(f"tells of {told} pages in its OME-XML, and has {pages}; {_EXPORT_AGAIN}")
 
 
 def _is_elsewhere(block: ElementTree.Element, uuid: str) -> bool:
@@ -200,6 +211,10 @@ def _stack(places: dict[_Place, int], pixels: _Pixels, pages: Sequence[Page]) ->
     numbers = sorted(set(places.values()))
     stack.check_same_kind(pages, numbers)
     first = pages[numbers[0]]
+    # Copies of another size may stand beside them without a word.
+    alike = [page for page in pages if page is not None and page.kind == first.kind]
+    if len(alike) > len(numbers):
+        raise _other_pages(len(numbers), len(alike))
     channels = sorted({place.channel for place in places})
     depths = sorted({place.depth for place in places})
     if len(places) != len(channels) * len(depths):
@@ -244,13 +259,15 @@ def _frames(places: dict[_Place, int], channel: int, depths: Sequence[int], samp
 def _pixel_size(element: ElementTree.Element) -> float | None:
     sizes = []
     for axis in "XY":
-        text = element.get(f"PhysicalSize{axis}") or element.get("PhysicalSizeX", "")
+        has_own = f"PhysicalSize{axis}" in element.keys()
+        name = f"PhysicalSize{axis}" if has_own else "PhysicalSizeX"
         try:
-            sizes.append(float(text))
+            size = float(element.get(name, ""))
         except ValueError:
             return None
+        sizes.append(size * units.in_micrometres(element.get(f"{name}Unit", "µm")))
     across, down = sizes
-    return units.pixel_size(across, down, element.get("PhysicalSizeXUnit", "µm"))
+    return units.pixel_size(across, down, "µm")
 
 
 def _white(element: ElementTree.Element) -> int | None:

@@ -1,6 +1,7 @@
 """Makes a page of a TIFF file from its tags, and refuses what would be read wrongly."""
 
 import numpy as np
+import tifffile
 
 from hpa_jax.images.colour import is_ramp
 from hpa_jax.images.header import check_pixels
@@ -118,7 +119,8 @@ def _method(directory: Directory) -> str:
     method = directory.first("Compression", 1)
     if method not in METHODS:
         raise Refused(
-            f"is packed by method {method}; save it with LZW, deflate or without compression"
+            f"is packed by method {method}{_name_in(tifffile.COMPRESSION, method)}; save it with "
+            "LZW, deflate or without compression"
         )
     # Other values are none of the tag; readers take them for upright.
     if directory.first("Orientation", 1) in _NOT_UPRIGHT:
@@ -167,7 +169,16 @@ def _colour(directory: Directory, samples: int, method: str) -> str:
             return "RGBA"
         if photometric == _RGB and samples > 4:
             return "channels"
-    return f"of {samples} samples a pixel in colours of kind {photometric}"
+    name = _name_in(tifffile.PHOTOMETRIC, photometric)
+    return f"of {samples} samples a pixel in colours of kind {photometric}{name}"
+
+
+def _name_in(names: type, number: int) -> str:
+    """What tifffile calls a number of the standard, in brackets; empty if it does not know it."""
+    try:
+        return f" ({names(number).name})"
+    except ValueError:
+        return ""
 
 
 def _is_ramp(palette: object) -> bool:

@@ -206,14 +206,18 @@ def _stack(
 
 
 def _white(said: int | None, first: Directory, shown: Page) -> int | None:
-    """What is white by the camera's bits: OME's, or the tag where it is all ones.
+    """What is white by the camera's bits: OME's, or the tags where it is all ones.
 
     Any other value of the tag is the largest of this image, which is not the same in the next.
     """
     if shown.number == "float":
         return None
     depth_white = 2**shown.bits - 1
-    tagged = first.first("MaxSampleValue", 0)
+    tagged = first.first("MaxSampleValue", 0) or first.others.get("SMaxSampleValue")
+    if isinstance(tagged, tuple) and tagged:
+        tagged = tagged[0]
+    if not isinstance(tagged, int):
+        tagged = 0
     is_all_ones = tagged > 0 and not tagged & (tagged + 1)
     white = said or (tagged if is_all_ones else None)
     if white is None or not 255 <= white <= depth_white:

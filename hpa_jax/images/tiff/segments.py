@@ -23,7 +23,7 @@ _CODECS = {
     "zstd": imagecodecs.zstd_decode,
 }
 # JPEG's marker that says how colours are coded: 0 as they are, 1 as luma and chroma.
-_ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"
+_ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
 
 
 def decode_page(data: bytes, page: Page, plane: int | None = None) -> np.ndarray:
@@ -100,9 +100,7 @@ def _unpack(packed: bytes, method: str, longest: int) -> bytes:
 def _numbers(unpacked: bytes, page: Page, shape: tuple[int, int, int]) -> np.ndarray:
     rows, columns, together = shape
     if page.predictor == _FLOATING:
-        raw = np.frombuffer(unpacked, np.uint8).view(f"{page.byte_order}f4").reshape(shape)
-        values = imagecodecs.floatpred_decode(raw, axis=-2, dist=together)
-        return values.astype(np.float32, copy=False)
+        return _floats(unpacked, shape)
     if page.bits in (8, 16, 32):
         letter = "f" if page.number == "float" else "u"
         stored = np.dtype(f"{page.byte_order}{letter}{page.bits // 8}")
@@ -115,6 +113,16 @@ def _numbers(unpacked: bytes, page: Page, shape: tuple[int, int, int]) -> np.nda
     if page.predictor == _HORIZONTAL:
         values = imagecodecs.delta_decode(values, axis=1)
     return values
+
+
+def _floats(unpacked: bytes, shape: tuple[int, int, int]) -> np.ndarray:
+    """Numbers stored by predictor 3: differences of bytes, of which the highest come first."""
+    rows, columns, together = shape
+    differences = np.frombuffer(unpacked, np.uint8).reshape(rows, -1, together)
+    stored = np.cumsum(differences, axis=1, dtype=np.uint8)
+    of_one_weight = stored.reshape(rows, 4, columns * together)
+    numbers = np.ascontiguousarray(of_one_weight.transpose(0, 2, 1)).view(">f4")
+    return numbers.astype(np.float32).reshape(shape)
 
 
 def _decode_jpeg(packed: bytes, page: Page, shape: tuple[int, int, int]) -> np.ndarray:

@@ -5,6 +5,9 @@ from hpa_jax.images.store import DOWNLOAD_AGAIN, Refused
 from hpa_jax.images.tiff.directories import Directory
 from hpa_jax.images.tiff.page import Page, Segment, packed_row
 
+# Where a TIFF file says what it is, and where its first directory starts.
+_HEADER_BYTES = 8
+
 
 def find_segments(directory: Directory, page: Page, size: int) -> tuple[Segment, ...]:
     """The strips or tiles of a page, all of them inside the file.
@@ -44,6 +47,13 @@ def find_segments(directory: Directory, page: Page, size: int) -> tuple[Segment,
         raise damaged
     segments = []
     for index, (offset, length) in enumerate(zip(offsets, lengths, strict=True)):
+        if not offset and not length:
+            raise Refused(
+                "leaves out some of its strips or tiles, which some programs take for black; "
+                "save it with all of them"
+            )
+        if offset < _HEADER_BYTES:
+            raise damaged
         plane, place = divmod(index, down * across)
         top = place // across * rows
         # The last strip of a plane has the rows that are left; a tile is always complete.

@@ -29,6 +29,15 @@ _SMALLEST_BELIEVED = 1e-3
 _TOLERANCE = 0.01
 
 
+def in_micrometres(unit: str) -> float:
+    """How many micrometres a unit is; not a number if it is unknown.
+
+    Args:
+      unit: such as "µm", in any case.
+    """
+    return _MICROMETRES.get(unit.strip().lower().replace("\\u00b5", "µ"), math.nan)
+
+
 def pixel_size(across: float, down: float, unit: str) -> float | None:
     """Micrometres a pixel; None if the unit is unknown, or the size none of a microscope.
 
@@ -37,12 +46,9 @@ def pixel_size(across: float, down: float, unit: str) -> float | None:
       down: its height.
       unit: such as "µm", in any case.
     """
-    factor = _MICROMETRES.get(unit.strip().lower().replace("\\u00b5", "µ"))
-    if factor is None:
-        return None
     if not math.isclose(across, down, rel_tol=_TOLERANCE):
         return None
-    size = across * factor
+    size = across * in_micrometres(unit)
     if not _SMALLEST_BELIEVED <= size <= _LARGEST_BELIEVED:
         return None
     return size

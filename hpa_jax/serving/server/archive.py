@@ -6,9 +6,7 @@ it is. Nothing is written anywhere, so that no name can lead out; names that try
 somebody meant something by them.
 """
 
-import contextlib
 import io
-import struct
 import zipfile
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -16,6 +14,7 @@ from typing import BinaryIO
 from hpa_jax.errors import one_line
 from hpa_jax.images import store
 from hpa_jax.images.store import DAMAGE, Refused
+from hpa_jax.images.zip_file import DAMAGE_IN_DIRECTORY, member_name, open_member
 from hpa_jax.serving.server.limits import Limits
 from hpa_jax.serving.server.refusal import Refusal
 
@@ -24,11 +23,6 @@ ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
 # Of an entry in a zip's directory.
 _ENTRY = b"PK\x01\x02"
-# What Python raises where a directory or a file in a zip is damaged.
-_DAMAGE = (*DAMAGE, ValueError, IndexError, struct.error)
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_IS_ENCRYPTED = 1
-_IS_UTF8 = 0x800
 
 
 @dataclass(frozen=True)
@@ -77,13 +71,17 @@ class Archive:
             raise Refusal(413, f"the zip has more than {limits.members} files, as many as it may")
         try:
             self._zip = zipfile.ZipFile(io.BytesIO(data))
-        except _DAMAGE as error:
+        except DAMAGE_IN_DIRECTORY as error:
             raise Refusal(422, f"the zip is damaged ({error}); make it again") from None
         self._limit = limits.body
         self._members: dict[str, zipfile.ZipInfo] = {}
         for member in self._zip.infolist():
-            if not member.is_dir():
-                self._members[checked_name(_name_of(member))] = member
+            if member.is_dir():
+                continue
+            name = checked_name(member_name(member))
+            if name in self._members:
+                raise Refusal(422, "the zip has two files of one name; make it again")
+            self._members[name] = member
         total = sum(member.file_size for member in self._members.values())
         if total > limits.unpacked:
             raise Refusal(
@@ -113,33 +111,11 @@ class Archive:
         member = self._members.get(name)
         if member is None:
             raise store.refusal(FileNotFoundError())
-        if member.flag_bits & _IS_ENCRYPTED:
-            raise Refused("is encrypted; make the zip without a password")
-        if member.compress_type not in _METHODS:
-            raise Refused("is packed by a rare method; make the zip with deflate, or store")
-        if member.file_size > self._limit:
-            raise Refused(
-                f"claims {member.file_size} bytes, more than the {self._limit} that a file may "
-                "have; scale the image down"
-            )
         try:
-            with self._zip.open(member) as packed:
-                # With a size, Python unpacks no more than that; without one, whatever there is.
-                data = packed.read(member.file_size)
-        except _DAMAGE as error:
+            with open_member(self._zip, member, self._limit) as packed:
+                return io.BytesIO(packed.read())
+        except DAMAGE as error:
             raise Refused(f"is damaged in its zip ({one_line(error)}); make it again") from None
-        if len(data) != member.file_size:
-            raise Refused("has another size than the zip says; make the zip again")
-        return io.BytesIO(data)
-
-
-def _name_of(member: zipfile.ZipInfo) -> str:
-    name = member.filename
-    if not member.flag_bits & _IS_UTF8 and not name.isascii():
-        # macOS writes UTF-8 and does not say so.
-        with contextlib.suppress(UnicodeError):
-            return name.encode("cp437").decode()
-    return name
 
 
 def checked_name(name: str) -> str:

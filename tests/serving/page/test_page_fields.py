@@ -246,6 +246,17 @@ def test_a_composite_is_three_channels(page, field, tmp_path):
     np.testing.assert_allclose(scores, expected, atol=1e-5)
 
 
+def test_a_green_picture_is_one_channel(page, tmp_path):
+    page.clear()
+    image = np.zeros((100, 100, 3), np.uint8)
+    image[..., 1] = smooth((100, 100), seed=1)
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(encoded(image, "png"))
+    page.choose(picture)
+    assert "has no red and no blue and no yellow" in page.text("#status")
+    picture.unlink()
+
+
 def test_values_of_a_camera_are_asked_about(page, tmp_path):
     page.clear()
     files = []

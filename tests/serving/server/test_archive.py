@@ -82,7 +82,7 @@ def test_encrypted_and_rarely_packed_files_are_refused():
     with pytest.raises(Refused, match="encrypted"):
         Archive(bytes(packed), LIMITS).open("a.png")
     packed = zipped({"a.png": bytes(100)}, zipfile.ZIP_LZMA)
-    with pytest.raises(Refused, match="rare method"):
+    with pytest.raises(Refused, match="packed by method 14; make the zip with deflate"):
         Archive(packed, LIMITS).open("a.png")
 
 
@@ -104,6 +104,13 @@ def test_damage_anywhere_is_refused_and_never_another_error():
     for end in range(len(packed)):
         with pytest.raises(Refusal, match="422"):
             Archive(packed[:end], LIMITS)
+
+
+def test_two_files_of_one_name_are_refused():
+    packed = zipped({"a.png": b"1", "b.png": b"2"}).replace(b"b.png", b"a.png")
+    with pytest.raises(Refusal, match="422") as caught:
+        Archive(packed, LIMITS)
+    assert "two files of one name" in caught.value.text
 
 
 def test_parts_of_a_form_are_files_by_name():

@@ -13,6 +13,7 @@ import numpy as np
 
 from hpa_jax.images import channel_file, formats, image_file, store
 from hpa_jax.images.header import Description
+from hpa_jax.images.open_store import same_name
 from hpa_jax.images.rule import Rule
 from hpa_jax.images.store import Refused, Store
 from hpa_jax.labels import CHANNELS
@@ -74,7 +75,7 @@ class ImageFiles:
         """The file of each channel that was imaged; of "" if one has them all."""
         if example.files:
             listed = zip(CHANNELS, example.files, strict=True)
-            return {channel: store.same_name(images, name) for channel, name in listed if name}
+            return {channel: same_name(images, name) for channel, name in listed if name}
         id = ids.path_of(example.original_id or example.id)
         if self.is_single:
             return {"": self._first(images, id, "")}
@@ -92,7 +93,7 @@ class ImageFiles:
         name = names[0]
         if len(names) > 1:
             name = next(filter(images.has, names), name)
-        return store.same_name(images, name)
+        return same_name(images, name)
 
     def check(self, images: Store, example: Example) -> Headers:
         """Checks the headers of an image's files.
@@ -175,6 +176,11 @@ class ImageFiles:
             found = image_file.read_image(store.read(images, name), self.rule, self.order)
         except Refused as refused:
             raise fault(example, images.where(name), _with_flags(str(refused))) from None
+        is_composite = self.order is None and found.description.colour in ("RGB", "RGBA")
+        if is_composite and len(found.channels) == 1:
+            reason = f"shows {found.channels[0]} alone and is no composite"
+            reason += "; give each channel's own file"
+            raise fault(example, images.where(name), reason)
         largest: list[int | float | None] = [None] * len(CHANNELS)
         # Of all channels together: which of them had it, nobody knows any more.
         largest[_GREEN] = _range(found.description, found.largest)

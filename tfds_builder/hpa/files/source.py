@@ -18,8 +18,10 @@ import numpy as np
 
 from hpa_jax.errors import InputError
 from hpa_jax.images import store
+from hpa_jax.images.open_store import open_below, open_store
 from hpa_jax.images.resize import resize, scaled_size
-from hpa_jax.images.store import Refused, Store, Zip
+from hpa_jax.images.store import Refused, Store
+from hpa_jax.images.zip_file import Zip
 from hpa_jax.labels import CHANNELS, HPA_2018, LABEL_SETS, Vocabulary
 from tfds_builder.hpa.files import csv_rows, csv_table
 from tfds_builder.hpa.files.csv_columns import Columns
@@ -216,7 +218,7 @@ class Files:
             if folder:
                 folders.append(folder)
         links = (self.csv, *folders)
-        files = store.open_below(self.manual_dir, self.csv, links, self.follow_links)
+        files = open_below(self.manual_dir, self.csv, links, self.follow_links)
         if not self.layout.startswith("kaggle") or any(map(files.has_folder, folders)):
             return files, files
         archives = [f"{folder}.zip" for folder in folders]
@@ -227,7 +229,7 @@ class Files:
             raise InputError(
                 f"{files.where(packed)} is a zip in a zip; unzip the outer one and give its folder"
             )
-        return files, store.open_store(files.path / packed)
+        return files, open_store(files.path / packed)
 
     def _read_csv(self, files: Store) -> bytes:
         try:

@@ -22,7 +22,7 @@ function selectPlane(image) {
   return planes[lit[0]];
 }
 
-// [[channel, plane]] of a composite in colour.
+// [[channel, plane]] of a composite in colour, or of a picture of one channel in its colour.
 function compositePlanes(image) {
   const { planes, colour } = image;
   if (colour === "gray") {
@@ -45,6 +45,9 @@ function compositePlanes(image) {
       "is gray, though in colours: its red, green and blue are equal; give each channel's own file",
     );
   }
+  // The picture of one channel in its colour: the other two are not dark, they are not there.
+  const lit = image.format === "JPEG" ? null : litPlanes(planes);
+  if (lit?.length) return [[CHANNELS[LIT_PLANES.indexOf(lit.join())], planes[lit[0]]]];
   return ["red", "green", "blue"].map((channel, i) => [channel, planes[i]]);
 }
 
