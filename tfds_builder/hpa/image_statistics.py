@@ -3,6 +3,7 @@
 The channel statistics are computed without the test split, since they normalize the input of nets.
 """
 
+import itertools
 from typing import NamedTuple
 
 import cv2
@@ -42,6 +43,34 @@ def measure(source: Source, example: Example) -> ImageStatistics | Fault:
         count = cv2.calcHist([image], [channel], None, [256], [0, 256])
         counts.append(count.ravel())
     return ImageStatistics(perceptual_hash(image), np.stack(counts).astype(np.int64), largest)
+
+
+class EqualChannels:
+    """Finds channels that have the same values in every image, as copies of one file do."""
+
+    def __init__(self):
+        self._pairs = list(itertools.combinations(range(len(CHANNELS)), 2))
+        self._images = 0
+
+    def add(self, histogram: np.ndarray) -> None:
+        """Takes the histogram of another image in, int64 [4, 256]."""
+        self._images += 1
+        kept = []
+        for a, b in self._pairs:
+            is_shown = histogram[a, 1:].any()
+            if is_shown and np.array_equal(histogram[a], histogram[b]):
+                kept.append((a, b))
+        self._pairs = kept
+
+    def notes(self) -> list[str]:
+        """What the user should know, a line each."""
+        notes = []
+        for a, b in self._pairs if self._images else ():
+            names = f"{CHANNELS[a]} and {CHANNELS[b]}"
+            notes.append(
+                f"{names} have the same values in every image: are they copies of one file?"
+            )
+        return notes
 
 
 def moments(histogram: np.ndarray) -> np.ndarray:

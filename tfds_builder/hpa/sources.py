@@ -136,11 +136,17 @@ class Source(Protocol):
     def read(self, example: Example) -> SourceImage:
         """Reads one image as `image` does, with what else its files say."""
 
-    def judge(self, largest: Sequence[tuple[int | float | None, ...]]) -> list[str]:
+    def judge(
+        self,
+        largest: Sequence[tuple[int | float | None, ...]],
+        histogram: np.ndarray | None = None,
+    ) -> list[str]:
         """Whether the values of images survive becoming 8 bits.
 
         Args:
           largest: `SourceImage.largest` of some images, or of all.
+          histogram: int64 [4, 256], the pixels of each value by channel, over all images; None of
+            some of them.
 
         Returns:
           what the user should know, a line each.

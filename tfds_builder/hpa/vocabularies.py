@@ -7,6 +7,7 @@ from hpa_jax.environment.causes import advice
 from hpa_jax.environment.paths import local_path
 from hpa_jax.errors import InputError, one_line
 from hpa_jax.labels import LABEL_SETS, Vocabulary, named
+from tfds_builder.hpa.files.label_list import names_of
 
 FROM_CSV = "csv"
 
@@ -59,9 +60,7 @@ def _read_names(path: Path) -> tuple[str, ...]:
         raise InputError(
             f"--labels={path} cannot be read ({one_line(error)}); {advice(error)}"
         ) from None
-    names = []
-    for line in text.splitlines():
-        name = " ".join(line.split())
-        if name and not name.startswith("#"):
-            names.append(name)
-    return tuple(names)
+    try:
+        return tuple(names_of(text))
+    except ValueError as error:
+        raise InputError(f"--labels={path} {error}") from None
