@@ -51,22 +51,8 @@ def write_atomically(path: Path, content: str | bytes) -> None:
       OSError: it cannot be written; what was at `path` before is still there.
     """
     data = content.encode() if isinstance(content, str) else content
-    temporary = partial_path(path)
-    # "x" refuses a file that is there already, whoever wrote it.
-    file = open(temporary, "xb")
-    try:
-        with file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        # Those of a write name no file.
-        error.filename = error.filename or str(path)
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    with complete_file(path) as temporary, open(temporary, "xb") as file:
+        file.write(data)
 
 
 @contextlib.contextmanager
@@ -86,6 +72,7 @@ def complete_file(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
+        # Those of a write name no file.
         error.filename = error.filename or str(path)
         raise
     finally:

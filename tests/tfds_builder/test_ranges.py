@@ -7,7 +7,7 @@ from hpa_jax.errors import InputError
 from hpa_jax.labels import CHANNELS
 from tfds_builder.hpa.files import channel_notes
 from tfds_builder.hpa.files.ranges import Asked, judge_ranges
-from tfds_builder.hpa.image_statistics import EqualChannels
+from tfds_builder.hpa.image_statistics import OddImages
 
 NONE = (None, None, None, None)
 BRIGHT = (60000,) * 4
@@ -104,12 +104,15 @@ def test_names_of_other_channels():
 def test_channels_that_are_copies():
     random = np.random.default_rng(0).integers(1, 9, (2, 4, 256))
     random[:, 3] = random[:, 0]
-    equal = EqualChannels()
-    equal.add(random[0])
-    equal.add(random[1])
-    assert equal.notes() == [
+    odd = OddImages()
+    odd.add("a", random[0])
+    odd.add("b", random[1])
+    assert odd.notes() == [
         "red and yellow have the same values in every image: are they copies of one file?"
     ]
     random[1, 3, 7] += 1
-    equal.add(random[1])
-    assert equal.notes() == []
+    odd.add("b", random[1])
+    assert odd.notes() == []
+    random[0, 1] = 0
+    odd.add("c", random[0])
+    assert odd.notes() == ["green, the protein, is black in 1 of 4 images, such as c."]

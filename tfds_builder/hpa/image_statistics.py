@@ -14,6 +14,8 @@ from hpa_jax.labels import CHANNELS
 from tfds_builder.hpa.sources import Example, Fault, Source
 from tfds_builder.hpa.split.perceptual import perceptual_hash
 
+_GREEN = CHANNELS.index("green")
+
 
 class ImageStatistics(NamedTuple):
     """What one decoding of an image yields.
@@ -45,16 +47,19 @@ def measure(source: Source, example: Example) -> ImageStatistics | Fault:
     return ImageStatistics(perceptual_hash(image), np.stack(counts).astype(np.int64), largest)
 
 
-class EqualChannels:
-    """Finds channels that have the same values in every image, as copies of one file do."""
+class OddImages:
+    """Finds channels that have the same values in every image, and images without the protein."""
 
     def __init__(self):
         self._pairs = list(itertools.combinations(range(len(CHANNELS)), 2))
         self._images = 0
+        self._black: list[str] = []
 
-    def add(self, histogram: np.ndarray) -> None:
-        """Takes the histogram of another image in, int64 [4, 256]."""
+    def add(self, id: str, histogram: np.ndarray) -> None:
+        """Takes another image in: its Id, and its histogram, int64 [4, 256]."""
         self._images += 1
+        if not histogram[_GREEN, 1:].any():
+            self._black.append(id)
         kept = []
         for a, b in self._pairs:
             is_shown = histogram[a, 1:].any()
@@ -69,6 +74,12 @@ class EqualChannels:
             names = f"{CHANNELS[a]} and {CHANNELS[b]}"
             notes.append(
                 f"{names} have the same values in every image: are they copies of one file?"
+            )
+        if self._black:
+            count = len(self._black)
+            notes.append(
+                f"green, the protein, is black in {count} of {self._images} images, such as "
+                f"{self._black[0]}."
             )
         return notes
 

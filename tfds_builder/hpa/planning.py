@@ -135,7 +135,7 @@ def _measure(
     good = _Measured([], [], [], np.zeros((len(CHANNELS), 256), np.int64))
     faults = []
     largest = []
-    equal = image_statistics.EqualChannels()
+    odd = image_statistics.OddImages()
     measure = functools.partial(image_statistics.measure, build.source)
     results = measure_map(measure, listing.examples)
     for example, result in zip(progress(listing.examples, "decoding"), results, strict=True):
@@ -146,14 +146,14 @@ def _measure(
             continue
         good.examples.append(example)
         largest.append(result.largest)
-        equal.add(result.histogram)
+        odd.add(example.original_id or example.id, result.histogram)
         good.hashes.append(result.hash)
         good.sums.append(image_statistics.moments(result.histogram))
         np.add(good.histogram, result.histogram, out=good.histogram)
     if not good.examples:
         return good, faults, []
     judged = build.source.judge(largest, good.histogram)
-    return good, faults, judged + equal.notes()
+    return good, faults, judged + odd.notes()
 
 
 def _conflict_faults(build: Build, grouping: Grouping, examples: list[Example]) -> list[Fault]:
