@@ -43,6 +43,7 @@ DIALECTS = {
     "every cell in quotes": '"Id","Target"\r\n"b","16 0"\r\n"a","3"\r\n',
     "a line end in another column's quotes": 'Id,Target,Note\nb,16 0,"x\ny"\na,3,"; "\n',
     "another column's line separators": "Id,Target,Note\nb,16 0,x\u2028y\x0bz\x1c\na,3,\x85\n",
+    "ids with decimals": 'Id,Target\nb,"16.0, 0.0"\na,3.00\n',
     "names": "Id,Target\nb,Nucleoplasm|cytokinetic BRIDGE\na,Nucleoli fibrillar center\n",
     "names by ;": "Id,Target\nb,Cytokinetic bridge; Nucleoplasm\na, Nucleoli  fibrillar center \n",
     "names and ids": 'Id,Target\nb,"16, nucleoplasm"\na,03\n',
@@ -90,7 +91,8 @@ FAULTS = {
     ),
     "label -1": ("a,-1", "a", "has the unknown label '-1'; "),
     "label -1 beside another": ("a,3 -1", "a", "has the unknown label '-1'; "),
-    "label 1.0": ("a,1.0", "a", "has the unknown label '1.0'; "),
+    "label 1.5": ("a,1.5", "a", "has the unknown label '1.5'; "),
+    "label 1.0.0": ("a,1.0.0", "a", "has the unknown label '1.0.0'; "),
     "unknown name": ("a,Golgi body", "a", "has the unknown label 'Golgi body'; "),
     "unknown word": ("a,0 Golgi", "a", "has the unknown label 'Golgi'; "),
     "label of 5,000 digits": (f"a,{'1' * 5000}", "a", "has the unknown label '111"),
@@ -304,6 +306,11 @@ def test_a_word_for_nothing_is_no_group_and_no_label():
     assert csv_table.label_names(content.encode(), "d", Reading(Columns(labels="G"))) == ["x"]
     # Unless it is the name of a label.
     reading = Reading(vocabulary=Vocabulary("own", ("x", "NA")))
+    rows, _ = csv_table.read(b"Id,Target\na,NA\n", "d", reading)
+    assert rows[0].labels == (1,)
+    of_2021 = b"ID,Label\na,16.0\nb,NaN\nc,x\n"
+    with pytest.raises(InputError, match="--labels=hpa2021 or --labels=hpa2018"):
+        csv_table.read(of_2021, "d", Reading(ask=True, no_label="unknown"))
     rows, _ = csv_table.read(b"Id,Target\na,NA\n", "d", reading)
     assert rows[0].labels == (1,)
 

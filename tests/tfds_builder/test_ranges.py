@@ -80,7 +80,7 @@ def test_masks_are_asked_about():
     assert judge([NONE], white=255, histogram=counts(0, 1)) == []
     one = counts(0, 200)
     one[3] = counts(0, 9)[3]
-    assert judge([NONE], histogram=one) == ["no value of yellow is above 9 of 255."]
+    assert judge([NONE], histogram=one) == ["no value of yellow is above 9 of 255: is it a mask?"]
 
 
 def test_black_channels():

@@ -10,6 +10,7 @@ from hpa_jax.labels import Vocabulary
 
 _BETWEEN_LABELS = re.compile(r"[|;,]")
 _SHOWN = 12
+_WITH_DECIMALS = re.compile(r"(?<![\w.-])(\d+)\.0+(?![\w.])")
 _BETWEEN_IDS = re.compile(r"[|;,\s]+")
 _VALUES = {
     "1": True,
@@ -30,6 +31,11 @@ _NOTHING = {"nan", "na", "n/a", "#n/a", "null", "<na>"}
 # How the challenge of 2021 names its columns, and the largest id of its 19 classes.
 _COLUMNS_OF_2021 = ("id", "label")
 _LARGEST_OF_2021 = 18
+
+
+def whole_numbers(text: str) -> str:
+    """A cell with `3` for `3.0`: so pandas writes ids where some rows have none."""
+    return _WITH_DECIMALS.sub(r"\1", text)
 
 
 def is_nothing(text: str) -> bool:
@@ -105,7 +111,7 @@ def names_found(cells: Iterable[str]) -> list[str]:
 def looks_like_2021(id_column: str, label_column: str, cells: Iterable[str]) -> bool:
     """Whether labels may be ids of the 19 classes of 2021, which are others from 8 on.
 
-    All are ids up to 18, and the columns are named as there (in any case), or ids are separated by
+    All ids are up to 18, and the columns are named as there (in any case), or ids are separated by
     `|`, as they are there.
 
     Args:
@@ -114,14 +120,15 @@ def looks_like_2021(id_column: str, label_column: str, cells: Iterable[str]) -> 
       cells: of that column.
     """
     is_like = (plain(id_column), plain(label_column)) == _COLUMNS_OF_2021
+    has_ids = False
     for cell in cells:
-        for label in filter(None, _BETWEEN_IDS.split(cell)):
-            if not (label.isascii() and label.isdigit() and len(label) <= 2):
-                return False
-            if int(label) > _LARGEST_OF_2021:
-                return False
+        # A faulty label, which is another matter, must not hide what the others are.
+        ids = [label for label in _BETWEEN_IDS.split(cell) if _is_id(label)]
+        if any(int(label) > _LARGEST_OF_2021 for label in ids):
+            return False
+        has_ids |= bool(ids)
         is_like |= "|" in cell
-    return is_like
+    return is_like and has_ids
 
 
 def looks_like_classes(label_column: str, cells: Iterable[str], usual_column: str) -> bool:
@@ -139,15 +146,17 @@ def looks_like_classes(label_column: str, cells: Iterable[str], usual_column: st
         return False
     found = set()
     for cell in cells:
-        label = cell.strip()
-        if is_nothing(label):
-            continue
-        if not (label.isascii() and label.isdigit() and len(label) <= 2):
+        ids = [label for label in _BETWEEN_IDS.split(cell) if _is_id(label)]
+        if len(ids) > 1:
             return False
-        found.add(int(label))
+        found |= set(map(int, ids))
     if len(found) < 2 or max(found) > _LARGEST_OF_2021:
         return False
     return found == set(range(min(found), max(found) + 1)) and min(found) <= 1
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 3
 
 
 def are_ids(cells: Iterable[str]) -> bool:

@@ -90,6 +90,11 @@ def cell_at(cells: Sequence[str], position: int | None) -> str:
     return cells[position].strip()
 
 
+def label_cell_at(cells: Sequence[str], position: int | None) -> str:
+    """The cell with all labels of a row."""
+    return csv_labels.whole_numbers(plain_cell(cell_at(cells, position)))
+
+
 class RowParser:
     """Parses each row by itself."""
 
@@ -142,7 +147,7 @@ class RowParser:
         if not self._has_labels():
             return ()
         if self._positions.labels is not None:
-            cell = plain_cell(cell_at(cells, self._positions.labels))
+            cell = label_cell_at(cells, self._positions.labels)
             labels = csv_labels.parse_cell(cell, self._reading.vocabulary)
         else:
             columns = [(name, cell_at(cells, i)) for i, name in self._positions.one_hot]

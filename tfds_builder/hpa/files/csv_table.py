@@ -13,7 +13,7 @@ from hpa_jax.errors import InputError
 from hpa_jax.labels import Vocabulary
 from tfds_builder.hpa.files import csv_columns, csv_labels, csv_text, ids
 from tfds_builder.hpa.files.csv_columns import Positions
-from tfds_builder.hpa.files.csv_rows import DEFAULT, Reading, Row, RowParser, cell_at
+from tfds_builder.hpa.files.csv_rows import DEFAULT, Reading, Row, RowParser, label_cell_at
 from tfds_builder.hpa.sources import Fault
 
 _SEE_LAYOUT = "see tfds_builder/hpa/README.md for the layout"
@@ -65,7 +65,7 @@ def label_names(data: bytes, where: str, reading: Reading) -> list[str]:
     if positions.labels is not None:
         cells = []
         for line in text.lines:
-            cells.append(cell_at(line.cells, positions.labels))
+            cells.append(label_cell_at(line.cells, positions.labels))
         try:
             names = csv_labels.names_found(cells)
         except ValueError as error:
@@ -84,7 +84,7 @@ def describe_labels(data: bytes, where: str, reading: Reading) -> list[str]:
     text, positions = _read_text(data, where, reading)
     if positions.labels is None:
         return []
-    cells = [cell_at(line.cells, positions.labels) for line in text.lines]
+    cells = [label_cell_at(line.cells, positions.labels) for line in text.lines]
     if not csv_labels.are_ids(cells):
         return []
     vocabulary = reading.vocabulary
@@ -129,7 +129,7 @@ def _read_text(data: bytes, where: str, reading: Reading) -> tuple[csv_text.Text
 
 def _ask_which_labels(text: csv_text.Text, positions: Positions, where: str) -> None:
     names = [text.header[position] for position in (positions.id, positions.labels)]
-    cells = [cell_at(line.cells, positions.labels) for line in text.lines]
+    cells = [label_cell_at(line.cells, positions.labels) for line in text.lines]
     if csv_labels.looks_like_2021(*names, cells):
         raise InputError(
             f"{where} has the columns {names[0]} and {names[1]} with ids up to 18, as the "

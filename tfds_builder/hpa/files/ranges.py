@@ -196,7 +196,7 @@ def _judge_8_bits(images: int, histogram: np.ndarray | None, asked: Asked, where
     notes = []
     for channel, value in zip(CHANNELS, tops, strict=True):
         if 0 < value <= _DARK_OF_8_BITS:
-            notes.append(f"no value of {channel} is above {value} of 255.")
+            notes.append(f"no value of {channel} is above {value} of 255: is it a mask?")
     return notes
 
 
