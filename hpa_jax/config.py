@@ -486,6 +486,12 @@ class Evaluate:
         "evidence; '': all are",
         path="one",
     )
+    labels: str = setting(
+        "",
+        "names of the columns of scores: hpa2018, hpa2021, or a file with a name in each line; '': "
+        "28 columns are those of hpa2018, and others have numbers",
+        path="one",
+    )
     folds: int = setting(5, "of the cross-fitted thresholds", at_least=2)
     seed: int = setting(0, "of the folds and of the bootstrap")
     checkpoint: str = setting("best", "best, latest, or a step: for evaluate, predict and export")

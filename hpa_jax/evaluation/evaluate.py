@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from hpa_jax.config import Config, Evaluate, listed
+from hpa_jax.data import label_list
 from hpa_jax.evaluation.console import format_table
 from hpa_jax.evaluation.ensemble import Ensemble, score_ensemble
 from hpa_jax.evaluation.held_out import HeldOut, check_held_out
@@ -144,7 +145,7 @@ def evaluate_arrays(settings: Evaluate, out: Path) -> None:
     fitted on all images.
 
     Args:
-      settings: names the .npy files of scores, targets and groups.
+      settings: names the .npy files of scores, targets and groups, and the names of labels.
       out: where evaluation.json goes.
 
     Raises:
@@ -162,6 +163,10 @@ def evaluate_arrays(settings: Evaluate, out: Path) -> None:
     if settings.groups:
         groups = load_groups(settings.groups, len(targets))
     report = {"scores": settings.scores, "targets": settings.targets}
+    names = None
+    if settings.labels:
+        setting = "--config.evaluate.labels"
+        names = label_list.column_names(settings.labels, targets.shape[1], setting)
     messages = []
     scores = arrays[0]
     if len(arrays) > 1:
@@ -174,7 +179,12 @@ def evaluate_arrays(settings: Evaluate, out: Path) -> None:
                 f"alone macro F1 {model['macro_f1_crossfit']:.4f} cross-fitted"
             )
     report |= summary.evaluate(
-        scores, targets, groups, mesh=make_mesh(), **_evaluator_settings(settings)
+        scores,
+        targets,
+        groups,
+        label_names=names,
+        mesh=make_mesh(),
+        **_evaluator_settings(settings),
     )
     _write_report(report, out, messages)
 

@@ -23,6 +23,7 @@ _OF_ONE_CALL = (
     "evaluate.scores",
     "evaluate.targets",
     "evaluate.groups",
+    "evaluate.labels",
     "evaluate.runs",
     "export.folder",
     "predict.images",

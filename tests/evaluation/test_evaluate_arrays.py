@@ -66,6 +66,15 @@ def test_groups_are_drawn_together(arrays):
     )
 
 
+def test_columns_have_the_names_that_are_given(arrays):
+    folder, scores, _ = arrays
+    names = [f"label of mine {i}" for i in range(scores.shape[-1])]
+    (folder / "names.txt").write_text("\n".join(names))
+    one = (f"--config.evaluate.scores={folder / 'scores0.npy'}", "--config.evaluate.replicates=0")
+    found = evaluated(folder, *one, f"--config.evaluate.labels={folder / 'names.txt'}")
+    assert [label["name"] for label in found["per_label"]] == names
+
+
 def test_a_comma_in_a_files_name_is_no_list(arrays):
     folder, scores, _ = arrays
     np.save(folder / "a,b.npy", scores[0])

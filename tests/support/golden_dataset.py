@@ -76,7 +76,7 @@ class DrawnSource:
         """See `Source.read`."""
         return SourceImage(self.image(example))
 
-    def judge(self, largest) -> list[str]:
+    def judge(self, largest, histogram=None) -> list[str]:
         """See `Source.judge`."""
         return []
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hpa_jax.errors import InputError
-from hpa_jax.labels import LABELS
+from hpa_jax.labels import LABELS, Vocabulary
 from tfds_builder.hpa.files import csv_table
 from tfds_builder.hpa.files.csv_columns import Columns
 from tfds_builder.hpa.files.csv_rows import Reading, Row
@@ -35,6 +35,7 @@ DIALECTS = {
     "LF, CRLF and CR": "Id,Target\nb,16 0\r\na,3\r",
     "semicolons": "Id;Target\nb;16 0\na;3\n",
     "semicolons, ids by |": "Id;Target\nb;16|0\na;3\n",
+    "bars": "Id|Target\nb|16 0\na|3\n",
     "tabs": "Id\tTarget\nb\t16 0\na\t3\n",
     "tabs, ids by ;": "Id\tTarget\nb\t16;0\na\t3;\n",
     "ids by ; in a csv with commas": "Id,Target\nb,16;0\na,3\n",
@@ -42,6 +43,7 @@ DIALECTS = {
     "every cell in quotes": '"Id","Target"\r\n"b","16 0"\r\n"a","3"\r\n',
     "a line end in another column's quotes": 'Id,Target,Note\nb,16 0,"x\ny"\na,3,"; "\n',
     "another column's line separators": "Id,Target,Note\nb,16 0,x\u2028y\x0bz\x1c\na,3,\x85\n",
+    "ids with decimals": 'Id,Target\nb,"16.0, 0.0"\na,3.00\n',
     "names": "Id,Target\nb,Nucleoplasm|cytokinetic BRIDGE\na,Nucleoli fibrillar center\n",
     "names by ;": "Id,Target\nb,Cytokinetic bridge; Nucleoplasm\na, Nucleoli  fibrillar center \n",
     "names and ids": 'Id,Target\nb,"16, nucleoplasm"\na,03\n',
@@ -89,7 +91,8 @@ FAULTS = {
     ),
     "label -1": ("a,-1", "a", "has the unknown label '-1'; "),
     "label -1 beside another": ("a,3 -1", "a", "has the unknown label '-1'; "),
-    "label 1.0": ("a,1.0", "a", "has the unknown label '1.0'; "),
+    "label 1.5": ("a,1.5", "a", "has the unknown label '1.5'; "),
+    "label 1.0.0": ("a,1.0.0", "a", "has the unknown label '1.0.0'; "),
     "unknown name": ("a,Golgi body", "a", "has the unknown label 'Golgi body'; "),
     "unknown word": ("a,0 Golgi", "a", "has the unknown label 'Golgi'; "),
     "label of 5,000 digits": (f"a,{'1' * 5000}", "a", "has the unknown label '111"),
@@ -102,6 +105,7 @@ FAULTS = {
     ),
     "no label": ("a,", "a", "has no label; give it one or take the row out"),
     "no label but spaces": ("a,  ", "a", "has no label; "),
+    "no label but a program's word for that": ("a,NaN", "a", "has no label; "),
     "no label but separators": ("a,|;", "a", "has no label; "),
     "Id that climbs": ("../x,1", "'../x'", "has an Id with an empty part, . or .. between "),
     "Id of two dots": ("..,1", "'..'", "has an Id with"),
@@ -205,6 +209,7 @@ UNREADABLE = {
         b"Id,Target\na," + b"1" * 200_000,
         "line 2: field larger than field limit",
     ),
+    "UTF-32": ("Id,Target\na,1\n".encode("utf-32"), "is UTF-32; save it as UTF-8"),
     "an image": (b"\x89PNG\r\n\x1a\n", "is not UTF-8 (byte 0)"),
 }
 
@@ -286,3 +291,51 @@ def test_a_group_with_what_nobody_sees_is_a_fault(char):
     assert [(fault.id, fault.file, fault.reason) for fault in faults] == [
         ("a", "d/train.csv, line 2", reason)
     ]
+
+
+def test_a_word_for_nothing_is_no_group_and_no_label():
+    content = "Id,Target,G,A\na,NaN,nan,1\nb,3,N/A,NULL\nc,3,x,#N/A\n"
+    reading = Reading(Columns(group="G"), no_label="unknown")
+    rows, faults = csv_table.read(content.encode(), "d/train.csv", reading)
+    assert [(row.group_key, row.labels_known) for row in rows] == [
+        ("", False),
+        ("", True),
+        ("x", True),
+    ]
+    assert not faults
+    assert csv_table.label_names(content.encode(), "d", Reading(Columns(labels="G"))) == ["x"]
+    # Unless it is the name of a label.
+    reading = Reading(vocabulary=Vocabulary("own", ("x", "NA")))
+    rows, _ = csv_table.read(b"Id,Target\na,NA\n", "d", reading)
+    assert rows[0].labels == (1,)
+    of_2021 = b"ID,Label\na,16.0\nb,NaN\nc,x\n"
+    with pytest.raises(InputError, match="--labels=hpa2021 or --labels=hpa2018"):
+        csv_table.read(of_2021, "d", Reading(ask=True, no_label="unknown"))
+    rows, _ = csv_table.read(b"Id,Target\na,NA\n", "d", reading)
+    assert rows[0].labels == (1,)
+
+
+def test_ids_of_ones_own_classes_are_asked_about():
+    classes = "".join(f"i{number},{number % 3}\n" for number in range(9))
+    reading = Reading(Columns(labels="phase"), ask=True)
+    with pytest.raises(InputError, match="one id in each row of the column phase, .*--labels=FILE"):
+        csv_table.read(f"Id,phase\n{classes}".encode(), "d", reading)
+    # A gap, several ids in a row, or the challenge's own name of the column.
+    for header, rows in (
+        ("Id,phase", f"{classes}x,5\n"),
+        ("Id,phase", f"{classes}x,1 2\n"),
+        ("Id,Target", classes),
+    ):
+        columns = Columns(labels=header[3:])
+        found = csv_table.read(f"{header}\n{rows}".encode(), "d", Reading(columns, ask=True))
+        assert not found.faults
+
+
+def test_what_ids_are_taken_for_is_told():
+    ask = Reading(ask=True)
+    (note,) = csv_table.describe_labels(b"Id,Target\na,0\nb,27\n", "d", ask)
+    assert "those of hpa2018 (0 Nucleoplasm to 27 Rods & rings); if they are others: --la" in note
+    _, first = csv_table.describe_labels(b"Id,Target\na,1\nb,27 3\nc,99\n", "d", ask)
+    assert first == "no row has the id 0 (Nucleoplasm), from which ids count: do yours from 1?"
+    assert csv_table.describe_labels(b"Id,Target\na,Nucleoli\nb,\n", "d", ask) == []
+    assert csv_table.describe_labels(b"Id,Target\na,0\n", "d", Reading()) == []

@@ -9,10 +9,8 @@ from support.image_files import encoded, smooth
 
 from hpa_jax.errors import InputError
 from tfds_builder.hpa.files import layouts
-from tfds_builder.hpa.files.said import judge_ranges
 
 COLOURS = ("red", "green", "blue", "yellow")
-NONE = (None, None, None, None)
 
 
 def tiff(image, **options):
@@ -47,7 +45,7 @@ def single(path, make, images=("a", "b"), **arguments):
 def listed(path, images, **arguments):
     rows = "".join(f"{image},{number}\n" for number, image in enumerate(images))
     (path / "labels.csv").write_text("Id,Target\n" + rows)
-    return layouts.folder(path, **arguments)
+    return layouts.folder(path, labels="hpa2018", **arguments)
 
 
 def dim(channel, number, top=810):
@@ -77,33 +75,6 @@ def test_a_camera_of_12_bits_is_asked_about(tmp_path):
     assert answered.judge([image.largest for image in images]) == []
 
 
-@pytest.mark.parametrize(
-    ("top", "white"), [(300, 4095), (4095, 4095), (4096, 16383), (16383, 16383)]
-)
-def test_the_white_that_is_proposed(top, white):
-    with pytest.raises(InputError, match=f"give --white={white}; or --white={top},"):
-        judge_ranges([(top, 5, None, 0), (3, 4, None, 0)], None, "mine")
-
-
-@pytest.mark.parametrize(
-    "largest",
-    [[], [NONE], [NONE, NONE], [(0, 0, 0, 0)], [(16384,) * 4], [(None, 60000, None, None)]],
-)
-def test_nothing_is_asked_of_others(largest):
-    assert judge_ranges(largest, None, "mine") == []
-
-
-def test_a_dark_channel_and_a_dark_camera_are_told():
-    largest = [(60000, 60000, 700, 60000), (60000, 60000, 810, 0), (4000, 300, 20, 0)]
-    channel, images = judge_ranges(largest, None, "mine")
-    assert channel == "no value of blue is above 810 of 65535: it is stored in 4 shades of gray."
-    assert images.startswith("1 images of 3 have no value above 4095 of 65535: 17 shades")
-    (clipped,) = judge_ranges(largest, 4095, "mine")
-    assert (
-        clipped == "2 images of 3 have values above --white=4095 (up to 60000): they are 255 too."
-    )
-
-
 def test_a_white_that_files_name_is_asked_for(tmp_path):
     def told(channel, number):
         return tiff(smooth(seed=channel, top=4000), extratags=[(281, "H", 1, 4095, True)])
@@ -111,7 +82,9 @@ def test_a_white_that_files_name_is_asked_for(tmp_path):
     source = folder(tmp_path, told)
     with pytest.raises(InputError, match="files of all 2 images say that 4095 is white, .*=4095"):
         source.examples()
-    told_otherwise = layouts.folder(tmp_path, pattern="{id}_{channel}.tif", white=4000)
+    told_otherwise = layouts.folder(
+        tmp_path, pattern="{id}_{channel}.tif", white=4000, labels="hpa2018"
+    )
     listing, images = read_all(told_otherwise)
     assert listing.notes == ("files say that 4095 is white; --white=4000 is taken.",)
     assert images[0].pixels.max() == 255

@@ -9,7 +9,8 @@ from support.image_files import KAGGLE, gray_png, write
 from hpa_jax.data.catalog import load_dataset, read_digests
 from hpa_jax.errors import InputError
 from hpa_jax.main import main as hpa_jax_main
-from hpa_jax.report.dataset.load import read_dataset
+from hpa_jax.report.dataset.load import read_dataset, shown_splits
+from hpa_jax.report.dataset.overview import overview_section
 from tfds_builder.hpa.__main__ import main
 from tfds_builder.hpa.files import layouts
 
@@ -64,6 +65,12 @@ def test_images_without_labels(tmp_path, capsys):
     assert set(read_digests(tmp_path, "folder").splits) == {"unlabelled"}
     metadata = json.loads((tmp_path / "hpa/folder/3.0.0/metadata.json").read_text())
     assert set(metadata["digests"]) == {"unlabelled"}
+    # The report calls them by that name, and not by that of the split that has no fold either.
+    summary, _ = read_dataset(tmp_path, "folder")
+    assert shown_splits([summary])[summary.split_indices()[0]] == summary.split_of(0)
+    assert summary.split_of(0) == "unlabelled"
+    card = overview_section([summary], [], {}).data["cards"][0]
+    assert card.note == "train 0 · validation 0 · test 0 · unlabelled 2"
 
 
 def test_some_images_without_labels_beside_others(tmp_path, capsys):

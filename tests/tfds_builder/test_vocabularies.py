@@ -50,7 +50,7 @@ def test_ids_that_may_be_those_of_2021_are_asked_about(tmp_path, rows, arguments
         "ID,Label\na_1,16 0\nb_2,19\n",
         "Id,Target\na_1,16\nb_2,18\n",
         "ID,Label\na_1,16|0\nb_2,27\n",
-        "ID,Label\na_1,Cytosol|Nucleoli\nb_2,18\n",
+        "ID,Label\na_1,Cytosol|Nucleoli\nb_2,Lysosomes\n",
     ],
 )
 def test_other_tables_are_not(tmp_path, rows):

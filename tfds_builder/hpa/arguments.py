@@ -192,7 +192,12 @@ def _add_scaled(group) -> None:
 
 def _add_folder(group) -> None:
     add = group.add_argument
-    add("--csv", metavar="FILE", help="in manual_dir (default labels.csv)")
+    add(
+        "--csv",
+        metavar="FILE",
+        help="the table: its name in manual_dir (default labels.csv), or any other path; paths "
+        " of images are relative to manual_dir all the same",
+    )
     add(
         "--pattern",
         metavar="PATH",

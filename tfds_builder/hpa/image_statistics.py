@@ -3,6 +3,7 @@
 The channel statistics are computed without the test split, since they normalize the input of nets.
 """
 
+import itertools
 from typing import NamedTuple
 
 import cv2
@@ -12,6 +13,8 @@ from hpa_jax.data.metadata import statistics_fault
 from hpa_jax.labels import CHANNELS
 from tfds_builder.hpa.sources import Example, Fault, Source
 from tfds_builder.hpa.split.perceptual import perceptual_hash
+
+_GREEN = CHANNELS.index("green")
 
 
 class ImageStatistics(NamedTuple):
@@ -42,6 +45,43 @@ def measure(source: Source, example: Example) -> ImageStatistics | Fault:
         count = cv2.calcHist([image], [channel], None, [256], [0, 256])
         counts.append(count.ravel())
     return ImageStatistics(perceptual_hash(image), np.stack(counts).astype(np.int64), largest)
+
+
+class OddImages:
+    """Finds channels that have the same values in every image, and images without the protein."""
+
+    def __init__(self):
+        self._pairs = list(itertools.combinations(range(len(CHANNELS)), 2))
+        self._images = 0
+        self._black: list[str] = []
+
+    def add(self, id: str, histogram: np.ndarray) -> None:
+        """Takes another image in: its Id, and its histogram, int64 [4, 256]."""
+        self._images += 1
+        if not histogram[_GREEN, 1:].any():
+            self._black.append(id)
+        kept = []
+        for a, b in self._pairs:
+            is_shown = histogram[a, 1:].any()
+            if is_shown and np.array_equal(histogram[a], histogram[b]):
+                kept.append((a, b))
+        self._pairs = kept
+
+    def notes(self) -> list[str]:
+        """What the user should know, a line each."""
+        notes = []
+        for a, b in self._pairs if self._images else ():
+            names = f"{CHANNELS[a]} and {CHANNELS[b]}"
+            notes.append(
+                f"{names} have the same values in every image: are they copies of one file?"
+            )
+        if self._black:
+            count = len(self._black)
+            notes.append(
+                f"green, the protein, is black in {count} of {self._images} images, such as "
+                f"{self._black[0]}."
+            )
+        return notes
 
 
 def moments(histogram: np.ndarray) -> np.ndarray:

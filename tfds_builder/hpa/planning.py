@@ -135,6 +135,7 @@ def _measure(
     good = _Measured([], [], [], np.zeros((len(CHANNELS), 256), np.int64))
     faults = []
     largest = []
+    odd = image_statistics.OddImages()
     measure = functools.partial(image_statistics.measure, build.source)
     results = measure_map(measure, listing.examples)
     for example, result in zip(progress(listing.examples, "decoding"), results, strict=True):
@@ -145,10 +146,14 @@ def _measure(
             continue
         good.examples.append(example)
         largest.append(result.largest)
+        odd.add(example.original_id or example.id, result.histogram)
         good.hashes.append(result.hash)
         good.sums.append(image_statistics.moments(result.histogram))
         np.add(good.histogram, result.histogram, out=good.histogram)
-    return good, faults, build.source.judge(largest)
+    if not good.examples:
+        return good, faults, []
+    judged = build.source.judge(largest, good.histogram)
+    return good, faults, judged + odd.notes()
 
 
 def _conflict_faults(build: Build, grouping: Grouping, examples: list[Example]) -> list[Fault]:

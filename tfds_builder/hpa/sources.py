@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from hpa_jax.errors import InputError
+from hpa_jax.images.folder import FaultyImage
 from hpa_jax.labels import Vocabulary
 
 
@@ -56,23 +57,11 @@ class SourceImage(NamedTuple):
     pixel_size: float | None = None
 
 
-class Fault(InputError):
-    """Why one row of a source cannot become an example.
-
-    Attributes:
-      id: of the image, as far as it is known.
-      file: the faulty file, or the csv and its line.
-      reason: what is wrong and what to do, such as `is empty (0 bytes); download it again`.
-    """
-
-    def __init__(self, id: str, file: str, reason: str):
-        super().__init__(id, file, reason)
-        self.id = id
-        self.file = file
-        self.reason = reason
+class Fault(FaultyImage, InputError):
+    """Why one row of a source cannot become an example; its file may be the csv and its line."""
 
     def __str__(self) -> str:
-        return f"Id {self.id}: {self.file} {self.reason}"
+        return f"Id {super().__str__()}"
 
 
 class Listing(NamedTuple):
@@ -136,11 +125,17 @@ class Source(Protocol):
     def read(self, example: Example) -> SourceImage:
         """Reads one image as `image` does, with what else its files say."""
 
-    def judge(self, largest: Sequence[tuple[int | float | None, ...]]) -> list[str]:
+    def judge(
+        self,
+        largest: Sequence[tuple[int | float | None, ...]],
+        histogram: np.ndarray | None = None,
+    ) -> list[str]:
         """Whether the values of images survive becoming 8 bits.
 
         Args:
           largest: `SourceImage.largest` of some images, or of all.
+          histogram: int64 [4, 256], the pixels of each value by channel, over all images; None of
+            some of them.
 
         Returns:
           what the user should know, a line each.

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hpa_jax.environment.causes import advice
+from hpa_jax.data.label_list import read_names
 from hpa_jax.environment.paths import local_path
-from hpa_jax.errors import InputError, one_line
+from hpa_jax.errors import InputError
 from hpa_jax.labels import LABEL_SETS, Vocabulary, named
 
 FROM_CSV = "csv"
@@ -29,7 +29,7 @@ def resolve(given: str, names_in_csv: Callable[[], Sequence[str]]) -> Vocabulary
     else:
         path = Path(local_path(given))
         name = path.stem
-        labels = _read_names(path)
+        labels = read_names(path, "--labels", (*LABEL_SETS, FROM_CSV))
     if name in LABEL_SETS:
         # A file of other names must not pass for the set.
         name = f"own_{name}"
@@ -40,28 +40,3 @@ def resolve(given: str, names_in_csv: Callable[[], Sequence[str]]) -> Vocabulary
             f"--labels={given} {error}; give a name in each line, each once, in the order of the "
             "ids"
         ) from None
-
-
-def _read_names(path: Path) -> tuple[str, ...]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        sets = ", ".join((*LABEL_SETS, FROM_CSV))
-        raise InputError(
-            f"--labels={path} is none of {sets}, and there is no such file; give one of them, or a "
-            "file with the name of a label in each line"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"--labels={path} is not UTF-8 (byte {error.start}); save it as UTF-8"
-        ) from None
-    except OSError as error:
-        raise InputError(
-            f"--labels={path} cannot be read ({one_line(error)}); {advice(error)}"
-        ) from None
-    names = []
-    for line in text.splitlines():
-        name = " ".join(line.split())
-        if name and not name.startswith("#"):
-            names.append(name)
-    return tuple(names)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hpa_jax.data.catalog import SPLITS
-from hpa_jax.report.dataset.load import DatasetSummary, Reject
+from hpa_jax.data.catalog import UNLABELLED
+from hpa_jax.report.dataset.load import DatasetSummary, Reject, shown_splits
 from hpa_jax.report.html import Section
 
 _MAX_REASONS = 12
@@ -68,7 +68,7 @@ def _places(dataset: DatasetSummary) -> list[dict]:
     """A row for each split and each fold."""
     members = {}
     splits = dataset.split_indices()
-    for i, split in enumerate(SPLITS):
+    for i, split in enumerate(shown_splits([dataset])):
         members[split] = splits == i
     for fold in np.unique(dataset.folds[dataset.folds >= 0]).tolist():
         members[f"fold {fold}"] = dataset.folds == fold
@@ -89,12 +89,13 @@ def _places(dataset: DatasetSummary) -> list[dict]:
 
 def _label_counts_by_fold(dataset: DatasetSummary) -> dict:
     folds = np.unique(dataset.folds).tolist()
-    # The test split, fold -1, comes last.
+    # Those of fold -1 come last.
+    without_fold = UNLABELLED if dataset.unknown() == len(dataset) else "test"
     folds.sort(key=lambda fold: (fold < 0, fold))
     names = []
     columns = []
     for fold in folds:
-        names.append(f"fold {fold}" if fold >= 0 else "test")
+        names.append(f"fold {fold}" if fold >= 0 else without_fold)
         columns.append(dataset.targets[dataset.folds == fold].sum(axis=0, dtype=np.int64))
     rows = []
     for label, counts in enumerate(np.stack(columns, axis=1).tolist()):

@@ -8,13 +8,24 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hpa_jax.data.catalog import SPLITS, dataset_dir, load_dataset, read_vocabulary, stored_sizes
+from hpa_jax.data.catalog import (
+    SPLITS,
+    UNLABELLED,
+    dataset_dir,
+    load_dataset,
+    read_vocabulary,
+    stored_sizes,
+)
 from hpa_jax.data.dataset import ImageDataset
 from hpa_jax.data.metadata import FILE_NAME, check_file, read_metadata
 from hpa_jax.data.shard_index import REMEDY
 from hpa_jax.errors import InputError, one_line
 from hpa_jax.files import plain_cell
 from hpa_jax.labels import CHANNELS, LABELS, named
+
+_TRAIN = SPLITS.index("train")
+_VALIDATION = SPLITS.index("validation")
+_TEST = SPLITS.index("test")
 
 
 class Duplicate(NamedTuple):
@@ -84,8 +95,11 @@ class DatasetSummary:
         return self.targets.sum(axis=0, dtype=np.int64)
 
     def split_indices(self) -> np.ndarray:
-        """Returns int [N]: each image's split as a position in SPLITS, by its stored fold."""
-        return _split_index(self.folds)
+        """Returns int [N]: each image's split as a position in `shown_splits` of it."""
+        index = np.select([self.folds < 0, self.folds == 0], [_TEST, _VALIDATION], _TRAIN)
+        if self.labels_known is None:
+            return index
+        return np.where(self.labels_known, index, len(SPLITS))
 
     def shown_id(self, i: int) -> str:
         """Returns the Id of image `i` as whoever built the dataset knows it."""
@@ -93,7 +107,7 @@ class DatasetSummary:
 
     def split_of(self, i: int) -> str:
         """Returns the split of image `i`."""
-        return SPLITS[int(_split_index(self.folds[i]))]
+        return (*SPLITS, UNLABELLED)[int(self.split_indices()[i])]
 
     def labels_of(self, i: int) -> list[str]:
         """Returns the names of the labels of image `i`."""
@@ -106,10 +120,11 @@ class DatasetSummary:
         return int(np.count_nonzero(~self.labels_known))
 
 
-def _split_index(fold: np.ndarray) -> np.ndarray:
-    test = SPLITS.index("test")
-    validation = SPLITS.index("validation")
-    return np.select([fold < 0, fold == 0], [test, validation], SPLITS.index("train"))
+def shown_splits(datasets: Sequence[DatasetSummary]) -> tuple[str, ...]:
+    """SPLITS, and that of images without labels if there are any."""
+    if any(dataset.unknown() for dataset in datasets):
+        return (*SPLITS, UNLABELLED)
+    return SPLITS
 
 
 def read_dataset(data_dir: str | Path, name: str) -> tuple[DatasetSummary, ImageDataset]:

@@ -9,7 +9,7 @@ from hpa_jax.labels import CHANNELS
 from hpa_jax.report.dataset.examples import DuplicatePair, ImageRef, groups_across_folds
 from hpa_jax.report.dataset.images import intensities
 from hpa_jax.report.dataset.labels import FEW_IMAGES, cooccurrence, label_counts
-from hpa_jax.report.dataset.load import DatasetSummary
+from hpa_jax.report.dataset.load import DatasetSummary, shown_splits
 from hpa_jax.report.html import Card, Finding, Section, number, percent, plural
 from hpa_jax.report.pictures import Preview
 
@@ -27,7 +27,9 @@ def overview_section(
     counts = label_counts(datasets)
     occurring = (counts.sum(axis=1) > 0).sum()
     members = np.concatenate([dataset.split_indices() for dataset in datasets])
-    splits = [f"{split} {number((members == i).sum())}" for i, split in enumerate(SPLITS)]
+    splits = []
+    for i, split in enumerate(shown_splits(datasets)):
+        splits.append(f"{split} {number((members == i).sum())}")
     sizes = _sizes(datasets)
     size = f"{len(sizes)} sizes"
     if len(sizes) == 1:

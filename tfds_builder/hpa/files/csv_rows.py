@@ -77,11 +77,22 @@ DEFAULT = Reading()
 """As Kaggle has it."""
 
 
+def filled_cell_at(cells: Sequence[str], position: int | None) -> str:
+    """As `cell_at`; empty too where a program has written its word for nothing, such as NaN."""
+    cell = cell_at(cells, position)
+    return "" if csv_labels.is_nothing(cell) else cell
+
+
 def cell_at(cells: Sequence[str], position: int | None) -> str:
     """A cell without white space around it; empty if it is not there."""
     if position is None or position >= len(cells):
         return ""
     return cells[position].strip()
+
+
+def label_cell_at(cells: Sequence[str], position: int | None) -> str:
+    """The cell with all labels of a row."""
+    return csv_labels.whole_numbers(plain_cell(cell_at(cells, position)))
 
 
 class RowParser:
@@ -127,18 +138,20 @@ class RowParser:
         """Whether the row says which labels the image has."""
         if self._reading.no_label != "unknown":
             return self._has_labels()
-        columns = [self._positions.labels, *(i for i, _ in self._positions.one_hot)]
-        return any(cell_at(cells, column) for column in columns)
+        if self._positions.labels is not None:
+            # "NA" may be the name of a label.
+            return bool(self._parse_labels(cells))
+        return any(filled_cell_at(cells, column) for column, _ in self._positions.one_hot)
 
     def _parse_labels(self, cells: list[str]) -> tuple[int, ...]:
         if not self._has_labels():
             return ()
         if self._positions.labels is not None:
-            cell = plain_cell(cell_at(cells, self._positions.labels))
+            cell = label_cell_at(cells, self._positions.labels)
             labels = csv_labels.parse_cell(cell, self._reading.vocabulary)
         else:
             columns = [(name, cell_at(cells, i)) for i, name in self._positions.one_hot]
-            if self._reading.no_label == "unknown" and not any(cell for _, cell in columns):
+            if self._reading.no_label == "unknown" and not self._is_known(cells):
                 return ()
             labels = csv_labels.parse_columns(columns, self._reading.vocabulary)
         if not labels and self._reading.no_label == "fault":
@@ -150,7 +163,7 @@ class RowParser:
 
     def _parse_group(self, cells: list[str]) -> str:
         # White space within a key has no meaning, and is of many kinds.
-        group_key = " ".join(plain_cell(cell_at(cells, self._positions.group)).split())
+        group_key = " ".join(plain_cell(filled_cell_at(cells, self._positions.group)).split())
         hidden = next((char for char in group_key if not char.isprintable()), None)
         if hidden:
             raise ValueError(
@@ -169,13 +182,23 @@ class RowParser:
         return split
 
     def _parse_files(self, cells: list[str]) -> tuple[str | None, ...]:
-        files = []
+        files: list[str | None] = []
         for channel, position in enumerate(self._positions.paths):
             if position is None:
                 files.append(None)
                 continue
             column = self._reading.columns.paths[channel]
-            files.append(_path_inside(cell_at(cells, position), column, self._reading.folder))
+            files.append(
+                _path_inside(filled_cell_at(cells, position), column, self._reading.folder)
+            )
+        for channel, file in enumerate(files):
+            if file and file in files[:channel]:
+                columns = self._reading.columns.paths
+                first = columns[files.index(file)]
+                raise ValueError(
+                    f"has one path in the columns {first} and {columns[channel]}; each channel has "
+                    "a file of its own"
+                )
         return tuple(files)
 
 

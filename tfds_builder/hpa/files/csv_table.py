@@ -10,9 +10,10 @@ Id in two rows keeps its first row only if both agree; if they differ, none of t
 from typing import NamedTuple
 
 from hpa_jax.errors import InputError
+from hpa_jax.labels import Vocabulary
 from tfds_builder.hpa.files import csv_columns, csv_labels, csv_text, ids
 from tfds_builder.hpa.files.csv_columns import Positions
-from tfds_builder.hpa.files.csv_rows import DEFAULT, Reading, Row, RowParser, cell_at
+from tfds_builder.hpa.files.csv_rows import DEFAULT, Reading, Row, RowParser, label_cell_at
 from tfds_builder.hpa.sources import Fault
 
 _SEE_LAYOUT = "see tfds_builder/hpa/README.md for the layout"
@@ -38,11 +39,11 @@ def read(data: bytes, where: str, reading: Reading = DEFAULT) -> Table:
 
     Raises:
       InputError: its rows cannot be told apart: not in an encoding that is read, without these
-        columns, without rows, with an unclosed quote. Or its labels may be those of 2021.
+        columns, without rows, with an unclosed quote. Or its labels may be other ones.
     """
     text, positions = _read_text(data, where, reading)
     if reading.ask and positions.labels is not None:
-        _ask_about_2021(text, positions, where)
+        _ask_which_labels(text, positions, where)
     parser = RowParser(reading, positions, len(text.header))
     numbers = [line.number for line in text.lines]
     parsed = []
@@ -64,7 +65,7 @@ def label_names(data: bytes, where: str, reading: Reading) -> list[str]:
     if positions.labels is not None:
         cells = []
         for line in text.lines:
-            cells.append(cell_at(line.cells, positions.labels))
+            cells.append(label_cell_at(line.cells, positions.labels))
         try:
             names = csv_labels.names_found(cells)
         except ValueError as error:
@@ -72,6 +73,40 @@ def label_names(data: bytes, where: str, reading: Reading) -> list[str]:
     if not names:
         raise InputError(f"{where} has no labels from which names could be taken; {_SEE_LAYOUT}")
     return names
+
+
+def describe_labels(data: bytes, where: str, reading: Reading) -> list[str]:
+    """What the ids of labels in a csv were taken for, a line each; nothing where they are names.
+
+    Raises:
+      InputError: as of `read`.
+    """
+    text, positions = _read_text(data, where, reading)
+    if positions.labels is None:
+        return []
+    cells = [label_cell_at(line.cells, positions.labels) for line in text.lines]
+    if not csv_labels.are_ids(cells):
+        return []
+    vocabulary = reading.vocabulary
+    notes = []
+    if reading.ask:
+        notes.append(
+            f"label ids are taken for those of {vocabulary.name} (0 {vocabulary.labels[0]} to "
+            f"{len(vocabulary) - 1} {vocabulary.labels[-1]}); if they are others: --labels."
+        )
+    used = {label for cell in cells for label in _ids_in(cell, vocabulary)}
+    if used and 0 not in used:
+        first = vocabulary.labels[0]
+        notes.append(f"no row has the id 0 ({first}), from which ids count: do yours from 1?")
+    return notes
+
+
+def _ids_in(cell: str, vocabulary: Vocabulary) -> tuple[int, ...]:
+    """Of a row that is faulty, none."""
+    try:
+        return csv_labels.parse_cell(cell, vocabulary)
+    except ValueError:
+        return ()
 
 
 def _read_text(data: bytes, where: str, reading: Reading) -> tuple[csv_text.Text, Positions]:
@@ -92,14 +127,20 @@ def _read_text(data: bytes, where: str, reading: Reading) -> tuple[csv_text.Text
     return text, positions
 
 
-def _ask_about_2021(text: csv_text.Text, positions: Positions, where: str) -> None:
+def _ask_which_labels(text: csv_text.Text, positions: Positions, where: str) -> None:
     names = [text.header[position] for position in (positions.id, positions.labels)]
-    cells = [cell_at(line.cells, positions.labels) for line in text.lines]
+    cells = [label_cell_at(line.cells, positions.labels) for line in text.lines]
     if csv_labels.looks_like_2021(*names, cells):
         raise InputError(
             f"{where} has the columns {names[0]} and {names[1]} with ids up to 18, as the "
             "challenge of 2021, whose 19 classes are others than the 28 of 2018 from 8 on; say "
             "which they are: --labels=hpa2021 or --labels=hpa2018"
+        )
+    if csv_labels.looks_like_classes(names[1], cells, csv_columns.DEFAULT_LABELS):
+        raise InputError(
+            f"{where} has one id in each row of the column {names[1]}, and leaves none out, as ids "
+            "of one's own classes do; say which they are: --labels=FILE with their names, or "
+            "--labels=hpa2018"
         )
 
 
@@ -125,7 +166,10 @@ def _check_ids(numbers: list[int], parsed: list[Row | Fault], where: str) -> Tab
         first = variants[row]
         different = next((line for other, line in variants.items() if other != row), None)
         if different:
-            reason = f"contradicts line {different}; take all rows but the right one out"
+            reason = (
+                f"contradicts line {different}; take all rows but the right one out, or give "
+                "an image all its labels in one row"
+            )
         elif first < number:
             reason = f"has it again after line {first}; take one of the two rows out"
         else:

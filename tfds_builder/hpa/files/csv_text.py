@@ -1,8 +1,8 @@
 """The text of a csv and the lines that it consists of, in whatever dialect it was saved.
 
-A byte order mark, UTF-16 that has one, LF, CRLF or CR, `,` `;` or tab as separator, quoted cells,
-empty lines, a first line `sep=;` as Excel understands it, and lines that begin with `#` before the
-header (or after it, if they have not as many cells) are all read.
+A byte order mark, UTF-16 that has one, LF, CRLF or CR, `,` `;` tab or `|` between cells, quoted
+cells, empty lines, a first line `sep=;` as Excel understands it, and lines that begin with `#`
+before the header (or after it, if they have not as many cells) are all read.
 """
 
 import codecs
@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 from hpa_jax.errors import InputError
 
-_SEPARATORS = (",", ";", "\t")
+_SEPARATORS = (",", ";", "\t", "|")
 _SAID_SEPARATOR = re.compile(r"\s*\"?sep=(.)\"?\s*", re.IGNORECASE)
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_UTF_32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 _GZIP = b"\x1f\x8b"
 _WORKBOOK = b"PK\x03\x04"
 _COMMENT = "#"
@@ -93,6 +94,9 @@ def _decode(data: bytes, where: str) -> str:
         raise InputError(f"{where} is an Excel workbook or another zip; save it as csv")
     if data.startswith(_GZIP):
         raise InputError(f"{where} is packed by gzip; unpack it")
+    # First: the mark of UTF-16 is the beginning of one of its own.
+    if data.startswith(_UTF_32):
+        raise InputError(f"{where} is UTF-32; save it as UTF-8")
     if data.startswith(_UTF_16):
         try:
             return data.decode("utf-16").removeprefix("\ufeff")

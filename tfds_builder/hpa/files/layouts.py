@@ -4,25 +4,22 @@ Each function makes a `Files` with its own layout and rule, and refuses argument
 meaning.
 """
 
-import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from hpa_jax.errors import InputError
-from hpa_jax.images.rule import PROJECTIONS, Rule, any_image
-from hpa_jax.labels import CHANNELS
+from hpa_jax.images.rule import Rule, any_image
 from tfds_builder.hpa import vocabularies
+from tfds_builder.hpa.files import layout_checks
 from tfds_builder.hpa.files.csv_columns import DEFAULT_ID, DEFAULT_LABELS, Columns
 from tfds_builder.hpa.files.csv_rows import NO_LABEL
 from tfds_builder.hpa.files.image_files import ImageFiles
+from tfds_builder.hpa.files.places import csv_elsewhere
 from tfds_builder.hpa.files.source import Files
 
-_MAX_EDGE = 4096
+_DEFAULT_CSV = "labels.csv"
 _DEFAULT_PATTERN = "images/{id}_{channel}.png"
-_CHANNEL_NAME = re.compile(r"[A-Za-z0-9 _+.-]+")
-_PLACEHOLDERS = {"{id}", "{channel}"}
 _OTHER_COLUMNS = "--config=folder reads columns of other names: --id_column, --label_column"
 _NAME_COLUMNS = (
     "name yours with --id_column and --label_column; a column a label: --label_columns; no labels "
@@ -45,16 +42,8 @@ def kaggle_512(
       follow_links: see `folder`.
     """
     rule = Rule(("PNG",), wanted="an eight-bit gray PNG")
-    patterns = _kaggle_patterns("train", suffix="png")
-    files = Files(
-        "kaggle_512",
-        Path(manual_dir),
-        "train.csv",
-        ImageFiles(patterns, rule),
-        columns=Columns(flags=_OTHER_COLUMNS),
-        no_label=no_label,
-        follow_links=bool(follow_links),
-    )
+    images = ImageFiles(_kaggle_patterns("train", suffix="png"), rule)
+    files = _fixed("kaggle_512", manual_dir, "train.csv", images, no_label, follow_links)
     return _with_labels(files, labels)
 
 
@@ -82,20 +71,11 @@ def kaggle_full(
     Raises:
       InputError: `edge` is out of range.
     """
+    layout_checks.check_edge(edge)
     rule = Rule(("TIFF",), wanted="an eight-bit gray TIFF")
-    patterns = _kaggle_patterns("train", "train_full_size", suffix="tif")
-    _check_edge(edge)
-    files = Files(
-        "kaggle_full",
-        Path(manual_dir),
-        "train.csv",
-        ImageFiles(patterns, rule),
-        edge=edge,
-        columns=Columns(flags=_OTHER_COLUMNS),
-        no_label=no_label,
-        follow_links=bool(follow_links),
-    )
-    return _with_labels(files, labels)
+    images = ImageFiles(_kaggle_patterns("train", "train_full_size", suffix="tif"), rule)
+    files = _fixed("kaggle_full", manual_dir, "train.csv", images, no_label, follow_links)
+    return _with_labels(replace(files, edge=edge), labels)
 
 
 def hpav18(
@@ -119,26 +99,37 @@ def hpav18(
     Raises:
       InputError: `edge` is out of range.
     """
+    layout_checks.check_edge(edge)
     rule = Rule(("JPEG",), wanted="a JPG in the channel's colour", coloured=True, by_colour=True)
-    _check_edge(edge)
-    files = Files(
-        "hpav18",
+    images = ImageFiles(("images/{id}_{channel}.jpg",), rule)
+    files = _fixed("hpav18", manual_dir, "labels.csv", images, no_label, follow_links)
+    return _with_labels(replace(files, edge=edge, antibodies=True), labels)
+
+
+def _fixed(
+    layout: str,
+    manual_dir: Path,
+    csv: str,
+    images: ImageFiles,
+    no_label: str,
+    follow_links: bool,
+) -> Files:
+    """A layout whose names are given: Id and Target in the csv, and where the images are."""
+    return Files(
+        layout,
         Path(manual_dir),
-        "labels.csv",
-        ImageFiles(("images/{id}_{channel}.jpg",), rule),
-        edge=edge,
+        csv,
+        images,
         columns=Columns(flags=_OTHER_COLUMNS),
-        antibodies=True,
         no_label=no_label,
         follow_links=bool(follow_links),
     )
-    return _with_labels(files, labels)
 
 
 def folder(
     manual_dir: Path,
     *,
-    csv: str = "labels.csv",
+    csv: str | None = None,
     pattern: str | None = None,
     channels: Mapping[str, str | None] | None = None,
     channel_order: Sequence[str] | None = None,
@@ -163,7 +154,7 @@ def folder(
 
     Args:
       manual_dir: a folder or a zip file.
-      csv: name in it.
+      csv: name in it, by default labels.csv, or any path; see `places.csv_elsewhere`.
       pattern: name in it, with {id} and {channel}; by default images/{id}_{channel}.png. An Id may
         have slashes, of folders. With {id} alone one file has all channels of an image.
       channels: the pattern's {channel} for each of red, green, blue and yellow. A channel that is
@@ -200,15 +191,16 @@ def folder(
         raise InputError(
             "path_columns names every file; leave pattern and channels out, or path_columns"
         )
-    names = _channel_names(path_columns or channels, "path_columns" if path_columns else "channels")
+    names = layout_checks.channel_names(
+        path_columns or channels, "path_columns" if path_columns else "channels"
+    )
     pattern = pattern or _DEFAULT_PATTERN
-    _check_name_inside("csv", csv)
-    _check_name_inside("pattern", pattern)
-    _check_placeholders(pattern)
-    _check_single(pattern, channels, channel_order)
-    _check_scale(white, pixel_size, rescale, edge)
-    _check_values(projection, float_range)
-    _check_label_columns(label_column, label_columns, unlabelled, labels)
+    layout_checks.check_name_inside("pattern", pattern)
+    layout_checks.check_placeholders(pattern)
+    layout_checks.check_single(pattern, channels, channel_order)
+    layout_checks.check_scale(white, pixel_size, rescale, edge)
+    layout_checks.check_values(projection, float_range)
+    layout_checks.check_label_columns(label_column, label_columns, unlabelled, labels)
     columns = Columns(
         id_column,
         label_column or DEFAULT_LABELS,
@@ -224,7 +216,7 @@ def folder(
     files = Files(
         "folder",
         Path(manual_dir),
-        csv,
+        _DEFAULT_CSV if csv is None else csv_elsewhere(csv, Path(manual_dir)),
         ImageFiles((pattern,), rule, names, channel_order),
         edge=edge,
         pixel_size=pixel_size,
@@ -243,137 +235,7 @@ def _with_labels(files: Files, labels: str | None) -> Files:
     return replace(files, labels=vocabularies.resolve(labels, files.label_names))
 
 
-def _check_label_columns(
-    label_column: str | None,
-    label_columns: Sequence[str],
-    unlabelled: bool,
-    labels: str | None,
-) -> None:
-    given = []
-    for name, value in (
-        ("label_column", label_column),
-        ("label_columns", label_columns),
-        ("unlabelled", unlabelled),
-    ):
-        if value:
-            given.append(name)
-    if len(given) > 1:
-        raise InputError(f"{given[0]} and {given[1]} contradict each other; leave one of them out")
-    if unlabelled and labels == vocabularies.FROM_CSV:
-        raise InputError("labels=csv takes names from the labels; leave unlabelled out")
-
-
 def _kaggle_patterns(*folders: str, suffix: str) -> tuple[str, ...]:
     """In one of the folders, or beside the csv: archives differ in that."""
     file = f"{{id}}_{{channel}}.{suffix}"
     return (*(f"{folder}/{file}" for folder in folders), file)
-
-
-def _channel_names(
-    channels: Mapping[str, str | None] | None, argument: str
-) -> tuple[str | None, ...]:
-    """The name of each channel, in the order of CHANNELS; None if it was not imaged."""
-    if channels is None:
-        return CHANNELS
-    for channel in channels:
-        if channel not in CHANNELS:
-            raise InputError(f"{argument} has {channel!r}; there are {', '.join(CHANNELS)}")
-    names = tuple(channels.get(channel) or None for channel in CHANNELS)
-    if not channels.get("green"):
-        raise InputError(f"{argument} has no green, the protein; name the channel that holds it")
-    for name in filter(None, names):
-        # A column may have any name; a channel's becomes part of a file's.
-        is_name = argument == "path_columns" or _CHANNEL_NAME.fullmatch(name)
-        if not is_name or name in (".", ".."):
-            raise InputError(
-                f"{argument} has {name!r}; "
-                "use letters, digits, spaces and _ - + . in a channel's name"
-            )
-        if names.count(name) > 1:
-            raise InputError(f"{argument} has {name!r} twice; each channel has files of its own")
-    return names
-
-
-def _check_name_inside(argument: str, name: str) -> None:
-    has_odd_part = any(part in ("", ".", "..") for part in name.split("/"))
-    if has_odd_part or "\0" in name:
-        raise InputError(
-            f"{argument}={name} is not a name inside the folder; give it relative to --manual_dir"
-        )
-
-
-def _check_placeholders(pattern: str) -> None:
-    # Each pair of braces, or a brace on its own.
-    found = set(re.findall(r"\{[^{}]*\}|[{}]", pattern))
-    if "{id}" not in found or not found <= _PLACEHOLDERS:
-        raise InputError(
-            f"pattern={pattern} must hold {{id}} and {{channel}} (or {{id}} alone, if a file has "
-            "all channels), and no other braces; put it right"
-        )
-
-
-def _check_single(
-    pattern: str,
-    channels: Mapping[str, str | None] | None,
-    channel_order: Sequence[str] | None,
-) -> None:
-    """Checks what is said of a file with all channels, or of a file a channel."""
-    if "{channel}" in pattern:
-        if channel_order is not None:
-            raise InputError(
-                f"channel_order is for a file with all channels, and pattern={pattern} has "
-                "{channel}; leave one of the two out"
-            )
-        return
-    if channels:
-        raise InputError(
-            f"channels replaces {{channel}}, which pattern={pattern} lacks; for a file with all "
-            "channels give channel_order"
-        )
-    if channel_order is None:
-        return
-    named = [channel for channel in channel_order if channel]
-    unknown = [channel for channel in named if channel not in CHANNELS]
-    if unknown or len(set(named)) < len(named) or "green" not in named:
-        raise InputError(
-            f"channel_order={','.join(channel_order)} must name green, and of red, blue and yellow "
-            "those that there are, once each, in the order of the planes; nothing between two "
-            "commas leaves a plane out"
-        )
-
-
-def _check_values(projection: str, float_range: tuple[float, float] | None) -> None:
-    if projection and projection not in PROJECTIONS:
-        raise InputError(f"projection={projection}; there are {' and '.join(PROJECTIONS)}")
-    if float_range is None:
-        return
-    black, white = float_range
-    if not (math.isfinite(black) and math.isfinite(white) and black < white):
-        raise InputError(
-            f"float_range={black:g},{white:g} must be the value of black and a larger one of "
-            "white; put the two right"
-        )
-
-
-def _check_scale(white: int | None, pixel_size: float | None, rescale: bool, edge: int) -> None:
-    if white is not None and not 1 <= white <= 65535:
-        raise InputError(
-            f"white={white} is out of range; give the value that becomes 255, from 1 to 65535"
-        )
-    if pixel_size is not None and not 0.001 <= pixel_size <= 100:
-        raise InputError(
-            f"pixel_size={pixel_size} is out of range; give micrometres a pixel, from 0.001 to 100"
-        )
-    if rescale and edge:
-        raise InputError(
-            f"rescale and edge={edge} both set the size of an image; leave one of them out"
-        )
-    _check_edge(edge)
-
-
-def _check_edge(edge: int) -> None:
-    if edge != 0 and not 16 <= edge <= _MAX_EDGE:
-        raise InputError(
-            f"edge={edge} is out of range; "
-            f"give the longer side in pixels, from 16 to {_MAX_EDGE}, or 0"
-        )

@@ -8,7 +8,6 @@ are no settings: they change no bytes.
 """
 
 import hashlib
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,17 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-from hpa_jax.errors import InputError
-from hpa_jax.images import store
-from hpa_jax.images.open_store import open_below, open_store
 from hpa_jax.images.resize import resize, scaled_size
 from hpa_jax.images.store import Refused, Store
-from hpa_jax.images.zip_file import Zip
 from hpa_jax.labels import CHANNELS, HPA_2018, LABEL_SETS, Vocabulary
-from tfds_builder.hpa.files import csv_rows, csv_table
+from tfds_builder.hpa.files import channel_notes, csv_labels, csv_rows, csv_table, neighbours
 from tfds_builder.hpa.files.csv_columns import Columns
 from tfds_builder.hpa.files.image_files import Headers, ImageFiles, fault
-from tfds_builder.hpa.files.said import Said, judge_floats, judge_ranges
+from tfds_builder.hpa.files.places import Places
+from tfds_builder.hpa.files.ranges import Asked, judge_floats, judge_ranges
+from tfds_builder.hpa.files.said import Said
 from tfds_builder.hpa.sources import (
     Example,
     Fault,
@@ -39,8 +36,6 @@ from tfds_builder.hpa.sources import (
 # Micrometres a pixel of the Atlas's images (SubCellPortable expects 0.0800885).
 ATLAS_PIXEL_SIZE = 0.08
 _ANTIBODY = re.compile(r"(\d+)_")
-_TABLES = (".csv", ".tsv", ".txt")
-_SEE_LAYOUT = "see tfds_builder/hpa/README.md for the layout"
 
 
 @dataclass(frozen=True)
@@ -50,7 +45,7 @@ class Files:
     Attributes:
       layout: name of the source, in its settings.
       manual_dir: the folder or zip file.
-      csv: name of the csv in it.
+      csv: name of the csv in it, or its absolute path.
       images: names of the image files, and how they are read.
       edge: length of the longer side after resizing; 0 for the original size.
       pixel_size: micrometres a pixel of the files, None if unknown.
@@ -83,8 +78,8 @@ class Files:
 
     def settings(self) -> dict:
         """See `Source.settings`. The csv by its digest: other rows are another dataset."""
-        files, _ = self._stores()
-        digest = hashlib.sha256(self._read_csv(files)).hexdigest()
+        data, _ = self._places.read_csv()
+        digest = hashlib.sha256(data).hexdigest()
         settings = {"source": self.layout, "csv_sha256": digest, "edge": self.edge}
         settings |= self.images.rule.settings()
         if self.layout == "folder":
@@ -121,61 +116,102 @@ class Files:
 
     def label_names(self) -> list[str]:
         """Names of all labels in the csv; see `csv_table.label_names`."""
-        files, _ = self._stores()
         reading = csv_rows.Reading(self.columns, None)
-        return csv_table.label_names(self._read_csv(files), files.where(self.csv), reading)
+        return csv_table.label_names(*self._places.read_csv(), reading)
 
     def examples(self, progress: Progress = no_progress) -> Listing:
         """Reads the csv and checks the headers of all files; see `Source.examples`."""
-        files, image_files = self._stores()
+        _, image_files = self._places.open()
+        data, csv_where = self._places.read_csv()
         reading = csv_rows.Reading(
             self.columns,
             self.vocabulary,
             self.no_label,
             ask=self.labels is None,
-            folder=files.path,
+            folder=image_files.path,
         )
-        rows, faults = csv_table.read(self._read_csv(files), files.where(self.csv), reading)
-        examples = []
+        rows, faults = csv_table.read(data, csv_where, reading)
+        examples: list[Example] = []
         said = Said()
+        green_of: dict[str, str] = {}
+        first_missing = None
         for row in progress(rows, "checking"):
             example = self._example(row, len(examples))
             try:
+                self._check_own_green(image_files, example, green_of)
                 said.add(self._check(image_files, example))
             except Fault as found:
-                if not examples and not faults:
-                    found = self._with_neighbour(found, example, image_files)
+                first_missing = first_missing or (len(faults), example)
                 faults.append(found)
                 continue
             examples.append(example)
-        where = files.where("").rstrip("/")
+        if first_missing:
+            number, example = first_missing
+            faults[number] = self._explain(faults[number], example, image_files, bool(examples))
+        where = image_files.where("").rstrip("/")
         white = self.images.rule.white
         said.check_white(white, where)
         notes = said.notes(white, self.pixel_size)
-        if where != str(self.manual_dir):
-            notes.append(f"{self.csv} lies in {where}, which is read.")
+        notes += self._label_notes(data, csv_where, reading)
+        names = self.images.names
+        notes += self._group_notes(rows)
+        notes += channel_notes.odd_names(names, self.columns.paths)
+        below = self._places.below()
+        if below:
+            notes.append(f"{self.csv} lies in {below}, which is read.")
+        if self._places.is_elsewhere:
+            notes.append(f"the csv is {csv_where}; its images are sought in {where}.")
         return Listing(examples, faults, tuple(notes), said.pixel_size())
 
-    def _with_neighbour(self, found: Fault, example: Example, image_files: Store) -> Fault:
-        """Where no channel of an image is there, a file that is there shows how names differ."""
-        start = image_files.where("")
-        if not found.reason.startswith("is missing") or not found.file.startswith(start):
-            return found
-        own = self.images.of(image_files, example).values()
-        if example.files or any(map(image_files.has, own)):
-            return found
-        folder, _, _ = found.file.removeprefix(start).lstrip("/").rpartition("/")
-        neighbour = image_files.first_in(folder)
-        if not neighbour:
-            return found
-        shown = neighbour if neighbour.isprintable() else repr(neighbour)
-        reason = f"is missing, and {shown} lies there; put the names right, or take its row out"
+    def _explain(
+        self, found: Fault, example: Example, image_files: Store, others_are_good: bool
+    ) -> Fault:
+        """A fault with what lies where a file is missing, and why it is sought there."""
+        has_flags = self.layout == "folder"
+        found = neighbours.explain(
+            found, example, image_files, self.images, has_flags, others_are_good
+        )
+        below = self._places.below()
+        if below and "is missing" in found.reason:
+            reason = f"{found.reason} (files are sought in {below}, where {self.csv} lies)"
+            return Fault(found.id, found.file, reason)
+        return found
+
+    def _check_own_green(
+        self, image_files: Store, example: Example, green_of: dict[str, str]
+    ) -> None:
+        """Refuses the protein of another image; any other channel may be of several.
+
+        Args:
+          image_files: where the files are.
+          example: with its files.
+          green_of: of each file of a protein its Id; this one is added.
+        """
+        if not example.files:
+            return
+        name = example.files[CHANNELS.index("green")]
+        id = example.original_id or example.id
+        first = green_of.setdefault(name, id)
+        if first != id:
+            reason = f"is the file of Id {first} already; put one of the two paths right"
+            raise fault(example, image_files.where(name), reason)
+
+    def _group_notes(self, rows: Sequence[csv_rows.Row]) -> list[str]:
+        column = self.columns.group
+        alone = sum(not row.group_key for row in rows)
+        if not column or not alone:
+            return []
+        return [f"{alone} rows of {len(rows)} have no {column}: each is a group of its own."]
+
+    def _label_notes(self, data: bytes, where: str, reading: csv_rows.Reading) -> list[str]:
+        """Which labels there are, where the user did not choose a set by its name."""
+        notes = []
+        if self.vocabulary.name not in LABEL_SETS:
+            names = csv_labels.shown_names(self.vocabulary)
+            notes.append(f"{len(self.vocabulary)} labels: {names}.")
         if self.layout == "folder":
-            reason = (
-                f"is missing, and {shown} lies there; put --pattern and --channels right, or take "
-                "its row out"
-            )
-        return Fault(found.id, found.file, reason)
+            notes += csv_table.describe_labels(data, where, reading)
+        return notes
 
     def _example(self, row: csv_rows.Row, index: int) -> Example:
         antibody = _ANTIBODY.match(row.id) if self.antibodies else None
@@ -190,58 +226,45 @@ class Files:
             row.files,
         )
 
+    @property
+    def _places(self) -> Places:
+        is_kaggle = self.layout.startswith("kaggle")
+        patterns = self.images.patterns
+        has_flag = self.layout == "folder"
+        return Places(self.manual_dir, self.csv, patterns, self.follow_links, is_kaggle, has_flag)
+
     def image(self, example: Example) -> np.ndarray:
         """See `Source.image`."""
         return self.read(example).pixels
 
     def read(self, example: Example) -> SourceImage:
         """Reads the channels of an image; see `Source.read`."""
-        _, image_files = self._stores()
+        _, image_files = self._places.open()
         found = self.images.read(image_files, example)
         height, width = found.pixels.shape[:2]
         size = self._output_size(height, width, found.pixel_size)
         return found._replace(pixels=resize(found.pixels, size))
 
-    def judge(self, largest: Sequence[tuple[int | float | None, ...]]) -> list[str]:
+    def judge(
+        self,
+        largest: Sequence[tuple[int | float | None, ...]],
+        histogram: np.ndarray | None = None,
+    ) -> list[str]:
         """See `Source.judge`."""
         rule = self.images.rule
-        notes = judge_ranges(largest, rule.white, str(self.manual_dir))
+        where = str(self.manual_dir)
+        notes = []
+        if histogram is not None:
+            has_files = [name is not None for name in self.images.names]
+            if self.images.is_single:
+                # What they lack was told when their headers were read.
+                has_files = [False] * len(CHANNELS)
+            notes += channel_notes.black_channels(len(largest), histogram, has_files, where)
+        asked = Asked(rule.white, can_answer=self.layout == "folder")
+        notes += judge_ranges(largest, histogram, asked, where)
         if rule.float_range:
             notes += judge_floats(largest, rule.float_range)
         return notes
-
-    def _stores(self) -> tuple[Store, Store]:
-        """Where the csv and the images are: Kaggle's train/ may still be packed in train.zip."""
-        folders = []
-        for pattern in self.images.patterns:
-            folder, _, _ = pattern.split("{")[0].rpartition("/")
-            if folder:
-                folders.append(folder)
-        links = (self.csv, *folders)
-        files = open_below(self.manual_dir, self.csv, links, self.follow_links)
-        if not self.layout.startswith("kaggle") or any(map(files.has_folder, folders)):
-            return files, files
-        archives = [f"{folder}.zip" for folder in folders]
-        packed = next(filter(files.has, archives), None)
-        if not packed:
-            return files, files
-        if isinstance(files, Zip):
-            raise InputError(
-                f"{files.where(packed)} is a zip in a zip; unzip the outer one and give its folder"
-            )
-        return files, open_store(files.path / packed)
-
-    def _read_csv(self, files: Store) -> bytes:
-        try:
-            return store.read(files, self.csv)
-        except Refused as refused:
-            # Without the advice, which is for image files.
-            reason, _, _ = str(refused).partition("; ")
-            others = _tables(files) if reason == "is missing" else []
-            if others:
-                reason += f", and {others[0]} lies there; give it with --config=folder --csv"
-                raise InputError(f"{files.where(self.csv)} {reason}") from None
-            raise InputError(f"{files.where(self.csv)} {reason}; {_SEE_LAYOUT}") from None
 
     def _check(self, image_files: Store, example: Example) -> Headers:
         """Checks the headers of one image's files, and the size that it will have."""
@@ -276,14 +299,3 @@ class Files:
         else:
             return height, width
         return scaled_size(height, width, factor)
-
-
-def _tables(files: Store) -> list[str]:
-    """Names of the tables beside which a csv is missing."""
-    names = files.names() if isinstance(files, Zip) else os.listdir(files.path)
-    found = []
-    for name in names:
-        is_shown = name.isprintable() and "/" not in name and not name.startswith(".")
-        if is_shown and name.endswith(_TABLES):
-            found.append(name)
-    return sorted(found)

@@ -74,7 +74,7 @@ def separate_groups(groups: np.ndarray, folds: np.ndarray) -> np.ndarray:
 def describe_crossings(
     examples: Sequence[Example], duplicates: Sequence[tuple[str, str, int]]
 ) -> list[str]:
-    """What lies on both sides of the splits, a line for near-duplicates and one for groups.
+    """What lies on both sides of the splits, and which are made up, a line each.
 
     Args:
       examples: each with its `split`.
@@ -82,6 +82,8 @@ def describe_crossings(
     """
     by_id = {example.id: example for example in examples}
     notes = []
+    if all(example.split != "validation" for example in examples):
+        notes.append("--split_column puts no image in validation: a part of train is validation.")
     crossing = []
     for a, b, _ in duplicates:
         # One of them may be no image of a split.

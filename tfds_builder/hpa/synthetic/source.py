@@ -71,6 +71,10 @@ class Synthetic:
         """See `Source.read`."""
         return SourceImage(self.image(example))
 
-    def judge(self, largest: Sequence[tuple[int | float | None, ...]]) -> list[str]:
+    def judge(
+        self,
+        largest: Sequence[tuple[int | float | None, ...]],
+        histogram: np.ndarray | None = None,
+    ) -> list[str]:
         """See `Source.judge`: drawn in 8 bits."""
         return []
