@@ -264,6 +264,16 @@ def remove_partial_files(folder: Path) -> None:
             os.unlink(entry)
 
 
+def remove_partial_files_of(path: Path) -> None:
+    """Removes what killed writers of one file have left beside it; for whoever holds its lock."""
+    for entry in os.scandir(path.parent):
+        if not is_partial(entry.name) or not entry.is_file(follow_symlinks=False):
+            continue
+        name, _, _ = entry.name.rsplit(".", 2)
+        if name == f".{path.name}":
+            os.unlink(entry)
+
+
 # Of a lock's file: the number of a process.
 _LONGEST_LOCK = 24
 

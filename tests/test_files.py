@@ -17,6 +17,7 @@ from hpa_jax.files import (
     exclusive_lock,
     locked,
     remove_partial_files,
+    remove_partial_files_of,
     write_atomically,
     write_csv,
     write_json,
@@ -75,6 +76,11 @@ def test_what_a_killed_writer_left_is_removed(tmp_path):
     others = ("b.jpg.part", "c.json", ".hidden.part", "d.123.part")
     for name in (*ours, *others):
         (tmp_path / name).write_bytes(b"")
+    remove_partial_files_of(tmp_path / "a")
+    assert len(os.listdir(tmp_path)) == 6
+    remove_partial_files_of(tmp_path / "a.json")
+    assert sorted(os.listdir(tmp_path)) == sorted(others)
+    (tmp_path / ours[0]).write_bytes(b"")
     remove_partial_files(tmp_path)
     assert sorted(os.listdir(tmp_path)) == sorted(others)
 

@@ -102,6 +102,12 @@ def test_h5ad(tmp_path):
     about = table.uns["hpa_jax"]
     assert about["card"] == "# A card"
     assert json.loads(about["model"]) == DESCRIPTION
+    # Names that are one without their slash, and one of AnnData's own.
+    names = ["Nucleoli", "id", "_index", "ER|Golgi", "ER/Golgi"]
+    labels = [{"id": number, "name": name} for number, name in enumerate(names)]
+    other = write(tmp_path / "c.h5ad", description=DESCRIPTION | {"labels": labels})
+    columns = ["Nucleoli", "id (label)", "_index (label)", "ER|Golgi", "ER|Golgi (label)"]
+    assert list(anndata.read_h5ad(other).obs.columns[-5:]) == columns
     # As every program that goes on from here does.
     table[table.obs["Nucleoli"]].copy().write_h5ad(tmp_path / "b.h5ad")
 

@@ -12,11 +12,14 @@ import numpy as np
 
 from hpa_jax.errors import InputError
 from hpa_jax.files import complete_file
-from hpa_jax.serving.predict.tables.content import Content
+from hpa_jax.serving.predict.tables.content import Content, distinct_names
 
 BESIDE = ""
 NEEDS = ("anndata", "h5py")
 EMBEDDINGS = True
+
+# AnnData's own.
+_TAKEN = ("_index",)
 
 # So many rows are in memory at a time.
 _ROWS_A_BLOCK = 1024
@@ -48,9 +51,10 @@ def write(path: Path, content: Content) -> None:
         columns["label_names"].append(row.label_names)
         columns["labels"].append(row.label_ids)
     obs = pandas.DataFrame(columns, index=pandas.Index(ids, dtype=str), dtype=str)
-    for number, name in enumerate(content.label_columns):
-        # A slash would be a group of the file.
-        obs[name.replace("/", "|")] = decided[:, number]
+    # A slash would be a group of the file.
+    names = [name.replace("/", "|") for name in content.label_columns]
+    for number, name in enumerate(distinct_names(names, [*columns, *_TAKEN])):
+        obs[name] = decided[:, number]
     var = [f"feature_{number}" for number in range(content.embedding_size)]
     shell = anndata.AnnData(
         obs=obs, var=pandas.DataFrame(index=pandas.Index(var, dtype=str)), uns=_uns(content)
