@@ -307,10 +307,8 @@ def exclusive_lock(
             yield
         return
     with locked_file as file:
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
         try:
+            _write_owner(path, file)
             yield
         finally:
             # While still locked: another process that opened it finds out by `_is_at`.
@@ -333,6 +331,16 @@ def _locked_file(path: Path, busy: str, advice: str, wait: bool) -> TextIO:
                 _refuse_foreign_lock(path, file)
                 on_error.pop_all()
                 return file
+
+
+def _write_owner(path: Path, file: TextIO) -> None:
+    try:
+        file.truncate(0)
+        # Past the file's buffer, whose content would fail once more when it is closed.
+        os.write(file.fileno(), str(os.getpid()).encode())
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def _refuse_foreign_lock(path: Path, file: TextIO) -> None:

@@ -1,5 +1,6 @@
 """Files that are written completely or not at all, and locks that one process holds."""
 
+import errno
 import os
 import resource
 import signal
@@ -186,3 +187,15 @@ def test_a_full_disk_is_no_wrong_call(tmp_path):
     assert found.stderr == ""
     assert found.stdout.startswith(f"cannot write to {tmp_path}/results: No space left on device")
     assert "free some" in found.stdout and "--out" not in found.stdout
+
+
+def test_a_lock_that_cannot_be_written_leaves_no_file(tmp_path, monkeypatch):
+    def full(descriptor, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(OSError, match="No space left on device: .*a.lock"):
+            with exclusive_lock(tmp_path / "a.lock", busy="it is held"):
+                pass
+    assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 import cv2
 from tqdm import tqdm
 
-from hpa_jax.errors import InputError
 from hpa_jax.files import exclusive_lock, remove_partial_files_of
 from hpa_jax.images.prepare import Preparation
 from hpa_jax.serving.predict import outputs

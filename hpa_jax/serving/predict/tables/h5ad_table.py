@@ -13,6 +13,7 @@ import numpy as np
 from hpa_jax.errors import InputError
 from hpa_jax.files import complete_file
 from hpa_jax.serving.predict.tables.content import Content, distinct_names
+from hpa_jax.serving.predict.tables.hdf5_file import new_hdf5
 
 BESIDE = ""
 NEEDS = ("anndata", "h5py")
@@ -32,7 +33,6 @@ def write(path: Path, content: Content) -> None:
       InputError: the net gives no embedding.
     """
     import anndata
-    import h5py
     import pandas
 
     if not content.embedding_size:
@@ -59,22 +59,23 @@ def write(path: Path, content: Content) -> None:
     shell = anndata.AnnData(
         obs=obs, var=pandas.DataFrame(index=pandas.Index(var, dtype=str)), uns=_uns(content)
     )
-    with complete_file(path) as hidden:
-        shell.write_h5ad(hidden)
+    shell.strings_to_categoricals()
+    with complete_file(path) as hidden, new_hdf5(hidden) as file:
+        anndata.io.write_elem(file, "/", shell)
         # The arrays are written block by block: all embeddings at once may not fit the memory.
-        with h5py.File(hidden, "r+") as file:
-            if "X" in file:
-                del file["X"]
-            shapes = {
-                "X": (content.count, content.embedding_size),
-                "obsm/probabilities": (content.count, len(content.names)),
-            }
-            for name, shape in shapes.items():
-                array = file.create_dataset(name, shape, "<f4")
-                array.attrs["encoding-type"] = "array"
-                array.attrs["encoding-version"] = "0.2.0"
-            _fill(file["X"], (row.embedding for row in content.scored()))
-            _fill(file["obsm/probabilities"], (row.probabilities for row in content.scored()))
+        for name in ("X", "raw"):
+            if name in file:
+                del file[name]
+        shapes = {
+            "X": (content.count, content.embedding_size),
+            "obsm/probabilities": (content.count, len(content.names)),
+        }
+        for name, shape in shapes.items():
+            array = file.create_dataset(name, shape, "<f4")
+            array.attrs["encoding-type"] = "array"
+            array.attrs["encoding-version"] = "0.2.0"
+        _fill(file["X"], (row.embedding for row in content.scored()))
+        _fill(file["obsm/probabilities"], (row.probabilities for row in content.scored()))
 
 
 def _fill(array, rows) -> None:
