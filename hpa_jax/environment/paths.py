@@ -68,9 +68,15 @@ def local_path(path: str | Path, name: str = "") -> Path:
 
 
 def path_flag(name: str):
-    """A `type=` of argparse for the flag `name`; what it raises is an InputError."""
+    """A `type=` of argparse for the flag `name`; what it raises is an InputError.
+
+    An empty text is refused: it is a variable of the shell that is not set, and would become the
+    current folder.
+    """
 
     def convert(text: str) -> Path:
+        if not text:
+            raise InputError(f"{name or 'a path'} is empty; give a path, or . for this folder")
         return local_path(text, name)
 
     return convert

@@ -11,7 +11,7 @@ Notes:
   weights fitted on the other folds, the same folds that the thresholds are cross-fitted over.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,12 +47,14 @@ class Member:
       config: to score it with.
       table: its scores.
       held_out: whether it has learnt from these images.
+      acquisition_warnings: lines that tell how these images are not as it knows them.
     """
 
     folder: str
     config: Config
     table: ScoreTable
     held_out: HeldOut
+    acquisition_warnings: list[str]
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,13 @@ class Ensemble:
       models: what ensemble.json records of each: `name`, `weight`, `macro_f1_crossfit` (alone),
         `runs`.
       messages: lines for the terminal.
+      acquisition_warnings: those of its runs.
     """
 
     table: ScoreTable
     models: list[dict]
     messages: list[str]
+    acquisition_warnings: list[str] = field(default_factory=list)
 
 
 def score_ensemble(
@@ -120,6 +124,8 @@ def score_ensemble(
         ensemble = _fit(settings, out, models, matched)
     else:
         ensemble = _apply(fitted, models, matched)
+    warnings = [line for member in members for line in member.acquisition_warnings]
+    ensemble = replace(ensemble, acquisition_warnings=warnings)
     if all(member.table.labels_known for member in members):
         save(out / "scores" / f"{ensemble.table.split}.npz", ensemble.table)
 
@@ -168,7 +174,8 @@ def _score_members(configs: dict[str, Config], out: Path, labels_needed: bool) -
         table = predictor.table(config.data.eval_split, sources, labels_needed)
         held_out = check_held_out(Path(folder), config.data.data_dir, table)
         held_out.print_warnings()
-        members.append(Member(folder, config, table, held_out))
+        unlike = predictor.acquisition_warnings(table.source_names)
+        members.append(Member(folder, config, table, held_out, unlike))
     return members
 
 

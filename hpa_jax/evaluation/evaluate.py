@@ -24,6 +24,9 @@ from hpa_jax.metrics.crossfitting import crossfit
 from hpa_jax.metrics.thresholds import decide
 from hpa_jax.parallel.mesh import make_mesh
 
+# Of evaluation.json: lines that tell of other channels or another scale than a run has learnt from.
+_ACQUISITION = "acquisition_warnings"
+
 
 def score_run(
     config: Config, workdir: Path, out: Path | None = None, labels_needed: bool = True
@@ -127,13 +130,17 @@ def evaluate_run(config: Config, workdir: Path, out: Path | None = None) -> None
     """
     folder = out or workdir
     if not config.evaluate.runs:
-        table, held_out = _score_one_run(Predictor(config, workdir, out), workdir)
+        predictor = Predictor(config, workdir, out)
+        table, held_out = _score_one_run(predictor, workdir)
         report = evaluate_table(table, config.evaluate, make_mesh())
-        _write_report(report | held_out.to_dict(), folder)
+        report |= held_out.to_dict()
+        report[_ACQUISITION] = predictor.acquisition_warnings(table.source_names)
+        _write_report(report, folder)
         return
     ensemble = _score_ensemble(config, workdir, out)
     report = {"runs": list(listed(config.evaluate.runs)), "models": ensemble.models}
     report |= evaluate_table(ensemble.table, config.evaluate, make_mesh())
+    report[_ACQUISITION] = ensemble.acquisition_warnings
     _write_report(report, folder, ensemble.messages)
 
 

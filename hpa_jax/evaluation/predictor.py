@@ -204,6 +204,10 @@ class Predictor:
         """How the images were made that the run learns from (`trained_preparations`)."""
         return trained_preparations(self._workdir, self.config.data)
 
+    def acquisition_warnings(self, names: Sequence[str]) -> list[str]:
+        """A line for each way in which the images of datasets are not as the run knows them."""
+        return acquisition_warnings(self._workdir, self.config.data, names)
+
     def table(
         self, split: str, sources: Sequence[str] = (), labels_needed: bool = True
     ) -> ScoreTable:
@@ -272,8 +276,7 @@ class Predictor:
 
     def _print_notes(self, names: Sequence[str], datasets: list[ImageDataset]) -> None:
         """Says where the images are not as those that the run was trained on, or are resized."""
-        data = self.config.data
-        for warning in acquisition_warnings(self._workdir, data, names):
+        for warning in self.acquisition_warnings(names):
             print(f"warning: {warning}", file=sys.stderr)
         for name, dataset in zip(names, datasets, strict=True):
             note = dataset.shape_note(name)

@@ -133,7 +133,8 @@ def read_whole(
         if order is None and description.planes == 1 and not any(description.names):
             raise Refused(
                 "holds one channel and does not say which; if it is one of several files of an "
-                "image, say what their names call the channels: --channels=red=NAME,green=NAME,..."
+                "image, say what their names call the channels: --channels=red=NAME,green=NAME,... "
+                "and if it is the protein alone: --order=green --missing=red,blue,yellow"
             )
         if order is None and names:
             order = _order_by(description, names)

@@ -135,6 +135,8 @@ def find_images(
     """
     if path.suffix.lower() in SUFFIXES and path.is_file():
         raise InputError(f"{path} is one image file; give the folder that it lies in, or a zip")
+    if not path.exists():
+        raise InputError(f"{path} is not a folder, nor a zip; give that of the images")
     images = open_store(path, follow_links=follow_links)
     try:
         names = list_images(images, follow_links)
@@ -167,10 +169,12 @@ def find_in_store(
       InputError: as `find_images`.
     """
     if not names.images:
-        others = f"{names.others} other files, {names.other!r} one" if names.others else "no file"
+        others = "and no other"
+        if names.others:
+            others = f"but {names.others} others, {names.other!r} one"
         raise InputError(
-            f"{where} has no image file ({', '.join(SUFFIXES)}) but {others}; give the folder of "
-            "the images, or a zip of it"
+            f"{where} has no image file ({', '.join(SUFFIXES)}) {others}; give the folder of the "
+            "images, or a zip of it"
         )
     words = words_of(channels)
     if pattern:

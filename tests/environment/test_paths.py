@@ -44,6 +44,9 @@ def test_a_home_that_is_not_known_is_refused(monkeypatch):
         expand_path("a\0b", "--workdir")
     with pytest.raises(InputError, match="--to=gs:"):
         path_flag("--to")("gs://bucket")
+    # "$HERE", which is not set; it would be the current folder.
+    with pytest.raises(InputError, match="--to is empty"):
+        path_flag("--to")("")
 
 
 def test_every_path_of_a_configuration_is_expanded(home):

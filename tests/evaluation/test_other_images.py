@@ -44,6 +44,10 @@ def test_other_channels_and_pixels_are_told(run, tmp_path, capfd, mode):
     channels, pixels = [line for line in lines if "was trained" in line]
     assert "(four), and in three yellow was not imaged" in channels
     assert "pixel size of 0.08 micrometres (four), which is 0.65 in three" in pixels
+    if mode == "evaluate":
+        report = json.loads((tmp_path / "evaluation.json").read_text())
+        told = [f"warning: {line}" for line in report["acquisition_warnings"]]
+        assert told == [channels, pixels]
 
 
 def test_a_run_of_a_version_without_a_record_of_it_tells_as_well(run, data_dir, tmp_path):

@@ -173,10 +173,10 @@ def test_a_name_that_is_no_text_is_one_line(tmp_path):
 @pytest.mark.parametrize(
     "make, words",
     [
-        (lambda folder: None, "has no image file .* but no file"),
+        (lambda folder: None, "has no image file .* and no other"),
         (lambda folder: (folder / "a.csv").write_text("x"), "has no image file .*'a.csv'"),
         (lambda folder: folder.rmdir(), "is not a folder"),
-        (lambda folder: (folder / "a.tif").mkdir(), "has no image file .* but no file"),
+        (lambda folder: (folder / "a.tif").mkdir(), "has no image file .* and no other"),
         (lambda folder: (folder.rmdir(), folder.write_bytes(b"7z")), "is no complete zip"),
     ],
 )

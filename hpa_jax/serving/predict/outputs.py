@@ -61,7 +61,17 @@ def check_table(out: Path, kind: Format) -> None:
     check_out(out, kind.is_ours)
     if kind.beside:
         check_out(out.with_suffix(kind.beside), lambda path: kind.is_ours(out))
+    check_rejects(out)
+
+
+def check_rejects(out: Path) -> None:
+    """`check_out` of the list of the images that a table leaves out."""
     check_out(rejects_path(out), _lists_rejects)
+
+
+def files_of(out: Path) -> list[Path]:
+    """All that may be written with a table's name: it, its JSON, its page and its rejects."""
+    return [out, out.with_suffix(".json"), out.with_suffix(".html"), rejects_path(out)]
 
 
 def rejects_path(out: Path) -> Path:
@@ -81,6 +91,21 @@ def write_rejects(out: Path, rejects: Sequence[tuple[str, str, str]]) -> None:
         write_csv(path, _REJECTS, rejects)
     else:
         path.unlink(missing_ok=True)
+
+
+def print_rejects(out: Path, rejects: Sequence[tuple[str, str, str]]) -> None:
+    """Says how many images a table leaves out, and where they are listed."""
+    if rejects:
+        print(f"left out {len(rejects)} images that cannot be read: {rejects_path(out)}")
+
+
+def none_can_be_read(where: str, rejects: Sequence[tuple[str, str, str]]) -> InputError:
+    """The error where all images were refused."""
+    image_id, file, reason = rejects[0]
+    return InputError(
+        f"{where}: none of {len(rejects)} images can be read; the first: {image_id}: {file} "
+        f"{reason}"
+    )
 
 
 def _lists_rejects(path: Path) -> bool:

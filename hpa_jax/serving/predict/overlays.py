@@ -44,18 +44,25 @@ class Overlays:
 
     Args:
       folder: for the pictures; it is made.
+      images: folder or zip of the images.
       description: contents of model.json.
 
     Raises:
-      InputError: the folder cannot be written, or holds what is not this program's.
+      InputError: the folder cannot be written, lies in that of the images, or holds what is not
+        this program's.
     """
 
-    def __init__(self, folder: Path, description: Mapping[str, Any]):
+    def __init__(self, folder: Path, images: Path, description: Mapping[str, Any]):
         _refuse_foreign(folder)
+        _refuse_inside(folder, images)
         check_writable(folder, _ADVICE)
         write_mark(folder, _KIND)
         self._folder = folder
         self._description = description
+
+    def has(self, image_id: str) -> bool:
+        """Whether the picture of an image is there."""
+        return (self._folder / file_name(image_id)).is_file()
 
     def write(
         self,
@@ -91,6 +98,15 @@ def _refuse_foreign(folder: Path) -> None:
             f"--overlays={folder} cannot be used: {one_line(error)}; {_ADVICE}"
         ) from None
     raise InputError(f"--overlays={folder} is not empty and not of this program; {_ADVICE}")
+
+
+def _refuse_inside(folder: Path, images: Path) -> None:
+    """A second call would take the pictures for images."""
+    if folder.resolve().is_relative_to(images.resolve()):
+        raise InputError(
+            f"--overlays={folder} lies in the folder of the images, of which its pictures would "
+            f"be some the next time; {_ADVICE}"
+        )
 
 
 def shown_labels(description: Mapping[str, Any], probabilities: np.ndarray) -> list[int]:

@@ -21,12 +21,14 @@ class Reference(NamedTuple):
       label_names: those decided, as text, of each image.
       embeddings: float32 [N, E].
       net: a digest of the net's parameters.
+      missing: channels that were black in all of them.
     """
 
     ids: list[str]
     label_names: list[str]
     embeddings: np.ndarray
     net: str
+    missing: tuple[str, ...] = ()
 
 
 def read_reference(path: Path) -> Reference:
@@ -36,7 +38,7 @@ def read_reference(path: Path) -> Reference:
       path: of an .h5ad or .parquet.
 
     Raises:
-      InputError: there is no such table, it has no embeddings, or is damaged.
+      InputError: there is no such table, it has no embeddings, no row, or is damaged.
     """
     readers = {".h5ad": _read_h5ad, ".parquet": _read_parquet}
     reader = readers.get(path.suffix.lower())
@@ -58,6 +60,8 @@ def read_reference(path: Path) -> Reference:
         raise InputError(
             f"{path} cannot be read as a table of predict ({reason}); write it again"
         ) from None
+    if not found.ids:
+        raise InputError(f"{path} has no row to find neighbours among; give another table")
     if not np.isfinite(found.embeddings).all():
         raise InputError(f"{path} has embeddings that are no numbers; write it again")
     return found
@@ -70,11 +74,19 @@ def _read_h5ad(path: Path) -> Reference:
     about = table.uns.get("hpa_jax")
     if about is None:
         raise InputError(f"{path} was not written by predict: it does not say by which net")
+    if table.X is None or "label_names" not in table.obs:
+        raise InputError(
+            f"{path} has no X or no obs['label_names'], as predict writes them; give the table as "
+            "it was written, or rows of it"
+        )
+    # Other programs store what is mostly zeros sparsely.
+    embeddings = table.X.toarray() if hasattr(table.X, "toarray") else table.X
     return Reference(
         ids=list(map(str, table.obs_names)),
         label_names=list(map(str, table.obs["label_names"])),
-        embeddings=np.asarray(table.X, np.float32),
+        embeddings=np.asarray(embeddings, np.float32),
         net=str(about["net"]),
+        missing=tuple(json.loads(about["about"])["missing"]),
     )
 
 
@@ -84,11 +96,17 @@ def _read_parquet(path: Path) -> Reference:
     from hpa_jax.serving.predict.tables.parquet_table import KEY
 
     schema = parquet.read_schema(path)
-    about = (schema.metadata or {}).get(KEY)
-    if about is None or "embedding" not in schema.names:
+    text = (schema.metadata or {}).get(KEY)
+    if text is None:
+        raise InputError(
+            f"{path} does not say by which net it was written; give the table as predict wrote it "
+            "(other programs that save it anew leave that out)"
+        )
+    if "embedding" not in schema.names:
         raise InputError(
             f"{path} has no embeddings of predict; write it again as .h5ad or .parquet"
         )
+    about = json.loads(text)
     table = parquet.read_table(path, columns=["id", "label_names", "embedding"])
     size = schema.field("embedding").type.list_size
     values = table["embedding"].combine_chunks().flatten().to_numpy()
@@ -97,5 +115,6 @@ def _read_parquet(path: Path) -> Reference:
         ids=table["id"].to_pylist(),
         label_names=names,
         embeddings=values.reshape(-1, size).astype(np.float32),
-        net=str(json.loads(about)["net"]),
+        net=str(about["net"]),
+        missing=tuple(about["missing"]),
     )

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 import cv2
 from tqdm import tqdm
 
-from hpa_jax.errors import InputError
-from hpa_jax.files import exclusive_lock
+from hpa_jax.files import exclusive_lock, remove_partial_files_of
 from hpa_jax.images.prepare import Preparation
 from hpa_jax.serving.predict import outputs
 from hpa_jax.serving.predict.intake import open_images
@@ -44,7 +43,7 @@ def predict(request: Request, open_net: Callable[[], Net]) -> None:
     net = open_net()
     overlays = None
     if request.overlays is not None:
-        overlays = Overlays(request.overlays, net.description)
+        overlays = Overlays(request.overlays, request.images, net.description)
     wanted = _wanted_outputs(net, kind, overlays is not None)
     with scored(request, net, wanted, overlays) as (job, progress):
         _write(request, job, kind, progress)
@@ -134,6 +133,8 @@ def _progress(request: Request, job: Job) -> Iterator[ProgressFile]:
         advice="wait for it, or choose another --out",
     )
     with lock, ProgressFile(path, settings) as progress:
+        for file in outputs.files_of(request.out):
+            remove_partial_files_of(file)
         yield progress
 
 
@@ -157,11 +158,7 @@ def _write(request: Request, job: Job, kind: outputs.Format, progress: ProgressF
         if row.embedding is not None:
             embedding_size = len(row.embedding)
     if not good:
-        first = rejects[0]
-        raise InputError(
-            f"{job.images.where}: none of {count} images can be read; the first: {first[0]}: "
-            f"{first[1]} {first[2]}"
-        )
+        raise outputs.none_can_be_read(job.images.where, rejects)
     about = {
         "backend": job.net.backend,
         "layout": job.images.layout,
@@ -182,6 +179,4 @@ def _write(request: Request, job: Job, kind: outputs.Format, progress: ProgressF
     for warning in notes.warnings():
         print(f"warning: {warning}", file=sys.stderr)
     print(f"wrote {request.out}: {good} images, {len(content.names)} labels, by {job.net.backend}")
-    if rejects:
-        listed = outputs.rejects_path(request.out)
-        print(f"left out {len(rejects)} images that cannot be read: {listed}")
+    outputs.print_rejects(request.out, rejects)

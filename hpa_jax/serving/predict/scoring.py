@@ -134,6 +134,8 @@ def _are_current(job: Job, numbers: range, stamps: list[str], rows: list[Row | N
     for number, stamp, row in zip(numbers, stamps, rows, strict=True):
         if row is None or row.stamp != stamp or row.id != job.images.ids[number]:
             return False
+        if job.overlays is not None and row.is_scored and not job.overlays.has(row.id):
+            return False
     return True
 
 

@@ -5,6 +5,7 @@ images, as for `predict`. For each of its images, the images of TABLE whose embe
 by their cosine, as a csv, and beside it as one page (similar.html).
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from hpa_jax.files import write_atomically, write_csv
 from hpa_jax.folders.results import is_page
 from hpa_jax.images.folder import ImageFolder
 from hpa_jax.images.prepare import Preparation
-from hpa_jax.serving.predict import similar_page
+from hpa_jax.serving.predict import outputs, similar_page
 from hpa_jax.serving.predict.arguments import (
     Parser,
     add_export,
@@ -34,7 +35,8 @@ from hpa_jax.serving.predict.request import Request
 from hpa_jax.serving.predict.run import scored
 
 _HEADER = ("id", "rank", "nearest", "cosine", "nearest_labels")
-# So many rows of the reference are compared at a time.
+# So many images are compared with so many rows of the reference at a time.
+_IMAGES_A_BLOCK = 64
 _ROWS_A_BLOCK = 8192
 
 
@@ -65,6 +67,7 @@ def main(arguments: Sequence[str]) -> int:
     page = flags.out.with_suffix(".html")
     check_out(flags.out, _is_ours)
     check_out(page, is_page)
+    outputs.check_rejects(flags.out)
     reference = read_reference(flags.table)
     net = open_export(flags.export, flags.backend, threads=flags.threads)
     if "embedding" not in net.outputs:
@@ -76,17 +79,33 @@ def main(arguments: Sequence[str]) -> int:
             f"{flags.table} was written with another net than {flags.export}, whose embeddings "
             "cannot be compared; write it again with this one"
         )
+    if set(reference.missing) != set(flags.missing):
+        print(
+            f"warning: {flags.table} was written {_without(reference.missing)}, and these images "
+            f"are compared {_without(flags.missing)}: the net sees a difference that is none",
+            file=sys.stderr,
+        )
     request = make_request(flags)
+    reference_images = _reference_images(flags, net)
     with scored(request, net, ("probabilities", "embedding")) as (job, progress):
-        rows = [row for row in progress.rows(len(job.images)) if row.is_scored]
+        rows = []
+        rejects = []
+        for row in progress.rows(len(job.images)):
+            if row.is_scored:
+                rows.append(row)
+            else:
+                rejects.append((row.id, row.file, row.reason))
         if not rows:
-            raise InputError(f"{job.images.where}: none of its images can be read")
+            raise outputs.none_can_be_read(job.images.where, rejects)
+        _check_size(flags.table, reference, len(rows[0].embedding))
         found = list(nearest(rows, reference, flags.nearest))
+        outputs.write_rejects(flags.out, rejects)
         write_csv(flags.out, _HEADER, _csv_rows(found, reference))
-        pictures = similar_page.Pictures(job.images, _reference_images(flags, net))
+        pictures = similar_page.Pictures(job.images, reference_images)
         write_atomically(page, similar_page.render(found, reference, pictures, str(flags.table)))
     count = min(flags.nearest, len(reference.ids))
     print(f"wrote {flags.out} and {page}: {len(found)} images, {count} neighbours each")
+    outputs.print_rejects(flags.out, rejects)
     return EXIT_OK
 
 
@@ -101,15 +120,17 @@ def nearest(rows: Sequence, reference: Reference, count: int) -> Iterator[Neighb
     Yields:
       For each image, its neighbours; of equal cosines, the earlier row first.
     """
-    queries = _normalized(np.stack([row.embedding for row in rows]))
-    parts = []
-    for start in range(0, len(reference.ids), _ROWS_A_BLOCK):
-        block = _normalized(reference.embeddings[start : start + _ROWS_A_BLOCK])
-        parts.append(queries @ block.T)
-    cosines = np.concatenate(parts, axis=1)
-    for row, of_image in zip(rows, cosines, strict=True):
-        order = np.argsort(-of_image, kind="stable")[:count]
-        yield Neighbours(row.id, order.tolist(), of_image[order].tolist())
+    for first in range(0, len(rows), _IMAGES_A_BLOCK):
+        some = rows[first : first + _IMAGES_A_BLOCK]
+        queries = _normalized(np.stack([row.embedding for row in some]))
+        parts = []
+        for start in range(0, len(reference.ids), _ROWS_A_BLOCK):
+            block = _normalized(reference.embeddings[start : start + _ROWS_A_BLOCK])
+            parts.append(queries @ block.T)
+        cosines = np.concatenate(parts, axis=1)
+        for row, of_image in zip(some, cosines, strict=True):
+            order = np.argsort(-of_image, kind="stable")[:count]
+            yield Neighbours(row.id, order.tolist(), of_image[order].tolist())
 
 
 def _normalized(embeddings: np.ndarray) -> np.ndarray:
@@ -117,6 +138,19 @@ def _normalized(embeddings: np.ndarray) -> np.ndarray:
     wide = embeddings.astype(np.float64)
     lengths = np.linalg.norm(wide, axis=1, keepdims=True)
     return wide / np.maximum(lengths, np.finfo(np.float64).tiny)
+
+
+def _check_size(table: Path, reference: Reference, size: int) -> None:
+    found = reference.embeddings.shape[1]
+    if found != size:
+        raise InputError(
+            f"{table} has embeddings of {found} values, and the net gives {size}; give the table "
+            "with all the columns that predict wrote"
+        )
+
+
+def _without(missing: Sequence[str]) -> str:
+    return f"without {' and '.join(missing)}" if missing else "with all channels"
 
 
 def _csv_rows(found: Sequence[Neighbours], reference: Reference) -> Iterator[tuple]:

@@ -27,7 +27,7 @@ def test_a_picture_has_a_panel_for_each_label_tinted_where_its_map_is(tmp_path):
     maps = np.zeros((8, 8, 3), np.float32)
     maps[1, 1, 0] = 1  # upper left
     maps[6, 6, 1] = 1  # lower right
-    overlays = Overlays(tmp_path / "new" / "pictures", DESCRIPTION)
+    overlays = Overlays(tmp_path / "new" / "pictures", tmp_path / "images", DESCRIPTION)
     overlays.write("plate 1/A", pixels, np.array([0.9, 0.8, 0.1], np.float32), maps)
     (path,) = (tmp_path / "new" / "pictures").glob("*.png")
     picture = cv2.imread(str(path))[..., ::-1].astype(int)
@@ -45,12 +45,17 @@ def test_a_picture_has_a_panel_for_each_label_tinted_where_its_map_is(tmp_path):
 
 
 def test_a_folder_of_anything_else_is_left_alone(tmp_path):
-    Overlays(tmp_path / "a", DESCRIPTION)
-    Overlays(tmp_path / "a", DESCRIPTION)
+    images = tmp_path / "images"
+    Overlays(tmp_path / "a", images, DESCRIPTION)
+    Overlays(tmp_path / "a", images, DESCRIPTION)
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "A1.png").write_bytes(b"mine")
     with pytest.raises(InputError, match="is not empty and not of this program"):
-        Overlays(tmp_path / "b", DESCRIPTION)
+        Overlays(tmp_path / "b", images, DESCRIPTION)
+    # The next call would take pictures for images.
+    with pytest.raises(InputError, match="in the folder of the images"):
+        Overlays(images / "plate 1" / "seen", images, DESCRIPTION)
+    assert not images.exists()
 
 
 def test_names_are_safe_and_no_two_are_the_same():

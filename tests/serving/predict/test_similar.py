@@ -6,6 +6,7 @@ import re
 import shutil
 
 import numpy as np
+import pyarrow
 import pytest
 from pyarrow import parquet
 from scipy.spatial.distance import cdist
@@ -25,6 +26,7 @@ def made(count, seed, size=32):
 
 def test_neighbours_are_those_of_scipy(monkeypatch):
     monkeypatch.setattr(similar, "_ROWS_A_BLOCK", 7)
+    monkeypatch.setattr(similar, "_IMAGES_A_BLOCK", 2)
     queries = made(5, seed=0)
     embeddings = made(40, seed=1)
     # A copy, in another length, is as near as can be.
@@ -95,14 +97,43 @@ def test_an_image_is_nearest_to_itself(export, tmp_path, suffix):
         serving.main(words)
 
 
-def test_embeddings_of_another_net_are_refused(export, tmp_path):
+def test_a_table_that_cannot_be_compared_is_one_line(export, tmp_path, capsys):
     write_images(tmp_path / "known")
     table = tmp_path / "known.parquet"
     assert serving.main(["predict", str(export), f"{tmp_path}/known", f"--out={table}"]) == 0
-    # As if its parameters were others.
+    words = ["similar", str(export), str(table), f"{tmp_path}/known", f"--out={tmp_path}/a.csv"]
+    # Embeddings with a channel black and without are compared, and that is told.
+    assert serving.main([*words, "--missing=yellow"]) == 0
+    assert "with all channels, and these images are compared without yellow" in (
+        capsys.readouterr().err
+    )
     read = parquet.read_table(table)
+    parquet.write_table(read.slice(0, 0), table)
+    with pytest.raises(InputError, match="has no row"):
+        serving.main(words)
+    place = read.schema.get_field_index("embedding")
+    cut = pyarrow.array([row[:-1] for row in read["embedding"].to_pylist()])
+    size = pyarrow.list_(pyarrow.float32(), len(cut[0]))
+    parquet.write_table(read.set_column(place, "embedding", cut.cast(size)), table)
+    with pytest.raises(InputError, match="has embeddings of .* values, and the net gives"):
+        serving.main(words)
+    # As if its parameters were others.
     about = json.loads(read.schema.metadata[b"hpa_jax"]) | {"net": "0" * 64}
     parquet.write_table(read.replace_schema_metadata({b"hpa_jax": json.dumps(about)}), table)
-    words = ["similar", str(export), str(table), f"{tmp_path}/known", f"--out={tmp_path}/a.csv"]
     with pytest.raises(InputError, match="was written with another net"):
         serving.main(words)
+    # Another program that saves it anew.
+    parquet.write_table(read.replace_schema_metadata(None), table)
+    with pytest.raises(InputError, match="does not say by which net"):
+        serving.main(words)
+
+
+def test_images_that_cannot_be_read_are_listed(export, tmp_path, capsys):
+    write_images(tmp_path / "known", ids=["a", "b"])
+    table = tmp_path / "known.parquet"
+    assert serving.main(["predict", str(export), f"{tmp_path}/known", f"--out={table}"]) == 0
+    (tmp_path / "known" / "b_red.png").write_bytes(b"")
+    words = ["similar", str(export), str(table), f"{tmp_path}/known", f"--out={tmp_path}/a.csv"]
+    assert serving.main([*words, "--policy=skip"]) == 0
+    assert "left out 1 images that cannot be read" in capsys.readouterr().out
+    assert "b_red.png" in (tmp_path / "a.csv.rejects.csv").read_text(encoding="utf-8")

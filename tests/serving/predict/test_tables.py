@@ -2,11 +2,14 @@
 
 import csv
 import json
+import subprocess
+import sys
 
 import anndata
 import numpy as np
 import pytest
 from pyarrow import parquet
+from support.small_disk import SmallDisk
 
 from hpa_jax.errors import InputError
 from hpa_jax.serving.predict.outputs import check_table, format_of
@@ -102,8 +105,34 @@ def test_h5ad(tmp_path):
     about = table.uns["hpa_jax"]
     assert about["card"] == "# A card"
     assert json.loads(about["model"]) == DESCRIPTION
+    # Names that are one without their slash, and one of AnnData's own.
+    names = ["Nucleoli", "id", "_index", "ER|Golgi", "ER/Golgi"]
+    labels = [{"id": number, "name": name} for number, name in enumerate(names)]
+    other = write(tmp_path / "c.h5ad", description=DESCRIPTION | {"labels": labels})
+    columns = ["Nucleoli", "id (label)", "_index (label)", "ER|Golgi", "ER|Golgi (label)"]
+    assert list(anndata.read_h5ad(other).obs.columns[-5:]) == columns
     # As every program that goes on from here does.
     table[table.obs["Nucleoli"]].copy().write_h5ad(tmp_path / "b.h5ad")
+
+
+def test_hdf5_does_not_crash_on_a_full_disk(tmp_path):
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from hpa_jax.serving.predict.tables.hdf5_file import new_hdf5\n"
+        "try:\n"
+        "    with new_hdf5(Path(sys.argv[1])) as file:\n"
+        "        for number in range(20):\n"
+        "            file.create_dataset(f'g{number}/x', data=[1.5] * 500)\n"
+        "except OSError as error:\n"
+        "    print(error.strerror)"
+    )
+    disk_folder = tmp_path / "disk"
+    disk_folder.mkdir()
+    with SmallDisk(disk_folder, megabytes=1) as disk:
+        disk.fill(but=40000)
+        command = [*disk.prefix, sys.executable, "-c", program, str(disk_folder / "a.h5")]
+        found = subprocess.run(command, capture_output=True, text=True)
+    assert (found.returncode, found.stdout, found.stderr) == (0, "No space left on device\n", "")
 
 
 def test_h5ad_needs_embeddings(tmp_path):

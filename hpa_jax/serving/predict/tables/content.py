@@ -1,6 +1,6 @@
 """What every format of table has: its columns, its rows, and what it says of itself."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -44,6 +44,16 @@ class Decided(NamedTuple):
     embedding: np.ndarray | None
 
 
+def distinct_names(names: Sequence[str], taken: Collection[str]) -> list[str]:
+    """Names of columns, each another one and none that is taken."""
+    found: list[str] = []
+    for name in names:
+        while name in taken or name in found:
+            name = f"{name} (label)"
+        found.append(name)
+    return found
+
+
 @dataclass(frozen=True)
 class Content:
     """A table to be written.
@@ -79,10 +89,7 @@ class Content:
     @cached_property
     def label_columns(self) -> list[str]:
         """The columns of probabilities: the labels' names, each another one."""
-        columns = []
-        for name in self.names:
-            columns.append(f"{name} (label)" if name in _TAKEN else name)
-        return columns
+        return distinct_names(self.names, _TAKEN)
 
     def rows(self) -> Iterator[Decided]:
         """The rows of the table, in the order of Ids."""

@@ -12,11 +12,15 @@ import numpy as np
 
 from hpa_jax.errors import InputError
 from hpa_jax.files import complete_file
-from hpa_jax.serving.predict.tables.content import Content
+from hpa_jax.serving.predict.tables.content import Content, distinct_names
+from hpa_jax.serving.predict.tables.hdf5_file import new_hdf5
 
 BESIDE = ""
 NEEDS = ("anndata", "h5py")
 EMBEDDINGS = True
+
+# AnnData's own.
+_TAKEN = ("_index",)
 
 # So many rows are in memory at a time.
 _ROWS_A_BLOCK = 1024
@@ -29,7 +33,6 @@ def write(path: Path, content: Content) -> None:
       InputError: the net gives no embedding.
     """
     import anndata
-    import h5py
     import pandas
 
     if not content.embedding_size:
@@ -48,29 +51,31 @@ def write(path: Path, content: Content) -> None:
         columns["label_names"].append(row.label_names)
         columns["labels"].append(row.label_ids)
     obs = pandas.DataFrame(columns, index=pandas.Index(ids, dtype=str), dtype=str)
-    for number, name in enumerate(content.label_columns):
-        # A slash would be a group of the file.
-        obs[name.replace("/", "|")] = decided[:, number]
+    # A slash would be a group of the file.
+    names = [name.replace("/", "|") for name in content.label_columns]
+    for number, name in enumerate(distinct_names(names, [*columns, *_TAKEN])):
+        obs[name] = decided[:, number]
     var = [f"feature_{number}" for number in range(content.embedding_size)]
     shell = anndata.AnnData(
         obs=obs, var=pandas.DataFrame(index=pandas.Index(var, dtype=str)), uns=_uns(content)
     )
-    with complete_file(path) as hidden:
-        shell.write_h5ad(hidden)
+    shell.strings_to_categoricals()
+    with complete_file(path) as hidden, new_hdf5(hidden) as file:
+        anndata.io.write_elem(file, "/", shell)
         # The arrays are written block by block: all embeddings at once may not fit the memory.
-        with h5py.File(hidden, "r+") as file:
-            if "X" in file:
-                del file["X"]
-            shapes = {
-                "X": (content.count, content.embedding_size),
-                "obsm/probabilities": (content.count, len(content.names)),
-            }
-            for name, shape in shapes.items():
-                array = file.create_dataset(name, shape, "<f4")
-                array.attrs["encoding-type"] = "array"
-                array.attrs["encoding-version"] = "0.2.0"
-            _fill(file["X"], (row.embedding for row in content.scored()))
-            _fill(file["obsm/probabilities"], (row.probabilities for row in content.scored()))
+        for name in ("X", "raw"):
+            if name in file:
+                del file[name]
+        shapes = {
+            "X": (content.count, content.embedding_size),
+            "obsm/probabilities": (content.count, len(content.names)),
+        }
+        for name, shape in shapes.items():
+            array = file.create_dataset(name, shape, "<f4")
+            array.attrs["encoding-type"] = "array"
+            array.attrs["encoding-version"] = "0.2.0"
+        _fill(file["X"], (row.embedding for row in content.scored()))
+        _fill(file["obsm/probabilities"], (row.probabilities for row in content.scored()))
 
 
 def _fill(array, rows) -> None:
