@@ -102,7 +102,8 @@ def add_images(parser: argparse.ArgumentParser) -> None:
         "--threads",
         type=count_flag,
         metavar="N",
-        help="threads that read, and by onnx that compute (default: one a core)",
+        help="threads that read, and by onnx that compute (default: the cores that this process "
+        "may use)",
     )
 
 
