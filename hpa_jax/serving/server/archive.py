@@ -82,8 +82,13 @@ class Archive:
         self._limit = limits.body
         self._members: dict[str, zipfile.ZipInfo] = {}
         for member in self._zip.infolist():
-            if not member.is_dir():
-                self._members[checked_name(_name_of(member))] = member
+            if member.is_dir():
+                continue
+            name = checked_name(_name_of(member))
+            if name in self._members:
+                # Programs differ in which of them they unpack.
+                raise Refusal(422, f"two files of the zip are named {name}; make it again")
+            self._members[name] = member
         total = sum(member.file_size for member in self._members.values())
         if total > limits.unpacked:
             raise Refusal(
