@@ -95,7 +95,8 @@ def add_images(parser: Parser) -> None:
         "--threads",
         type=count_flag("--threads"),
         metavar="N",
-        help="threads that read, and by onnx that compute (default: one a core)",
+        help="threads that read, and by onnx that compute (default: the cores that this process "
+        "may use)",
     )
 
 

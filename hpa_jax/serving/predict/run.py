@@ -1,13 +1,13 @@
 """From a folder of images to a table: the whole way, for an export or a run."""
 
 import contextlib
-import os
 import sys
 from collections.abc import Callable, Iterator
 
 import cv2
 from tqdm import tqdm
 
+from hpa_jax.environment.cores import available_cores
 from hpa_jax.files import exclusive_lock, remove_partial_files_of
 from hpa_jax.images.prepare import Preparation
 from hpa_jax.serving.predict import outputs
@@ -83,7 +83,7 @@ def scored(
         net=net,
         outputs=wanted,
         batch=request.batch or (_SMALL_BATCH if preparation.size <= _SMALL else 1),
-        threads=request.threads or os.cpu_count() or 1,
+        threads=request.threads or available_cores(),
         policy=request.policy,
         pixel_size=request.pixel_size,
         overlays=overlays,

@@ -12,6 +12,7 @@ archive.py   a zip in memory
 options.py   what stands behind the `?` of a request
 uploads.py   which files make which images
 scoring.py   from files to the rows of an answer
+readers.py   threads that read images
 batching.py  images that wait for the net
 admission.py how many requests are worked on
 metrics.py   what is counted, for Prometheus

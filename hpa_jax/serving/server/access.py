@@ -6,8 +6,10 @@ server: hence Host has to be a name of this server, or an address, which no page
 name. And it could keep the net busy: hence Origin, where a browser sends one, has to be Host.
 """
 
+import contextlib
 import hmac
 import ipaddress
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,9 @@ OPEN_PATHS = frozenset({"/", "/healthz", "/readyz"})
 """Without a token: the page itself, which asks for it, and what supervisors ask."""
 
 _LONGEST_TOKEN = 4096
+
+# What browsers send, whatever was typed: names in other scripts have a form in these letters.
+_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,9 @@ class Access:
         Raises:
           Refusal: 400 another server's name, 403 another site's page, 401 no token.
         """
-        host = headers.get("host", "")
+        host = headers.get("host", "").strip()
+        if not host:
+            raise Refusal(400, "the request lacks the header Host, the name of the server it asks")
         if not self._is_own(host):
             raise Refusal(
                 400,
@@ -75,7 +82,7 @@ class Access:
 
 
 def _without_port(host: str) -> str:
-    host = host.strip().lower()
+    host = host.lower()
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.partition(":")[0].rstrip(".")
@@ -83,7 +90,7 @@ def _without_port(host: str) -> str:
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches an address."""
-    if host == "localhost":
+    if host.lower() == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -95,16 +102,30 @@ def make_access(host: str, token: str | None, allowed: list[str]) -> Access:
     """The rules of a server that listens at `host`.
 
     Raises:
-      InputError: others than this machine reach it, and there is no token.
+      InputError: others than this machine reach it, and there is no token; or a name is none.
     """
+    _check_name(host, "--host")
+    for name in allowed:
+        _check_name(name, "--allow-host")
     local = is_loopback(host)
     if not local and token is None:
         raise InputError(
             f"--host={host} lets other machines ask this server; give it a token of your own with "
             "--token-file=FILE"
         )
-    names = {"localhost", host.lower(), *(name.lower() for name in allowed)}
+    names = {"localhost", *(name.lower().rstrip(".") for name in (host, *allowed))}
     return Access(token, frozenset(names), only_loopback=local)
+
+
+def _check_name(name: str, flag: str) -> None:
+    """Refuses what no client could call this server, such as a URL or a name with a port."""
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(name)
+        return
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"{flag}={name}: give a name or an address alone: no http://, no port, no brackets"
+        )
 
 
 def read_token(path: Path) -> str:

@@ -80,7 +80,8 @@ class Archive:
                 continue
             name = checked_name(member_name(member))
             if name in self._members:
-                raise Refusal(422, "the zip has two files of one name; make it again")
+                # Programs differ in which of them they unpack.
+                raise Refusal(422, f"two files of the zip are named {name}; make it again")
             self._members[name] = member
         total = sum(member.file_size for member in self._members.values())
         if total > limits.unpacked:

@@ -15,7 +15,8 @@ import numpy as np
 
 from hpa_jax.serving.server.metrics import Metrics
 
-# Up to this size a CPU gains by several images at once: 1.5 times at 64 px. At 512 px it loses.
+# Up to this size a CPU gains by several images at once: 1.6 times at 64 px, 1.15 at 128 px. At
+# 192 px it gains nothing, and above it loses (docs/results.md).
 _SMALL = 128
 _SMALL_BATCH = 8
 # Of the mean time an image takes: how much the last batch counts.

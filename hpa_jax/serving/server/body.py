@@ -97,7 +97,13 @@ async def _form(request: Request, pieces: AsyncIterator[bytes], limits: Limits) 
     try:
         form = await parser.parse()
     except MultiPartException as error:
-        raise Refusal(400, f"the form cannot be read ({error.message}); {_ADVICE}") from None
+        # Too many parts: as too many bytes are.
+        status = 413 if error.message.startswith("Too many") else 400
+        reason = error.message.rstrip(".")
+        raise Refusal(status, f"the form cannot be read ({reason}); {_ADVICE}") from None
+    except UnicodeError:
+        # A character set that decodes nothing.
+        raise Refusal(400, f"the form's charset is none that is read; {_ADVICE}") from None
     if not parser.has_ended:
         raise Refusal(400, "the form is cut short: it has no end; send it again")
     parts = []
@@ -118,6 +124,13 @@ async def _form(request: Request, pieces: AsyncIterator[bytes], limits: Limits) 
 def _check_length(request: Request, limits: Limits) -> None:
     """Refuses what says of itself that it is too large, before any of it is read."""
     length = request.headers.get("content-length", "")
+    if length and "transfer-encoding" in request.headers:
+        # A proxy that believes the other one sees another request behind this one.
+        raise Refusal(
+            400,
+            "the request has both Content-Length and Transfer-Encoding; send one of them",
+            {"Connection": "close"},
+        )
     if length.isascii() and length.isdigit() and int(length) > limits.body:
         raise _too_large(limits)
 

@@ -7,14 +7,14 @@ this machine can ask, unless --host and --token-file are given.
 import argparse
 import asyncio
 import hashlib
-import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
 
+from hpa_jax.environment.cores import available_cores
 from hpa_jax.environment.paths import path_flag
 from hpa_jax.errors import EXIT_OK, InputError
 from hpa_jax.folders.export_manifest import MANIFEST, ONNX, check_digests, read_file
@@ -62,7 +62,7 @@ def serve(flags: argparse.Namespace, limits: Limits) -> None:
     sockets = [listener.listen(flags.host, flags.port, "--port")]
     if flags.metrics_port is not None:
         sockets.append(listener.listen(flags.host, flags.metrics_port, "--metrics-port"))
-    threads = flags.threads or len(os.sched_getaffinity(0))
+    threads = flags.threads or available_cores()
     # What is told is what was loaded, also where the folder is changed meanwhile.
     digest = flags.expect_sha256 or _digest(flags.export)
     if ONNX not in check_digests(flags.export, expect_sha256=digest):
@@ -77,14 +77,16 @@ def serve(flags: argparse.Namespace, limits: Limits) -> None:
     # The threads that read are the parallelism: OpenCV's own would compete for the same cores.
     cv2.setNumThreads(1)
     app = make_app(net, rules, limits, sockets, max_batch, threads, digest)
-    for taken in sockets:
-        # From here on who connects is answered.
-        taken.listen(listener.BACKLOG)
-    print(f"serving {flags.export} at http://{listener.address_of(sockets[0])}", flush=True)
-    if len(sockets) > 1:
-        print(f"metrics at http://{listener.address_of(sockets[1])}/metrics", flush=True)
-    print(f"manifest SHA-256 {digest}; {size} px, up to {max_batch} images at once", flush=True)
-    listener.serve_until_stopped(app, sockets, limits)
+    for taken, flag in zip(sockets, ("--port", "--metrics-port"), strict=False):
+        listener.open_to_clients(taken, flag)
+
+    def announce() -> None:
+        print(f"serving {flags.export} at http://{listener.address_of(sockets[0])}", flush=True)
+        if len(sockets) > 1:
+            print(f"metrics at http://{listener.address_of(sockets[1])}/metrics", flush=True)
+        print(f"manifest SHA-256 {digest}; {size} px, up to {max_batch} images at once", flush=True)
+
+    listener.serve_until_stopped(app, sockets, limits, announce)
     print("stopped", file=sys.stderr, flush=True)
 
 
@@ -163,7 +165,9 @@ def parser() -> Parser:
     )
     add = made.add_argument
     add("export", type=path_flag("EXPORT"), metavar="EXPORT")
-    add("--port", type=_port, default=_PORT, metavar="N", help=f"0: any (default {_PORT})")
+    add(
+        "--port", type=_port("--port"), default=_PORT, metavar="N", help=f"0: any (default {_PORT})"
+    )
     add(
         "--host",
         default="127.0.0.1",
@@ -186,22 +190,27 @@ def parser() -> Parser:
     )
     add(
         "--max-batch",
-        type=_count,
+        type=_count("--max-batch"),
         metavar="N",
         help="images that the net works on at once (default: 8 up to 128 px, above 1)",
     )
     add(
         "--queue",
-        type=_count,
+        type=_count("--queue"),
         default=limits.queue,
         metavar="N",
         help="requests that are worked on or wait; more are told to come back (default "
         "%(default)s)",
     )
-    add("--threads", type=_count, metavar="N", help="of the net, and to read (default: cores)")
+    add(
+        "--threads",
+        type=_count("--threads"),
+        metavar="N",
+        help="of the net, and to read (default: the cores that this process may use)",
+    )
     add(
         "--max-body",
-        type=_count,
+        type=_count("--max-body"),
         default=limits.body // MIB,
         metavar="MIB",
         help="of one request (default %(default)s MiB)",
@@ -214,26 +223,29 @@ def parser() -> Parser:
     )
     add(
         "--metrics-port",
-        type=_port,
+        type=_port("--metrics-port"),
         metavar="N",
         help="for Prometheus: /metrics, at the same address (default: none)",
     )
     return made
 
 
-def _port(text: str) -> int:
-    return _number(text, 0, 65535, "a port")
+def _port(flag: str) -> Callable[[str], int]:
+    return _number(flag, 0, 65535, "a port")
 
 
-def _count(text: str) -> int:
-    return _number(text, 1, 4096, "a number")
+def _count(flag: str) -> Callable[[str], int]:
+    return _number(flag, 1, 4096, "a number")
 
 
-def _number(text: str, low: int, high: int, what: str) -> int:
-    is_number = text.isascii() and text.isdigit() and low <= int(text) <= high
-    if not is_number:
-        raise InputError(f"{text!r}: give {what} from {low} to {high}")
-    return int(text)
+def _number(flag: str, low: int, high: int, what: str) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        is_number = text.isascii() and text.isdigit() and low <= int(text) <= high
+        if not is_number:
+            raise InputError(f"{flag}={text}: give {what} from {low} to {high}")
+        return int(text)
+
+    return parse
 
 
 def _sha256(text: str) -> str:

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
+import resource
 import signal
 import socket
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import uvicorn
 
@@ -19,6 +21,9 @@ from hpa_jax.serving.server.protocol import with_limits
 
 BACKLOG = 256
 """Connections that may wait to be accepted."""
+
+# Between two lines of the same words.
+_SILENCE = 60
 
 
 def listen(host: str, port: int, flag: str) -> socket.socket:
@@ -40,12 +45,29 @@ def listen(host: str, port: int, flag: str) -> socket.socket:
         # A server that has just ended must not keep the next one from starting.
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(address)
-    except OSError as error:
-        raise InputError(
-            f"cannot listen at {host}, port {port} ({one_line(error)}); choose another --host or "
-            f"{flag}"
-        ) from None
+    except (OSError, UnicodeError) as error:
+        # UnicodeError: a name that no name server could be asked for.
+        raise _refused(host, port, flag, error) from None
     return taken
+
+
+def open_to_clients(taken: socket.socket, flag: str) -> None:
+    """Lets clients connect; they wait until they are accepted.
+
+    Raises:
+      InputError: another program has come first, since the address was taken.
+    """
+    try:
+        taken.listen(BACKLOG)
+    except OSError as error:
+        host, port = taken.getsockname()[:2]
+        raise _refused(host, port, flag, error) from None
+
+
+def _refused(host: str, port: int, flag: str, error: Exception) -> InputError:
+    return InputError(
+        f"cannot listen at {host}, port {port} ({one_line(error)}); choose another --host or {flag}"
+    )
 
 
 def address_of(taken: socket.socket) -> str:
@@ -55,13 +77,27 @@ def address_of(taken: socket.socket) -> str:
 
 
 class _Server(uvicorn.Server):
-    """Stops at a signal, and does not raise it again: what was asked for has been done."""
+    """Stops at a signal, and does not raise it again: what was asked for has been done.
+
+    Args:
+      config: of uvicorn.
+      announce: called when connections are accepted and signals are heeded.
+    """
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]):
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accepts connections from here on."""
+        await super().startup(sockets)
+        self._announce()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
         # A library's own thread that fails must not print where from: paths, names of files.
-        loop.set_exception_handler(_report)
+        loop.set_exception_handler(_Reporter().report)
         heeded = [number for number in STOP_SIGNALS if not is_ignored(number)]
         for number in heeded:
             loop.add_signal_handler(number, self._stop, number)
@@ -78,14 +114,48 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def _report(loop: asyncio.AbstractEventLoop, context: dict) -> None:
-    error = context.get("exception")
-    reason = type(error).__name__ if error else context.get("message")
-    print(f"a connection failed: {one_line(reason)}", file=sys.stderr, flush=True)
+class _Reporter:
+    """Prints what fails outside of any request, each reason once a minute: clients cause some."""
+
+    def __init__(self):
+        self._next: dict[str, float] = {}
+
+    def report(self, loop: asyncio.AbstractEventLoop, context: dict) -> None:
+        """A handler of asyncio."""
+        error = context.get("exception")
+        reason = type(error).__name__ if error else context.get("message")
+        text = f"a connection failed: {one_line(reason)}"
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            text = (
+                f"a connection has to wait: {one_line(error)}; give the server more (ulimit -n), "
+                "or its clients fewer connections"
+            )
+        now = loop.time()
+        if now >= self._next.get(text, now):
+            self._next[text] = now + _SILENCE
+            print(text, file=sys.stderr, flush=True)
 
 
-def serve_until_stopped(app, sockets: Sequence[socket.socket], limits: Limits) -> None:
-    """Serves until SIGTERM, SIGHUP or Ctrl-C, then answers what is under way, and returns."""
+def allow_files(count: int) -> None:
+    """Raises this process's limit of open files, where it may be raised and is lower."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < count:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(count, hard), hard))
+
+
+def serve_until_stopped(
+    app, sockets: Sequence[socket.socket], limits: Limits, announce: Callable[[], None]
+) -> None:
+    """Serves until SIGTERM, SIGHUP or Ctrl-C, then answers what is under way, and returns.
+
+    Args:
+      app: of ASGI.
+      sockets: that are open to clients.
+      limits: of the server.
+      announce: called when connections are accepted.
+    """
+    # Those that are refused linger for a moment.
+    allow_files(4 * limits.connections)
     # Messages of libraries have what clients sent, and tracebacks; ours have neither.
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
@@ -103,4 +173,4 @@ def serve_until_stopped(app, sockets: Sequence[socket.socket], limits: Limits) -
         timeout_keep_alive=max(1, round(limits.head_seconds)),
         timeout_graceful_shutdown=round(limits.drain_seconds),
     )
-    asyncio.run(_Server(config).serve(sockets=list(sockets)))
+    asyncio.run(_Server(config, announce).serve(sockets=list(sockets)))

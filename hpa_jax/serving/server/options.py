@@ -84,15 +84,20 @@ def parse_options(given: Iterable[tuple[str, str]], available: tuple[str, ...]) 
       available: outputs that the net has.
 
     Raises:
-      Refusal: 422, a name or a value that there is not.
+      Refusal: 422, a name or a value that there is not, or an option that is given twice.
     """
     options = Options()
+    seen = set()
     for name, text in given:
         if name not in _PARSERS:
             known = ", ".join(_PARSERS)
             raise Refusal(422, f"there is no option {name!r}; there are {known}")
         if not text.strip():
             continue
+        if name in seen:
+            # One of the two would count, and nobody would know which.
+            raise Refusal(422, f"?{name} is given twice; give it once, with commas in a list")
+        seen.add(name)
         try:
             setattr(options, name, _PARSERS[name](text))
         except InputError as error:

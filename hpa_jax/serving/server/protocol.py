@@ -33,6 +33,7 @@ class GuardedProtocol(H11Protocol):
         super().__init__(*arguments, **keywords)
         self._idle: asyncio.TimerHandle | None = None
         self._blocked: asyncio.TimerHandle | None = None
+        self._giving_up: asyncio.TimerHandle | None = None
         self._is_last = False
         self._is_over = False
 
@@ -55,12 +56,14 @@ class GuardedProtocol(H11Protocol):
         """The connection is closed, by whomever."""
         self._stop_idle()
         self.resume_writing()
+        if self._giving_up:
+            self._giving_up.cancel()
         super().connection_lost(exc)
 
     def on_response_complete(self) -> None:
         """An answer has been sent; the connection may bring another request."""
-        if self._is_last and not self.transport.is_closing():
-            self.transport.close()
+        if self._is_last:
+            self._close()
         super().on_response_complete()
         self._watch()
 
@@ -73,7 +76,7 @@ class GuardedProtocol(H11Protocol):
             super().shutdown()
             return
         self._stop_idle()
-        self._idle = self.loop.call_later(_LAST_CALL, self.transport.close)
+        self._idle = self.loop.call_later(_LAST_CALL, self._close)
 
     def pause_writing(self) -> None:
         """The client does not take what it is sent."""
@@ -106,19 +109,31 @@ class GuardedProtocol(H11Protocol):
         """Starts the deadline where no request is being answered, stops it where one is."""
         if self._is_over:
             return
-        if self._is_answering() or self.transport.is_closing():
+        if self.transport.is_closing():
+            self._close()
+            return
+        if self._is_answering():
             self._stop_idle()
             return
         # uvicorn's own, which a single byte of the next request would stop.
         self._unset_keepalive_if_required()
         if self._idle is None:
             seconds = _LAST_CALL if self._is_last else self.limits.head_seconds
-            self._idle = self.loop.call_later(seconds, self.transport.close)
+            self._idle = self.loop.call_later(seconds, self._close)
 
     def _stop_idle(self) -> None:
         if self._idle:
             self._idle.cancel()
             self._idle = None
+
+    def _close(self) -> None:
+        """Closes the connection, at the latest when a client has had time to take the rest."""
+        self._stop_idle()
+        if not self.transport.is_closing():
+            self.transport.close()
+        if self._giving_up is None:
+            # What was written waits for the client, and the connection with it: for ever.
+            self._giving_up = self.loop.call_later(self.limits.write_seconds, self.transport.abort)
 
     def _answer(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
         """Answers without the application, and closes."""
@@ -141,11 +156,11 @@ class GuardedProtocol(H11Protocol):
         self._is_over = True
         self._stop_idle()
         if not output:
-            self.transport.close()
+            self._close()
             return
         self.transport.write(output)
         self.transport.write_eof()
-        self._idle = self.loop.call_later(_LINGER, self.transport.close)
+        self._idle = self.loop.call_later(_LINGER, self._close)
 
 
 def with_limits(limits: Limits) -> type[GuardedProtocol]:

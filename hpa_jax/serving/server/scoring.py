@@ -6,7 +6,6 @@ scores are the same.
 
 import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +25,7 @@ from hpa_jax.serving.server.batching import Batcher, Net
 from hpa_jax.serving.server.body import Part
 from hpa_jax.serving.server.limits import Limits
 from hpa_jax.serving.server.options import Options, as_options
+from hpa_jax.serving.server.readers import Readers
 from hpa_jax.serving.server.refusal import Refusal
 from hpa_jax.serving.server.uploads import find_uploaded
 
@@ -61,12 +61,12 @@ class Scorer:
         self._description = net.description
         self._preparation = Preparation.from_description(net.description)
         self._batcher = batcher
-        self._pool = ThreadPoolExecutor(readers, "images")
+        self._readers = Readers(readers)
         self._limits = limits
 
     def close(self) -> None:
         """Ends the threads."""
-        self._pool.shutdown(cancel_futures=True)
+        self._readers.close()
 
     async def score(self, parts: Sequence[Part], options: Options) -> list[dict]:
         """Scores the images of a request.
@@ -81,8 +81,7 @@ class Scorer:
         Raises:
           Refusal: the files are none that can be scored.
         """
-        loop = asyncio.get_running_loop()
-        images = await loop.run_in_executor(self._pool, self._found, parts, options)
+        images = await self._readers.run(self._found, parts, options)
         if len(images) > self._limits.images:
             raise Refusal(
                 413,
@@ -114,12 +113,9 @@ class Scorer:
         return images
 
     async def _row(self, images: ImageFolder, number: int, options: Options) -> dict:
-        loop = asyncio.get_running_loop()
         image_id = images.ids[number]
         try:
-            prepared = await loop.run_in_executor(
-                self._pool, self._prepared, images, number, options
-            )
+            prepared = await self._readers.run(self._prepared, images, number, options)
         except FaultyImage as fault:
             text = as_options(str(fault) if fault.id else f"{fault.file} {fault.reason}")
             if options.policy == "skip":

@@ -8,6 +8,7 @@ from support.http_server import REPOSITORY, Server
 from hpa_jax.errors import InputError
 from hpa_jax.serving.server import command
 from hpa_jax.serving.server.access import make_access
+from hpa_jax.serving.server.listener import listen, open_to_clients
 from hpa_jax.serving.server.refusal import Refusal
 
 TOKEN = "0123456789abcdef"
@@ -41,6 +42,28 @@ def status_of(access, path="/v1/predict", **headers) -> int:
 )
 def test_only_names_of_this_machine_are_its_names(host, expected):
     assert status_of(make_access("127.0.0.1", None, []), host=host) == expected
+
+
+def test_a_host_that_is_missing_is_nobodys_name():
+    access = make_access("LocalHost", None, ["images.example.org."])
+    assert access.only_loopback
+    assert status_of(access, host="images.example.org:8443") == 200
+    assert status_of(access, host=" ") == 400
+
+
+def test_a_name_that_no_name_server_could_know():
+    with pytest.raises(InputError, match="cannot listen at aaa.*choose another --host"):
+        listen("a" * 80, 0, "--port")
+
+
+def test_two_servers_at_one_address():
+    """Both have taken it before either of them listens, as two that start at once do."""
+    first = listen("127.0.0.1", 0, "--port")
+    port = first.getsockname()[1]
+    with first, listen("127.0.0.1", port, "--metrics-port") as second:
+        open_to_clients(first, "--port")
+        with pytest.raises(InputError, match=f"port {port} .*in use.*--metrics-port"):
+            open_to_clients(second, "--metrics-port")
 
 
 def test_a_server_for_others_has_the_names_that_it_is_given():
@@ -139,9 +162,13 @@ def test_a_file_without_a_token_is_refused(tmp_path, content, words):
     [
         (["--host=0.0.0.0"], "--token-file"),
         (["--host=::"], "--token-file"),
+        (["--host=[::1]"], "--host=.* no brackets"),
+        (["--host=127.0.0.1:80"], "--host=.* no port"),
+        (["--allow-host=https://images.example.org"], "--allow-host=https.* a name"),
+        (["--allow-host="], "--allow-host=: give a name"),
         (["--port=70000"], "a port from 0 to 65535"),
-        (["--port=x"], "a port"),
-        (["--queue=0"], "from 1"),
+        (["--port=x"], "--port=x: give a port"),
+        (["--queue=0"], "--queue=0: .* from 1"),
         (["--max-body=-1"], "from 1"),
         (["--expect-sha256=12"], "64 hexadecimal digits"),
         (["--nonsense"], "--nonsense"),

@@ -110,7 +110,7 @@ def test_two_files_of_one_name_are_refused():
     packed = zipped({"a.png": b"1", "b.png": b"2"}).replace(b"b.png", b"a.png")
     with pytest.raises(Refusal, match="422") as caught:
         Archive(packed, LIMITS)
-    assert "two files of one name" in caught.value.text
+    assert "two files of the zip are named" in caught.value.text
 
 
 def test_parts_of_a_form_are_files_by_name():

@@ -2,6 +2,9 @@
 
 import json
 import re
+import resource
+import socket
+from pathlib import Path
 
 import pytest
 from support.http_server import Server, everything, exchange, head, until
@@ -13,7 +16,7 @@ GET = head("/healthz", "GET")
 def hasty(export):
     """A server that waits for nobody."""
     limits = ("head_seconds=1", "pause_seconds=1", "body_seconds=3", "connections=24")
-    running = Server(export, "--max-body=1", *limits).wait()
+    running = Server(export, "--max-body=1", "write_seconds=1", *limits).wait()
     yield running
     assert running.stop() == 0, running.log()
     assert "Traceback" not in running.log() and "error" not in running.log()
@@ -71,13 +74,18 @@ def test_a_head_that_comes_byte_by_byte_is_closed_too(hasty):
         pytest.param(
             b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 200_000, id="a long header"
         ),
+        pytest.param(
+            head(Content_Length="3", Transfer_Encoding="chunked") + b"3\r\nabc\r\n0\r\n\r\n" + GET,
+            id="two lengths",
+        ),
         pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", id="HTTP/2"),
     ],
 )
 def test_what_is_no_http_is_refused_in_one_line(hasty, sent):
     answer = exchange(hasty, sent)
     assert answer.startswith(b"HTTP/1.1 400 "), answer[:200]
-    assert re.search("HTTP/1.1|Host", error_of(answer))
+    assert re.search("HTTP/1.1|Host|Content-Length", error_of(answer))
+    assert b" 200 OK" not in answer
 
 
 def test_a_body_that_stalls_or_trickles_is_refused(hasty):
@@ -147,6 +155,24 @@ def test_a_client_that_goes_in_the_middle_is_forgotten(hasty, field):
     assert exchange(hasty, GET).startswith(b"HTTP/1.1 200 ")
 
 
+def test_a_client_that_takes_no_answer_does_not_keep_its_connection(hasty):
+    """Answers that the system holds in part, and the server the rest: of each length some."""
+    files = Path(f"/proc/{hasty.process.pid}/fd")
+    before = len(list(files.iterdir()))
+    request = head("/v1/model", "GET")
+    connections = []
+    for number in range(20):
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        connection.connect(hasty.address)
+        connection.sendall(request * (20 * number + 4))
+        connections.append(connection)
+    until(lambda: len(list(files.iterdir())) > before, "they are there")
+    until(lambda: len(list(files.iterdir())) <= before, "they are closed")
+    for connection in connections:
+        connection.close()
+
+
 def test_neither_websockets_nor_http_2(hasty):
     asked = head("/healthz", "GET", Connection="Upgrade", Upgrade="websocket")
     assert exchange(hasty, asked).startswith(b"HTTP/1.1 200 ")
@@ -161,3 +187,16 @@ def test_connections_are_counted(hasty):
         assert answer.startswith(b"HTTP/1.1 503 ") and b"retry-after: 1" in answer.lower()
     # Those that were there have been closed, too: there is room again.
     until(lambda: exchange(hasty, GET).startswith(b"HTTP/1.1 200 "), "it recovers")
+
+
+@pytest.mark.slow
+def test_a_server_without_files_left_waits_and_says_so_once(export):
+    server = Server(export, "head_seconds=1", "--threads=1").wait()
+    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (64, 64))
+    connections = [server.connect() for _ in range(120)]
+    until(lambda: "ulimit -n" in server.log(), "it has none left")
+    for connection in connections:
+        connection.close()
+    assert exchange(server, head("/healthz", "GET", Connection="close")).endswith(b"ok\n")
+    assert server.stop() == 0
+    assert server.log().count("\n") == 5, server.log()

@@ -96,6 +96,16 @@ def test_a_zip_of_several_images(server, fields, expected, method, form):
     assert [row["id"] for row in answer.json()["images"]] == ["é0", "é1", "é2"]
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_zip_with_two_files_of_one_name(server, fields):
+    """One of them would be scored, and nobody would know which."""
+    packed = io.BytesIO(zipped(fields))
+    name = next(iter(fields))
+    with zipfile.ZipFile(packed, "a") as archive:
+        archive.writestr(name, b"other")
+    assert name in refusal(ask(server, data=packed.getvalue()), 422)
+
+
 def test_a_zip_whose_names_have_backslashes(server, fields, expected):
     packed = zipped({name.replace("/", "\\"): data for name, data in fields.items()})
     np.testing.assert_allclose(scores_of(ask(server, data=packed)), expected, atol=1e-5)
@@ -157,6 +167,7 @@ def test_further_outputs(server, export, field):
         ("channels=red", "red"),
         ("projection=sum", "?projection=sum"),
         ("policy=maybe", "strict, skip"),
+        ("missing=red&missing=blue", "?missing is given twice"),
         ("colour=1", "there is no option 'colour'"),
         ("pattern={id}", ""),
     ],
@@ -193,7 +204,10 @@ def test_a_faulty_image_refuses_all_or_is_left_out(server, fields, expected):
         ({"data": b"PK\x03\x04" + bytes(100)}, 422, "zip is damaged"),
         ({"data": b"PK\x05\x06" + bytes(18)}, 422, "zip"),
         ({"data": bytes(5 * 2**20)}, 413, "--max-body"),
-        ({"files": [("x", (f"{i}.png", b"1")) for i in range(600)]}, 400, "512"),
+        ({"files": [("x", (f"{i}.png", b"1")) for i in range(600)]}, 413, "512"),
+        ({"data": b"--x\r\nContent-Disposition: form-data; name=order\r\n\r\n\xff\r\n--x--",
+          "headers": {"Content-Type": "multipart/form-data; boundary=x; charset=undefined"}}, 400,
+         "charset"),
     ],
     ids=[
         *("nothing", "rubbish", "JSON", "text for a file", "an empty file", "no boundary"),
