@@ -67,9 +67,17 @@ def _pngs():
         Awkward("16 bits, interlaced.png", png(deep, 16, interlaced=True), eight(deep, 65535)),
         Awkward("2 bits, interlaced.png", png(two, 2, interlaced=True), eight(two, 3)),
         Awkward("in eleven pieces, with a comment.png", png(gray, 8, before=note, pieces=11), gray),
+        Awkward("green in a palette.png", _in_a_png_palette(gray, 8), gray),
+        Awkward("2 bits in a palette.png", _in_a_png_palette(two, 2), eight(two, 3)),
         Awkward("green in RGB.png", encoded(coloured(gray, "green"), "png"), gray),
         Awkward("upright by EXIF.png", png(gray, 8, before=png_chunk(b"eXIf", exif(1))), gray),
     ]
+
+
+def _in_a_png_palette(image, bits):
+    shades = np.arange(2**bits) * 255 // (2**bits - 1)
+    palette = np.stack([0 * shades, shades, 0 * shades], axis=-1).astype(np.uint8)
+    return png(image, bits, colour_type=3, before=png_chunk(b"PLTE", palette.tobytes()))
 
 
 def _jpgs():

@@ -6,15 +6,17 @@
 // At 24 an Atlas image darkened eightfold and saved at quality 20 looks gray.
 const BRIGHT = 32;
 const SAVE_GRAY = "save the channel's own plane as a gray PNG of 8 or 16 bits";
+const ONE_PLANE = ["gray", "gray in a palette"];
 const LIT_PLANES = ["0", "1", "2", "0,1"]; // red, green, blue, yellow
 
 // The plane of one channel in a file of its own.
 function selectPlane(image) {
   const { planes, colour } = image;
-  if (colour !== "gray" && colour !== "RGB") {
+  if (ONE_PLANE.includes(colour)) return planes[0];
+  if (colour !== "RGB") {
     throw new Refused(`is ${colour}, not gray; ${SAVE_GRAY}`);
   }
-  if (colour === "gray" || isGray(planes)) return planes[0];
+  if (isGray(planes)) return planes[0];
   const lit = image.format === "JPEG" ? litPlanesLossy(image) : litPlanes(planes);
   if (lit === null) {
     throw new Refused(`shows several channels at once; ${SAVE_GRAY}`);
@@ -25,7 +27,7 @@ function selectPlane(image) {
 // [[channel, plane]] of a composite in colour, or of a picture of one channel in its colour.
 function compositePlanes(image) {
   const { planes, colour } = image;
-  if (colour === "gray") {
+  if (ONE_PLANE.includes(colour)) {
     throw new Refused(
       "holds one channel, and its name does not say which; call it ID_red, ID_green, ID_blue or " +
         "ID_yellow, or say under Settings what the channels are called",

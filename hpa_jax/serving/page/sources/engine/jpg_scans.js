@@ -2,12 +2,14 @@
 // broken with gray and says nothing.
 //
 // The codes of each scan are walked without computing a pixel: they have to be those of its Huffman
-// tables, to last for all of its blocks, and to end where its data end. The refining scans of a
-// progressive file are left out: their codes cannot be told without the values before them.
+// tables, to last for all of its blocks, and to end where its data end. The codes of a refining scan
+// of a progressive file depend on which coefficients are not zero so far: those are kept.
 
 const JPG_MARKERS = { tables: 0xc4, end: 0xd9, scan: 0xda, interval: 0xdd };
 const BLOCK = 8;
+const COEFFICIENTS = 64; // of a block
 const LAST_COEFFICIENT = 63;
+const LONGEST_RUN_OF_ZEROS = 15;
 
 class BrokenScan extends Error {}
 
@@ -84,24 +86,12 @@ function readJpgFrame(view, at, marker) {
 function walkScan(bytes, start, data, { tables, frame, interval }) {
   const scan = readScanHeader(bytes, start, frame, tables);
   const bits = new ScanBits(bytes, data);
-  if (scan.isRefining && scan.first > 0) return bits.skipAll();
   const units = scanUnits(scan, frame);
-  let run = 0; // blocks without further coefficients, in a progressive file
+  const walkUnit = scan.isProgressive && scan.first > 0 ? bandWalker(scan, units) : walkBlocks;
   for (let unit = 0; unit < units; unit++) {
-    if (interval && unit > 0 && unit % interval === 0) {
-      bits.passRestart();
-      run = 0;
-    }
-    for (const { component, dc, ac } of scan.parts) {
-      const blocks = scan.parts.length > 1 ? component.across * component.down : 1;
-      for (let block = 0; block < blocks; block++) {
-        if (run > 0) {
-          run -= 1;
-        } else {
-          run = walkBlock(bits, scan, dc, ac);
-        }
-      }
-    }
+    const restarts = interval > 0 && unit > 0 && unit % interval === 0;
+    if (restarts) bits.passRestart();
+    walkUnit(bits, scan, unit, restarts);
   }
   return bits.end();
 }
@@ -140,28 +130,105 @@ function scanUnits({ parts }, frame) {
   return Math.ceil(columns / BLOCK) * Math.ceil(rows / BLOCK);
 }
 
-// One block's codes; returns how many of the next blocks have none.
-function walkBlock(bits, scan, dc, ac) {
-  let at = scan.first;
-  if (at === 0) {
-    if (scan.isRefining) {
-      bits.skip(1);
-    } else {
-      bits.skip(bits.symbol(dc));
+// The blocks of one unit, in a file that is not progressive or in a scan of first coefficients.
+function walkBlocks(bits, scan) {
+  for (const { component, dc, ac } of scan.parts) {
+    const blocks = scan.parts.length > 1 ? component.across * component.down : 1;
+    for (let block = 0; block < blocks; block++) {
+      if (scan.isRefining) {
+        bits.skip(1);
+      } else {
+        bits.skip(bits.symbol(dc));
+      }
+      if (!scan.isProgressive) walkCoefficients(bits, ac);
     }
-    at = 1;
   }
-  while (at <= scan.last) {
+}
+
+function walkCoefficients(bits, ac) {
+  let at = 1;
+  while (at <= LAST_COEFFICIENT) {
     const symbol = bits.symbol(ac);
     const zeros = symbol >> 4;
     const size = symbol & 15;
-    if (size === 0 && zeros < 15) {
-      return scan.isProgressive ? (1 << zeros) - 1 + bits.take(zeros) : 0;
-    }
+    if (size === 0 && zeros < LONGEST_RUN_OF_ZEROS) return;
     bits.skip(size);
     at += zeros + 1;
   }
+}
+
+// Walks a band of coefficients of a progressive file's only component, block by block.
+function bandWalker({ parts, first, last, isRefining }, units) {
+  const [{ component, ac }] = parts;
+  component.isThere ??= new Uint8Array(COEFFICIENTS * units);
+  const walk = isRefining ? walkRefined : walkFirst;
+  let run = 0; // blocks without a new coefficient
+  return (bits, scan, unit, restarts) => {
+    if (restarts) run = 0;
+    const start = COEFFICIENTS * unit;
+    const isThere = component.isThere.subarray(start, start + COEFFICIENTS);
+    run = walk(bits, ac, isThere, first, last, run);
+  };
+}
+
+// Each returns for how many of the next blocks there is nothing new.
+function walkFirst(bits, ac, isThere, first, last, run) {
+  if (run > 0) return run - 1;
+  let at = first;
+  while (at <= last) {
+    const symbol = bits.symbol(ac);
+    const zeros = symbol >> 4;
+    const size = symbol & 15;
+    if (size === 0 && zeros < LONGEST_RUN_OF_ZEROS) return runOf(bits, zeros) - 1;
+    bits.skip(size);
+    at += zeros;
+    if (size > 0 && at < COEFFICIENTS) isThere[at] = 1;
+    at += 1;
+  }
   return 0;
+}
+
+function walkRefined(bits, ac, isThere, first, last, run) {
+  let at = first;
+  let left = run;
+  while (left === 0 && at <= last) {
+    const symbol = bits.symbol(ac);
+    const zeros = symbol >> 4;
+    const size = symbol & 15;
+    if (size > 1) throw new BrokenScan();
+    if (size === 0 && zeros < LONGEST_RUN_OF_ZEROS) {
+      left = runOf(bits, zeros);
+      break;
+    }
+    bits.skip(size);
+    at = refineUpTo(bits, isThere, at, last, zeros);
+    if (size > 0 && at <= last) isThere[at] = 1;
+    at += 1;
+  }
+  if (left === 0) return 0;
+  refineUpTo(bits, isThere, at, last, COEFFICIENTS);
+  return left - 1;
+}
+
+// One bit for each coefficient that is there, until as many that are not have been passed; returns
+// the place of the next that is not.
+function refineUpTo(bits, isThere, from, last, zeros) {
+  let left = zeros;
+  let at = from;
+  for (; at <= last; at++) {
+    if (isThere[at]) {
+      bits.skip(1);
+    } else if (left === 0) {
+      break;
+    } else {
+      left -= 1;
+    }
+  }
+  return at;
+}
+
+function runOf(bits, size) {
+  return (1 << size) + bits.take(size);
 }
 
 // The bits of a scan's data, up to the next marker.
@@ -221,17 +288,6 @@ class ScanBits {
   end() {
     this.fill();
     if (this.count >= 8 || this.bytes[this.at] !== 0xff) throw new BrokenScan();
-    return this.at;
-  }
-
-  skipAll() {
-    const { bytes } = this;
-    while (this.at < bytes.length) {
-      const next = bytes[this.at + 1];
-      const isMarker = bytes[this.at] === 0xff && next !== 0 && (next & 0xf8) !== 0xd0;
-      if (isMarker) break;
-      this.at += 1;
-    }
     return this.at;
   }
 }

@@ -34,7 +34,7 @@ function isPng(bytes) {
 }
 
 // {format, width, height, bits, colour, planes}: one plane a sample, the raw values row by row. Of a
-// palette that is the number of the shade: such a file is refused by all who ask for a channel.
+// palette that is the number of the shade: the value itself where the palette is a ramp of one colour.
 async function decodePng(bytes) {
   const chunks = walkPng(bytes);
   const header = parsePngHeader(bytes);
@@ -43,9 +43,29 @@ async function decodePng(bytes) {
   }
   for (const note of chunks.get("eXIf") ?? []) checkUpright(note);
   const { width, height, bits } = header;
-  const colour = chunks.has("tRNS") ? `${header.colour} with a transparent shade` : header.colour;
+  const colour = pngColour(header, chunks);
   const samples = await pngSamples(header, chunks.get("IDAT") ?? []);
   return { format: "PNG", width, height, bits, colour, planes: separate(samples, header.samples) };
+}
+
+function pngColour({ colour, bits }, chunks) {
+  if (chunks.has("tRNS")) return `${colour} with a transparent shade`;
+  const [palette] = chunks.get("PLTE") ?? [];
+  const isGray = colour === "palette" && palette?.length === 3 * 2 ** bits && isRamp(palette);
+  return isGray ? "gray in a palette" : colour;
+}
+
+// Whether a palette shows each number as that much of one colour, as tables of ImageJ do.
+function isRamp(palette) {
+  const last = palette.length / 3 - 1;
+  let isLit = false;
+  for (const colour of [0, 1, 2]) {
+    const shades = palette.filter((_, i) => i % 3 === colour);
+    if (!shades.some((shade) => shade > 0)) continue;
+    if (!shades.every((shade, number) => shade === Math.floor((number * 255) / last))) return false;
+    isLit = true;
+  }
+  return isLit;
 }
 
 function parsePngHeader(bytes) {
