@@ -197,7 +197,7 @@ def test_archives_that_are_none(tmp_path):
             and "; download it again" in line
         )
     with pytest.raises(
-        InputError, match="is not a folder; give the folder of the csv and the images, or their zip"
+        InputError, match="is not there; give the folder of the images .* or a zip of it"
     ):
         layouts.kaggle_512(tmp_path / "none").examples()
     with pytest.raises(

@@ -184,4 +184,4 @@ def _write(request: Request, job: Job, kind: outputs.Format, progress: ProgressF
     print(f"wrote {request.out}: {good} images, {len(content.names)} labels, by {job.net.backend}")
     if rejects:
         listed = outputs.rejects_path(request.out)
-        print(f"left out {len(rejects)} images that cannot be read: {listed}")
+        print(f"images left out since they cannot be read: {len(rejects)}, listed in {listed}")
