@@ -46,18 +46,38 @@ pick_lock() {
 }
 
 # install_into FOLDER LOCK [PROJECT]: a virtual environment with the locked packages and, unless PROJECT is "without",
-# this package; does nothing where that is installed already.
+# this package; does nothing where that is installed already. What was interrupted is gone on with.
 install_into() {
   local folder=$1 file=$2 project=${3:-with} stamp interpreter
   stamp=$(cat "$file" pyproject.toml | cksum)
   [ "$(cat "$folder/installed" 2>/dev/null)" != "$stamp" ] || return 0
   interpreter=$(find_python)
-  echo "installing the locked packages of $file into $folder (a minute or two) ..." >&2
-  [ -x "$folder/bin/python" ] || "$interpreter" -m venv "$folder"
-  "$folder/bin/python" -m pip install -qq --disable-pip-version-check --require-hashes -r "$file"
-  [ "$project" = without ] ||
-    "$folder/bin/python" -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
-  echo "$stamp" >"$folder/installed"
+  mkdir -p "$folder"
+  # Two at a time would be in each other's way; macOS has no flock.
+  exec 9>"$folder/.installing"
+  if command -v flock >/dev/null && ! flock --nonblock 9; then
+    echo "somebody else is installing into $folder: waiting ..." >&2
+    flock 9
+  fi
+  if [ "$(cat "$folder/installed" 2>/dev/null)" != "$stamp" ]; then
+    echo "installing the locked packages of $file into $folder (a minute or two) ..." >&2
+    trap 'echo "stopped while installing: the same command goes on with it" >&2; exit 130' INT
+    # An interrupted start leaves an interpreter without pip.
+    "$folder/bin/python" -m pip --version >/dev/null 2>&1 || make_environment "$interpreter" "$folder"
+    "$folder/bin/python" -m pip install -qq --disable-pip-version-check --require-hashes -r "$file"
+    [ "$project" = without ] ||
+      "$folder/bin/python" -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+    echo "$stamp" >"$folder/installed"
+    trap - INT
+  fi
+  exec 9>&-
+}
+
+# make_environment PYTHON FOLDER: python -m venv, which Ctrl-C ends without a traceback.
+make_environment() {
+  "$1" -c 'import runpy, signal
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+runpy.run_module("venv", run_name="__main__")' "$2"
 }
 
 build_docs() {
@@ -133,22 +153,21 @@ quickstart() {
   echo "== 5/6 exporting"
   $python -m hpa_jax.main --mode=export --workdir=runs/quickstart
   echo "== 6/6 making a page that runs the net in a browser"
-  local page="runs/quickstart/page.html        here is your page: open it in a browser, drop a field's images on it"
+  local page="Here is your page: open it in a browser, and drop the images of a field on it.
+  $PWD/runs/quickstart/page.html"
   # What it runs the net with comes from npm, which a machine may not have: its line says what to do.
   $python -m hpa_jax.serving page runs/quickstart/export runs/quickstart/page.html ||
-    page="(no page: the line above says why)"
+    page="There is no page: the line above says why."
   cat <<END
 
 Done in $((SECONDS - started)) s, $((installed - started)) s of them for installing.
-  data/hpa/synthetic                   the dataset: TFRecords that any TensorFlow program reads
-  runs/quickstart                      the run: metrics.jsonl, evaluation.json, checkpoints/, thresholds.json
-  runs/quickstart/export               the net for serving: parameters, forward pass, model.json, golden output
-  $page
-Next:
+  data/hpa/synthetic        the dataset: TFRecords that any TensorFlow program reads
+  runs/quickstart           the run: metrics.jsonl, evaluation.json, checkpoints/, thresholds.json
+  runs/quickstart/export    the net for others: model.onnx, forward.jaxexport, README.md, model.json
+  docs/your_images.md       training on real images
+$page
+Here is the command for your own folder of images: a table of scores.
   .venv/bin/python -m hpa_jax.serving predict runs/quickstart/export DIR --out=scores.csv
-                                                          your own folder of images: a table of scores
-  .venv/bin/python -m tensorboard.main --logdir=runs      learning curves (pip install tensorboard first)
-  docs/your_images.md                                     training on real images
 END
 }
 

@@ -68,7 +68,7 @@ def check_digests(folder: Path | str, *, expect_sha256: str = "") -> dict[str, s
         path = error.filename or folder
         raise InputError(
             f"{folder} is no complete export: {path} cannot be read ({one_line(error)}); "
-            "copy or export it again"
+            f"{_advice(folder)}"
         ) from error
     if expect_sha256:
         _check_expected(folder, manifest, expect_sha256)
@@ -96,6 +96,15 @@ def _check_expected(folder: Path, manifest: bytes, expected: str) -> None:
             f"{folder / MANIFEST} has the SHA-256 {found}, and not the expected {expected}: it is "
             "another export"
         )
+
+
+def _advice(folder: Path) -> str:
+    """What to do about a folder without an export's files: people give the run's folder."""
+    if (folder / "export" / MANIFEST).is_file():
+        return f"give {folder / 'export'}"
+    if (folder / "config.json").is_file():
+        return f"make one of this run: python -m hpa_jax.main --mode=export --workdir={folder}"
+    return "copy or export it again"
 
 
 def recorded_digest(folder: Path, name: str) -> str | None:

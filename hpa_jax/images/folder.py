@@ -135,8 +135,6 @@ def find_images(
     """
     if path.suffix.lower() in SUFFIXES and path.is_file():
         raise InputError(f"{path} is one image file; give the folder that it lies in, or a zip")
-    if not path.exists():
-        raise InputError(f"{path} is not a folder, nor a zip; give that of the images")
     images = open_store(path, follow_links=follow_links)
     try:
         names = list_images(images, follow_links)

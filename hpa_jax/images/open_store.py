@@ -29,7 +29,8 @@ def open_store(path: Path, links: tuple[str, ...] = (), follow_links: bool = Fal
         return Folder(path, links, follow_links)
     if not path.exists():
         raise InputError(
-            f"{path} is not a folder; give the folder of the csv and the images, or their zip file"
+            f"{path} is not there; give the folder of the images (and of their csv, for a dataset) "
+            "or a zip of it"
         )
     store = Zip(path)
     # Opens the archive, so that a damaged one is reported here.

@@ -1,11 +1,12 @@
 """What a person does with an export: `python -m hpa_jax.serving COMMAND EXPORT ...`."""
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
 from hpa_jax.environment.program import run_program
-from hpa_jax.errors import EXIT_BAD_INPUT, EXIT_OK
+from hpa_jax.errors import EXIT_BAD_INPUT, EXIT_OK, InputError
 
 # Each is a module with `main(arguments) -> exit status`, and is imported when it is called: what
 # one of them needs, the others do without.
@@ -30,6 +31,11 @@ def main(arguments: Sequence[str]) -> int:
     name = "check"
     if arguments[0] in _COMMANDS:
         name = arguments.pop(0)
+    elif not os.path.exists(arguments[0]) and os.sep not in arguments[0]:
+        raise InputError(
+            f"{arguments[0]} is no command ({', '.join(_COMMANDS)}) and no export's folder; see "
+            "python -m hpa_jax.serving --help"
+        )
     module, _ = _COMMANDS[name]
     return importlib.import_module(module).main(arguments)
 

@@ -89,6 +89,40 @@ def test_a_plan_is_a_mode_of_the_same_program(checkout, call):
     assert (checkout / "calls").read_text() == "-m hpa_jax.main --config=a.py --mode=plan\n"
 
 
+@pytest.mark.parametrize("has_pip", [True, False])
+def test_an_interrupted_installation_is_gone_on_with(checkout, has_pip):
+    """Ctrl-C while the environment is made leaves an interpreter that has no pip."""
+    (checkout / ".venv" / "installed").unlink()
+    shutil.copy(checkout / ".venv" / "bin" / "python", checkout / "python3.13")
+    is_right_version = "0"
+    statuses = [is_right_version, "0", "0", "0"]
+    if not has_pip:
+        statuses = [is_right_version, "1", "0", "0", "0"]
+    (checkout / "statuses").write_text("\n".join(statuses) + "\n")
+    status, _, err = outcome(local(checkout, "setup", PYTHON=str(checkout / "python3.13")))
+    assert status == 0, err
+    calls = (checkout / "calls").read_text()
+    assert ('run_module("venv", run_name="__main__") .venv' in calls) == (not has_pip)
+    assert calls.count("-m pip install") == 2
+    assert (checkout / ".venv" / "installed").exists()
+    assert outcome(local(checkout, "setup"))[2] == ""
+
+
+@pytest.mark.parametrize("page", ["0", "2"])
+def test_the_quickstart_ends_with_the_page_and_the_command_for_ones_own_images(checkout, page):
+    (checkout / "statuses").write_text("\n".join(["0"] * 5 + [page]) + "\n")
+    status, out, _ = outcome(local(checkout, "quickstart"))
+    assert status == 0
+    *_, first, second, third, command = out.splitlines()
+    if page == "0":
+        assert first.startswith("Here is your page: open it in a browser")
+        assert second == f"  {checkout}/runs/quickstart/page.html"
+    else:
+        assert second.startswith("There is no page")
+    assert third.startswith("Here is the command for your own folder of images")
+    assert "hpa_jax.serving predict runs/quickstart/export DIR --out=scores.csv" in command
+
+
 def test_an_unknown_lock_is_refused(checkout):
     status, _, err = outcome(local(checkout, "setup", HPA_LOCK="rocm"))
     assert status == 2

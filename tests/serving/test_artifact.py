@@ -12,6 +12,7 @@ import pytest
 
 from hpa_jax.errors import InputError
 from hpa_jax.folders import export_manifest
+from hpa_jax.serving import __main__ as serving
 from hpa_jax.serving import artifact
 from hpa_jax.serving.jax_backend import PACKAGES
 
@@ -194,3 +195,14 @@ def test_an_export_with_right_digests_and_wrong_content_is_one_line(tmp_path):
         with pytest.raises(InputError, match=fault) as refusal:
             artifact.load(folder)
         assert "\n" not in str(refusal.value)
+
+
+def test_a_folder_that_is_no_export_is_told_where_one_is(tmp_path):
+    run = OLD.parent
+    with pytest.raises(InputError, match=f"{run} is no complete export: .*; give {OLD}$"):
+        artifact.load(run)
+    shutil.copy(run / "config.json", tmp_path)
+    with pytest.raises(InputError, match=f"--mode=export --workdir={tmp_path}$"):
+        artifact.load(tmp_path)
+    with pytest.raises(InputError, match="^predic is no command .*predict.* and no export's"):
+        serving.main(["predic", str(OLD), "images", "--out=a.csv"])

@@ -228,7 +228,7 @@ def test_no_csv_and_no_folder(folder, capsys):
     (folder / "train.csv").unlink()
     assert "train.csv is missing; see tfds_builder/hpa/README.md" in refused_folder(capsys, folder)
     assert (
-        "is not a folder; give the folder of the csv and the images, or their zip file"
+        "is not there; give the folder of the images (and of their csv, for a dataset) or a zip"
         in refused_folder(capsys, folder / "none")
     )
 

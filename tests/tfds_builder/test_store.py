@@ -200,7 +200,7 @@ def test_archives_that_are_none(tmp_path):
     with pytest.raises(InputError, match="is no zip file but a 7z archive; give a zip"):
         layouts.kaggle_512(path).examples()
     with pytest.raises(
-        InputError, match="is not a folder; give the folder of the csv and the images, or their zip"
+        InputError, match="is not there; give the folder of the images .* or a zip of it"
     ):
         layouts.kaggle_512(tmp_path / "none").examples()
     with pytest.raises(

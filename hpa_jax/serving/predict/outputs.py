@@ -96,7 +96,8 @@ def write_rejects(out: Path, rejects: Sequence[tuple[str, str, str]]) -> None:
 def print_rejects(out: Path, rejects: Sequence[tuple[str, str, str]]) -> None:
     """Says how many images a table leaves out, and where they are listed."""
     if rejects:
-        print(f"left out {len(rejects)} images that cannot be read: {rejects_path(out)}")
+        listed = rejects_path(out)
+        print(f"images left out since they cannot be read: {len(rejects)}, listed in {listed}")
 
 
 def none_can_be_read(where: str, rejects: Sequence[tuple[str, str, str]]) -> InputError:

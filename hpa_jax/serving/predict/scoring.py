@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hpa_jax.errors import InputError
+from hpa_jax.images.flag_words import with_flags
 from hpa_jax.images.folder import FaultyImage, ImageFolder
 from hpa_jax.images.prepare import Preparation
 from hpa_jax.images.store import Refused
@@ -156,7 +157,8 @@ def _scored(job: Job, numbers: range, stamps: list[str], futures: list[Future]) 
             rows.append(None)
         except FaultyImage as fault:
             image_id = job.images.ids[number]
-            rows.append(Row(image_id, stamp, file=fault.file, reason=fault.reason))
+            reason = with_flags(fault.reason)
+            rows.append(Row(image_id, stamp, file=fault.file, reason=reason))
     if not good:
         return rows
     outputs = job.net.run(np.stack([one.pixels for one in good]), job.outputs, job.batch)

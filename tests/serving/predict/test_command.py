@@ -114,7 +114,7 @@ def test_images_that_cannot_be_read_are_listed(export, plates, tmp_path, capsys)
     assert [row["id"] for row in rejects] == ["plate 0/A02", "plate 1/A05"]
     assert "is not a PNG, TIFF or JPEG but a GIF" in rejects[0]["reason"]
     assert "has no green" in rejects[1]["reason"]
-    assert "left out 2 images" in capsys.readouterr().out
+    assert "cannot be read: 2, listed in" in capsys.readouterr().out
 
 
 def test_black_is_fed_where_it_is_asked_for_and_every_row_says_so(export, plates, tmp_path):

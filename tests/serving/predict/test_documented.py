@@ -11,6 +11,7 @@ from support.awkward_files import written
 from support.exports import tiny_export
 from support.image_folders import write_images
 
+from hpa_jax.errors import InputError
 from hpa_jax.serving import __main__ as serving
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "use_the_net.md"
@@ -62,3 +63,9 @@ def test_each_command_runs_as_written(place, monkeypatch, capsys):
     assert first_line in said.out and first_line in PAGE.read_text(encoding="utf-8")
     assert len(list((place / "overlays").glob("*.png"))) == 6
     shutil.rmtree(place / "overlays")
+
+
+def test_what_the_reader_wants_stated_is_said_as_a_flag(place, monkeypatch):
+    monkeypatch.chdir(place)
+    with pytest.raises(InputError, match=r"such as --order=red,green,blue,yellow \(--policy"):
+        serving.main(["predict", "runs/best/export", "stacks", "--out=unsaid.csv"])

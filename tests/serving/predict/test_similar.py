@@ -135,5 +135,5 @@ def test_images_that_cannot_be_read_are_listed(export, tmp_path, capsys):
     (tmp_path / "known" / "b_red.png").write_bytes(b"")
     words = ["similar", str(export), str(table), f"{tmp_path}/known", f"--out={tmp_path}/a.csv"]
     assert serving.main([*words, "--policy=skip"]) == 0
-    assert "left out 1 images that cannot be read" in capsys.readouterr().out
+    assert "images left out since they cannot be read: 1, listed in" in capsys.readouterr().out
     assert "b_red.png" in (tmp_path / "a.csv.rejects.csv").read_text(encoding="utf-8")

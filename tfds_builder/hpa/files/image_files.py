@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hpa_jax.images import channel_file, formats, image_file, store
+from hpa_jax.images.flag_words import with_flags
 from hpa_jax.images.header import Description
 from hpa_jax.images.open_store import same_name
 from hpa_jax.images.rule import Rule
@@ -21,15 +22,6 @@ from tfds_builder.hpa.files import ids
 from tfds_builder.hpa.sources import Example, Fault, SourceImage
 
 _GREEN = CHANNELS.index("green")
-# Words of the reader, and what stands for them here.
-_FLAGS = {
-    "such as order=": "such as --channel_order=",
-    "(float_range)": "(--float_range)",
-    "a projection (max or mean)": "--projection=max or mean",
-    "ask for a projection if": "ask for one with --projection if",
-    "state the white of these files": "state it with --white",
-    "in one file with their order": "in one file, with {id} alone in --pattern",
-}
 
 
 class Headers(NamedTuple):
@@ -110,7 +102,8 @@ class ImageFiles:
                 found[channel] = channel_file.scan(images, name, self.rule)
                 self._check_name(found[channel], channel)
             except Refused as refused:
-                raise fault(example, images.where(name), _with_flags(str(refused))) from None
+                reason = with_flags(str(refused), "--channel_order")
+                raise fault(example, images.where(name), reason) from None
         sizes = {}
         depths = {}
         kinds = {}
@@ -129,7 +122,8 @@ class ImageFiles:
             description = formats.scan(images, name, self.rule).description
             plane_of = image_file.check_image(description, self.rule, self.order)
         except Refused as refused:
-            raise fault(example, images.where(name), _with_flags(str(refused))) from None
+            reason = with_flags(str(refused), "--channel_order")
+            raise fault(example, images.where(name), reason) from None
         missing = tuple(channel for channel in CHANNELS if channel not in plane_of)
         return Headers(description, _white(description), missing)
 
@@ -160,7 +154,8 @@ class ImageFiles:
             try:
                 found = channel_file.read_plane(store.read(images, name), self.rule, channel)
             except Refused as refused:
-                raise fault(example, images.where(name), _with_flags(str(refused))) from None
+                reason = with_flags(str(refused), "--channel_order")
+                raise fault(example, images.where(name), reason) from None
             planes[channel] = found.pixels
             largest[CHANNELS.index(channel)] = _range(found.description, found.largest)
             height, width = found.pixels.shape
@@ -175,7 +170,8 @@ class ImageFiles:
         try:
             found = image_file.read_image(store.read(images, name), self.rule, self.order)
         except Refused as refused:
-            raise fault(example, images.where(name), _with_flags(str(refused))) from None
+            reason = with_flags(str(refused), "--channel_order")
+            raise fault(example, images.where(name), reason) from None
         is_composite = self.order is None and found.description.colour in ("RGB", "RGBA")
         if is_composite and len(found.channels) == 1:
             reason = f"shows {found.channels[0]} alone and is no composite"
@@ -205,13 +201,6 @@ class ImageFiles:
 def fault(example: Example, file: str, reason: str) -> Fault:
     """A fault by the Id that the user knows."""
     return Fault(example.original_id or example.id, file, reason)
-
-
-def _with_flags(reason: str) -> str:
-    """The advice of the reader in the words of this command line."""
-    for argument, flag in _FLAGS.items():
-        reason = reason.replace(argument, flag)
-    return reason
 
 
 def _white(description: Description) -> frozenset[int]:
