@@ -1,5 +1,6 @@
 """Locks that one process holds at a time."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -107,3 +108,15 @@ def test_errors_of_the_work_are_not_those_of_the_lock(tmp_path):
     with pytest.raises(OSError, match="of the work"):
         with locked(tmp_path):
             raise OSError("of the work")
+
+
+def test_a_lock_that_cannot_be_written_leaves_no_file(tmp_path, monkeypatch):
+    def full(descriptor, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(OSError, match="No space left on device: .*a.lock"):
+            with exclusive_lock(tmp_path / "a.lock", busy="it is held"):
+                pass
+    assert list(tmp_path.iterdir()) == []
