@@ -212,6 +212,7 @@ def test_a_faulty_image_refuses_all_or_is_left_out(server, fields, expected):
     ids=[
         *("nothing", "rubbish", "JSON", "text for a file", "an empty file", "no boundary"),
         *("a form cut short", "half a zip", "an empty zip", "too large", "too many files"),
+        "a charset that is none",
     ],
 )  # fmt: skip
 def test_bodies_that_are_none(server, what, status, words):
