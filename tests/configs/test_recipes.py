@@ -35,8 +35,11 @@ def started(run, workdir, small_data, recipe, *more):
 
 def with_the_small_net():
     """The recipes; most of them slow."""
+    marked = []
     for recipe in RECIPES:
-        yield pytest.param(recipe, marks=() if recipe in ALWAYS else pytest.mark.slow)
+        marks = () if recipe in ALWAYS else pytest.mark.slow
+        marked.append(pytest.param(recipe, marks=marks))
+    return marked
 
 
 @pytest.mark.parametrize("recipe", with_the_small_net())
