@@ -12,6 +12,9 @@ RECIPES = sorted(
 # The net is the recipe's own where it compiles in seconds, else the tiny one. Nets have tests of
 # their own, and `launch/local.sh test --all` starts each recipe with its own.
 OWN = ("all_cnn",)
+# Compiling each costs ten seconds: these have all kinds of options between them. That each recipe
+# can be read is tested in test_main.py, and all are started with `--all`.
+ALWAYS = ("all_cnn", "best_512", "highres_first_nine")
 
 
 def started(run, workdir, small_data, recipe, *more):
@@ -30,7 +33,16 @@ def started(run, workdir, small_data, recipe, *more):
     return lines
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+def with_the_small_net():
+    """The recipes; most of them slow."""
+    marked = []
+    for recipe in RECIPES:
+        marks = () if recipe in ALWAYS else pytest.mark.slow
+        marked.append(pytest.param(recipe, marks=marks))
+    return marked
+
+
+@pytest.mark.parametrize("recipe", with_the_small_net())
 def test_every_recipe_starts(run_quickly, small_data, tmp_path, recipe):
     net = () if recipe in OWN else ("--config.model.name=densenet_tiny",)
     lines = started(run_quickly, tmp_path, small_data, recipe, *net, "--config.data.image_size=32")

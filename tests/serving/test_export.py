@@ -1,4 +1,4 @@
-"""Train, evaluate, predict and export as a user does, then serve without the training code."""
+"""Evaluate, predict and export a run, then serve it without the training code."""
 
 import csv
 import json
@@ -37,15 +37,9 @@ pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 @pytest.fixture(scope="module")
-def workdir(run_quickly, small_run, compiled_once, tmp_path_factory):
+def workdir(small_data, compiled_once, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run")
-    bfloat16 = (
-        "--config.model.dtype=bfloat16",
-        "--config.train.steps=30",
-        "--config.model.head=hpa_densenet",
-    )
-    done = run_quickly(*small_run, *bfloat16, f"--workdir={workdir}")
-    assert done.returncode == 0, done.stderr
+    made_run(workdir, small_data, model__dtype="bfloat16", model__head="hpa_densenet")
     for mode in ("evaluate", "predict", "export"):
         flags = [f"--mode={mode}", f"--workdir={workdir}", "--config.data.eval_split=test"]
         assert command.main(flags) == 0
@@ -63,7 +57,8 @@ def test_predictions_are_one_row_per_image(workdir, test_images):
         rows = list(csv.DictReader(file))
     assert [row["id"] for row in rows] == list(test_images.ids())
     assert list(rows[0]) == ["id", *LABELS, "labels"]
-    thresholds = json.loads((workdir / "thresholds.json").read_text())["thresholds"]
+    description = json.loads((workdir / "export" / "model.json").read_text())
+    thresholds = dict(zip(LABELS, description["thresholds"], strict=True))
     for row in rows:
         chosen = [str(i) for i, name in enumerate(LABELS) if float(row[name]) > thresholds[name]]
         assert row["labels"].split() == chosen
