@@ -136,6 +136,11 @@ def _tiffs():
             of_camera,
         ),
         Awkward(
+            "12 bits in 16, by the younger tag.tif",
+            tiff([camera.tobytes()], SHAPE, 16, [(341, SHORT, (4095,))]),
+            of_camera,
+        ),
+        Awkward(
             "12 bits, packed.tif",
             tiff([b"".join(packed_bits(row, 12, ">") for row in camera)], SHAPE, 12),
             of_camera,
