@@ -94,6 +94,7 @@ FAULTS = {
     "label 1.5": ("a,1.5", "a", "has the unknown label '1.5'; "),
     "label 1.0.0": ("a,1.0.0", "a", "has the unknown label '1.0.0'; "),
     "unknown name": ("a,Golgi body", "a", "has the unknown label 'Golgi body'; "),
+    "a word for no structure": ("a,Negative", "a", "has the label 'Negative', which is none of h"),
     "unknown word": ("a,0 Golgi", "a", "has the unknown label 'Golgi'; "),
     "label of 5,000 digits": (f"a,{'1' * 5000}", "a", "has the unknown label '111"),
     "label in other digits": ("a,١", "a", "has the unknown label '١'"),

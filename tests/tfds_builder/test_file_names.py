@@ -240,7 +240,7 @@ def test_where_no_image_is_there_another_file_is_shown(tmp_path, packed):
     assert reason.startswith("is missing, and there is no images/none/; ")
     assert "/images has a_1_blue.png: put --pattern" in reason
     other = layouts.folder(path, pattern="images/{id}_{channel}.TIF").examples().faults
-    assert other[0].reason.startswith("is missing, and a_1_red.png lies there; rename one")
+    assert other[0].reason.startswith("is missing, and a_1_red.png lies there; put --p")
     unimaged = layouts.folder(path, channels={"green": "green", "red": "rot"}).examples().faults
     assert "other channels of the image are there; put --channels right" in unimaged[0].reason
 

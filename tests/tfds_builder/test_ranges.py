@@ -78,6 +78,7 @@ def test_masks_are_asked_about():
         judge([NONE, NONE], histogram=counts(0, 1))
     assert len(judge([NONE], histogram=counts(0, 1), can_answer=False)) == 4
     assert judge([NONE], white=255, histogram=counts(0, 1)) == []
+    assert judge([(1.0,) * 4], histogram=counts(0, 1)) == []
     one = counts(0, 200)
     one[3] = counts(0, 9)[3]
     assert judge([NONE], histogram=one) == ["no value of yellow is above 9 of 255: is it a mask?"]

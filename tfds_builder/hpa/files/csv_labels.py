@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from hpa_jax.labels import Vocabulary
 
 _BETWEEN_LABELS = re.compile(r"[|;,]")
+_NO_STRUCTURE = {"negative", "none"}
 _SHOWN = 12
 _WITH_DECIMALS = re.compile(r"(?<![\w.-])(\d+)\.0+(?![\w.])")
 _BETWEEN_IDS = re.compile(r"[|;,\s]+")
@@ -51,6 +52,11 @@ def parse_cell(text: str, vocabulary: Vocabulary) -> tuple[int, ...]:
     """
     if is_nothing(text) and not vocabulary.has(text):
         return ()
+    if plain(text) in _NO_STRUCTURE and not vocabulary.has(text):
+        raise ValueError(
+            f"has the label {text.strip()!r}, which is none of {vocabulary.name}; if the image "
+            "shows none of the structures, leave its cell empty and give --no_label=negative"
+        )
     labels: list[int] = []
     # A name may contain the other separators.
     for part in text.split("|"):

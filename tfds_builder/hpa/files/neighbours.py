@@ -33,7 +33,9 @@ def explain(
     name = found.file.removeprefix(start).lstrip("/")
     other = _other_suffix(images, name)
     if other:
-        advice = "rename one of them" if has_flags else "save it in the other format"
+        advice = "save it in the other format"
+        if has_flags:
+            advice = "put --pattern right, or rename the file"
         return _fault(found, f"{_shown(other)} lies there; {advice}, {_OR_ROW}")
     if example.files or others_are_good:
         return found

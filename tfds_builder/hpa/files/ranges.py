@@ -92,6 +92,9 @@ def judge_ranges(
         values = [value for value in image if isinstance(value, int)]
         if values:
             of_images.append(max(values))
+    has_floats = any(isinstance(value, float) for image in largest for value in image)
+    if not of_images and has_floats:
+        return []
     if not of_images:
         return _judge_8_bits(len(largest), histogram, asked, where)
     if asked.white is not None:

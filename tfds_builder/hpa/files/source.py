@@ -153,14 +153,9 @@ class Files:
         said.check_white(white, where)
         notes = said.notes(white, self.pixel_size)
         notes += self._label_notes(data, csv_where, reading)
-        names = self.images.names
         notes += self._group_notes(rows)
-        notes += channel_notes.odd_names(names, self.columns.paths)
-        below = self._places.below()
-        if below:
-            notes.append(f"{self.csv} lies in {below}, which is read.")
-        if self._places.is_elsewhere:
-            notes.append(f"the csv is {csv_where}; its images are sought in {where}.")
+        notes += channel_notes.odd_names(self.images.names, self.columns.paths)
+        notes += self._place_notes(csv_where, where)
         return Listing(examples, faults, tuple(notes), said.pixel_size())
 
     def _explain(
@@ -195,6 +190,15 @@ class Files:
         if first != id:
             reason = f"is the file of Id {first} already; put one of the two paths right"
             raise fault(example, image_files.where(name), reason)
+
+    def _place_notes(self, csv_where: str, images_where: str) -> list[str]:
+        """Where things were found, if that is not plain."""
+        below = self._places.below()
+        if below:
+            return [f"{self.csv} lies in {below}, which is read."]
+        if self._places.is_elsewhere:
+            return [f"the csv is {csv_where}; its images are sought in {images_where}."]
+        return []
 
     def _group_notes(self, rows: Sequence[csv_rows.Row]) -> list[str]:
         column = self.columns.group
