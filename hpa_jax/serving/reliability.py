@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hpa_jax.evaluation.predictor import Predictor
 from hpa_jax.evaluation.score_table import ScoreTable
+from hpa_jax.evaluation.split_scores import SplitScores
 from hpa_jax.metrics.calibration import reliability
 
 BINS = 10
@@ -22,12 +23,13 @@ def stored_calibration(predictor: Predictor, workdir: Path, trained_on: str) -> 
       trained_on: the split that the net was trained on, which would flatter it.
     """
     # Thresholds, and often the checkpoint, were chosen on theirs: another split says more.
+    kept = SplitScores(predictor)
     last = (predictor.thresholds_split, trained_on)
     splits = [path.stem for path in sorted((workdir / "scores").glob("*.npz"))]
     for split in sorted(splits, key=lambda split: (split in last, split != "test")):
         if split == trained_on:
             continue
-        table = predictor.stored_table(split)
+        table = kept.stored(split)
         if table is not None and len(table.scores):
             return calibration_of(table)
     return None
