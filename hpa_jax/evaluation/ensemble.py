@@ -20,8 +20,9 @@ from hpa_jax.config import Config, Evaluate, listed, to_dict
 from hpa_jax.errors import InputError
 from hpa_jax.evaluation.ensemble_file import FILE_NAME, FittedEnsemble
 from hpa_jax.evaluation.held_out import HeldOut, check_held_out
-from hpa_jax.evaluation.predictor import Predictor, scores_folder
+from hpa_jax.evaluation.predictor import Predictor
 from hpa_jax.evaluation.score_table import ScoreTable, average_tables, match_images, save
+from hpa_jax.evaluation.split_scores import SplitScores, scores_folder
 from hpa_jax.files import sealed, write_json
 from hpa_jax.metrics import classification, stacking
 from hpa_jax.metrics.crossfitting import crossfit
@@ -169,9 +170,10 @@ def _check_held_out(configs: dict[str, Config]) -> None:
 def _score_members(configs: dict[str, Config], out: Path, labels_needed: bool) -> list[Member]:
     members = []
     for folder, config in configs.items():
-        predictor = Predictor(config, Path(folder), scores_folder(Path(folder), out))
+        predictor = Predictor(config, Path(folder))
+        kept = SplitScores(predictor, scores_folder(Path(folder), out))
         sources = listed(config.evaluate.sources)
-        table = predictor.table(config.data.eval_split, sources, labels_needed)
+        table = kept.table(config.data.eval_split, sources, labels_needed)
         held_out = check_held_out(Path(folder), config.data.data_dir, table)
         held_out.print_warnings()
         unlike = predictor.acquisition_warnings(table.source_names)

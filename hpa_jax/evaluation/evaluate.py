@@ -18,6 +18,7 @@ from hpa_jax.evaluation.held_out import HeldOut, check_held_out
 from hpa_jax.evaluation.predictor import Predictor
 from hpa_jax.evaluation.score_arrays import load_groups, load_scores
 from hpa_jax.evaluation.score_table import ScoreTable
+from hpa_jax.evaluation.split_scores import SplitScores
 from hpa_jax.files import write_json
 from hpa_jax.metrics import classification, stacking, summary
 from hpa_jax.metrics.crossfitting import crossfit
@@ -41,30 +42,29 @@ def score_run(
       config: of the run, or of this call.
       workdir: the run's folder, or the ensemble's.
       out: the folder of what is written; None: `workdir`.
-      labels_needed: see `Predictor.table`.
+      labels_needed: see `SplitScores.table`.
 
     Raises:
       InputError: no such run, checkpoint, dataset or split; a setting that is unknown.
     """
     if config.evaluate.runs:
         return _score_ensemble(config, workdir, out, labels_needed).table
-    table, _ = _score_one_run(Predictor(config, workdir, out), workdir, labels_needed)
+    kept = SplitScores(Predictor(config, workdir), out)
+    table, _ = _score_one_run(kept, labels_needed)
     return table
 
 
-def score_with(predictor: Predictor, workdir: Path) -> ScoreTable:
-    """`score_run`, by the predictor of the one run in `workdir`."""
-    table, _ = _score_one_run(predictor, workdir)
+def score_with(kept: SplitScores) -> ScoreTable:
+    """`score_run`, of one run whose scores are kept there."""
+    table, _ = _score_one_run(kept)
     return table
 
 
-def _score_one_run(
-    predictor: Predictor, workdir: Path, labels_needed: bool = True
-) -> tuple[ScoreTable, HeldOut]:
-    config = predictor.config
+def _score_one_run(kept: SplitScores, labels_needed: bool = True) -> tuple[ScoreTable, HeldOut]:
+    config = kept.predictor.config
     sources = listed(config.evaluate.sources)
-    table = predictor.table(config.data.eval_split, sources, labels_needed)
-    held_out = check_held_out(workdir, config.data.data_dir, table)
+    table = kept.table(config.data.eval_split, sources, labels_needed)
+    held_out = check_held_out(kept.predictor.workdir, config.data.data_dir, table)
     held_out.print_warnings()
     return table, held_out
 
@@ -130,8 +130,8 @@ def evaluate_run(config: Config, workdir: Path, out: Path | None = None) -> None
     """
     folder = out or workdir
     if not config.evaluate.runs:
-        predictor = Predictor(config, workdir, out)
-        table, held_out = _score_one_run(predictor, workdir)
+        predictor = Predictor(config, workdir)
+        table, held_out = _score_one_run(SplitScores(predictor, out))
         report = evaluate_table(table, config.evaluate, make_mesh())
         report |= held_out.to_dict()
         report[_ACQUISITION] = predictor.acquisition_warnings(table.source_names)

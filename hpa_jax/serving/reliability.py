@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hpa_jax.evaluation.predictor import Predictor
 from hpa_jax.evaluation.score_table import ScoreTable
+from hpa_jax.evaluation.split_scores import SplitScores
 from hpa_jax.metrics.calibration import reliability
 
 BINS = 10
@@ -27,8 +28,9 @@ def stored_calibration(predictor: Predictor, workdir: Path, trained_on: str) -> 
             splits.append(path.stem)
     # Thresholds, and often the checkpoint, were chosen on theirs: another split says more.
     fitted_on = predictor.thresholds_split
+    kept = SplitScores(predictor)
     for split in sorted(splits, key=lambda name: (name == fitted_on, name != "test")):
-        table = predictor.stored_table(split)
+        table = kept.stored(split)
         if table is not None and len(table.scores):
             return calibration_of(table)
     return None

@@ -6,7 +6,8 @@ from support.made_runs import STEP, made_run
 
 from hpa_jax.data.pipeline import open_split
 from hpa_jax.errors import InputError
-from hpa_jax.evaluation.predictor import Predictor, load_run
+from hpa_jax.evaluation.predictor import load_run
+from hpa_jax.evaluation.split_scores import SplitScores
 from hpa_jax.labels import LABELS
 from hpa_jax.parallel import memory
 from hpa_jax.parallel.host_memory import Room
@@ -30,7 +31,7 @@ def images(workdir):
 
 def test_it_scores_images_as_the_evaluation_does(workdir, images):
     predictor = load_run(workdir)
-    expected = Predictor(read_config(workdir), workdir).table("train").scores
+    expected = SplitScores(load_run(workdir)).table("train").scores
     scores = predictor(images[:11])  # a batch of 8 and a part of one
     assert scores.dtype == np.float32
     np.testing.assert_array_equal(scores, expected[:11])

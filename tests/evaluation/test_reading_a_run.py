@@ -16,6 +16,7 @@ from hpa_jax import main as command
 from hpa_jax.errors import InputError
 from hpa_jax.evaluation import score_table
 from hpa_jax.evaluation.predictor import Predictor, load_run
+from hpa_jax.evaluation.split_scores import SplitScores
 from hpa_jax.files import locked
 from hpa_jax.training.checkpoint import Checkpoints
 from hpa_jax.workdir import read_config, read_record
@@ -86,13 +87,13 @@ def test_a_checkpoint_that_is_removed_meanwhile_is_chosen_again(workdir, capsys)
     checkpoints.close()
     assert not (workdir / "checkpoints" / str(STEP)).exists()
     # The folder is another one than when it was chosen; now it is read.
-    table = predictor.table("validation")
+    table = SplitScores(predictor).table("validation")
     assert predictor.step == table.checkpoint == STEP + 1
     np.testing.assert_array_equal(predictor.thresholds, [0.3] * 28)
     assert f"checkpoint {STEP} was removed meanwhile" in capsys.readouterr().out
     kept = score_table.load(workdir / "scores" / "validation.npz")
     assert kept.key == table.key and kept.checkpoint == STEP + 1
-    assert Predictor(config, workdir).table("validation").key == table.key
+    assert SplitScores(Predictor(config, workdir)).table("validation").key == table.key
 
 
 def test_a_step_that_was_named_and_is_gone_is_one_line(workdir):

@@ -10,8 +10,9 @@ import numpy as np
 from hpa_jax.config import Config, Evaluate, listed
 from hpa_jax.errors import InputError
 from hpa_jax.evaluation.evaluate import evaluate_table, score_with
-from hpa_jax.evaluation.predictor import Predictor, scores_folder
+from hpa_jax.evaluation.predictor import Predictor
 from hpa_jax.evaluation.score_table import ScoreTable
+from hpa_jax.evaluation.split_scores import SplitScores, scores_folder
 from hpa_jax.metrics.crossfitting import crossfit_decisions
 from hpa_jax.parallel.mesh import make_mesh
 from hpa_jax.report.line_charts import STYLES
@@ -128,12 +129,12 @@ def read_runs(
     folders = [workdir, *others]
     names = distinct_names(folders)
     out = out or workdir
-    predictor = Predictor(config, workdir, out)
+    predictor = Predictor(config, workdir)
     _ = predictor.variables
-    runs = [read_run(predictor, workdir, names[0])]
+    runs = [read_run(SplitScores(predictor, out), names[0])]
     for other_config, folder, name in zip(configs, others, names[1:], strict=True):
-        other = Predictor(other_config, folder, scores_folder(folder, out))
-        runs.append(read_run(other, folder, name))
+        other = Predictor(other_config, folder)
+        runs.append(read_run(SplitScores(other, scores_folder(folder, out)), name))
     return runs, predictor
 
 
@@ -153,10 +154,11 @@ def _evaluated_alike(other: Config, config: Config, own: Config) -> Config:
     return replace(other, data=data, evaluate=replace(config.evaluate, checkpoint=checkpoint))
 
 
-def read_run(predictor: Predictor, workdir: Path, name: str) -> Run:
+def read_run(kept: SplitScores, name: str) -> Run:
     """Reads one run, and scores it on `config.data.eval_split` unless that was done before."""
-    table = score_with(predictor, workdir)
-    return make_run(name, predictor.config, read_records(workdir / FILE_NAME), table)
+    table = score_with(kept)
+    predictor = kept.predictor
+    return make_run(name, predictor.config, read_records(predictor.workdir / FILE_NAME), table)
 
 
 def make_run(name: str, config: Config, records: list[dict], table: ScoreTable) -> Run:

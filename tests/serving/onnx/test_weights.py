@@ -1,6 +1,10 @@
 """Weights of fewer bits: how large the file is, what is quantized, how far scores move."""
 
+import os
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +21,7 @@ from hpa_jax.serving.onnx.write import as_bytes
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
 SIZE = 32
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +63,7 @@ def test_a_kernel_beyond_half_precision_stays_as_it_is(net):
 
 
 @pytest.mark.slow
-def test_8_bits_quantize_convolutions_and_products_by_channel(net):
+def test_8_bits_quantize_convolutions_and_products_by_channel(net, tmp_path):
     _, _, model = net
     images = images_of(SIZE, 8)
     quantized = with_8_bit_weights(model, images)
@@ -76,6 +81,24 @@ def test_8_bits_quantize_convolutions_and_products_by_channel(net):
     assert _difference_on_images(quantized, model, images) < 0.05
     run, names = open_session(content, "model.onnx")
     assert run(images[:3], names)["maps"].shape[0] == 3
+    assert content == quantized_elsewhere(model, images, tmp_path)
+
+
+def quantized_elsewhere(model, images, folder) -> bytes:
+    """What a process makes of it whose sets have another order."""
+    (folder / "plain.onnx").write_bytes(as_bytes(model))
+    np.save(folder / "images.npy", images)
+    program = (
+        "import numpy, onnx; from pathlib import Path\n"
+        "from hpa_jax.serving.onnx.weights import with_8_bit_weights\n"
+        "from hpa_jax.serving.onnx.write import as_bytes\n"
+        "model = with_8_bit_weights(onnx.load('plain.onnx'), numpy.load('images.npy'))\n"
+        "Path('quantized.onnx').write_bytes(as_bytes(model))"
+    )
+    places = {"PYTHONPATH": str(REPOSITORY), "PYTHONHASHSEED": "7"}
+    command = [sys.executable, "-c", program]
+    subprocess.run(command, check=True, cwd=folder, env=os.environ | places)
+    return (folder / "quantized.onnx").read_bytes()
 
 
 @pytest.mark.slow
