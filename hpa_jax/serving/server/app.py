@@ -5,6 +5,7 @@ to the client and to nobody else; what the server did wrong is one line in the l
 in the program and nothing of the request: neither its address nor its files' names.
 """
 
+import asyncio
 import sys
 import time
 import traceback
@@ -19,7 +20,7 @@ from starlette.types import Message, Receive, Scope, Send
 from hpa_jax.errors import one_line
 from hpa_jax.serving.server.access import Access
 from hpa_jax.serving.server.metrics import Metrics
-from hpa_jax.serving.server.refusal import ClientGone, Refusal, error_body
+from hpa_jax.serving.server.refusal import ClientGone, Refusal, busy, error_body
 from hpa_jax.serving.server.routes import PREDICT
 
 # For browsers: nothing is guessed, framed, kept, or read by another site.
@@ -102,6 +103,12 @@ class App:
             status = error.status_code
             text = _WORDS.get(status, one_line(str(error.detail)))
             headers = dict(error.headers or {})
+        except asyncio.CancelledError:
+            # The server ends now; whoever asks again meets the next one.
+            refusal = busy(1, "the server stops and has not come to this request")
+            status = refusal.status
+            text = refusal.text
+            headers = refusal.headers
         except Exception as error:  # a defect: the client is told, and the log where
             _log(error)
             status = 500

@@ -109,6 +109,9 @@ class _Server(uvicorn.Server):
 
     def _stop(self, number: int) -> None:
         if not self.should_exit:
+            # From here on connections end in every way: asyncio even tries to accept at a socket
+            # that is closed, where it had no files left before.
+            asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
             name = signal.Signals(number).name
             print(f"stopping ({name}): answering what is under way", file=sys.stderr, flush=True)
         self.should_exit = True

@@ -72,7 +72,7 @@ def test_flags_and_limits_are_those_that_the_page_has():
     assert f"| {limits.body // MIB} MiB | `--max-body` |" in PAGE
     assert f"| {limits.members}; {limits.images} |" in PAGE
     assert f"| {limits.queue} | `--queue` |" in PAGE
-    assert f"| {limits.connections} |" in PAGE
+    assert f"more are told 503 | {limits.connections} |" in PAGE
     assert f"| {limits.head_seconds} s |" in PAGE
     assert f"| {limits.pause_seconds} s; {limits.body_seconds} s |" in PAGE
     assert f"| {limits.answer_seconds} s; {limits.write_seconds} s |" in PAGE

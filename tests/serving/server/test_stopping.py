@@ -63,5 +63,8 @@ def test_a_client_that_never_ends_does_not_keep_it(export):
     with server.connect() as stalled:
         stalled.sendall(head(Content_Length="5000") + b"x")
         until(lambda: exchange(server, head("/healthz", "GET", Connection="close")), "it runs")
-        assert server.stop() == 0
+        server.process.terminate()
+        answer = everything(stalled)
+        assert server.end() == 0
+    assert answer.startswith(b"HTTP/1.1 503 ") and b"the server stops" in answer
     assert "Traceback" not in server.log()
