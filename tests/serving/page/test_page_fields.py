@@ -197,7 +197,9 @@ def test_several_fields_and_their_table(page, tmp_path):
     assert list(rows[0]) == [*FIRST_COLUMNS, *LABELS, *LAST_COLUMNS]
     assert [row["id"] for row in rows] == ["A1", "'=B2", "C3"]
     assert "C3_blue.png is cut short" in rows[2]["note"]
-    page.tab.value("document.querySelectorAll('.open')[1].click()")
+    page.click("[aria-label='Next field']")
+    page.tab.until("document.activeElement.ariaLabel === 'Next field'")
+    assert "2 of 3" in page.text("#field")
     scores, _ = page.scores()
     found = np.array([float(rows[1][name]) for name in LABELS])
     np.testing.assert_array_equal(found.astype(np.float32), scores.astype(np.float32))

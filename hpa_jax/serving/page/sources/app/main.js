@@ -208,30 +208,7 @@ for (const id of ["files", "folder"]) {
   });
 }
 
-const drop = byId("drop");
-for (const kind of ["dragenter", "dragover"]) {
-  document.addEventListener(kind, (event) => {
-    event.preventDefault();
-    drop.classList.add("over");
-  });
-}
-document.addEventListener("dragleave", (event) => {
-  if (event.relatedTarget === null) drop.classList.remove("over");
-});
-document.addEventListener("drop", async (event) => {
-  event.preventDefault();
-  drop.classList.remove("over");
-  addAll(await droppedFiles(event.dataTransfer));
-});
-
-document.addEventListener("paste", (event) => {
-  const { files: pasted } = event.clipboardData;
-  if (pasted.length > 0) addAll(chosenFiles(pasted));
-});
-// The whole of the zone is its button, for a pointer.
-drop.addEventListener("click", ({ target }) => {
-  if (!target.closest("label, input")) byId("files").click();
-});
+takeFiles(addAll);
 
 byId("settings-form").addEventListener("submit", (event) => event.preventDefault());
 byId("settings-form").addEventListener("change", rescoreAll);

@@ -71,8 +71,8 @@ function whiteOf(found, trained) {
   const largest = Math.max(...found.map(({ plane }) => largestOf(plane)));
   if (largest > 0 && largest < FEW_OF_16_BITS) {
     throw new Refused(
-      `The field has 16 bits and no value above ${largest}, of which hardly a grey would be left; say under ` +
-        "Settings which value is white: 4095 for a camera of 12 bits, 65535 if it is that dim",
+      `The field has 16 bits and no value above ${largest}, of which hardly a grey would be left; say ` +
+        "under Settings which value is white: 4095 for a camera of 12 bits, 65535 if it is that dim",
     );
   }
   return null;
