@@ -6,6 +6,7 @@ catalog.py        which datasets and versions there are; opens one
 metadata.py       metadata.json, and how damage shows
 identity.py       digests of splits: which images they are
 preparation.py    how the images were made
+label_list.py     names of labels in a file
 
 One image after another, at random:
 

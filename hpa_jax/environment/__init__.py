@@ -4,6 +4,7 @@ paths.py           paths as people write them
 flags.py           command lines
 dataset_names.py   NAME and NAME:VERSION
 jax_variables.py   what the shell tells JAX
+cores.py           how many cores this process may use
 program.py         how a program begins and ends
 early_signals.py   signals while it is being imported
 streams.py         output that nobody reads any more

@@ -30,7 +30,7 @@ def stopped(number: int, *, prefix: tuple[str, ...] = ()) -> tuple[int, str, str
     if prefix:
         # The signal was ignored.
         process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=600)
     return process.returncode, out, err
 
 

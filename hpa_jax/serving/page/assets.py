@@ -11,6 +11,7 @@ ENGINE = (
     "inflate.js",
     "exif.js",
     "png.js",
+    "jpg_bands.js",
     "jpg_scans.js",
     "jpg.js",
     "formats.js",

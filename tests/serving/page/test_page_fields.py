@@ -101,7 +101,7 @@ def test_labels_say_how_sure_they_are(page, field):
     total = calibration["total"][label][place]
     right = calibration["positives"][label][place]
     if total >= 10:
-        assert f"of {total} test images with such a score for this label, {right} had it" in verdict
+        assert f"Of {total} test images with such a score for this label, {right} had it" in verdict
     else:
         assert "such scores for any label" in verdict
     for name in np.array(LABELS)[found]:
@@ -197,7 +197,9 @@ def test_several_fields_and_their_table(page, tmp_path):
     assert list(rows[0]) == [*FIRST_COLUMNS, *LABELS, *LAST_COLUMNS]
     assert [row["id"] for row in rows] == ["A1", "'=B2", "C3"]
     assert "C3_blue.png is cut short" in rows[2]["note"]
-    page.tab.value("document.querySelectorAll('.open')[1].click()")
+    page.click("[aria-label='Next field']")
+    page.tab.until("document.activeElement.ariaLabel === 'Next field'")
+    assert "2 of 3" in page.text("#field")
     scores, _ = page.scores()
     found = np.array([float(rows[1][name]) for name in LABELS])
     np.testing.assert_array_equal(found.astype(np.float32), scores.astype(np.float32))
@@ -216,6 +218,21 @@ def test_a_missing_channel_is_refused_or_marked(page, field):
     page.clear()
     page.choose(field[0], field[2], field[3])
     assert "has no green channel" in page.text("#status")
+
+
+def test_it_notes_what_predict_notes(make_page, field):
+    pixels, _ = find_images(field[0].parent).read(0)
+    means = pixels.mean((0, 1)) / 255
+    # One a little darker, one a lot; one a lot brighter; one that is missing.
+    factors = dict(zip(CHANNELS, (11, 13, 1 / 5, 13), strict=True))
+    intensities = {}
+    for channel, mean in zip(CHANNELS, means, strict=True):
+        intensities[channel] = {"mean": float(mean * factors[channel])}
+    page = make_page(preparation={"channels": list(CHANNELS), "intensities": intensities})
+    page.tab.value("document.getElementById('black').checked = true")
+    page.choose(*field[:3])
+    marks = page.tab.value("[...document.querySelectorAll('#field .mark')].map((m) => m.innerText)")
+    assert marks == ["without yellow", "beside the training images: green is dark, blue is bright"]
 
 
 def test_a_channel_that_the_net_does_not_know_is_black(make_page, field):

@@ -209,6 +209,19 @@ def test_names_say_which_field_and_channel(engine, path, place):
     assert (found["id"], found["channel"]) == place
 
 
+def test_a_channel_in_the_name_of_a_field_is_told_from_its_own(engine):
+    paths = [f"x/red dead_{channel}.png" for channel in ("red", "green", "blue", "yellow")]
+    paths.append("x/A1_blue_red_green.png")
+    names = {"red": "", "green": "", "blue": "", "yellow": ""}
+    call = """((paths, names) => {
+      const files = paths.map((path) => ({ file: null, path }));
+      const fields = [...groupFiles(files, names)];
+      return fields.map(([id, found]) => [id, found.map(({ channel }) => channel)]);
+    })"""
+    found = engine.call(call, paths, names)
+    assert found == [["red dead", ["red", "green", "blue", "yellow"]], ["A1", [None]]]
+
+
 def test_names_of_ones_own_replace_the_usual_ones(engine):
     names = {"red": "tub", "green": "GFP", "blue": "", "yellow": ""}
     call = "((path, names) => placeOf(path, wordsOf(names)))"

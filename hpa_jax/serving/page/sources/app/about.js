@@ -4,7 +4,7 @@ function describeNet({ description, mode }) {
   const size = description.input.shape[1];
   const labels = plural(description.labels.length, "label");
   const name = description.title;
-  byId("net").textContent = `${name} · ${labels} · looks at ${size} x ${size} pixels`;
+  byId("net").textContent = `${name} · ${labels} · looks at ${size} × ${size} pixels`;
   const rescales = Boolean(description.preparation?.rescaled_to);
   byId("pixel-size-option").hidden = !rescales;
   byId("about-text").replaceChildren(...aboutParagraphs(description, mode));

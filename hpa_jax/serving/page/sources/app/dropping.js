@@ -35,3 +35,31 @@ async function collect(entry, path, files) {
     for (const child of some) await collect(child, `${path}/${child.name}`, files);
   }
 }
+
+// onFiles([{file, path}]) is called with what is dropped on the page or pasted into it.
+function takeFiles(onFiles) {
+  const drop = byId("drop");
+  for (const kind of ["dragenter", "dragover"]) {
+    document.addEventListener(kind, (event) => {
+      event.preventDefault();
+      drop.classList.add("over");
+    });
+  }
+  document.addEventListener("dragleave", (event) => {
+    if (event.relatedTarget === null) drop.classList.remove("over");
+  });
+  document.addEventListener("drop", async (event) => {
+    event.preventDefault();
+    drop.classList.remove("over");
+    onFiles(await droppedFiles(event.dataTransfer));
+  });
+
+  document.addEventListener("paste", (event) => {
+    const { files: pasted } = event.clipboardData;
+    if (pasted.length > 0) onFiles(chosenFiles(pasted));
+  });
+  // The whole of the zone is its button, for a pointer.
+  drop.addEventListener("click", ({ target }) => {
+    if (!target.closest("label, input")) byId("files").click();
+  });
+}

@@ -1,6 +1,7 @@
 // All fields: a row each, with its labels or why it was refused.
 
 const LIST_PICTURE = 56;
+const LIST_LABELS = 4; // of a field; the others are counted
 
 class FieldList {
   constructor(description, onOpen) {
@@ -9,6 +10,7 @@ class FieldList {
     this.section = byId("list");
     this.body = byId("list-table").tBodies[0];
     this.rows = new Map();
+    this.body.addEventListener("keydown", (event) => this.moveFocus(event));
   }
 
   show(fields) {
@@ -28,6 +30,17 @@ class FieldList {
     for (const [of, row] of this.rows) {
       row.querySelector("button").setAttribute("aria-current", String(of === id));
     }
+  }
+
+  // Up and down go from row to row, beside the tab key.
+  moveFocus(event) {
+    const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+    if (step === undefined) return;
+    const buttons = [...this.body.querySelectorAll("button")];
+    const next = buttons[buttons.indexOf(event.target) + step];
+    if (next === undefined) return;
+    event.preventDefault();
+    next.focus();
   }
 
   row(field) {
@@ -56,13 +69,15 @@ class FieldList {
     if (field.refused) return element("span", { class: "refused" }, field.refused);
     if (!field.result) return element("span", { class: "soft" }, "waiting ...");
     const found = ranked(field.rows).filter((row) => row.found);
-    const tags = found.map((row) =>
-      element("span", { class: "tag" }, `${row.name} ${row.score.toFixed(2)}`),
-    );
-    if (tags.length === 0) tags.push(element("span", { class: "soft" }, "no label"));
+    const tags = found
+      .slice(0, LIST_LABELS)
+      .map((row) => element("li", { class: "tag" }, `${row.name} ${row.score.toFixed(2)}`));
+    const others = found.length - tags.length;
+    if (others > 0) tags.push(element("li", { class: "soft" }, `and ${others} more`));
+    if (tags.length === 0) tags.push(element("li", { class: "soft" }, "no label"));
     for (const channel of missed(field.result, this.description)) {
-      tags.push(element("span", { class: "mark" }, `without ${channel}`));
+      tags.push(element("li", { class: "mark" }, `without ${channel}`));
     }
-    return element("span", { class: "tags" }, ...tags);
+    return element("ul", { class: "tags" }, ...tags);
   }
 }

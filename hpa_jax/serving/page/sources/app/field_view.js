@@ -2,6 +2,7 @@
 
 const VIEWS = ["all", "red", "green", "blue", "yellow"];
 const THUMBNAIL = 96;
+const IN_WORDS = 3; // labels that have a line of their own; few fields have more
 
 // Under a small picture; a soft hyphen says where a long word may break.
 const SHORT_WORDS = {
@@ -13,8 +14,10 @@ const SHORT_WORDS = {
 };
 
 class FieldView {
-  constructor(description) {
+  // onStep(-1 or 1) goes to the field before or after this one.
+  constructor(description, onStep) {
     this.description = description;
+    this.onStep = onStep;
     this.section = byId("field");
     this.shown = "all";
     this.bright = true;
@@ -27,12 +30,13 @@ class FieldView {
     this.section.hidden = true;
   }
 
-  open(field) {
+  // place: {number, of}, among all fields.
+  open(field, place) {
     this.field = field;
     this.label = null;
     this.section.hidden = false;
     const title = element("h2", { id: "field-title", tabindex: "-1" }, field.id);
-    const parts = [title];
+    const parts = [element("div", { class: "title-row" }, title, this.steps(place))];
     if (field.refused) {
       parts.push(element("p", { class: "refused" }, field.refused));
     } else if (!field.result) {
@@ -46,9 +50,35 @@ class FieldView {
     if (field.result) this.draw();
   }
 
+  steps({ number, of }) {
+    if (of < 2) return null;
+    const step = (by, sign, name, isLast) =>
+      element(
+        "button",
+        {
+          type: "button",
+          class: "button plain step",
+          "aria-label": name,
+          disabled: isLast,
+          onclick: () => this.onStep(by),
+        },
+        sign,
+      );
+    return element(
+      "div",
+      { class: "steps", role: "group", "aria-label": "Other fields" },
+      step(-1, "‹", "Field before", number === 1),
+      element("span", { class: "soft" }, `${number} of ${of}`),
+      step(1, "›", "Next field", number === of),
+    );
+  }
+
   marks(result) {
     const marks = missed(result, this.description).map((channel) => `without ${channel}`);
-    return [...marks, ...result.notes].map((text) => element("span", { class: "mark" }, text));
+    if (result.notes.length > 0) {
+      marks.push(`beside the training images: ${result.notes.join(", ")}`);
+    }
+    return marks.map((text) => element("span", { class: "mark" }, text));
   }
 
   pictures() {
@@ -58,7 +88,7 @@ class FieldView {
     }
     this.planes = this.bright ? brightened(preview.planes) : preview.planes;
     this.big = element("canvas", { class: "big", role: "img" });
-    this.caption = element("p", { class: "soft", id: "picture-caption" });
+    this.caption = element("p", { class: "soft", id: "picture-caption", "aria-live": "polite" });
     const buttons = VIEWS.map((view) => this.channelButton(view));
     this.channelRow = element("div", {
       class: "channels",
@@ -69,7 +99,7 @@ class FieldView {
     const bright = element("input", { type: "checkbox", id: "bright" });
     bright.checked = this.bright;
     bright.addEventListener("change", () => this.setBright(bright.checked));
-    const size = `${preview.nativeWidth} x ${preview.nativeHeight} pixels.`;
+    const size = `${preview.nativeWidth} × ${preview.nativeHeight} pixels.`;
     return element(
       "div",
       { class: "pictures" },
@@ -82,7 +112,7 @@ class FieldView {
         bright,
         " ",
         element("label", { for: "bright" }, "Brightened to be seen"),
-        element("small", {}, ` ${size} The net gets the values as they are.`),
+        element("small", {}, `${size} The net gets the values as they are.`),
       ),
     );
   }
@@ -91,7 +121,7 @@ class FieldView {
     const { preview } = this.field.result;
     const isThere = view === "all" || preview.planes[view] !== undefined;
     const name = SHORT_WORDS[view];
-    const dot = view === "all" ? null : element("span", { class: `dot ${view}` });
+    const dot = element("span", { class: `dot ${view}` });
     const picture = isThere ? element("canvas") : element("span", { class: "blank" });
     if (isThere) {
       showSmall(picture, preview, paint(preview, this.planes, view), THUMBNAIL);
@@ -157,20 +187,14 @@ class FieldView {
         ),
       );
     }
-    const items = found.map((row) =>
-      element(
-        "li",
-        {},
-        element("b", {}, row.name),
-        element("br"),
-        element(
-          "span",
-          { class: "soft" },
-          `${row.score.toFixed(3)}, above ${row.threshold.toFixed(3)}. ` +
-            sureSentence(row, calibration),
-        ),
-      ),
-    );
+    const items = found.slice(0, IN_WORDS).map((row) => {
+      const sure = sureSentence(row, calibration);
+      const words = sure ? element("span", { class: "soft" }, sure) : null;
+      const score = element("span", { class: "score" }, row.score.toFixed(3));
+      return element("li", {}, element("b", {}, row.name), " ", score, words);
+    });
+    const others = found.slice(IN_WORDS).map((row) => `${row.name} ${row.score.toFixed(3)}`);
+    if (others.length > 0) items.push(element("li", {}, `Also ${others.join(", ")}.`));
     const whose = found.length === 1 ? "its" : "their";
     const title = `${plural(found.length, "label")} above ${whose} threshold`;
     return element(

@@ -21,8 +21,8 @@ function labelTable(rows, description, onChoose) {
   const body = element("tbody");
   for (const row of ranked(rows)) body.append(labelRow(row, calibration, onChoose));
   const head = element("thead", {}, element("tr", {}, ...heads));
-  const table = element("table", { class: "labels" }, head, body);
-  return element("div", {}, table, moreButton(body, rows));
+  const table = element("table", { class: "labels", "aria-label": "Labels" }, head, body);
+  return element("div", {}, element("div", { class: "wide" }, table), moreButton(body, rows));
 }
 
 // The found labels and those nearest to be found stand there at once, the others on request.
@@ -96,27 +96,31 @@ function sureSentence(row, calibration) {
   const split = calibration.split;
   if (sure.pooled) {
     return (
-      `How sure: of ${sure.total} such scores for any label on ${split} images, ${sure.right} were ` +
-      `right (${share}); there were too few for this label alone.`
+      `Of ${sure.total} such scores for any label on ${split} images, ${sure.right} were right ` +
+      `(${share}); there were too few for this label alone.`
     );
   }
   return (
-    `How sure: of ${sure.total} ${split} images with such a score for this label, ${sure.right} ` +
-    `had it (${share}).`
+    `Of ${sure.total} ${split} images with such a score for this label, ${sure.right} had it ` +
+    `(${share}).`
   );
 }
 
 function calibrationNote(description) {
   const { calibration } = description;
+  const meaning =
+    "A label is found where its score, 0 to 1, is above its threshold, the upright mark on its bar. ";
   if (!calibration) {
     return (
-      "How sure a score is, is not known of this net: its run had no stored scores when it was " +
-      "exported. Evaluate the run, then export it again."
+      meaning +
+      "How sure that is, is not known: the run had no stored scores when it was exported. " +
+      "Evaluate the run, then export it again."
     );
   }
   return (
-    `How sure: of the ${calibration.images} ${calibration.split} images, those with such a score for ` +
-    `the label, and how many of them had it. *: of all labels together, where fewer than ${ENOUGH} ` +
-    "had such a score for this one. Images unlike those that the net was trained on can fare worse."
+    meaning +
+    `How sure: how many of the ${calibration.images} ${calibration.split} images with such a score ` +
+    `had the label; with *, counted over all labels, since this one had fewer than ${ENOUGH}. Images ` +
+    "unlike those that the net was trained on can fare worse."
   );
 }

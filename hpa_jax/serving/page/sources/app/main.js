@@ -25,7 +25,7 @@ const scorer = page.mode === "server" ? new RemoteScorer(engine, description, as
 for (const id of ["runtime-script", "runtime-wasm", "model"]) byId(id)?.remove();
 engineData.texts = null;
 
-const view = new FieldView(description);
+const view = new FieldView(description, openBeside);
 const list = new FieldList(description, openField);
 
 let files = []; // [{file, path}], all that were given
@@ -48,9 +48,20 @@ async function openField(id, byUser = false) {
     thinOut();
     if (current !== id) return;
   }
-  view.open(field);
+  const ids = [...fields.keys()];
+  view.open(field, { number: ids.indexOf(id) + 1, of: ids.length });
   list.mark(id);
   if (byUser) byId("field-title").focus();
+}
+
+async function openBeside(step) {
+  const ids = [...fields.keys()];
+  const id = ids[ids.indexOf(current) + step];
+  if (id === undefined) return;
+  await openField(id);
+  // The button was drawn anew: whoever pressed it can press it again.
+  const button = document.querySelectorAll(".step")[step > 0 ? 1 : 0];
+  (button?.disabled === false ? button : byId("field-title")).focus();
 }
 
 // The planes of a field take a megabyte: of all but the last ones they are read again when asked for.
@@ -89,6 +100,7 @@ function regroup(changed = null) {
     fields.set(id, isSame ? old : { id, entries });
   }
   list.show([...fields.values()]);
+  document.body.classList.toggle("has-fields", fields.size > 0);
   if (!fields.has(current)) {
     current = null;
     view.hide();
@@ -174,6 +186,7 @@ function clearAll() {
   current = null;
   view.hide();
   list.show([]);
+  document.body.classList.remove("has-fields");
   byId("progress").hidden = true;
   say("");
   byId("files").focus();
@@ -195,21 +208,7 @@ for (const id of ["files", "folder"]) {
   });
 }
 
-const drop = byId("drop");
-for (const kind of ["dragenter", "dragover"]) {
-  document.addEventListener(kind, (event) => {
-    event.preventDefault();
-    drop.classList.add("over");
-  });
-}
-document.addEventListener("dragleave", (event) => {
-  if (event.relatedTarget === null) drop.classList.remove("over");
-});
-document.addEventListener("drop", async (event) => {
-  event.preventDefault();
-  drop.classList.remove("over");
-  addAll(await droppedFiles(event.dataTransfer));
-});
+takeFiles(addAll);
 
 byId("settings-form").addEventListener("submit", (event) => event.preventDefault());
 byId("settings-form").addEventListener("change", rescoreAll);

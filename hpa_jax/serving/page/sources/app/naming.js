@@ -67,19 +67,35 @@ function withoutChannel(path, { start, end }) {
     .join("/");
 }
 
+function stemOf(path) {
+  return path.replace(/\.[A-Za-z0-9]+$/, "");
+}
+
+// Every way to take a name in a path for its channel: [{id, channel}].
+function waysOf(stem, words) {
+  return findChannels(stem, words).map((found) => ({
+    id: withoutChannel(stem, found) || "field",
+    channel: found.channel,
+  }));
+}
+
 // {id, channel}: channel is null for a composite.
-function placeOf(path, words) {
-  const stem = path.replace(/\.[A-Za-z0-9]+$/, "");
+//
+// channelsOf: a set of channels by Id, of all files that are there: `red dead_green.png` is the green
+// of `red dead` where that has other channels too.
+function placeOf(path, words, channelsOf = new Map()) {
+  const stem = stemOf(path);
+  const ways = waysOf(stem, words);
+  const others = (way) => channelsOf.get(way.id)?.size ?? 0;
+  const best = ways.reduce((one, way) => (one && others(one) > others(way) ? one : way), null);
+  if (best && others(best) > 1) return best;
   const name = stem.slice(stem.lastIndexOf("/") + 1);
   const inName = findChannels(name, words);
   const severalChannels = new Set(inName.map(({ channel }) => channel)).size > 1;
   if (severalChannels) {
     return { id: withoutAll(stem, words), channel: null };
   }
-  const found = findChannels(stem, words);
-  if (found.length === 0) return { id: stem, channel: null };
-  const last = found[found.length - 1];
-  return { id: withoutChannel(stem, last) || "field", channel: last.channel };
+  return ways.at(-1) ?? { id: stem, channel: null };
 }
 
 function withoutAll(stem, words) {
@@ -99,9 +115,16 @@ function withoutAll(stem, words) {
 // Puts files to their fields: a Map of Id to [{file, path, channel}] in their channels' order.
 function groupFiles(files, names) {
   const words = wordsOf(names);
+  const channelsOf = new Map();
+  for (const { path } of files) {
+    for (const { id, channel } of waysOf(stemOf(path), words)) {
+      if (!channelsOf.has(id)) channelsOf.set(id, new Set());
+      channelsOf.get(id).add(channel);
+    }
+  }
   const fields = new Map();
   for (const { file, path } of files) {
-    const { id, channel } = placeOf(path, words);
+    const { id, channel } = placeOf(path, words, channelsOf);
     if (!fields.has(id)) fields.set(id, []);
     fields.get(id).push({ file, path, channel });
   }

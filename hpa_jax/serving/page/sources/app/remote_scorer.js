@@ -84,11 +84,14 @@ class RemoteScorer {
       try {
         response = await fetch(path, { ...init, headers, cache: "no-store" });
       } catch {
-        throw new FieldRefused("the server cannot be reached; is it still running?");
+        throw new FieldRefused("The server cannot be reached. Once it runs, choose the files again.");
       }
       const content = await response.json().catch(() => ({}));
       if (response.ok) return content;
-      if (response.status === 401) this.onTokenWanted(this.token !== "");
+      if (response.status === 401) {
+        this.onTokenWanted(this.token !== "");
+        throw new FieldRefused("This server wants its token; type it in above.");
+      }
       const isBusy = response.status === 503 && tried < TRIES;
       if (!isBusy) {
         throw new FieldRefused(

@@ -28,11 +28,11 @@ function nearness(row) {
   return row.threshold > 0 ? row.score / row.threshold : 0;
 }
 
-// The found ones first, then by how near a label is to its threshold.
+// The found ones first, by their score; then the others, by how near each is to its threshold.
 function ranked(rows) {
   return [...rows].sort((one, other) => {
     if (one.found !== other.found) return one.found ? -1 : 1;
-    return nearness(other) - nearness(one);
+    return one.found ? other.score - one.score : nearness(other) - nearness(one);
   });
 }
 

@@ -39,7 +39,7 @@ async function decodeImage(bytes) {
   }
   const [, name] = found;
   const other = name.endsWith("TIFF")
-    ? "have it read by hpa_jax.serving predict or serve, or "
+    ? " of the same depth (ImageJ: File, Save As, PNG), or have it read by hpa_jax.serving predict"
     : "";
-  throw new Refused(`is not a PNG or JPEG but ${name}; ${other}save it as a PNG`);
+  throw new Refused(`is not a PNG or JPEG but ${name}; save it as a PNG${other}`);
 }

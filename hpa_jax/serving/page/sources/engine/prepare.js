@@ -36,7 +36,7 @@ function storedSize({ width, height }, preparation, pixelSize) {
   } else if (preparation?.rescaled_to) {
     if (!pixelSize) {
       throw new Refused(
-        "the net was trained on images scaled to " +
+        "The net was trained on images scaled to " +
           `${preparation.rescaled_to} micrometres a pixel; give the pixel size under Settings`,
       );
     }
@@ -47,7 +47,7 @@ function storedSize({ width, height }, preparation, pixelSize) {
   const stored = { width: scaledLength(width, factor), height: scaledLength(height, factor) };
   if (stored.width * stored.height > MAX_PIXELS) {
     throw new Refused(
-      `would have ${stored.width} x ${stored.height} pixels after rescaling; put the pixel size ` +
+      `The field would have ${stored.width} x ${stored.height} pixels after rescaling; put the pixel size ` +
         "under Settings right",
     );
   }

@@ -30,7 +30,10 @@ async function readField(files, white, trained) {
   for (const { name, channel, plane, image } of found) {
     const largest = 2 ** image.bits - 1;
     if (chosen !== null && chosen > largest) {
-      throw new Refused(`${name} has ${image.bits} bits a pixel, too few for a white of ${chosen}`);
+      throw new Refused(
+        `${name} has ${image.bits} bits a pixel, too few for a white of ${chosen}; put the white value ` +
+          "under Settings right",
+      );
     }
     planes[channel] = toEightBits(plane, chosen ?? largest);
   }
@@ -68,8 +71,8 @@ function whiteOf(found, trained) {
   const largest = Math.max(...found.map(({ plane }) => largestOf(plane)));
   if (largest > 0 && largest < FEW_OF_16_BITS) {
     throw new Refused(
-      `has 16 bits and no value above ${largest}, of which hardly a grey would be left; say under ` +
-        "Settings which value is white: 4095 for a camera of 12 bits, 65535 if it is that dim",
+      `The field has 16 bits and no value above ${largest}, of which hardly a grey would be left; say ` +
+        "under Settings which value is white: 4095 for a camera of 12 bits, 65535 if it is that dim",
     );
   }
   return null;

@@ -37,7 +37,7 @@ async function scoreField({ files, settings }) {
   const result = { missing, notes: [], preview: previewOf(field), frame };
   if (net !== null) {
     const pixels = prepareField(field, size, preparation, settings.pixelSize);
-    result.notes.push(...unusualChannels(pixels, preparation));
+    result.notes.push(...unusualChannels(pixels, preparation, missing));
     Object.assign(result, await runNet(net, pixels, size));
   }
   return result;
@@ -50,30 +50,37 @@ function trainedChannels(preparation) {
 function checkMissing(missing, settings) {
   if (missing.includes("green")) {
     throw new Refused(
-      "has no green channel, the protein, which all of this is about; add its file",
+      "The field has no green channel, the protein, which all of this is about; add its file",
     );
   }
   if (missing.length && !settings.blackForMissing) {
     throw new Refused(
-      `has no ${missing.join(" and no ")}, which the net was trained on; add what is missing, or ` +
+      `The field has no ${listed(missing)}, which the net was trained on; add what is missing, or ` +
         "choose “Black for missing channels” under Settings",
     );
   }
 }
 
-// A channel whose mean is below a quarter of the training images', or above four times that.
-const UNUSUAL_FACTOR = 4;
+// "red", "red or blue", "red, blue or yellow".
+function listed(names) {
+  const last = names.at(-1);
+  return names.length > 1 ? `${names.slice(0, -1).join(", ")} or ${last}` : last;
+}
 
-function unusualChannels(pixels, preparation) {
+// Of a channel's mean to that of the training images; the same bounds as `predict` notes.
+const DARK_IMAGE = 1 / 12;
+const BRIGHT_IMAGE = 4;
+
+function unusualChannels(pixels, preparation, missing) {
   const notes = [];
   CHANNELS.forEach((channel, c) => {
     const known = preparation?.intensities?.[channel];
-    if (!known) return;
+    if (!known?.mean || missing.includes(channel)) return;
     let sum = 0;
     for (let i = c; i < pixels.length; i += CHANNELS.length) sum += pixels[i];
     const mean = sum / (pixels.length / CHANNELS.length) / 255;
-    if (mean < known.mean / UNUSUAL_FACTOR) notes.push(`${channel} is dark`);
-    if (mean > known.mean * UNUSUAL_FACTOR) notes.push(`${channel} is bright`);
+    if (mean / known.mean < DARK_IMAGE) notes.push(`${channel} is dark`);
+    if (mean / known.mean > BRIGHT_IMAGE) notes.push(`${channel} is bright`);
   });
   return notes;
 }
