@@ -52,7 +52,7 @@ install_into() {
   stamp=$(cat "$file" pyproject.toml | cksum)
   [ "$(cat "$folder/installed" 2>/dev/null)" != "$stamp" ] || return 0
   interpreter=$(find_python)
-  mkdir -p "$folder"
+  mkdir -p "$folder" 2>/dev/null || fail "cannot write to $PWD: copy this checkout to a folder that you may write to"
   # Two at a time would be in each other's way; macOS has no flock.
   exec 9>"$folder/.installing"
   if command -v flock >/dev/null && ! flock --nonblock 9; then

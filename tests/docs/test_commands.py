@@ -1,5 +1,6 @@
 """The commands in the documentation are accepted as they stand: their flags, values and recipes."""
 
+import contextlib
 import re
 import shlex
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from hpa_jax.config import Config, check
 from hpa_jax.recipes import override, parse
+from hpa_jax.serving import __main__ as serving
 from tfds_builder.hpa import arguments
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -18,6 +20,8 @@ _BLOCK = re.compile(r"^ *```sh\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 _TRAINER = re.compile(
     r"(?:python -m hpa_jax\.main|local\.sh train|(local\.sh plan)|slurm\.sh) (.*)"
 )
+_SERVING = re.compile(r"python -m hpa_jax\.serving (.*)")
+_FLAG = re.compile(r"--[a-z][a-z0-9_-]*")
 _BUILDER = re.compile(r"python -m tfds_builder\.hpa (.*)")
 
 
@@ -61,6 +65,19 @@ def test_the_builder_takes_its_commands(page, words, capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("command", ["check", "page", "predict", "serve", "similar"])
+def test_the_flags_of_an_exports_commands_are_in_its_help(command, capsys):
+    # argparse ends the program after its help.
+    with contextlib.suppress(SystemExit):
+        serving.main([command, "--help"])
+    offered = set(_FLAG.findall(capsys.readouterr().out))
+    named = set()
+    for _, words in commands(re.compile(rf"python -m hpa_jax\.serving {command} (.*)")):
+        named |= set(_FLAG.findall(" ".join(words)))
+    assert named <= offered
+
+
 def test_there_are_commands():
     assert len(commands(_TRAINER)) > 30
+    assert len(commands(_SERVING)) > 15
     assert len(commands(_BUILDER)) > 10
