@@ -14,7 +14,6 @@ from support.made_runs import restored_state
 
 from hpa_jax.data.catalog import load_dataset
 from hpa_jax.data.sampler import Order, repeat_factors
-from hpa_jax.main import main
 from hpa_jax.training.checkpoint import Checkpoints
 
 STEPS = 60
@@ -214,11 +213,10 @@ def test_a_run_resumes_from_the_newest_checkpoint_that_is_not_damaged(run, unint
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
 
 
-def test_another_configuration_in_the_same_folder_is_refused(small_run, uninterrupted, capsys):
-    changed = [*small_run, *SAVING, f"--workdir={uninterrupted}", "--config.optim.lr=0.5"]
-    assert main(changed) == 2
-    error = capsys.readouterr().err
-    assert "config.optim.lr=0.004, now 0.5" in error and len(error.splitlines()) == 1
+def test_another_configuration_in_the_same_folder_is_refused(run, small_run, uninterrupted):
+    changed = run(*small_run, *SAVING, f"--workdir={uninterrupted}", "--config.optim.lr=0.5")
+    assert changed.returncode == 2 and "config.optim.lr=0.004, now 0.5" in changed.stderr
+    assert len(changed.stderr.splitlines()) == 1
 
 
 def test_a_loss_that_is_not_finite_between_log_lines_stops_the_run_before_the_save(
