@@ -3,6 +3,7 @@
 evaluate.py            --mode=evaluate: metrics of a run, of several, or of anyone's arrays
 predict.py             --mode=predict: a table of scores and labels
 predictor.py           a checkpoint that scores images
+split_scores.py        its scores of a whole split, kept in the run's folder
 chosen_checkpoint.py   which checkpoint that is
 tta.py                 test-time augmentation
 grad_cam.py            where in an image a net finds a label

@@ -18,7 +18,7 @@ USUAL_NAMES = {
     "red": ("red", "microtubules", "microtubule", "tubulin"),
     "green": ("green", "protein", "antibody"),
     "blue": ("blue", "nucleus", "nuclei", "dapi", "hoechst"),
-    "yellow": ("yellow", "er", "calnexin"),
+    "yellow": ("yellow", "er", "calnexin", "calreticulin"),
 }
 """What a channel is called where the user says nothing, in lower case."""
 

@@ -11,20 +11,24 @@ from typing import NamedTuple
 import numpy as np
 
 from hpa_jax.images import checks, colour, formats, scale
+from hpa_jax.images.channel_names import USUAL_NAMES
 from hpa_jax.images.header import COMPOSITE, Description
 from hpa_jax.images.rule import Rule
 from hpa_jax.images.store import Refused, Store
 from hpa_jax.labels import CHANNELS
 
-# Names that can mean one channel only, in letters and digits alone. A dye such as FITC is not among
-# them: what it stains, the user knows.
-_NAMES = {
-    "red": ("red", "microtubule", "microtubules", "tubulin", "alphatubulin"),
-    "green": ("green", "protein", "antibody", "target"),
-    "blue": ("blue", "nucleus", "nuclei", "dna", "dapi", "hoechst", "hoechst33342"),
-    "yellow": ("yellow", "er", "endoplasmicreticulum", "calreticulin"),
+# Beside the usual names those that mean one channel only where nothing but channels is named, in
+# letters and digits alone. A dye such as FITC is not among them: what it stains, the user knows.
+_MORE_NAMES = {
+    "red": ("alphatubulin",),
+    "green": ("target",),
+    "blue": ("dna", "hoechst33342"),
+    "yellow": ("endoplasmicreticulum",),
 }
-_CHANNEL_OF = {name: channel for channel, names in _NAMES.items() for name in names}
+_CHANNEL_OF = {}
+for _names in (USUAL_NAMES, _MORE_NAMES):
+    for _channel, _own in _names.items():
+        _CHANNEL_OF.update(dict.fromkeys(_own, _channel))
 _STATE_ORDER = "state which is which, such as order=red,green,blue,yellow"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 
 from hpa_jax.environment.cache_folder import cache_folder
+from hpa_jax.environment.cores import available_cores
 from hpa_jax.errors import InputError, RunStopped
 from hpa_jax.files import check_writable
 
@@ -95,14 +96,7 @@ def use_cpu_cores(batch_size: int, space: int = 0) -> None:
         return
     # A RuntimeError says that JAX has looked for devices already.
     with contextlib.suppress(RuntimeError):
-        jax.config.update("jax_num_cpu_devices", devices_for(cores(), batch_size, space))
-
-
-def cores() -> int:
-    """The CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        jax.config.update("jax_num_cpu_devices", devices_for(available_cores(), batch_size, space))
 
 
 def devices_for(cores: int, batch_size: int, space: int = 0) -> int:

@@ -175,7 +175,7 @@ def test_a_name_that_is_no_text_is_one_line(tmp_path):
     [
         (lambda folder: None, "has no image file .* and no other"),
         (lambda folder: (folder / "a.csv").write_text("x"), "has no image file .*'a.csv'"),
-        (lambda folder: folder.rmdir(), "is not a folder"),
+        (lambda folder: folder.rmdir(), "is not there"),
         (lambda folder: (folder / "a.tif").mkdir(), "has no image file .* and no other"),
         (lambda folder: (folder.rmdir(), folder.write_bytes(b"7z")), "is no complete zip"),
     ],

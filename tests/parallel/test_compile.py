@@ -11,11 +11,11 @@ import jax
 import numpy as np
 import pytest
 
+from hpa_jax.environment.cores import available_cores
 from hpa_jax.parallel.compile import (
     CPU_TIMEOUTS_S,
     MOST_CPU_DEVICES,
     compile_for,
-    cores,
     devices_for,
     with_cpu_timeouts,
 )
@@ -66,7 +66,7 @@ def test_as_many_devices_as_cores_that_divide_a_batch(cores, batch_size, space, 
 @pytest.mark.parametrize(
     ("environment", "before", "expected"),
     [
-        ({}, "", devices_for(cores(), 48)),
+        ({}, "", devices_for(available_cores(), 48)),
         ({"JAX_NUM_CPU_DEVICES": "3"}, "", 3),
         ({"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}, "", 3),
         ({}, "jax.devices()", 1),  # too late, and no error
@@ -137,7 +137,7 @@ def test_garbage_is_collected_again_after_tracing_also_if_it_fails():
     assert seen == [False, False] and gc.isenabled()
 
 
-@pytest.mark.skipif(cores() < 2, reason="one core is one device in any case")
+@pytest.mark.skipif(available_cores() < 2, reason="one core is one device in any case")
 def test_training_on_each_core_is_training_on_one_device(small_run, run, tmp_path, monkeypatch):
     lines = []
     for devices in "1", "-1":  # -1: not set
@@ -152,7 +152,7 @@ def test_training_on_each_core_is_training_on_one_device(small_run, run, tmp_pat
         ]
         result = run(*flags)
         assert result.returncode == 0, result.stderr
-        number = 1 if devices == "1" else devices_for(cores(), 8)
+        number = 1 if devices == "1" else devices_for(available_cores(), 8)
         assert f"batches of 8 on {number} x cpu" in result.stdout
         text = (tmp_path / devices / "metrics.jsonl").read_text(encoding="utf-8")
         lines.append([row["loss"] for row in map(json.loads, text.splitlines()) if "loss" in row])

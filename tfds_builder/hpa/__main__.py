@@ -13,12 +13,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from hpa_jax.environment.cores import available_cores
 from hpa_jax.environment.program import exit_on_signals, run_program
 from hpa_jax.errors import EXIT_BAD_INPUT, EXIT_OK, InputError, one_line
 from tfds_builder.hpa import arguments, beam, prepare
 from tfds_builder.hpa.build import UNLABELLED, Build, Plan
 from tfds_builder.hpa.configs import CONFIGS, Config
-from tfds_builder.hpa.pool import available_cpus
 from tfds_builder.hpa.split import stratify
 from tfds_builder.hpa.split.perceptual import MAX_BITS, Rule
 from tfds_builder.hpa.split.reference import ReferenceDataset
@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         flags = arguments.parser().parse_args(arguments.rename_old_flags(argv))
         build, name, config = _requested_build(flags)
-        workers = available_cpus() if flags.workers is None else flags.workers
+        workers = available_cores() if flags.workers is None else flags.workers
         if workers < 1:
             raise InputError(f"--workers={workers} is too few; give 1 or more")
         options = None if flags.beam is None else beam.options(flags.beam)

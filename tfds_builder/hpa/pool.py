@@ -93,13 +93,6 @@ def _ending(number: int) -> str:
     return f"a worker process was ended by {name}, {advice}"
 
 
-def available_cpus() -> int:
-    """The CPUs that this process may use; macOS knows only how many there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _start_worker() -> None:
     # Ctrl-C reaches the whole process group; the parent decides what to do about it.
     # So does the SIGHUP of a terminal that is closed.

@@ -16,7 +16,7 @@ from pathlib import Path
 from hpa_jax.environment.flags import Parser
 from hpa_jax.environment.paths import path_flag
 from hpa_jax.errors import EXIT_OK, InputError, one_line
-from hpa_jax.files import write_atomically
+from hpa_jax.files import check_writable, write_atomically
 from hpa_jax.folders.export_manifest import DESCRIPTION, ONNX, check_digests, read_file
 from hpa_jax.folders.results import GENERATOR
 from hpa_jax.serving.onnx.screen import check_self_contained
@@ -102,10 +102,7 @@ def _read_export(folder: Path) -> tuple[dict, bytes]:
 
 def _check_place(out: Path) -> None:
     """Refuses a place where no page can be put, before the seconds of work."""
-    if not out.parent.is_dir():
-        raise InputError(
-            f"{out}: there is no folder {out.parent}; make it, or choose another place"
-        )
+    check_writable(out.parent, "choose another place")
     if not os.path.lexists(out):
         return
     advice = "choose another name"

@@ -20,10 +20,7 @@ from hpa_jax.serving.predict.request import Request
 from hpa_jax.serving.predict.rows import Row
 from hpa_jax.serving.predict.scoring import Job, score
 from hpa_jax.serving.predict.tables.content import Content
-
-# Up to this size a CPU gains by scoring several images at once; above, it loses.
-_SMALL = 128
-_SMALL_BATCH = 8
+from hpa_jax.serving.served import default_batch
 
 
 def predict(request: Request, open_net: Callable[[], Net]) -> None:
@@ -82,7 +79,7 @@ def scored(
         preparation=preparation,
         net=net,
         outputs=wanted,
-        batch=request.batch or (_SMALL_BATCH if preparation.size <= _SMALL else 1),
+        batch=request.batch or default_batch(preparation.size),
         threads=request.threads or available_cores(),
         policy=request.policy,
         pixel_size=request.pixel_size,

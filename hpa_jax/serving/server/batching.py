@@ -15,10 +15,6 @@ import numpy as np
 
 from hpa_jax.serving.server.metrics import Metrics
 
-# Up to this size a CPU gains by several images at once: 1.6 times at 64 px, 1.15 at 128 px. At
-# 192 px it gains nothing, and above it loses (docs/results.md).
-_SMALL = 128
-_SMALL_BATCH = 8
 # Of the mean time an image takes: how much the last batch counts.
 _WEIGHT = 0.2
 
@@ -42,11 +38,6 @@ class _Waiting(NamedTuple):
     image: np.ndarray
     outputs: tuple[str, ...]
     done: asyncio.Future
-
-
-def default_batch(size: int) -> int:
-    """The largest batch by the side of the net's images in px."""
-    return _SMALL_BATCH if size <= _SMALL else 1
 
 
 class Batcher:

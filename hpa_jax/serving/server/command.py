@@ -20,6 +20,7 @@ from hpa_jax.errors import EXIT_OK, InputError
 from hpa_jax.folders.export_manifest import MANIFEST, ONNX, check_digests, read_file
 from hpa_jax.serving import artifact
 from hpa_jax.serving.predict.arguments import Parser
+from hpa_jax.serving.served import default_batch
 from hpa_jax.serving.server import access, batching, listener
 from hpa_jax.serving.server.app import App
 from hpa_jax.serving.server.limits import MIB, Limits
@@ -73,7 +74,7 @@ def serve(flags: argparse.Namespace, limits: Limits) -> None:
     net = artifact.load(flags.export, "onnx", threads=threads, expect_sha256=digest)
     net.check_golden()
     size = net.description["input"]["shape"][1]
-    max_batch = flags.max_batch or batching.default_batch(size)
+    max_batch = flags.max_batch or default_batch(size)
     # The threads that read are the parallelism: OpenCV's own would compete for the same cores.
     cv2.setNumThreads(1)
     app = make_app(net, rules, limits, sockets, max_batch, threads, digest)
@@ -84,7 +85,7 @@ def serve(flags: argparse.Namespace, limits: Limits) -> None:
         print(f"serving {flags.export} at http://{listener.address_of(sockets[0])}", flush=True)
         if len(sockets) > 1:
             print(f"metrics at http://{listener.address_of(sockets[1])}/metrics", flush=True)
-        print(f"manifest SHA-256 {digest}; {size} px, up to {max_batch} images at once", flush=True)
+        print(f"manifest SHA-256 {digest}; {size} px, images at once: {max_batch}", flush=True)
 
     listener.serve_until_stopped(app, sockets, limits, announce)
     print("stopped", file=sys.stderr, flush=True)

@@ -50,7 +50,7 @@ def test_a_real_export_gives_the_scores_of_its_net(export, runtime, browser, tmp
     for name, score in rows:
         found[LABELS.index(name)] = score
     np.testing.assert_allclose(found, net.probabilities(prepared[None])[0], atol=1e-5)
-    assert "How sure a score is, is not known" in browser.value("document.body.textContent")
+    assert "How sure that is, is not known" in browser.value("document.body.textContent")
     # It writes over its own page, and gives the same bytes.
     before = out.read_bytes()
     assert main(["page", str(export), str(out)]) == 0
@@ -66,7 +66,8 @@ def refused(*arguments):
 
 def test_bad_input_is_one_line(export, tmp_path):
     out = tmp_path / "page.html"
-    assert "there is no folder" in refused(export, tmp_path / "none" / "page.html")
+    (tmp_path / "file").write_bytes(b"")
+    assert "choose another place" in refused(export, tmp_path / "file" / "page.html")
     assert "no complete export" in refused(tmp_path / "none", out)
     assert "see python -m hpa_jax.serving page --help" in refused(export)
     assert "invalid choice" in refused(export, out, "--weights=int4")

@@ -14,7 +14,7 @@ const USUAL_NAMES = {
   red: ["red", "microtubules", "microtubule", "tubulin"],
   green: ["green", "protein", "antibody"],
   blue: ["blue", "nucleus", "nuclei", "dapi", "hoechst"],
-  yellow: ["yellow", "er", "calnexin"],
+  yellow: ["yellow", "er", "calnexin", "calreticulin"],
 };
 
 // The channel of each name, in lower case: the user's where there are any, else the usual ones.
