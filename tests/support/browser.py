@@ -33,11 +33,13 @@ class Tab:
     Attributes:
       requests: URLs of everything that it requested.
       complaints: errors and warnings that the browser logged about it.
+      place: what was opened last.
     """
 
     def __init__(self, write: int, read: int):
         self.requests = []
         self.complaints = []
+        self.place = None
         self._write = write
         self._read = read
         self._unread = b""
@@ -72,6 +74,7 @@ class Tab:
             deviceScaleFactor=1,
             mobile=width < 800,
         )
+        self.place = path
         self._loaded = False
         url = path if isinstance(path, str) else path.as_uri()
         answer = self.call("Page.navigate", url=url)

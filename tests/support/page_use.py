@@ -23,10 +23,16 @@ class Page:
     def __init__(self, tab, place):
         self.tab = tab
         self.place = place
-        tab.requests.clear()
-        tab.complaints.clear()
-        tab.open(place)
-        tab.until("document.documentElement.dataset.ready === 'yes'")
+        self.show()
+
+    def show(self):
+        """Opens the page, unless it is the one in the tab."""
+        if self.tab.place == self.place:
+            return
+        self.tab.requests.clear()
+        self.tab.complaints.clear()
+        self.tab.open(self.place)
+        self.tab.until("document.documentElement.dataset.ready === 'yes'")
 
     def choose(self, *files):
         self.tab.choose("#files", files)

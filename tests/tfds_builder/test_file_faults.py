@@ -253,7 +253,7 @@ KINDS = {
     ("hpav18", "the end put back"): (lambda: swapped_end(jpg(smooth(), "blue")), "is damaged ("),
     ("hpav18", "12 bits"): (
         lambda: patched_jpg(b"\xff\xc0\0\x11\x08", b"\xff\xc0\0\x11\x0c"),
-        "has 12 bits a pixel, not 8",
+        "is a JPG of 12 bits",
     ),
     ("hpav18", "arithmetic"): (
         lambda: patched_jpg(b"\xff\xc0", b"\xff\xc9"),

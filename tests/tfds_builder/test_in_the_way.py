@@ -23,7 +23,7 @@ FOLDERS = {
     INCOMPLETE: "incomplete is in the way and has no mark of this program",
 }
 FILES = {
-    "manual": "manual is no complete zip file",
+    "manual": "manual is no zip file but a text",
     "manual/train": "dummy-00_red.png is missing",
     "data": "cannot use .*: File exists",
     "data/hpa": "data/hpa is no folder; move it away",
