@@ -156,7 +156,7 @@ class FieldView {
     const canLook = result.maps && result.preview;
     const choose = canLook ? (label) => this.choose(label) : null;
     const look = canLook
-      ? "Choose a label to see what speaks for it in the image."
+      ? "Choose a label to see what in the image speaks for it."
       : result.preview
         ? "What the net looked at cannot be shown: the head of this net has no map."
         : "What the net looked at is shown on pictures alone.";
@@ -241,6 +241,6 @@ class FieldView {
     const { name } = labels[this.label];
     if (heat === null) return `Nothing in it speaks for ${name}.`;
     tint(rgba, preview, heat);
-    return `Orange: what speaks for ${name}; edged where that is half of the most.`;
+    return `Orange: what speaks for ${name}, outlined at half of its largest value.`;
   }
 }
