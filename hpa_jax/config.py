@@ -386,7 +386,9 @@ class Train:
     seed: int = setting(0, "of weights, order, augmentation and dropout", at_least=0)
     loss: str = setting(
         "bce",
-        "one of hpa_jax.optim.losses.LOSSES, or a weighted sum of them: focal:0.5,lovasz:0.5",
+        "one of hpa_jax.optim.losses.LOSSES, or a weighted sum of them: focal:0.5,lovasz:0.5; "
+        "softmax_cross_entropy where every image has exactly one label, of which the net then "
+        "decides for the most probable",
     )
     prior_bias: bool = setting(
         False,
@@ -466,7 +468,11 @@ class Checkpoint:
         0, "steps between saves; 0: only with each evaluation, which always saves", at_least=0
     )
     keep: int = setting(2, "latest checkpoints that are kept, besides the best", at_least=1)
-    metric: str = setting("macro_f1", "of the evaluation; the largest is the best")
+    metric: str = setting(
+        "macro_f1",
+        "of the evaluation; the largest is the best. With train.loss=softmax_cross_entropy: "
+        "accuracy, mean_class_accuracy or macro_f1",
+    )
 
 
 @dataclass(slots=True)
@@ -491,6 +497,11 @@ class Evaluate:
         "names of the columns of scores: hpa2018, hpa2021, or a file with a name in each line; '': "
         "28 columns are those of hpa2018, and others have numbers",
         path="one",
+    )
+    single_label: bool = setting(
+        False,
+        "of scores: every image has exactly one label, the one with the largest score; a run knows "
+        "it by train.loss",
     )
     folds: int = setting(5, "of the cross-fitted thresholds", at_least=2)
     seed: int = setting(0, "of the folds and of the bootstrap")

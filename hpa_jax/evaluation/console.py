@@ -1,4 +1,7 @@
-"""The report of `hpa_jax.metrics.summary.evaluate` as text for the terminal."""
+"""The report of an evaluation as text for the terminal."""
+
+from hpa_jax.evaluation.single_label_console import format_single_label
+from hpa_jax.evaluation.text import interval_text, intervals_line, number_text
 
 _AVERAGES = ("macro", "micro", "samples")
 
@@ -11,7 +14,13 @@ _RANKING_METRICS = (
 
 
 def format_table(report: dict) -> str:
-    """The report as a table: a row a label, then the metrics over all labels, then remarks."""
+    """The report as a table: a row a label, then the metrics over all labels, then remarks.
+
+    Args:
+      report: of `hpa_jax.metrics.summary.evaluate` or `single_label_summary.evaluate`.
+    """
+    if "decision" in report:
+        return format_single_label(report)
     names = [row["name"] for row in report["per_label"]]
     width = max(len("label"), *map(len, names))
     lines = [_header(width, has_intervals=_has_intervals(report))]
@@ -44,8 +53,8 @@ def _header(width: int, *, has_intervals: bool) -> str:
 
 
 def _label_row(row: dict, width: int) -> str:
-    f1_interval = _interval(row, "f1_interval")
-    crossfit_interval = _interval(row, "f1_crossfit_interval")
+    f1_interval = interval_text(row, "f1_interval")
+    crossfit_interval = interval_text(row, "f1_crossfit_interval")
     return (
         f"{row['id']:>4}  {row['name']:<{width}}  {row['support']:>7}  "
         f"{row['precision']:>9.4f}  {row['recall']:>6.4f}  "
@@ -65,22 +74,22 @@ def _average_row(report: dict, average: str, width: int) -> str:
     intervals = report["intervals"]
     return (
         f"{'':>4}  {average:<{width}}  {report['images']:>7}  {precision:>9}  {recall:>6}  "
-        f"{report[f1]:>6.4f}{_interval(intervals, f1)}  "
-        f"{report[f'{f1}_crossfit']:>15.4f}{_interval(intervals, f'{f1}_crossfit')}"
+        f"{report[f1]:>6.4f}{interval_text(intervals, f1)}  "
+        f"{report[f'{f1}_crossfit']:>15.4f}{interval_text(intervals, f'{f1}_crossfit')}"
     )
 
 
 def _remarks(report: dict) -> list[str]:
     intervals = report["intervals"]
-    accuracy = f"{report['accuracy']:.4f}{_interval(intervals, 'accuracy')}"
-    present = f"{report['macro_f1_present']:.4f}{_interval(intervals, 'macro_f1_present')}"
+    accuracy = f"{report['accuracy']:.4f}{interval_text(intervals, 'accuracy')}"
+    present = f"{report['macro_f1_present']:.4f}{interval_text(intervals, 'macro_f1_present')}"
     lines = [
         f"accuracy of single decisions {accuracy}; macro F1 over the labels that occur {present}; "
         "precision, recall, F1 at 0.5"
     ]
     ranking = []
     for title, name in _RANKING_METRICS:
-        ranking.append(f"{title} {_number(report[name])}{_interval(intervals, name)}")
+        ranking.append(f"{title} {number_text(report[name])}{interval_text(intervals, name)}")
     lines.append("; ".join(ranking))
     lines.append(
         f"thresholds fitted on all these images: macro F1 {report['macro_f1_in_sample']:.4f} on "
@@ -95,13 +104,7 @@ def _remarks(report: dict) -> list[str]:
             f"{report['macro_f1_crossfit_own']:.4f}"
         )
     if _has_intervals(report):
-        units = "images"
-        if report["groups"] != report["images"]:
-            units = f"{report['groups']} groups of images"
-        lines.append(
-            f"in brackets: {100 * report['level']:g} % intervals, {report['replicates']} "
-            f"bootstrap draws of the {units}"
-        )
+        lines.append(intervals_line(report))
     return lines
 
 
@@ -114,28 +117,7 @@ def _source_line(row: dict) -> str:
         f1 = f"{average}_f1"
         crossfit = f"{f1}_crossfit"
         averages.append(
-            f"{average} F1 {row[f1]:.4f}{_interval(intervals, f1)}, "
-            f"cross-fitted {row[crossfit]:.4f}{_interval(intervals, crossfit)}"
+            f"{average} F1 {row[f1]:.4f}{interval_text(intervals, f1)}, "
+            f"cross-fitted {row[crossfit]:.4f}{interval_text(intervals, crossfit)}"
         )
     return f"source {row['name']}: {row['images']} images; " + "; ".join(averages)
-
-
-def _interval(intervals: dict, name: str) -> str:
-    """' [.123, .456]', or '' where there is none."""
-    ends = intervals.get(name)
-    if ends is None:
-        return ""
-    low, high = map(_end, ends)
-    return f" [{low}, {high}]"
-
-
-def _end(value: float) -> str:
-    """Three decimals without the 0 before the point, so that a column is as wide for 1.000."""
-    text = f"{value:.3f}"
-    return text if value >= 0.9995 else text[1:]
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "undefined"
-    return f"{value:.4f}"

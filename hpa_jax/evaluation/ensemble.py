@@ -26,6 +26,7 @@ from hpa_jax.evaluation.split_scores import SplitScores, scores_folder
 from hpa_jax.files import sealed, write_json
 from hpa_jax.metrics import classification, stacking
 from hpa_jax.metrics.crossfitting import crossfit
+from hpa_jax.optim.losses import is_single_label
 from hpa_jax.workdir import read_config
 
 # What two runs of one model may differ in: the images that they hold out, the draws, and what only
@@ -148,6 +149,12 @@ def _read_configs(settings: Evaluate, data_overrides: dict[str, str]) -> dict[st
             raise InputError(f"config.evaluate.runs={settings.runs!r} names {folder} twice")
         resolved.add(path)
         trained = read_config(Path(folder))
+        if is_single_label(trained.train.loss):
+            raise InputError(
+                f"config.evaluate.runs: {folder} has learnt one label for each image "
+                f"(config.train.loss={trained.train.loss!r}), and an ensemble's weights and "
+                "thresholds are fitted for several; evaluate it by itself"
+            )
         # The channel statistics stay those of the dataset trained on, if another one is scored.
         sources = trained.data.sources or (trained.data.name,)
         data = replace(trained.data, sources=sources, **data_overrides)

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from hpa_jax.config import Config, Evaluate, listed
 from hpa_jax.data import label_list
+from hpa_jax.errors import InputError
 from hpa_jax.evaluation.console import format_table
 from hpa_jax.evaluation.ensemble import Ensemble, score_ensemble
 from hpa_jax.evaluation.held_out import HeldOut, check_held_out
@@ -20,9 +21,9 @@ from hpa_jax.evaluation.score_arrays import load_groups, load_scores
 from hpa_jax.evaluation.score_table import ScoreTable
 from hpa_jax.evaluation.split_scores import SplitScores
 from hpa_jax.files import write_json
-from hpa_jax.metrics import classification, stacking, summary
+from hpa_jax.metrics import classification, single_label_summary, stacking, summary
+from hpa_jax.metrics.checks import check_single_labels
 from hpa_jax.metrics.crossfitting import crossfit
-from hpa_jax.metrics.thresholds import decide
 from hpa_jax.parallel.mesh import make_mesh
 
 # Of evaluation.json: lines that tell of other channels or another scale than a run has learnt from.
@@ -103,6 +104,17 @@ def evaluate_table(table: ScoreTable, settings: Evaluate, mesh: Mesh | None = No
     sources = {}
     if len(table.source_names) > 1:
         sources = {"source": table.source, "source_names": table.source_names}
+    if table.single_label:
+        check_single_labels(table.targets, table.ids, f"images of {table.split}")
+        return report | single_label_summary.evaluate(
+            table.scores,
+            table.targets,
+            table.groups,
+            label_ids=table.label_ids,
+            label_names=table.label_names,
+            **sources,
+            **_bootstrap_settings(settings),
+        )
     report |= summary.evaluate(
         table.scores,
         table.targets,
@@ -115,7 +127,7 @@ def evaluate_table(table: ScoreTable, settings: Evaluate, mesh: Mesh | None = No
     )
     # On the split that they were fitted on they would flatter themselves.
     if table.thresholds_split not in ("", table.split):
-        decided = decide(table.scores, table.thresholds, fill_empty=settings.fill_empty)
+        decided = table.decide(fill_empty=settings.fill_empty)
         positive = table.targets > 0
         report["macro_f1_stored_thresholds"] = classification.macro_f1(decided, positive)
         report["micro_f1_stored_thresholds"] = classification.micro_f1(decided, positive)
@@ -147,6 +159,8 @@ def evaluate_run(config: Config, workdir: Path, out: Path | None = None) -> None
 def evaluate_arrays(settings: Evaluate, out: Path) -> None:
     """Evaluates anyone's scores against targets; writes OUT/evaluation.json, prints a table.
 
+    With `single_label` every image has one label (`single_label_summary.evaluate`), else several.
+
     Several arrays of the same images are evaluated as an ensemble: each image's scores are averaged
     with weights that were fitted without its fold. `models` in evaluation.json has the weights
     fitted on all images.
@@ -174,6 +188,18 @@ def evaluate_arrays(settings: Evaluate, out: Path) -> None:
     if settings.labels:
         setting = "--config.evaluate.labels"
         names = label_list.column_names(settings.labels, targets.shape[1], setting)
+    if settings.single_label:
+        if len(arrays) > 1:
+            raise InputError(
+                f"config.evaluate.scores names {len(arrays)} files, with "
+                "config.evaluate.single_label=True: weights are fitted for several labels alone; "
+                "average the arrays yourself, or evaluate them one by one"
+            )
+        report |= single_label_summary.evaluate(
+            arrays[0], targets, groups, label_names=names, **_bootstrap_settings(settings)
+        )
+        _write_report(report, out)
+        return
     messages = []
     scores = arrays[0]
     if len(arrays) > 1:
@@ -228,12 +254,15 @@ def _evaluator_settings(settings: Evaluate) -> dict:
     """Keyword arguments of `summary.evaluate`."""
     return {
         "folds": settings.folds,
-        "seed": settings.seed,
         "few_positives": settings.few_positives,
         "fill_empty": settings.fill_empty,
-        "replicates": settings.replicates,
-        "level": settings.level,
+        **_bootstrap_settings(settings),
     }
+
+
+def _bootstrap_settings(settings: Evaluate) -> dict:
+    """Keyword arguments of both `evaluate` functions."""
+    return {"seed": settings.seed, "replicates": settings.replicates, "level": settings.level}
 
 
 def _write_report(report: dict, folder: Path, messages: list[str] | None = None) -> None:

@@ -8,7 +8,6 @@ from hpa_jax.config import Config
 from hpa_jax.evaluation.evaluate import score_run
 from hpa_jax.evaluation.score_table import ScoreTable
 from hpa_jax.files import write_csv
-from hpa_jax.metrics.thresholds import decide
 
 
 def predict(config: Config, workdir: Path, out: Path | None = None) -> None:
@@ -20,10 +19,10 @@ def predict(config: Config, workdir: Path, out: Path | None = None) -> None:
     one score a label, 0 to 1, headed by the label's name; `labels`, the ids of the labels whose
     score is above their threshold, separated by spaces as in the challenge's csv files. With
     config.evaluate.fill_empty an image above no threshold has the label that comes nearest to its
-    own.
+    own. Where every image has one label, `labels` is the one with the largest score.
     """
     table = score_run(config, workdir, out, labels_needed=False)
-    decided = decide(table.scores, table.thresholds, fill_empty=config.evaluate.fill_empty)
+    decided = table.decide(fill_empty=config.evaluate.fill_empty)
     path = (out or workdir) / "predictions.csv"
     header, rows = _csv_table(table, decided)
     write_csv(path, header, rows)
@@ -55,10 +54,13 @@ def _csv_table(table: ScoreTable, decided: np.ndarray) -> tuple[list[str], list[
 
 def _summary(table: ScoreTable, decided: np.ndarray) -> str:
     """What was written, for the terminal."""
+    images = f"{len(table.ids)} images of {table.split}, {table.tta}"
+    if table.single_label:
+        return f"{images}, the most probable label of each"
     thresholds = "0.5 (none were fitted)"
     if table.thresholds_split:
         thresholds = f"fitted on {table.thresholds_split}"
-    text = f"{len(table.ids)} images of {table.split}, {table.tta}, thresholds {thresholds}"
+    text = f"{images}, thresholds {thresholds}"
     empty = int((~decided.any(axis=1)).sum())
     if empty:
         text += (

@@ -21,6 +21,8 @@ from hpa_jax.evaluation import tta
 from hpa_jax.evaluation.acquisition import acquisition_warnings, trained_preparations
 from hpa_jax.evaluation.chosen_checkpoint import ChosenCheckpoint
 from hpa_jax.labels import CHANNELS
+from hpa_jax.metrics import single_label, thresholds
+from hpa_jax.optim.losses import is_single_label
 from hpa_jax.parallel import memory
 from hpa_jax.parallel.mesh import batch_sharding, put_batch
 from hpa_jax.training import components
@@ -35,7 +37,7 @@ def load_run(workdir: Path | str, checkpoint: str | int = "best") -> "Predictor"
 
         predictor = load_run("runs/best")
         scores = predictor(images)
-        predicted = scores > predictor.thresholds
+        predicted = predictor.decide(scores)
 
     Args:
       workdir: the run's folder.
@@ -62,9 +64,11 @@ class Predictor:
       labels: names of the L labels, in the order of the scores.
       label_ids: which labels of the run's vocabulary those are.
       image_size: side in px of the images that it takes.
+      single_label: every image has exactly one label, the most probable: no threshold counts.
       thresholds: float64 `[L]`, fitted on `thresholds_split`; 0.5 where the checkpoint was saved
-        without an evaluation.
-      thresholds_split: the split they were fitted on, or None.
+        without an evaluation, and with `single_label`.
+      thresholds_split: the split they were fitted on (with `single_label`: that training
+        evaluated), or None.
       tta: the test-time augmentation, in words (`hpa_jax.evaluation.tta.describe`).
       mesh: of the devices.
       config: of the run, with the datasets' versions chosen.
@@ -89,6 +93,18 @@ class Predictor:
             "combine": settings.combine,
         }
         self.tta = tta.describe(**self._tta_settings)
+        self.single_label = is_single_label(config.train.loss)
+        if settings.single_label and not self.single_label:
+            raise InputError(
+                "config.evaluate.single_label=True is for config.evaluate.scores; this run has "
+                f"learnt several labels an image (config.train.loss={config.train.loss!r})"
+            )
+        if self.single_label and settings.crops and settings.combine == "max":
+            raise InputError(
+                "config.evaluate.combine=max: the run has learnt one label for each image "
+                f"(config.train.loss={config.train.loss!r}), whose probabilities sum to 1, and "
+                "the largest of several crops would not; choose mean"
+            )
         self.record = read_record(workdir)
         data = pipeline.choose_versions(config.data, self.record.datasets, self.record.images)
         config = dataclasses.replace(config, data=data)
@@ -115,7 +131,19 @@ class Predictor:
 
     @property
     def thresholds_split(self) -> str | None:
-        return self._checkpoint.metrics.get("thresholds_split")
+        metrics = self._checkpoint.metrics
+        return metrics.get("thresholds_split", metrics.get("evaluated_split"))
+
+    def decide(self, scores: np.ndarray, *, fill_empty: bool = False) -> np.ndarray:
+        """The labels of images, bool `[N, L]`, by their scores, float `[N, L]`.
+
+        Args:
+          scores: as a call returns them.
+          fill_empty: as for `hpa_jax.metrics.thresholds.decide`.
+        """
+        if self.single_label:
+            return single_label.decide(scores)
+        return thresholds.decide(scores, self.thresholds, fill_empty=fill_empty)
 
     def __call__(self, images: np.ndarray | Iterable[np.ndarray]) -> np.ndarray:
         """Scores images, in batches of the run's size.
@@ -204,7 +232,9 @@ class Predictor:
         model = components.make_model(config.model, len(config.label_ids()))
         preparation = normalize.preparation(config.data)
         score_step = make_score_step(model, preparation=preparation, mesh=self.mesh)
-        tta_score_step = tta.make_tta_score_step(score_step, **self._tta_settings)
+        tta_score_step = tta.make_tta_score_step(
+            score_step, **self._tta_settings, single_label=self.single_label
+        )
         jitted = jax.jit(tta_score_step, out_shardings=batch_sharding(self.mesh))
         program = None
 

@@ -22,6 +22,7 @@ from hpa_jax.errors import InputError, one_line
 from hpa_jax.evaluation.tta import in_current_words
 from hpa_jax.files import write_atomically
 from hpa_jax.labels import LABELS
+from hpa_jax.metrics import single_label, thresholds
 
 # Type and axes of each array: N images, L labels, S sources; no axis where it is a single value.
 _LAYOUT = {
@@ -41,6 +42,7 @@ _LAYOUT = {
     "thresholds_split": ("U", ""),
     "key": ("U", ""),
     "original_ids": ("U", "N"),
+    "single_label": ("?", ""),
 }
 
 # What an array is called in older files.
@@ -84,13 +86,16 @@ class ScoreTable:
       tta: the test-time augmentation, in words (`tta.describe`).
       thresholds: float64 [L], fitted on `thresholds_split`; a label is predicted where its score is
         above.
-      thresholds_split: '' where none were fitted, and all are 0.5.
+      thresholds_split: '' where none were fitted, and all are 0.5. With `single_label`: the split
+        that training evaluated.
       key: SHA-256 of all that the scores follow from (checkpoint, net, data, TTA); '' where the
         scores are not to be reused.
       original_ids: the Ids that the sources of the datasets gave the images, where `ids` are names
         made of them; by default the same.
       label_names: of the L columns. Files of version 0.2 and before have none: () stands for the
         names that the ids have in `hpa2018`.
+      single_label: every image has exactly one label, the one with the largest score; `thresholds`
+        count for nothing. False in files that do not say it.
       labels_known: False where nobody knows the labels of some images: their targets are 0. Such a
         table is not kept in a file.
     """
@@ -112,6 +117,7 @@ class ScoreTable:
     original_ids: list[str] = field(default_factory=list)
     label_names: tuple[str, ...] = ()
     labels_known: bool = True
+    single_label: bool = False
 
     def __post_init__(self):
         if not self.label_names:
@@ -119,6 +125,16 @@ class ScoreTable:
             object.__setattr__(self, "label_names", names)
         if not self.original_ids:
             object.__setattr__(self, "original_ids", list(self.ids))
+
+    def decide(self, *, fill_empty: bool = False) -> np.ndarray:
+        """The labels predicted of each image, bool [N, L].
+
+        Args:
+          fill_empty: as for `hpa_jax.metrics.thresholds.decide`.
+        """
+        if self.single_label:
+            return single_label.decide(self.scores)
+        return thresholds.decide(self.scores, self.thresholds, fill_empty=fill_empty)
 
     def names(self) -> list[tuple[str, str]]:
         """(source, Id) of every image: with several datasets an Id alone may occur twice."""
@@ -279,6 +295,9 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
             stored_name = name
             if name not in archive:
                 stored_name = _OLD_NAMES.get(name, name)
+            if name == "single_label" and name not in archive:
+                arrays[name] = np.array(False)
+                continue
             if name == "label_names" and name not in archive:
                 arrays[name] = _names_of_2018(archive["label_ids"])
                 continue

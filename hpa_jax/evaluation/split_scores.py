@@ -100,6 +100,7 @@ class SplitScores:
             key=key,
             thresholds=self.predictor.thresholds,
             labels_known=all(dataset.labels_known() for dataset in datasets),
+            single_label=self.predictor.single_label,
         )
         table = self._with_thresholds(table)
         if table.labels_known:
@@ -136,7 +137,7 @@ class SplitScores:
         stored = dataclasses.replace(
             table, thresholds=self.predictor.thresholds, thresholds_split=split or ""
         )
-        if self.predictor.tta == tta.PLAIN or not split:
+        if self.predictor.tta == tta.PLAIN or not split or table.single_label:
             return stored
         fitted_on = table
         if table.split != split or not table.labels_known:

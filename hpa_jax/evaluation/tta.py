@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from hpa_jax.errors import InputError
+from hpa_jax.optim.losses import probabilities_function
 from hpa_jax.transforms.geometry import symmetry, warp_upright
 
 TTA = ("none", "symmetries")
@@ -34,6 +35,7 @@ def make_tta_score_step(
     crops: int = 0,
     crop_side: float = 0.875,
     combine: str = "mean",
+    single_label: bool = False,
 ) -> ScoreStep:
     """Scores of images under test-time augmentation, to be jitted.
 
@@ -46,17 +48,23 @@ def make_tta_score_step(
       crop_side: of a window, as a fraction of the image's side. Samples are bilinear, none from
         beyond the border.
       combine: of the windows' scores: `mean` or `max`.
+      single_label: every image has exactly one label: an image's probabilities sum to 1, and are
+        averaged alone.
 
     Returns:
       A function of variables and uint8 `[B, H, W, 4]` that returns probabilities `float32 [B, L]`.
 
     Raises:
       InputError: names the setting that is unknown or out of range.
+      ValueError: `single_label` with `max`.
     """
+    if single_label and combine == "max" and crops:
+        raise ValueError("the largest of several probabilities do not sum to 1")
     check_tta(tta=tta, crops=crops, crop_side=crop_side, combine=combine)
+    probabilities = probabilities_function(single_label=single_label)
 
     def plain_score(variables: dict, images: jax.Array) -> jax.Array:
-        return jax.nn.sigmoid(score_step(variables, images))
+        return probabilities(score_step(variables, images))
 
     def symmetries_score(variables: dict, images: jax.Array) -> jax.Array:
         square = images.shape[1] == images.shape[2]

@@ -37,8 +37,12 @@ MANIFEST = "manifest.json"
 FORMAT = 3
 """Of an export. It rises when a reader of the one before could not read it."""
 
+SINGLE_LABEL_FORMAT = 4
+"""Of an export that decides for the most probable label. A reader of format 3 knows thresholds
+alone, and would find no label in any image."""
+
 # Format 2 has no optional files. Format 1 has no number.
-_NUMBERED = (2, FORMAT)
+_NUMBERED = (2, FORMAT, SINGLE_LABEL_FORMAT)
 
 _EXPORT_AGAIN = "remove it and export it again"
 
@@ -79,7 +83,7 @@ def check_digests(folder: Path | str, *, expect_sha256: str = "") -> dict[str, s
     if recorded.get("seal") == _seal(recorded) and number not in _NUMBERED:
         raise InputError(
             f"{folder} is an export of format {number}; this is hpa_jax {hpa_jax.__version__}, "
-            f"which reads formats up to {FORMAT}: install a later version"
+            f"which reads formats up to {max(_NUMBERED)}: install a later version"
         )
     listed = _listed(recorded)
     changed = [name for name in digests if listed.get(name) != digests[name]]
@@ -117,10 +121,14 @@ def recorded_digest(folder: Path, name: str) -> str | None:
     return digest if isinstance(digest, str) else None
 
 
-def write_manifest(folder: Path) -> None:
+def write_manifest(folder: Path, *, single_label: bool = False) -> None:
     """Writes the digests of the folder's files into manifest.json.
 
     Those of OPTIONAL are listed where they are there.
+
+    Args:
+      folder: of the export.
+      single_label: the export decides for the most probable label.
     """
     names = list(FILES)
     for name in OPTIONAL:
@@ -129,7 +137,7 @@ def write_manifest(folder: Path) -> None:
     manifest = {
         "program": "hpa_jax",
         "version": hpa_jax.__version__,
-        "format": FORMAT,
+        "format": SINGLE_LABEL_FORMAT if single_label else FORMAT,
     }
     write_atomically(folder / MANIFEST, _manifest_text(manifest, _digests(folder, names)))
 
@@ -177,7 +185,7 @@ def _listed_names(manifest: dict) -> tuple[str, ...]:
     listed = _listed(manifest)
     names = list(FILES)
     for name in OPTIONAL:
-        if name in listed and manifest.get("format") == FORMAT:
+        if name in listed and manifest.get("format") in (FORMAT, SINGLE_LABEL_FORMAT):
             names.append(name)
     return tuple(names)
 

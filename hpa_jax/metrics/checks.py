@@ -82,3 +82,46 @@ def _first(wrong: np.ndarray) -> tuple[int, int]:
     """Row and column of the first true value."""
     row, label = np.unravel_index(np.argmax(wrong), wrong.shape)
     return int(row), int(label)
+
+
+def check_single_labels(targets: np.ndarray, names=None, what: str = "targets") -> None:
+    """Refuses targets of images that have no label, or several, where each must have one.
+
+    Args:
+      targets: 0/1 [N, L].
+      names: of the N images, for the message; None: their numbers.
+      what: what the message calls the images.
+
+    Raises:
+      InputError: how many images, and which is the first.
+    """
+    counts = np.count_nonzero(targets, axis=1)
+    wrong = np.flatnonzero(counts != 1)
+    if not len(wrong):
+        return
+    first = wrong[0]
+    name = f"row {first}" if names is None else names[first]
+    raise InputError(
+        f"{what}: every image must have exactly one label, and {len(wrong)} of {len(targets)} have "
+        f"none or several, the first of them {name} with {counts[first]}; "
+        "a loss for several labels, and thresholds, take such images (config.train.loss=bce)"
+    )
+
+
+def check_sums(scores: np.ndarray, name="scores") -> None:
+    """Refuses scores, float [N, L], that are no probabilities of labels that exclude each other.
+
+    Raises:
+      InputError: the first row that does not sum to 1.
+    """
+    sums = scores.sum(axis=1, dtype=np.float64)
+    # Of 256 labels in float16 the sum is off by 1e-3 at most.
+    wrong = np.flatnonzero(np.abs(sums - 1) > _SUM_TOLERANCE)
+    if len(wrong):
+        raise InputError(
+            f"{name}: row {wrong[0]} sums to {sums[wrong[0]]:.6g}, expected 1: where every image "
+            "has one label its scores are probabilities that share it; apply a softmax first"
+        )
+
+
+_SUM_TOLERANCE = 2e-3

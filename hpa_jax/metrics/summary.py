@@ -9,7 +9,7 @@ To add a metric:
 1. Write it as a pure function with its source: of decisions in `classification.py`, of the order of
    the scores in `ranking.py`, of their values in `calibration.py`. A function that returns a dict
    (`metrics_from_confusion`, `ranking_metrics`) only needs one more entry.
-2. `_point_metrics` below collects what those functions return; a new function is called there.
+2. `point_metrics` below collects what those functions return; a new function is called there.
 3. For its interval and its paired test, compute it from weighted sums in `weighted._block_metrics`,
    under the same name. `tests/metrics/test_bootstrap.py` compares the two for every name.
 4. For training's log and `config.checkpoint.metric` it must follow from counts that the device adds
@@ -98,9 +98,9 @@ def evaluate(
     check_arrays(scores, targets)
     images, labels = scores.shape
     _check_settings(folds, few_positives, replicates, level)
-    groups = _checked_column(groups, images, "groups")
-    source = _checked_column(source, images, "sources")
-    _check_sources(source, source_names)
+    groups = checked_column(groups, images, "groups")
+    source = checked_column(source, images, "sources")
+    check_sources(source, source_names)
 
     crossfit_settings = {
         "few_positives": few_positives,
@@ -111,12 +111,11 @@ def evaluate(
     fitted = crossfitting.crossfit(scores, targets, folds=folds, seed=seed, **crossfit_settings)
     alone = fitted["alone"]
     decisions = {"": scores > scores.dtype.type(0.5), "_crossfit": fitted["decisions"]}
-    over_all, by_label = _point_metrics(scores, targets, decisions)
+    over_all, by_label = point_metrics(scores, targets, decisions)
     draws = {"replicates": replicates, "level": level, "seed": seed}
-    intervals, intervals_by_label = _intervals(scores, targets, decisions, groups, draws)
+    intervals, intervals_by_label = interval_metrics(scores, targets, decisions, groups, draws)
 
-    ids = _checked_names(_ids(labels, label_ids), labels, "label_ids")
-    names = _checked_names(label_names or _names(ids, label_ids), labels, "label_names")
+    ids, names = label_columns(labels, label_ids, label_names)
     support = np.count_nonzero(targets, axis=0)
     units = images
     if groups is not None:
@@ -141,7 +140,7 @@ def evaluate(
         "thresholds_in_sample": alone["thresholds"].tolist(),
         "borrowed": [ids[i] for i in range(labels) if support[i] < few_positives],
         "intervals": intervals,
-        "per_label": _label_rows(ids, names, support, columns),
+        "per_label": label_rows(ids, names, support, columns),
     }
     if source is not None:
         rows = []
@@ -156,11 +155,19 @@ def evaluate(
     return report
 
 
-def _ids(labels: int, label_ids: Sequence[int] | None) -> Sequence[int]:
-    """The ids of the columns."""
-    if label_ids is None:
-        return range(labels)
-    return label_ids
+def label_columns(
+    labels: int, label_ids: Sequence[int] | None, label_names: Sequence[str] | None
+) -> tuple[list[int], list[str]]:
+    """Ids and names of the columns, as `evaluate` takes them.
+
+    Raises:
+      InputError: there are not as many as `labels`.
+    """
+    ids = list(range(labels))
+    if label_ids is not None:
+        ids = _checked_names(label_ids, labels, "label_ids")
+    names = _checked_names(label_names or _names(ids, label_ids), labels, "label_names")
+    return ids, names
 
 
 def _names(ids: Sequence[int], label_ids: Sequence[int] | None) -> list[str]:
@@ -177,7 +184,7 @@ def _checked_names(values: Sequence, labels: int, what: str) -> list:
     return list(values)
 
 
-def _label_rows(
+def label_rows(
     ids: Sequence[int], names: list[str], support: np.ndarray, columns: dict[str, np.ndarray]
 ) -> list[dict]:
     rows = []
@@ -201,7 +208,7 @@ def _note(units: int, folds: int, *, grouped: bool) -> str:
     return ""
 
 
-def _point_metrics(
+def point_metrics(
     scores: np.ndarray, targets: np.ndarray, decisions: dict[str, np.ndarray]
 ) -> tuple[dict, dict]:
     """The metrics without intervals: plain values over all labels, and arrays [L] by label."""
@@ -229,7 +236,7 @@ def _point_metrics(
     return over_all, by_label
 
 
-def _intervals(
+def interval_metrics(
     scores: np.ndarray,
     targets: np.ndarray,
     decisions: dict[str, np.ndarray],
@@ -262,8 +269,8 @@ def _source_metrics(
     decisions = {suffix: predicted[rows] for suffix, predicted in decisions.items()}
     if groups is not None:
         groups = groups[rows]
-    over_all, _ = _point_metrics(scores, targets, decisions)
-    intervals, _ = _intervals(scores, targets, decisions, groups, draws)
+    over_all, _ = point_metrics(scores, targets, decisions)
+    intervals, _ = interval_metrics(scores, targets, decisions, groups, draws)
     return {"images": int(rows.sum()), **over_all, "intervals": intervals}
 
 
@@ -272,6 +279,11 @@ def _check_settings(folds: int, few_positives: int, replicates: int, level: floa
         raise InputError(f"cross-fitting over {folds} folds: must be at least 2")
     if few_positives < 0:
         raise InputError(f"few_positives = {few_positives}: must be 0 or more")
+    check_bootstrap(replicates, level)
+
+
+def check_bootstrap(replicates: int, level: float) -> None:
+    """Raises InputError with the setting of the bootstrap that is out of range."""
     if replicates < 0:
         raise InputError(
             f"{replicates} replicates of the bootstrap: must be 0 (no intervals) or more"
@@ -280,7 +292,7 @@ def _check_settings(folds: int, few_positives: int, replicates: int, level: floa
         raise InputError(f"intervals of level {level}: must be above 0 and below 1")
 
 
-def _checked_column(values, images: int, what: str) -> np.ndarray | None:
+def checked_column(values, images: int, what: str) -> np.ndarray | None:
     """`values` as an array of one number an image, or None where it is None."""
     if values is None:
         return None
@@ -292,7 +304,7 @@ def _checked_column(values, images: int, what: str) -> np.ndarray | None:
     return values
 
 
-def _check_sources(source: np.ndarray | None, source_names: Sequence[str]) -> None:
+def check_sources(source: np.ndarray | None, source_names: Sequence[str]) -> None:
     if source is None:
         return
     if not ((source >= 0) & (source < len(source_names))).all():

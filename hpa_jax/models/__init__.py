@@ -9,7 +9,7 @@ from hpa_jax.models.classifier import (
     split_multiple,
 )
 from hpa_jax.models.heads import HEADS
-from hpa_jax.models.initializers import init_variables, prior_bias
+from hpa_jax.models.initializers import class_prior_bias, init_variables, prior_bias
 
 __all__ = [
     "BACKBONES",
@@ -19,6 +19,7 @@ __all__ = [
     "create_model",
     "init_variables",
     "list_models",
+    "class_prior_bias",
     "prior_bias",
     "split_multiple",
 ]

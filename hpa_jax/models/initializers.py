@@ -80,3 +80,15 @@ def prior_bias(frequencies: np.ndarray) -> np.ndarray:
     # A label that no image has would start at minus infinity.
     frequencies = np.clip(frequencies, 1e-3, 1 - 1e-3)
     return np.log(frequencies / (1 - frequencies)).astype(np.float32)
+
+
+def class_prior_bias(frequencies: np.ndarray) -> np.ndarray:
+    """Logits whose softmax is the labels' frequencies, where each image has one label.
+
+    Args:
+      frequencies: float `[L]`, fraction of the images that have each label; at least 0.1 % each.
+
+    Returns:
+      `float32 [L]`, for the bias of the logits.
+    """
+    return np.log(np.maximum(frequencies, 1e-3)).astype(np.float32)

@@ -42,6 +42,7 @@ import numpy as np
 import optax
 
 from hpa_jax.errors import InputError
+from hpa_jax.optim.single_label_losses import SINGLE_LABEL_LOSSES
 
 LossFunction = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -255,6 +256,28 @@ LOSSES: dict[str, Callable[..., jax.Array]] = {
     "lovasz": lovasz,
     "soft_f1": soft_f1,
 }
+"""For images with several labels each; `SINGLE_LABEL_LOSSES` has those for images with one."""
+
+
+def is_single_label(terms: str) -> bool:
+    """Whether `config.train.loss` is for images with exactly one label each.
+
+    This alone decides what a net's logits mean: a softmax over the labels, of which the largest is
+    the image's, or a logistic function each, with a threshold.
+
+    Raises:
+      InputError: as `parse_terms`.
+    """
+    return next(iter(parse_terms(terms))) in SINGLE_LABEL_LOSSES
+
+
+def probabilities_function(*, single_label: bool) -> Callable[[jax.Array], jax.Array]:
+    """What makes probabilities of logits `[B, L]`: of labels that exclude each other, or not.
+
+    Args:
+      single_label: as `is_single_label` says of the loss that a net learned with.
+    """
+    return jax.nn.softmax if single_label else jax.nn.sigmoid
 
 
 def make_loss(terms: str, options: Mapping[str, Mapping[str, Any]] | None = None) -> LossFunction:
@@ -282,7 +305,7 @@ def make_loss(terms: str, options: Mapping[str, Mapping[str, Any]] | None = None
     def loss(logits: jax.Array, targets: jax.Array) -> jax.Array:
         total = 0
         for name, weight in weights.items():
-            value = LOSSES[name](logits, targets, **options.get(name, {}))
+            value = _ALL[name](logits, targets, **options.get(name, {}))
             total = total + weight * value
         return total
 
@@ -293,7 +316,8 @@ def parse_terms(terms: str) -> dict[str, float]:
     """Parses "NAME" or "NAME:WEIGHT", separated by commas, into the weight of each loss.
 
     Raises:
-      InputError: an unknown name, a name twice, or a weight that is not a number above 0.
+      InputError: an unknown name, a name twice, a weight that is not a number above 0, or losses
+        for one label and for several in one sum.
     """
     setting = f"config.train.loss={terms!r}"
     weights = {}
@@ -301,9 +325,9 @@ def parse_terms(terms: str) -> dict[str, float]:
         name, colon, number = term.partition(":")
         name = name.strip()
         number = number.strip()
-        if name not in LOSSES:
+        if name not in _ALL:
             raise InputError(
-                f"{setting}: {name!r} is unknown; choose from {', '.join(LOSSES)}, "
+                f"{setting}: {name!r} is unknown; choose from {', '.join(_ALL)}, "
                 "each NAME or NAME:WEIGHT, separated by commas"
             )
         if name in weights:
@@ -314,7 +338,16 @@ def parse_terms(terms: str) -> dict[str, float]:
                 f"{setting}: the weight {number!r} of {name!r} is not a number above 0"
             )
         weights[name] = weight
+    for_one_label = [name for name in weights if name in SINGLE_LABEL_LOSSES]
+    if for_one_label and len(for_one_label) < len(weights):
+        raise InputError(
+            f"{setting}: {for_one_label[0]!r} is for images with one label each and cannot be "
+            "summed with losses for several; leave one kind out"
+        )
     return weights
+
+
+_ALL = LOSSES | SINGLE_LABEL_LOSSES
 
 
 def _parse_weight(text: str) -> float:

@@ -58,9 +58,12 @@ def evaluation_step(config: Config, mesh: Mesh) -> Step:
     """The step that training/evaluator.py compiles."""
     setup = components.Setup(config, mesh, num_steps=STEPS)
     num_labels = len(config.label_ids())
-    by_label = _counts((num_labels, histogram.BINS + 2), mesh)
-    by_image = _counts((num_labels + 1, 2 * num_labels + 1), mesh)
-    counts = (histogram.ScoreCounts(by_label, by_label), by_image)
+    if setup.single_label:
+        counts = _counts((num_labels, num_labels), mesh)
+    else:
+        by_label = _counts((num_labels, histogram.BINS + 2), mesh)
+        by_image = _counts((num_labels + 1, 2 * num_labels + 1), mesh)
+        counts = (histogram.ScoreCounts(by_label, by_label), by_image)
 
     images = config.data.batch_size
     side = config.data.image_size

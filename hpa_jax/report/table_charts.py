@@ -138,8 +138,14 @@ def heat_map(counts: np.ndarray) -> list[list[HeatCell]]:
         cells = []
         for count in row:
             fraction = count / total if total else 0.0
-            # The root, so that a tenth can still be told from nothing.
-            shade = max(1, round(_SHADES * fraction**0.5)) if count else 0
-            cells.append(HeatCell(count, fraction, shade))
+            cells.append(HeatCell(count, fraction, shade_of(count, fraction)))
         rows.append(cells)
     return rows
+
+
+def shade_of(count: int, fraction: float) -> int:
+    """Returns the shade of a count, by its fraction of the row's total."""
+    if not count:
+        return 0
+    # The root, so that a tenth can still be told from nothing.
+    return max(1, round(_SHADES * fraction**0.5))

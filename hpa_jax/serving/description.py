@@ -11,6 +11,7 @@ import hpa_jax
 from hpa_jax.config import Config, Data, to_dict
 from hpa_jax.evaluation.predictor import Predictor
 from hpa_jax.labels import CHANNELS
+from hpa_jax.serving.decision import ARGMAX, THRESHOLDS
 from hpa_jax.transforms import normalize
 from hpa_jax.transforms.channel_mix import mixed_statistics
 
@@ -39,14 +40,10 @@ def describe(
         mean, std = mixed_statistics(
             preparation["channel_mix"], preparation["mean"], preparation["std"]
         )
-    empty = "no label"
-    if config.evaluate.fill_empty:
-        empty = "the label with the largest probability / threshold, where none is above"
     return {
         "vocabulary": config.data.named_vocabulary().name,
         "labels": _labels(config),
-        "thresholds": predictor.thresholds.tolist(),
-        "thresholds_fitted_on": predictor.thresholds_split,
+        **_decision(config, predictor),
         "input": {
             "dtype": "uint8",
             "shape": ["B", size, size, len(CHANNELS)],
@@ -63,8 +60,6 @@ def describe(
             "std": list(std),
         },
         "preparation": _preparation(config.data, predictor.preparations()),
-        "output": "probability of each label; a label is predicted where it is above its threshold",
-        "empty": empty,
         "calibration": calibration,
         "tta": "none: test-time augmentation is not part of the export",
         "provenance": {
@@ -74,6 +69,30 @@ def describe(
             "saved": _as_text(predictor.written),
             "config": _provenance(trained),
         },
+    }
+
+
+def _decision(config: Config, predictor: Predictor) -> dict:
+    """What the probabilities are, and which labels follow from them."""
+    if predictor.single_label:
+        return {
+            "activation": "softmax",
+            "decision": ARGMAX,
+            "thresholds": None,
+            "thresholds_fitted_on": None,
+            "output": "probability of each label, which sum to 1; the largest is predicted",
+            "empty": "no image is without a label",
+        }
+    empty = "no label"
+    if config.evaluate.fill_empty:
+        empty = "the label with the largest probability / threshold, where none is above"
+    return {
+        "activation": "sigmoid",
+        "decision": THRESHOLDS,
+        "thresholds": predictor.thresholds.tolist(),
+        "thresholds_fitted_on": predictor.thresholds_split,
+        "output": "probability of each label; a label is predicted where it is above its threshold",
+        "empty": empty,
     }
 
 

@@ -10,6 +10,7 @@ from flax.traverse_util import unflatten_dict
 from hpa_jax.config import Config
 from hpa_jax.labels import CHANNELS
 from hpa_jax.models import create_model
+from hpa_jax.optim.losses import is_single_label, probabilities_function
 from hpa_jax.serving.artifact import PLATFORMS
 from hpa_jax.serving.maps import gradient_maps, has_closed_form, linear_maps
 from hpa_jax.transforms import normalize
@@ -27,7 +28,7 @@ def forward_pass(config: Config, *, closed_form: bool = False) -> Callable:
     Returns:
       `(flat variables, uint8 [B, H, W, 4])` to a dict, computed in float32 whatever the run's
       dtype:
-        probabilities   `[B, L]`
+        probabilities   `[B, L]`, a softmax over the labels where each image has one
         embedding       `[B, F]`, the mean of the backbone's last feature map over its positions
         maps            `[B, h, w, L]`, class-activation maps as of `evaluation/grad_cam.py`, 0 or
                         more, in units of the logit
@@ -42,6 +43,7 @@ def forward_pass(config: Config, *, closed_form: bool = False) -> Callable:
         dtype="float32",
     )
     preparation = normalize.preparation(config.data)
+    probabilities = probabilities_function(single_label=is_single_label(config.train.loss))
     maps_of = gradient_maps
     if has_closed_form(model.head):
         maps_of = linear_maps
@@ -56,7 +58,7 @@ def forward_pass(config: Config, *, closed_form: bool = False) -> Callable:
             features = model.apply(variables, images, train=False, method="features")
             logits = model.apply(variables, features, train=False, method="classify")
             outputs = {
-                "probabilities": jax.nn.sigmoid(logits),
+                "probabilities": probabilities(logits),
                 "embedding": jnp.mean(features, axis=(1, 2)),
             }
             if maps_of is not None:

@@ -214,7 +214,7 @@ def _write(folder: str, workdir: str, config: dict, evaluated: Sequence[str] = (
     write_atomically(place / export_manifest.GOLDEN, save(golden))
     write_json(place / export_manifest.DESCRIPTION, description)
     write_extras(place, settings, variables, golden, [Path(name) for name in evaluated])
-    export_manifest.write_manifest(place)
+    export_manifest.write_manifest(place, single_label=predictor.single_label)
     difference = load(place, "jax").check_golden()
     if settings.export.onnx != "none":
         load(place, "onnx").check_golden()

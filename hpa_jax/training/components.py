@@ -20,12 +20,13 @@ from hpa_jax.labels import CHANNELS
 from hpa_jax.models import (
     Classifier,
     check_size,
+    class_prior_bias,
     create_model,
     init_variables,
     prior_bias,
     split_multiple,
 )
-from hpa_jax.optim.losses import make_loss, parse_terms, positive_weights
+from hpa_jax.optim.losses import is_single_label, make_loss, parse_terms, positive_weights
 from hpa_jax.optim.optimizer import make_optimizer, make_schedule
 from hpa_jax.parallel import memory
 from hpa_jax.parallel.chips import chip_of
@@ -44,6 +45,7 @@ class Setup:
     Attributes:
       model: the net in its plain form.
       input_shape: height and width (px) and channels of what it takes.
+      single_label: every image has exactly one label, by the configured loss.
       optimizer: Optax's.
       mesh: of the devices.
 
@@ -61,6 +63,7 @@ class Setup:
         self.mesh = mesh
         self.input_shape = input_shape(config.data)
         self._num_labels = len(config.data.label_ids())
+        self.single_label = is_single_label(config.train.loss)
         self.model = make_model(config.model, self._num_labels)
         self.optimizer = make_optimizer_from(config.optim, num_steps)
         self._config = config
@@ -155,6 +158,7 @@ class Setup:
             preparation=preparation_by_source(config.data),
             only_labels=only_labels,
             average_decay=config.train.ema,
+            single_label=self.single_label,
             mesh=self.mesh,
         )
         sharding = replicated(self.mesh)
@@ -173,7 +177,9 @@ class Setup:
 
     def make_count_step(self) -> jax.stages.Wrapped:
         """The step of an evaluation (`evaluator.make_count_step`), jitted."""
-        return make_count_step(self.model, preparation(self._config.data), self.mesh)
+        return make_count_step(
+            self.model, preparation(self._config.data), self.mesh, single_label=self.single_label
+        )
 
 
 def make_model(model: Model, num_labels: int, mesh: Mesh | None = None) -> Classifier:
@@ -235,6 +241,8 @@ def initial_variables(
     input_shape: tuple[int, int, int],
     seed: int,
     targets: np.ndarray | None = None,
+    *,
+    single_label: bool = False,
 ) -> dict:
     """A net's random `{'params', 'batch_stats'}`, on the host.
 
@@ -244,6 +252,7 @@ def initial_variables(
       seed: of the random numbers.
       targets: uint8 `[N, L]` for scores that start at the frequency of each label in it; None:
         near 0.5.
+      single_label: every image has exactly one label: a label's score is then its share of them.
 
     Raises:
       InputError: the net does not take images of this size.
@@ -251,7 +260,8 @@ def initial_variables(
     check_size(model, input_shape)
     variables = init_variables(model, input_shape, seed)
     if targets is not None:
-        variables["params"]["head"]["logits"]["bias"] = prior_bias(targets.mean(0))
+        bias_of = class_prior_bias if single_label else prior_bias
+        variables["params"]["head"]["logits"]["bias"] = bias_of(targets.mean(0))
     return variables
 
 

@@ -1,6 +1,7 @@
 """A run's metrics between two of its steps, and batch statistics for averaged weights.
 
 Notes:
+- where every image has one label, the counts are a confusion matrix, and no threshold is fitted;
 - only integer counts leave the devices, those of samples F1 too: the F1 of an image is 2 i / s
   with integers i (its labels that were found) and s (labels predicted plus labels that it has),
   so that counting images by i and s loses nothing and adds up exactly over any sharding;
@@ -19,13 +20,27 @@ from jax.sharding import Mesh
 from hpa_jax.data.dataset import ImageDataset
 from hpa_jax.data.loader import eval_batches
 from hpa_jax.metrics import classification, histogram, thresholds
+from hpa_jax.metrics import single_label as one_label
 from hpa_jax.optim.ema import EmaState, with_estimated_statistics
 from hpa_jax.parallel.memory import compile_within
 from hpa_jax.parallel.mesh import process_slice, put_batch, put_replicated, replicated
 from hpa_jax.training.steps import make_score_step
 
 METRICS = (*classification.METRICS, "samples_f1")
-"""Metrics of an evaluation; each can be `config.checkpoint.metric`."""
+"""Metrics of an evaluation of images with several labels."""
+
+Counts = tuple[histogram.ScoreCounts, np.ndarray] | np.ndarray
+"""What adds up over the batches of an evaluation: scores by label and agreement by image, or the
+confusion matrix of images with one label each."""
+
+
+def metric_names(*, single_label: bool) -> tuple[str, ...]:
+    """Metrics of an evaluation; each can be `config.checkpoint.metric`.
+
+    Args:
+      single_label: every image has exactly one label.
+    """
+    return one_label.METRICS if single_label else METRICS
 
 
 class Evaluator:
@@ -39,6 +54,7 @@ class Evaluator:
       batch_size: images per step, over all processes.
       threads: that decode.
       few_positives: as `config.evaluate.few_positives`.
+      single_label: every image has exactly one label, as for `make_count_step`.
       advice: what to do where the step does not fit into memory.
     """
 
@@ -52,6 +68,7 @@ class Evaluator:
         batch_size: int,
         threads: int,
         few_positives: int,
+        single_label: bool,
         advice: str,
     ):
         self._dataset = dataset
@@ -60,11 +77,15 @@ class Evaluator:
         self._split = split
         self._reading = {"batch_size": batch_size, "threads": threads}
         self._few_positives = few_positives
+        self._single_label = single_label
         self._advice = advice
         self._program: jax.stages.Compiled | None = None
 
     def __call__(self, variables: dict, stopped: Callable[..., bool]) -> dict | None:
-        """METRICS by name, and the `thresholds` fitted on this split (`thresholds_split`).
+        """Metrics by name, and the `thresholds` fitted on this split (`thresholds_split`).
+
+        Where every image has one label there are no thresholds, and the split has the name
+        `evaluated_split`.
 
         Args:
           variables: `{'params', 'batch_stats'}`, on the devices.
@@ -79,6 +100,8 @@ class Evaluator:
         counts = self._count(variables, stopped)
         if counts is None:
             return None
+        if self._single_label:
+            return one_label.metrics_from_matrix(counts) | {"evaluated_split": self._split}
         by_label, by_agreement = counts
         found = classification.metrics_from_counts(by_label)
         found["samples_f1"] = classification.mean_image_f1_from_counts(by_agreement)
@@ -86,10 +109,9 @@ class Evaluator:
         fitted = thresholds.fit(by_label, few_positives=self._few_positives)
         return metrics | {"thresholds": fitted.tolist(), "thresholds_split": self._split}
 
-    def _count(
-        self, variables: dict, stopped: Callable[..., bool]
-    ) -> tuple[histogram.ScoreCounts, np.ndarray] | None:
-        counts = put_replicated(_zero_counts(self._dataset.num_labels), self._mesh)
+    def _count(self, variables: dict, stopped: Callable[..., bool]) -> Counts | None:
+        zero = _zero_counts(self._dataset.num_labels, single_label=self._single_label)
+        counts = put_replicated(zero, self._mesh)
         batches = eval_batches(self._dataset, **self._reading, **process_slice())
         for number, batch in enumerate(batches):
             # Slow: the first batch compiles.
@@ -112,26 +134,38 @@ class Evaluator:
         )
 
 
-def _zero_counts(num_labels: int) -> tuple[histogram.ScoreCounts, np.ndarray]:
+def _zero_counts(num_labels: int, *, single_label: bool) -> Counts:
+    if single_label:
+        return np.zeros((num_labels, num_labels), np.int32)
     shape = (num_labels, histogram.BINS + 2)
     by_label = histogram.ScoreCounts(np.zeros(shape, np.int32), np.zeros(shape, np.int32))
     by_agreement = np.zeros((num_labels + 1, 2 * num_labels + 1), np.int32)
     return by_label, by_agreement
 
 
-def make_count_step(model: nn.Module, preparation: dict, mesh: Mesh) -> jax.stages.Wrapped:
+def make_count_step(
+    model: nn.Module, preparation: dict, mesh: Mesh, *, single_label: bool
+) -> jax.stages.Wrapped:
     """The step of an evaluation. Only counts cross between devices.
 
     Args:
       model: in its plain form.
       preparation: keyword arguments of `prepare`.
       mesh: of the devices.
+      single_label: every image has exactly one label.
 
     Returns:
       A jitted function of the counts so far (donated), variables and a batch (`image` uint8
       `[B, H, W, 4]`, `targets` 0/1 `[B, L]`, `mask` bool `[B]`) to the counts with that batch.
     """
     score_step = make_score_step(model, preparation=preparation, mesh=mesh)
+
+    def matrix_step(counts, variables, batch):
+        logits = score_step(variables, batch["image"])
+        return counts + one_label.matrix_counts(logits, batch["targets"], batch["mask"])
+
+    if single_label:
+        return jax.jit(matrix_step, donate_argnums=0, out_shardings=replicated(mesh))
     grid = histogram.threshold_grid()
 
     def count_step(counts, variables, batch):

@@ -9,8 +9,11 @@ import numpy as np
 from hpa_jax import pretrained
 from hpa_jax.config import Config, to_dict
 from hpa_jax.data import pipeline
+from hpa_jax.data.dataset import ConcatDataset, ImageDataset
 from hpa_jax.data.loader import train_batches
 from hpa_jax.errors import InputError
+from hpa_jax.metrics.checks import check_single_labels
+from hpa_jax.optim.losses import is_single_label
 from hpa_jax.optim.plateau import after_evaluation
 from hpa_jax.parallel.compile import compile_for
 from hpa_jax.parallel.memory import advice
@@ -18,7 +21,7 @@ from hpa_jax.parallel.mesh import process_slice, put_batch, put_replicated
 from hpa_jax.parallel.process_group import SINGLE_PROCESS, ProcessGroup, SingleProcess
 from hpa_jax.tracking.throughput import Utilization
 from hpa_jax.training import components
-from hpa_jax.training.evaluator import METRICS, Evaluator, StatisticsEstimator
+from hpa_jax.training.evaluator import Evaluator, StatisticsEstimator, metric_names
 from hpa_jax.training.state import TrainState, eval_variables
 
 
@@ -46,12 +49,8 @@ class Experiment:
     """
 
     def __init__(self, config: Config, group: SingleProcess | ProcessGroup = SINGLE_PROCESS):
-        metric = config.checkpoint.metric
-        if metric not in METRICS:
-            choices = ", ".join(METRICS)
-            raise InputError(
-                f"config.checkpoint.metric={metric!r} is unknown; choose one of {choices}"
-            )
+        single_label = is_single_label(config.train.loss)
+        _check_metric(config, metric_names(single_label=single_label))
         group.check_same_config(to_dict(config))
         data = pipeline.resolve_labels(config.data)
         self.dataset = pipeline.open_sources(data)
@@ -59,6 +58,9 @@ class Experiment:
         self.config = dataclasses.replace(config, data=data)
         self.mesh = components.make_mesh(data, config.model, config.devices.space)
         self.eval_dataset = pipeline.open_split(data, data.eval_split)
+        if single_label:
+            _check_single_labels(self.dataset, data.train_split)
+            _check_single_labels(self.eval_dataset, data.eval_split)
         group.check_equal("the data to train on (as SHA-256)", self.dataset.fingerprint())
         group.check_equal("the data to evaluate on (as SHA-256)", self.eval_dataset.fingerprint())
         self.data_identity = pipeline.identify(data, self.dataset)
@@ -78,6 +80,7 @@ class Experiment:
             batch_size=data.batch_size,
             threads=data.threads,
             few_positives=config.evaluate.few_positives,
+            single_label=single_label,
             advice=advice(config),
         )
         self._statistics_estimator = StatisticsEstimator(
@@ -107,7 +110,11 @@ class Experiment:
         config = self.config
         targets = self.dataset.targets() if config.train.prior_bias else None
         variables = components.initial_variables(
-            self.setup.model, self.setup.input_shape, config.train.seed, targets
+            self.setup.model,
+            self.setup.input_shape,
+            config.train.seed,
+            targets,
+            single_label=self.setup.single_label,
         )
         loaded = None
         if use_pretrained and config.model.pretrained:
@@ -154,6 +161,11 @@ class Experiment:
             self.setup, program, state, tiled=self.config.model.tile > 0
         )
 
+    def numbers_of(self, metrics: dict) -> dict[str, float]:
+        """Of the metrics of an evaluation, those that a log line has."""
+        names = metric_names(single_label=self.setup.single_label)
+        return {name: metrics[name] for name in names}
+
     def evaluate(
         self, state: TrainState, stopped: Callable[..., bool]
     ) -> tuple[TrainState, dict | None]:
@@ -189,3 +201,17 @@ class Experiment:
             )
             evaluated = evaluated.replace(progress=put_replicated(progress, self.mesh))
         return evaluated, metrics
+
+
+def _check_metric(config: Config, known: tuple[str, ...]) -> None:
+    metric = config.checkpoint.metric
+    if metric not in known:
+        choices = ", ".join(known)
+        raise InputError(
+            f"config.checkpoint.metric={metric!r} is unknown with "
+            f"config.train.loss={config.train.loss!r}; choose one of {choices}"
+        )
+
+
+def _check_single_labels(dataset: ImageDataset | ConcatDataset, split: str) -> None:
+    check_single_labels(dataset.targets(), dataset.ids(), f"images of {split}")

@@ -8,7 +8,7 @@ from hpa_jax.training.experiment import Experiment
 from hpa_jax.training.state import TrainState
 
 # Metrics that every evaluation line has.
-_ALWAYS_SHOWN = ("macro_f1", "micro_f1", "accuracy")
+_ALWAYS_SHOWN = ("macro_f1", "micro_f1", "accuracy", "mean_class_accuracy")
 
 
 def start(experiment: Experiment, workdir: Path, state: TrainState, first_step: int) -> str:
@@ -42,6 +42,12 @@ def evaluation(step: int, split: str, metric: str, metrics: dict[str, float]) ->
     ranking = ""
     if metric not in _ALWAYS_SHOWN:
         ranking = f"{metric} {metrics[metric]:.4f}; "
+    if "mean_class_accuracy" in metrics:
+        return (
+            f"step {step}, {split}: accuracy {metrics['accuracy']:.4f}, "
+            f"mean class accuracy {metrics['mean_class_accuracy']:.4f}, "
+            f"macro F1 {metrics['macro_f1']:.4f}"
+        )
     return (
         f"step {step}, {split}: {ranking}"
         f"macro F1 {metrics['macro_f1']:.4f}, "

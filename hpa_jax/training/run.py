@@ -25,7 +25,6 @@ from hpa_jax.tracking.profiler import StepProfiler
 from hpa_jax.tracking.throughput import StepTimer
 from hpa_jax.training import messages
 from hpa_jax.training.checkpoint import Checkpoints
-from hpa_jax.training.evaluator import METRICS
 from hpa_jax.training.experiment import Experiment
 from hpa_jax.training.state import HEALTHY, TrainState
 from hpa_jax.training.step_folders import has_checkpoint
@@ -356,20 +355,22 @@ class Run:
 
     def _log_evaluation(self, step: int, metrics: dict) -> None:
         split = self._config.data.eval_split
-        self._logger.log_metrics(step, split, {name: metrics[name] for name in METRICS})
+        self._logger.log_metrics(step, split, self._experiment.numbers_of(metrics))
         metric = self._config.checkpoint.metric
         self._logger.info(messages.evaluation(step, split, metric, metrics))
 
     def _write_thresholds_and_log_best(self) -> None:
         best = self._checkpoints.best()
         metrics = self._checkpoints.metrics(best)
-        names = self._config.label_names()
-        fitted = {
-            "checkpoint": best,
-            "split": metrics["thresholds_split"],
-            "thresholds": dict(zip(names, metrics["thresholds"], strict=True)),
-        }
-        write_json(self._workdir / "thresholds.json", fitted)
+        # Images of one label each are decided without thresholds.
+        if "thresholds" in metrics:
+            names = self._config.label_names()
+            fitted = {
+                "checkpoint": best,
+                "split": metrics["thresholds_split"],
+                "thresholds": dict(zip(names, metrics["thresholds"], strict=True)),
+            }
+            write_json(self._workdir / "thresholds.json", fitted)
         metric = self._config.checkpoint.metric
         if self._stalled:
             evaluations = self._config.train.stop_after

@@ -40,6 +40,7 @@ def make_train_step(
     preparation: dict,
     only_labels: tuple[int, ...] | None = None,
     average_decay: float = 0.0,
+    single_label: bool = False,
     mesh: Mesh | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """One training step, to be jitted with the state donated.
@@ -56,6 +57,7 @@ def make_train_step(
         None: all images.
       average_decay: of the averaged weights, where the state has them. They move when the
         weights do.
+      single_label: every image has exactly one label, which decides what `accuracy` is.
       mesh: of the devices; where it has several along `space`, the height of augmented images is
         sharded over those.
 
@@ -63,8 +65,9 @@ def make_train_step(
       A function of a state and a batch to the next state and three float32 metrics of this
       step. The batch has `image` uint8 `[B, H, W, 4]`, `targets` 0/1 `[B, L]`, and with several
       sources `source` int32 `[B]`. The metrics are `loss`, `grad_norm` (before any clipping),
-      and `accuracy`, the fraction of (image, label) pairs that are right at 0.5, as the
-      baseline logs it.
+      and `accuracy`: the fraction of (image, label) pairs that are right at 0.5, as the
+      baseline logs it; where images have one label each, of the images whose label has the
+      largest logit.
     """
     shard_rows = row_sharder(mesh)
     replicate_images = image_replicator(mesh)
@@ -126,7 +129,11 @@ def make_train_step(
             average=average,
             progress=state.progress,
         )
-        accuracy = jnp.mean((logits > 0) == (batch["targets"] > 0))
+        if single_label:
+            right = jnp.argmax(logits, axis=1) == jnp.argmax(batch["targets"], axis=1)
+        else:
+            right = (logits > 0) == (batch["targets"] > 0)
+        accuracy = jnp.mean(right)
         return next_state, {"loss": value, "grad_norm": grad_norm, "accuracy": accuracy}
 
     return train_step

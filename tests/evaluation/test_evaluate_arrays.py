@@ -114,3 +114,20 @@ def test_arrays_of_other_images_are_refused(arrays, capsys):
     flags = [several(folder), f"--config.evaluate.targets={folder}/targets.npy"]
     assert command.main([*flags, "--mode=evaluate", f"--workdir={folder / 'out'}"]) == 2
     assert "scores1.npy has shape (100, 4)" in capsys.readouterr().err
+
+
+def test_where_every_image_has_one_label(arrays, capsys):
+    folder, scores, _ = arrays
+    single = "--config.evaluate.single_label=True"
+    probabilities = scores[0] / scores[0].sum(axis=1, keepdims=True)
+    labels = np.random.default_rng(0).integers(4, size=120)
+    np.save(folder / "scores0.npy", probabilities)
+    np.save(folder / "targets.npy", np.eye(4, dtype=np.uint8)[labels])
+    found = evaluated(folder, f"--config.evaluate.scores={folder / 'scores0.npy'}", single)
+    right = probabilities.argmax(axis=1) == labels
+    assert found["accuracy"] == pytest.approx(right.mean(), abs=1e-12)
+    assert f"accuracy {right.mean():.4f}" in capsys.readouterr().out
+    flags = ["--mode=evaluate", f"--workdir={folder / 'out'}", several(folder), single]
+    targets = f"--config.evaluate.targets={folder / 'targets.npy'}"
+    assert command.main([*flags, targets]) == 2
+    assert "average the arrays yourself" in capsys.readouterr().err

@@ -18,6 +18,7 @@ LEARNING = {
     "micro_f1": "Micro F1 at 0.5",
     "samples_f1": "Samples F1 at 0.5",
     "accuracy": "Element-wise accuracy at 0.5",
+    "mean_class_accuracy": "Mean class accuracy",
     "lr": "Learning rate",
     "grad_norm": "Norm of the gradient",
     "images_per_sec": "Images a second",
@@ -26,6 +27,9 @@ LEARNING = {
     "hbm_fraction": "Fraction of the chips' memory bandwidth",
 }
 """Keys of metrics.jsonl that are drawn, where a run has them, and their names."""
+
+_LEARNING_SINGLE_LABEL = {"macro_f1": "Macro F1", "accuracy": "Accuracy"}
+"""The names of those that are something else where every image has one label."""
 
 # Their values lie between 0 and 1, too, but an axis from 0 would flatten them.
 _NOT_FROM_ZERO = ("lr", "loss", "accuracy")
@@ -39,8 +43,11 @@ _THRESHOLD_STEP = 10  # every tenth threshold of the grid of 1,001 is drawn and 
 
 def learning_section(runs: Sequence[Run]) -> Section:
     """A chart for each metric that training logged, with a line for each run."""
+    names = LEARNING
+    if runs[0].table.single_label:
+        names = LEARNING | _LEARNING_SINGLE_LABEL
     charts = []
-    for key, name in LEARNING.items():
+    for key, name in names.items():
         lines = []
         for style, run in enumerate(runs):
             records = [record for record in run.records if key in record]
@@ -52,17 +59,17 @@ def learning_section(runs: Sequence[Run]) -> Section:
                 values = np.array([record[key] for record in records])
                 lines.append(Line(run.name, *downsample(steps, values), style))
         if lines:
-            charts.append((name, _learning_chart(key, lines)))
-    data = {"runs": names_of(runs), "charts": charts}
+            charts.append((name, _learning_chart(key, name, lines)))
+    data = {"single_label": runs[0].table.single_label, "runs": names_of(runs), "charts": charts}
     return Section("learning", "Learning curves", "run/learning.html", data, [_records_table(runs)])
 
 
-def _learning_chart(key: str, lines: Sequence[Line]) -> LineChart:
+def _learning_chart(key: str, name: str, lines: Sequence[Line]) -> LineChart:
     ends = [f"{line.name}: {line.y[-1]:.4g} at step {line.x[-1]:.0f}" for line in lines]
     are_fractions = all(line.y.min() >= 0 and line.y.max() <= 1 for line in lines)
     return line_chart(
         lines,
-        f"{LEARNING[key]} over steps. {'; '.join(ends)}",
+        f"{name} over steps. {'; '.join(ends)}",
         fit_axis([line.x for line in lines], from_zero=True),
         fit_axis([line.y for line in lines], from_zero=are_fractions and key not in _NOT_FROM_ZERO),
         size=_WIDE,

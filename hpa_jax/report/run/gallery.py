@@ -194,6 +194,7 @@ def _overlay_strips(
 def mistakes_section(run: Run, gallery: Gallery) -> Section:
     """What was predicted surely and is not there; what is there and was surely not predicted."""
     data = _legend() | {
+        "single_label": run.table.single_label,
         "false_positives": _shown(run, gallery, gallery.false_positives),
         "false_negatives": _shown(run, gallery, gallery.false_negatives),
     }

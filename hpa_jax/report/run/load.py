@@ -14,6 +14,7 @@ from hpa_jax.evaluation.predictor import Predictor
 from hpa_jax.evaluation.score_table import ScoreTable
 from hpa_jax.evaluation.split_scores import SplitScores, scores_folder
 from hpa_jax.metrics.crossfitting import crossfit_decisions
+from hpa_jax.optim.losses import is_single_label
 from hpa_jax.parallel.mesh import make_mesh
 from hpa_jax.report.line_charts import STYLES
 from hpa_jax.tracking.metrics_file import FILE_NAME, read_records
@@ -50,7 +51,8 @@ class Run:
       records: of metrics.jsonl, in order; none where training left none.
       table: the scores.
       metrics: from `evaluate_table`.
-      predicted: bool [N, L], the labels predicted with cross-fitted thresholds.
+      predicted: bool [N, L], the labels predicted with cross-fitted thresholds; where every image
+        has one label, the most probable.
     """
 
     name: str
@@ -123,6 +125,13 @@ def read_runs(
         )
     # As training left it, without what this command line changes.
     own = read_config(workdir)
+    for folder in others:
+        if is_single_label(own.train.loss) or is_single_label(read_config(folder).train.loss):
+            raise InputError(
+                "config.report.compare: runs that learn one label an image "
+                "(config.train.loss=softmax_cross_entropy) are not compared; "
+                "give each a page of its own"
+            )
     configs = []
     for folder in others:
         configs.append(_evaluated_alike(read_config(folder), config, own))
@@ -164,7 +173,10 @@ def read_run(kept: SplitScores, name: str) -> Run:
 def make_run(name: str, config: Config, records: list[dict], table: ScoreTable) -> Run:
     """Evaluates the scores of a run."""
     metrics = evaluate_table(table, config.evaluate, make_mesh())
-    predicted = crossfit_predictions(config.evaluate, table)
+    if table.single_label:
+        predicted = table.decide()
+    else:
+        predicted = crossfit_predictions(config.evaluate, table)
     return Run(name, config, records, table, metrics, predicted)
 
 

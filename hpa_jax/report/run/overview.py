@@ -109,10 +109,11 @@ def _metrics_table(runs: Sequence[Run]) -> Table:
 def findings(runs: Sequence[Run]) -> list[Finding]:
     """Lists what stands out in the first run."""
     run = runs[0]
-    return [*_selection_findings(run), *_label_findings(run), *_training_findings(run)]
+    return [*selection_findings(run), *_label_findings(run), *_training_findings(run)]
 
 
-def _selection_findings(run: Run) -> Iterable[Finding]:
+def selection_findings(run: Run) -> Iterable[Finding]:
+    """Yields what the choice of the images does to the metrics."""
     split = run.table.split
     trained_on = run.config.data.train_split
     if "all" in (split, trained_on) or split == trained_on:

@@ -11,7 +11,7 @@ from pathlib import Path
 from hpa_jax.config import Config
 from hpa_jax.files import write_atomically
 from hpa_jax.report.html import Section, names_of, number, page, plural
-from hpa_jax.report.run import curves, gallery, labels, overview
+from hpa_jax.report.run import curves, gallery, labels, overview, single_label
 from hpa_jax.report.run.comparison import Comparison, compare, comparison_section
 from hpa_jax.report.run.gallery import Gallery
 from hpa_jax.report.run.load import Run, read_runs
@@ -58,6 +58,17 @@ def run_sections(
       shown: images of the first, with pictures.
     """
     run = runs[0]
+    if run.table.single_label:
+        return [
+            single_label.overview_section(run),
+            curves.learning_section(runs),
+            single_label.confusion_section(run),
+            single_label.labels_section(run),
+            curves.calibration_section(runs),
+            gallery.mistakes_section(run, shown),
+            gallery.hits_section(run, shown),
+            overview.settings_section(runs),
+        ]
     sections = [overview.overview_section(runs), published_section(runs)]
     if comparisons:
         sections.append(comparison_section(run, comparisons))

@@ -12,6 +12,7 @@ import numpy as np
 from hpa_jax.labels import CHANNELS
 from hpa_jax.serving.card.body import NOT_FOR_DIAGNOSIS, papers
 from hpa_jax.serving.card.facts import Facts
+from hpa_jax.serving.decision import is_single_label
 from hpa_jax.serving.served import PROBABILITIES
 
 FORMAT = "0.5.4"
@@ -137,6 +138,8 @@ def _output(facts: Facts, name: str, array: np.ndarray, digests: Mapping[str, st
         axes = [batch, labels]
         data = {"type": "float32", "range": [0, 1]}
         text = "Of each label; predicted where it is above the threshold in model.json"
+        if is_single_label(facts.description):
+            text = "Of each label, which sum to 1; the largest is predicted"
     elif name == EMBEDDING:
         axes = [batch, {"type": "index", "size": array.shape[1]}]
         data = {"type": "float32"}

@@ -15,6 +15,7 @@ from hpa_jax.serving.card.facts import Facts
 from hpa_jax.serving.card.markdown import escape, table
 from hpa_jax.serving.card.preparation import preparation_text
 from hpa_jax.serving.card.snippets import jax_snippet, onnx_snippet, torchvision_snippet
+from hpa_jax.serving.decision import is_single_label
 
 NOT_FOR_DIAGNOSIS = "Not for diagnosis."
 
@@ -99,14 +100,19 @@ def _summary(facts: Facts) -> str:
 
 
 def _limits(facts: Facts) -> str:
+    labels = "several labels or none"
+    unknown = "gets a label that is, or none"
+    if is_single_label(facts.description):
+        labels = "exactly one label"
+        unknown = "gets one that is, and may look sure"
     lines = [
-        "- It labels an image as a whole, with several labels or none. It finds no single cell and "
-        "measures no amount of protein.",
+        f"- It labels an image as a whole, with {labels}. It finds no single cell and measures no "
+        "amount of protein.",
         f"- It has learnt from {_datasets(facts)}, and knows nothing else: not other stains, "
         "microscopes, magnifications, cell lines or tissues. It answers all the same, without a "
         "warning, when it is shown them.",
-        "- It knows no other labels. A protein in a place that is not in the table below gets a "
-        "label that is, or none.",
+        "- It knows no other labels. A protein in a place that is not in the table below "
+        f"{unknown}.",
         "- A probability is a score. How far it can be taken at its word is the calibration error "
         "below, and holds for images like those that were evaluated.",
     ]
@@ -125,6 +131,8 @@ def _datasets(facts: Facts) -> str:
 
 
 def _labels(facts: Facts) -> str:
+    if is_single_label(facts.description):
+        return _single_labels(facts)
     header = [LABELS_HEADER, "threshold"]
     evaluation = facts.evaluation
     if evaluation is not None:
@@ -148,6 +156,29 @@ def _labels(facts: Facts) -> str:
     ]
     if evaluation is not None:
         lines += ["", "F1 at cross-fitted thresholds; in brackets the interval; see below."]
+    return "\n".join(lines)
+
+
+def _single_labels(facts: Facts) -> str:
+    header = [LABELS_HEADER]
+    evaluation = facts.evaluation
+    if evaluation is not None:
+        header += ["images", "found", "F1"]
+    rows = []
+    for name in facts.labels:
+        row = [escape(name)]
+        if evaluation is not None:
+            figures = evaluation.by_label[name]
+            row += [str(figures.positives), _cell(figures.recall), _cell(figures.f1)]
+        rows.append(row)
+    lines = [
+        "Each image has exactly one of these labels: the most probable is predicted. The "
+        "probabilities of an image sum to 1, and no threshold is applied.",
+        "",
+        table(header, rows),
+    ]
+    if evaluation is not None:
+        lines += ["", "Found: the fraction of the label's images; in brackets the interval."]
     return "\n".join(lines)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hpa_jax.errors import one_line
+from hpa_jax.serving.decision import ARGMAX
 
 NAME = "evaluation.json"
 
@@ -39,13 +40,15 @@ class LabelFigures:
 
     Attributes:
       positives: images that have it.
-      f1: at its cross-fitted threshold; None: undefined.
+      f1: at its cross-fitted threshold, or of the most probable labels; None: undefined.
+      recall: the same, where each image has one label.
       average_precision: None: undefined.
     """
 
     positives: int
     f1: Figure | None
     average_precision: Figure | None
+    recall: Figure | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,12 @@ _FIGURES = (
     ("macro average precision", "average_precision", "macro_average_precision"),
     ("macro AUC", "roc_auc", "macro_auc"),
     ("calibration error", "calibration_error", "calibration_error"),
+)
+_SINGLE_LABEL_FIGURES = (
+    ("accuracy", "accuracy", "accuracy"),
+    ("mean class accuracy", "accuracy", "mean_class_accuracy"),
+    ("macro F1", "f1", "macro_f1"),
+    *_FIGURES[-3:],
 )
 _PLAIN = ("whole image", "none", "")
 
@@ -125,16 +134,18 @@ def _evaluation(report: dict, checkpoint: int, labels: Sequence[str]) -> Evaluat
     rows = report["per_label"]
     if [row["name"] for row in rows] != list(labels):
         raise ValueError(f"the run's {NAME} is of other labels")
+    single_label = report.get("decision") == ARGMAX
     figures = []
-    for name, kind, key in _FIGURES:
+    for name, kind, key in _SINGLE_LABEL_FIGURES if single_label else _FIGURES:
         figure = _figure(name, kind, report.get(key), report["intervals"].get(key))
         if figure is not None:
             figures.append(figure)
     by_label = {}
     for row in rows:
-        f1 = _of_label(row, "f1", "f1_crossfit")
+        f1 = _of_label(row, "f1", "f1" if single_label else "f1_crossfit")
         precision = _of_label(row, "average_precision", "average_precision")
-        by_label[row["name"]] = LabelFigures(_count(row["support"]), f1, precision)
+        recall = _of_label(row, "recall", "recall")
+        by_label[row["name"]] = LabelFigures(_count(row["support"]), f1, precision, recall)
     tta = str(report["tta"])
     learned = report.get("learned_images")
     return Evaluation(

@@ -10,6 +10,7 @@ from hpa_jax.folders.export_manifest import ONNX, TORCHVISION
 from hpa_jax.serving.card.evaluation import Evaluation, Figure
 from hpa_jax.serving.card.facts import Facts
 from hpa_jax.serving.card.markdown import plain
+from hpa_jax.serving.decision import is_single_label
 
 TASK = "image-classification"
 _TAGS = (
@@ -17,8 +18,6 @@ _TAGS = (
     "microscopy",
     "fluorescence-microscopy",
     "protein-localization",
-    "multi-label-classification",
-    "jax",
 )
 # What the Hub takes for a dataset's name.
 _DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
@@ -30,7 +29,7 @@ def front_matter(facts: Facts) -> dict:
     Without an evaluation there is no `model-index`; a dataset whose name cannot be one on the Hub
     is named in the card alone.
     """
-    tags = list(_TAGS)
+    tags = [*_TAGS, f"{_kind(facts)}-classification", "jax"]
     if ONNX in facts.files:
         tags.append("onnx")
     if TORCHVISION in facts.files:
@@ -58,10 +57,14 @@ def _kinds(evaluation: Evaluation) -> list[str]:
     return list(dict.fromkeys(figure.kind for figure in evaluation.figures))
 
 
+def _kind(facts: Facts) -> str:
+    return "single-label" if is_single_label(facts.description) else "multi-label"
+
+
 def _index(facts: Facts, evaluation: Evaluation) -> dict:
     dataset = plain(evaluation.dataset)
     result = {
-        "task": {"type": TASK, "name": "multi-label image classification"},
+        "task": {"type": TASK, "name": f"{_kind(facts)} image classification"},
         "dataset": {"name": dataset, "type": dataset, "split": plain(evaluation.split)},
         "metrics": [_metric(figure, evaluation.level) for figure in evaluation.figures],
     }

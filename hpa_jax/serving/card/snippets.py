@@ -2,6 +2,7 @@
 
 from hpa_jax.pretrained.torchvision_weights import module_arguments
 from hpa_jax.serving.card.facts import Facts
+from hpa_jax.serving.decision import is_single_label
 
 PLACEHOLDER = "images = np.zeros((1, {size}, {size}, 4), np.uint8)  # red, green, blue, yellow"
 """Where the reader's own images go."""
@@ -18,10 +19,18 @@ session = onnxruntime.InferenceSession("model.onnx")
 
 with open("model.json", encoding="utf-8") as file:
     description = json.load(file)
+{decision}"""
+
+_BY_THRESHOLDS = """\
 for label, threshold, probability in zip(
     description["labels"], description["thresholds"], probabilities[0]
 ):
     print(label["name"], probability, probability > threshold)
+"""
+
+_BY_LARGEST = """\
+most_probable = int(probabilities[0].argmax())
+print(description["labels"][most_probable]["name"], probabilities[0, most_probable])
 """
 
 _JAX = """\
@@ -76,7 +85,8 @@ net.load_state_dict(load_file("torchvision.safetensors"), strict=False)"""
 
 def onnx_snippet(facts: Facts) -> str:
     """By onnxruntime."""
-    return _ONNX.format(images=_images(facts))
+    decision = _BY_LARGEST if is_single_label(facts.description) else _BY_THRESHOLDS
+    return _ONNX.format(images=_images(facts), decision=decision)
 
 
 def jax_snippet(facts: Facts) -> str:
@@ -92,7 +102,8 @@ def torchvision_snippet(facts: Facts) -> str:
     probabilities = ""
     if has_classifier:
         loading = _WITH_CLASSIFIER
-        probabilities = "    probabilities = net(inputs).sigmoid()\n"
+        activation = "softmax(1)" if is_single_label(facts.description) else "sigmoid()"
+        probabilities = f"    probabilities = net(inputs).{activation}\n"
     return _TORCHVISION.format(
         images=_images(facts),
         growth_rate=arguments["growth_rate"],

@@ -6,6 +6,7 @@ from hpa_jax.errors import InputError
 from hpa_jax.serving.card.body import LABELS_HEADER, NOT_FOR_DIAGNOSIS, body
 from hpa_jax.serving.card.facts import Facts
 from hpa_jax.serving.card.front_matter import front_matter
+from hpa_jax.serving.decision import is_single_label
 from hpa_jax.serving.yaml_text import from_yaml, to_yaml
 
 _FENCE = "---\n"
@@ -37,8 +38,11 @@ def check_card(card: str, facts: Facts) -> None:
     _, head, text = card.split(_FENCE, 2)
     is_same = from_yaml(head) == front_matter(facts)
     rows = _rows(text)
-    thresholds = [f"{threshold:.4g}" for threshold in facts.description["thresholds"]]
-    has_labels = [row[1] for row in rows] == thresholds
+    if is_single_label(facts.description):
+        has_labels = len(rows) == len(facts.labels)
+    else:
+        thresholds = [f"{threshold:.4g}" for threshold in facts.description["thresholds"]]
+        has_labels = [row[1] for row in rows] == thresholds
     if not is_same or not has_labels or NOT_FOR_DIAGNOSIS not in text:
         raise InputError(
             "README.md does not say what the export is; nothing was written; rename what has an "

@@ -25,6 +25,7 @@ MODES = ("server", "file")
 
 _SHOWN = (
     "labels",
+    "decision",
     "thresholds",
     "thresholds_fitted_on",
     "input",

@@ -17,7 +17,13 @@ from hpa_jax.images.prepare import Preparation
 from hpa_jax.images.rule import any_image
 from hpa_jax.images.store import Refused
 from hpa_jax.labels import CHANNELS
-from hpa_jax.serving.decision import decide, label_ids, label_names, thresholds_of
+from hpa_jax.serving.decision import (
+    decide,
+    is_single_label,
+    label_ids,
+    label_names,
+    thresholds_of,
+)
 from hpa_jax.serving.predict.intake import with_white
 from hpa_jax.serving.predict.notes import Notes
 from hpa_jax.serving.predict.rows import Row
@@ -138,11 +144,14 @@ class Scorer:
     ) -> dict:
         description = self._description
         probabilities = found["probabilities"]
+        thresholds = [None] * len(probabilities)
+        if not is_single_label(description):
+            thresholds = [_rounded(threshold) for threshold in thresholds_of(description)]
         columns = zip(
             label_ids(description),
             label_names(description),
             probabilities,
-            thresholds_of(description),
+            thresholds,
             decide(description, probabilities[None])[0],
             strict=True,
         )
@@ -153,7 +162,7 @@ class Scorer:
                     "id": number,
                     "name": name,
                     "probability": _rounded(probability),
-                    "threshold": _rounded(threshold),
+                    "threshold": threshold,
                     "predicted": bool(is_decided),
                 }
             )

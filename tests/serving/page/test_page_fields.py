@@ -185,6 +185,15 @@ def test_a_net_without_maps_says_so(make_page, field):
     assert page.tab.value("document.querySelectorAll('[data-label]').length") == 0
 
 
+def test_where_an_image_has_one_label_it_is_the_most_probable(make_page, field):
+    page = make_page(maps=False, decision="argmax", thresholds=None, thresholds_fitted_on=None)
+    page.choose(*field)
+    scores, found = page.scores()
+    assert np.flatnonzero(found).tolist() == [scores.argmax()]
+    assert "The most probable label" in page.text("#field")
+    assert "hreshold" not in page.text("#field") + page.text("#about-text")
+
+
 def test_several_fields_and_their_table(page, tmp_path):
     page.clear()
     files = []

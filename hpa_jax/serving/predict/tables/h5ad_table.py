@@ -12,6 +12,7 @@ import numpy as np
 
 from hpa_jax.errors import InputError
 from hpa_jax.files import complete_file
+from hpa_jax.serving.decision import is_single_label
 from hpa_jax.serving.predict.tables.content import Content, distinct_names
 from hpa_jax.serving.predict.tables.hdf5_file import new_hdf5
 
@@ -94,6 +95,11 @@ def _fill(array, rows) -> None:
 
 def _uns(content: Content) -> dict:
     """What the table says of itself. h5ad has no None and no list of objects: JSON stays text."""
+    thresholds = {}
+    # Without them the most probable label was decided, as the model's description says.
+    if not is_single_label(content.description):
+        fitted = np.array(content.description["thresholds"], np.float64)
+        thresholds = {"thresholds": fitted}
     return {
         "hpa_jax": {
             "card": content.card,
@@ -102,7 +108,7 @@ def _uns(content: Content) -> dict:
             "net": content.net,
             "label_names": np.array(content.names, dtype=object),
             "label_ids": np.array(content.ids),
-            "thresholds": np.array(content.description["thresholds"], np.float64),
+            **thresholds,
         }
     }
 

@@ -21,7 +21,9 @@ function aboutParagraphs(description, mode) {
     ["Checkpoint", description.provenance?.checkpoint ?? "unknown"],
     ["Written by", `hpa_jax ${description.provenance?.hpa_jax ?? ""}`],
     ["Trained on", (description.preparation?.datasets ?? []).join(", ") || "not recorded"],
-    ["Thresholds from", description.thresholds_fitted_on ?? "none: 0.5 for each label"],
+    isSingleLabel(description)
+      ? ["Decides", "for the most probable label: each image has one"]
+      : ["Thresholds from", description.thresholds_fitted_on ?? "none: 0.5 for each label"],
   ];
   const list = element("dl");
   for (const [term, text] of facts) {

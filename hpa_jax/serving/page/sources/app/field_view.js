@@ -196,7 +196,9 @@ class FieldView {
     const others = found.slice(IN_WORDS).map((row) => `${row.name} ${row.score.toFixed(3)}`);
     if (others.length > 0) items.push(element("li", {}, `Also ${others.join(", ")}.`));
     const whose = found.length === 1 ? "its" : "their";
-    const title = `${plural(found.length, "label")} above ${whose} threshold`;
+    const title = isSingleLabel(this.description)
+      ? "The most probable label"
+      : `${plural(found.length, "label")} above ${whose} threshold`;
     return element(
       "div",
       { class: "verdict" },

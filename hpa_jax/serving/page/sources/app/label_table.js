@@ -13,8 +13,10 @@ function labelTable(rows, description, onChoose) {
     element("th", { scope: "col" }, "Label"),
     element("th", { scope: "col", class: "number" }, "Score"),
     element("td", {}),
-    element("th", { scope: "col", class: "number threshold" }, "Threshold"),
   ];
+  if (!isSingleLabel(description)) {
+    heads.push(element("th", { scope: "col", class: "number threshold" }, "Threshold"));
+  }
   if (calibration) {
     heads.push(element("th", { scope: "col", class: "number" }, "How sure"));
   }
@@ -58,8 +60,10 @@ function labelRow(row, calibration, onChoose) {
     element("th", { scope: "row" }, name),
     element("td", { class: "number" }, scoreOf(row)),
     element("td", {}, barOf(row)),
-    element("td", { class: "number threshold" }, row.threshold.toFixed(3)),
   ];
+  if (row.threshold !== null) {
+    cells.push(element("td", { class: "number threshold" }, row.threshold.toFixed(3)));
+  }
   if (calibration) cells.push(element("td", { class: "number" }, sureCell(row, calibration)));
   return element("tr", { class: row.found ? "above" : null }, ...cells);
 }
@@ -72,6 +76,7 @@ function scoreOf(row) {
 function barOf(row) {
   const fill = element("span", { class: "fill" });
   fill.style.width = `${100 * row.score}%`;
+  if (row.threshold === null) return element("span", { class: "bar", "aria-hidden": "true" }, fill);
   const tick = element("span", { class: "tick" });
   tick.style.left = `${100 * row.threshold}%`;
   return element("span", { class: "bar", "aria-hidden": "true" }, fill, tick);
@@ -108,8 +113,9 @@ function sureSentence(row, calibration) {
 
 function calibrationNote(description) {
   const { calibration } = description;
-  const meaning =
-    "A label is found where its score, 0 to 1, is above its threshold, the upright mark on its bar. ";
+  const meaning = isSingleLabel(description)
+    ? "Each image has one label, the one with the largest score; an image's scores sum to 1. "
+    : "A label is found where its score, 0 to 1, is above its threshold, the upright mark on its bar. ";
   if (!calibration) {
     return (
       meaning +

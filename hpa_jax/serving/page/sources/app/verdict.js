@@ -3,6 +3,7 @@
 // [{name, score, threshold, found}] in the order of the net's labels.
 function verdictOf(probabilities, description) {
   const { labels, thresholds } = description;
+  if (isSingleLabel(description)) return mostProbable(probabilities, labels);
   const rows = labels.map((label, i) => ({
     index: i,
     name: label.name,
@@ -19,12 +20,30 @@ function verdictOf(probabilities, description) {
   return rows;
 }
 
+// Each image has exactly one label: no threshold decides.
+function isSingleLabel(description) {
+  return description.decision === "argmax";
+}
+
+// The first of equal ones is found.
+function mostProbable(probabilities, labels) {
+  const largest = labels.reduce((best, _, i) => (probabilities[i] > probabilities[best] ? i : best), 0);
+  return labels.map((label, i) => ({
+    index: i,
+    name: label.name,
+    score: probabilities[i],
+    threshold: null,
+    found: i === largest,
+  }));
+}
+
 function nearer(one, other) {
   return nearness(other) > nearness(one) ? other : one;
 }
 
 // Above 1 a label is found; a threshold of 0 counts as far away.
 function nearness(row) {
+  if (row.threshold === null) return row.score;
   return row.threshold > 0 ? row.score / row.threshold : 0;
 }
 
