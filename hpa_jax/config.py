@@ -456,6 +456,26 @@ class Loss:
         at_least=0,
         below=1,
     )
+    ldam_margin: float = setting(
+        0.5,
+        "ldam: the margin of the rarest label, in units of logits; others have less, by the fourth "
+        "root of their images",
+        at_least=0,
+        at_most=100,
+    )
+    ldam_scale: float = setting(1.0, "ldam: factor on the logits", above=0, at_most=1000)
+    ldam_beta: float = setting(
+        0.9999,
+        "ldam: of the weights (1 - beta) / (1 - beta^images) that labels get late; 0: all 1",
+        at_least=0,
+        below=1,
+    )
+    ldam_reweight_after: float = setting(
+        0.8,
+        "ldam: fraction of the run's steps after which they get them; 0: at once, 1: never",
+        at_least=0,
+        at_most=1,
+    )
 
 
 @dataclass(slots=True)

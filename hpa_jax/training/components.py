@@ -25,7 +25,8 @@ from hpa_jax.models import (
     prior_bias,
     split_multiple,
 )
-from hpa_jax.optim.losses import make_loss, parse_terms, positive_weights
+from hpa_jax.optim import label_weights
+from hpa_jax.optim.losses import LossFunction, make_loss, parse_terms
 from hpa_jax.optim.optimizer import make_optimizer, make_schedule
 from hpa_jax.parallel import memory
 from hpa_jax.parallel.chips import chip_of
@@ -64,6 +65,7 @@ class Setup:
         self.model = make_model(config.model, self._num_labels)
         self.optimizer = make_optimizer_from(config.optim, num_steps)
         self._config = config
+        self._num_steps = num_steps
 
     def initial_state(self, variables: dict) -> TrainState:
         """The state before the first step, on every device of the mesh.
@@ -135,7 +137,7 @@ class Setup:
 
         Args:
           targets: uint8 `[N, L]`, the labels of the images to train on, from which follow the
-            weights of the loss `weighted` and which labels are rare. None: of a set with each
+            weights and margins of losses and which labels are rare. None: of a set with each
             label once; the program is the same.
         """
         if targets is None:
@@ -149,7 +151,7 @@ class Setup:
         step = make_train_step(
             make_model(config.model, self._num_labels, self.mesh),
             self.optimizer,
-            make_loss_from(config.loss, config.train.loss, targets),
+            make_loss_from(config.loss, config.train.loss, targets, self._num_steps),
             seed=config.train.seed,
             augmentation=augmentation(augment),
             preparation=preparation_by_source(config.data),
@@ -285,13 +287,14 @@ def _make_schedule(optim: Optim, steps: int) -> optax.Schedule:
     return make_schedule(optim.schedule, optim.lr, updates, optim.schedule_options)
 
 
-def make_loss_from(loss: Loss, terms: str, targets: np.ndarray) -> Callable:
+def make_loss_from(loss: Loss, terms: str, targets: np.ndarray, num_steps: int) -> LossFunction:
     """The configured loss.
 
     Args:
       loss: section of the configuration.
       terms: `config.train.loss`.
       targets: uint8 `[N, L]`, the labels of the images to train on.
+      num_steps: length of the run.
     """
     options = {
         "focal": {"gamma": loss.focal_gamma, "alpha": loss.focal_alpha},
@@ -301,9 +304,18 @@ def make_loss_from(loss: Loss, terms: str, targets: np.ndarray) -> Callable:
             "clip": loss.asymmetric_clip,
         },
     }
-    if "weighted" in parse_terms(terms):
-        weights = positive_weights(targets, loss.positive_power, loss.positive_limit)
+    named = parse_terms(terms)
+    if "weighted" in named:
+        weights = label_weights.positive_weights(targets, loss.positive_power, loss.positive_limit)
         options["weighted"] = {"positive_weights": weights}
+    if "ldam" in named:
+        late = label_weights.effective_number_weights(targets, loss.ldam_beta)
+        start = round(loss.ldam_reweight_after * num_steps)
+        options["ldam"] = {
+            "margins": label_weights.label_margins(targets, loss.ldam_margin),
+            "label_weights": label_weights.deferred(late, start),
+            "scale": loss.ldam_scale,
+        }
     return make_loss(terms, options)
 
 

@@ -21,6 +21,7 @@ import optax
 from jax.sharding import Mesh
 
 from hpa_jax.optim.ema import update_ema
+from hpa_jax.optim.losses import LossFunction
 from hpa_jax.optim.optimizer import completes_update
 from hpa_jax.optim.packing import pack, unpack
 from hpa_jax.parallel.mesh import image_replicator, row_sharder
@@ -33,7 +34,7 @@ Batch = dict[str, jax.Array]
 def make_train_step(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
-    loss: Callable[[jax.Array, jax.Array], jax.Array],
+    loss: LossFunction,
     *,
     seed: int,
     augmentation: dict,
@@ -47,7 +48,7 @@ def make_train_step(
     Args:
       model: images to logits.
       optimizer: Optax's, for parameters as `pack` arranges them.
-      loss: logits and targets `[B, L]` to a scalar.
+      loss: of `make_loss`: logits and targets `[B, L]` and the step to a scalar.
       seed: of augmentation and dropout; the key of step `s` is `fold_in(key(seed), s)`.
       augmentation: keyword arguments of `augment`.
       preparation: keyword arguments of `prepare`; `mean` and `std` may have a row for each
