@@ -212,7 +212,7 @@ class Data:
     sampling: str = setting(
         "uniform",
         "how often an epoch shows an image: uniform; hpa_densenet (repeats those with a rare "
-        "label); repeat_factor (LVIS)",
+        "label); repeat_factor (LVIS); class_balanced (each label as often)",
     )
     rare_below: int = setting(
         350,
