@@ -330,6 +330,46 @@ class Augment:
         at_least=0,
         at_most=0.5,
     )
+    protein_contrast: float = setting(
+        0.0,
+        "probability that green, the protein, is made 0 to 2 times as bright as white over the "
+        "image's brightest pixel (FINO: 0.2)",
+        at_least=0,
+        at_most=1,
+    )
+    contrast: float = setting(
+        0.0,
+        "standard deviation of the factor, around 1, by which each channel moves away from its "
+        "mean (FINO: 0.2)",
+        at_least=0,
+        at_most=1,
+    )
+    brightness: float = setting(
+        0.0,
+        "standard deviation of the factor, around 1, by which each channel is multiplied (FINO: "
+        "0.2)",
+        at_least=0,
+        at_most=1,
+    )
+    mixup: float = setting(
+        0.0,
+        "alpha of the beta distribution by which two images are averaged and learnt as both; 0: "
+        "never",
+        at_least=0.01,
+        at_most=100,
+        or_zero=True,
+    )
+    cutmix: float = setting(
+        0.0,
+        "the same where a box of one image is put into the other; with mixup, half of the batches "
+        "each",
+        at_least=0.01,
+        at_most=100,
+        or_zero=True,
+    )
+    mix_probability: float = setting(
+        1.0, "fraction of the batches that mixup and cutmix mix", above=0, at_most=1
+    )
 
 
 @dataclass(slots=True)

@@ -156,6 +156,7 @@ class Setup:
             augmentation=augmentation(augment),
             preparation=preparation_by_source(config.data),
             only_labels=only_labels,
+            mixing=mixing(augment),
             average_decay=config.train.ema,
             mesh=self.mesh,
         )
@@ -327,6 +328,20 @@ def augmentation(augment: Augment) -> dict:
         "scale": tuple(augment.scale),
         "shift": augment.shift,
         "channel_dropout": augment.channel_dropout,
+        "protein_contrast": augment.protein_contrast,
+        "contrast": augment.contrast,
+        "brightness": augment.brightness,
+    }
+
+
+def mixing(augment: Augment) -> dict | None:
+    """Keyword arguments of `hpa_jax.transforms.mixing.draw_mix`; None where nothing is mixed."""
+    if not (augment.mixup or augment.cutmix):
+        return None
+    return {
+        "mixup": augment.mixup,
+        "cutmix": augment.cutmix,
+        "probability": augment.mix_probability,
     }
 
 

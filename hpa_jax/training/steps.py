@@ -27,8 +27,12 @@ from hpa_jax.optim.packing import pack, unpack
 from hpa_jax.parallel.mesh import image_replicator, row_sharder
 from hpa_jax.training.state import HEALTHY, TrainState
 from hpa_jax.transforms.augment import augment_images, prepare
+from hpa_jax.transforms.mixing import draw_mix, mix_images, partners
 
 Batch = dict[str, jax.Array]
+
+# Beside the draws of `augment_images`, which has the same key.
+_MIXING_DRAWS = 1 << 18
 
 
 def make_train_step(
@@ -40,6 +44,7 @@ def make_train_step(
     augmentation: dict,
     preparation: dict,
     only_labels: tuple[int, ...] | None = None,
+    mixing: dict | None = None,
     average_decay: float = 0.0,
     mesh: Mesh | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
@@ -55,6 +60,7 @@ def make_train_step(
         source.
       only_labels: augment only images that have one of these labels (positions in `targets`);
         None: all images.
+      mixing: keyword arguments of `draw_mix`; None: images are not mixed.
       average_decay: of the averaged weights, where the state has them. They move when the
         weights do.
       mesh: of the devices; where it has several along `space`, the height of augmented images is
@@ -65,7 +71,7 @@ def make_train_step(
       step. The batch has `image` uint8 `[B, H, W, 4]`, `targets` 0/1 `[B, L]`, and with several
       sources `source` int32 `[B]`. The metrics are `loss`, `grad_norm` (before any clipping),
       and `accuracy`, the fraction of (image, label) pairs that are right at 0.5, as the
-      baseline logs it.
+      baseline logs it; of a mixed batch, against both images' labels, as the loss weights them.
     """
     shard_rows = row_sharder(mesh)
     replicate_images = image_replicator(mesh)
@@ -89,6 +95,20 @@ def make_train_step(
         augment_key, dropout_key = jax.random.split(step_key)
         images = augmented(batch, augment_key)
         images = shard_rows(prepare(images, **_preparation_of(batch, preparation)))
+        mix = None
+        if mixing is not None:
+            # After normalization, which may differ between the two images.
+            mix_key = jax.random.fold_in(augment_key, _MIXING_DRAWS)
+            mix = draw_mix(mix_key, *images.shape[1:3], **mixing)
+            images = shard_rows(mix_images(images, mix))
+
+        def against_targets(of_targets: Callable[[jax.Array], jax.Array]) -> jax.Array:
+            """A scalar that depends on targets, against those of both images of a mix."""
+            targets = batch["targets"]
+            own = of_targets(targets)
+            if mix is None:
+                return own
+            return mix.fraction * own + (1 - mix.fraction) * of_targets(partners(targets))
 
         def mean_loss(params):
             logits, updates = model.apply(
@@ -98,7 +118,8 @@ def make_train_step(
                 mutable=["batch_stats"],
                 rngs={"dropout": dropout_key},
             )
-            return loss(logits, batch["targets"]), (logits, updates.get("batch_stats", {}))
+            value = against_targets(lambda targets: loss(logits, targets, state.step))
+            return value, (logits, updates.get("batch_stats", {}))
 
         loss_and_gradients = jax.value_and_grad(mean_loss, has_aux=True)
         (value, (logits, batch_stats)), gradients = loss_and_gradients(state.params)
@@ -127,7 +148,7 @@ def make_train_step(
             average=average,
             progress=state.progress,
         )
-        accuracy = jnp.mean((logits > 0) == (batch["targets"] > 0))
+        accuracy = against_targets(lambda targets: jnp.mean((logits > 0) == (targets > 0)))
         return next_state, {"loss": value, "grad_norm": grad_norm, "accuracy": accuracy}
 
     return train_step

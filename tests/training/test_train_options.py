@@ -43,7 +43,15 @@ EVERY_OPTION = (
     *(
         "--config.train.ema=0.9",
         "--config.train.ema_batches=3",
-        "--config.train.loss=focal:0.5,lovasz,weighted:0.1",
+        "--config.train.loss=focal:0.5,lovasz,weighted:0.1,ldam:0.3",
+        "--config.loss.ldam_reweight_after=0.5",
+    ),
+    "--config.data.sampling=class_balanced",
+    *("--config.augment.mixup=0.4", "--config.augment.cutmix=1"),
+    *(
+        "--config.augment.protein_contrast=0.2",
+        "--config.augment.contrast=0.2",
+        "--config.augment.brightness=0.2",
     ),
 )
 
