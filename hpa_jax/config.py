@@ -432,6 +432,12 @@ class Train:
         False,
         "scores start at each label's frequency in train_split, not at 0.5 (arXiv:1708.02002, 4.1)",
     )
+    retrain_head: str = setting(
+        "",
+        "a finished run's folder: its backbone stays as it is, and a new head is trained on it "
+        "(cRT, arXiv:1910.09217); '': the entire net is trained",
+        path="one",
+    )
     log_every: int = setting(
         20,
         "steps between log lines, at which the host waits for the devices",

@@ -132,6 +132,7 @@ def _provenance(config: Config) -> dict:
         if name in _PROVENANCE:
             sections[name] = values
     del sections["data"]["data_dir"]
-    pretrained = sections["model"]["pretrained"]
-    sections["model"]["pretrained"] = os.path.basename(pretrained.rstrip("/"))
+    for section, name in (("model", "pretrained"), ("train", "retrain_head")):
+        path = sections[section][name]
+        sections[section][name] = os.path.basename(path.rstrip("/"))
     return sections

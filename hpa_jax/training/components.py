@@ -47,6 +47,7 @@ class Setup:
       input_shape: height and width (px) and channels of what it takes.
       optimizer: Optax's.
       mesh: of the devices.
+      only_head: the backbone stays as it is (`config.train.retrain_head`).
 
     Args:
       config: with a resolved `data` section (`hpa_jax.data.pipeline.resolve_data`).
@@ -63,7 +64,8 @@ class Setup:
         self.input_shape = input_shape(config.data)
         self._num_labels = len(config.data.label_ids())
         self.model = make_model(config.model, self._num_labels)
-        self.optimizer = make_optimizer_from(config.optim, num_steps)
+        self.only_head = bool(config.train.retrain_head)
+        self.optimizer = make_optimizer_from(config.optim, num_steps, only_head=self.only_head)
         self._config = config
         self._num_steps = num_steps
 
@@ -149,7 +151,7 @@ class Setup:
             is_rare = sampler.rare_labels(targets, config.data.rare_below)
             only_labels = tuple(np.flatnonzero(is_rare).tolist())
         step = make_train_step(
-            make_model(config.model, self._num_labels, self.mesh),
+            make_model(config.model, self._num_labels, self.mesh, only_head=self.only_head),
             self.optimizer,
             make_loss_from(config.loss, config.train.loss, targets, self._num_steps),
             seed=config.train.seed,
@@ -168,7 +170,7 @@ class Setup:
         config = self._config
         bare = dataclasses.replace(config.model, dropout=0.0, bn_momentum=0.0)
         step = make_statistics_step(
-            make_model(bare, self._num_labels),
+            make_model(bare, self._num_labels, only_head=self.only_head),
             preparation=preparation_by_source(config.data),
             mesh=self.mesh,
         )
@@ -179,7 +181,9 @@ class Setup:
         return make_count_step(self.model, preparation(self._config.data), self.mesh)
 
 
-def make_model(model: Model, num_labels: int, mesh: Mesh | None = None) -> Classifier:
+def make_model(
+    model: Model, num_labels: int, mesh: Mesh | None = None, *, only_head: bool = False
+) -> Classifier:
     """The configured net.
 
     Args:
@@ -187,8 +191,11 @@ def make_model(model: Model, num_labels: int, mesh: Mesh | None = None) -> Class
       num_labels: number of logits.
       mesh: of a training step, for which the net is built in the form of `model.block`. None:
         in its plain form.
+      only_head: the backbone stays as in evaluation; it is then built in its plain form as well.
     """
-    form = {} if mesh is None else {"block": model.block, "mesh": mesh}
+    form = {}
+    if mesh is not None and not only_head:
+        form = {"block": model.block, "mesh": mesh}
     return create_model(
         model.name,
         head=model.head,
@@ -197,6 +204,7 @@ def make_model(model: Model, num_labels: int, mesh: Mesh | None = None) -> Class
         momentum=model.bn_momentum,
         dtype=model.dtype,
         tile=model.tile,
+        frozen_backbone=only_head,
         **form,
     )
 
@@ -258,7 +266,9 @@ def initial_variables(
     return variables
 
 
-def make_optimizer_from(optim: Optim, steps: int) -> optax.GradientTransformation:
+def make_optimizer_from(
+    optim: Optim, steps: int, *, only_head: bool = False
+) -> optax.GradientTransformation:
     """The configured optimizer of a run of so many steps; 0: of a constant learning rate."""
     schedule = _make_schedule(optim, steps) if steps else optax.constant_schedule(optim.lr)
     return make_optimizer(
@@ -272,6 +282,7 @@ def make_optimizer_from(optim: Optim, steps: int) -> optax.GradientTransformatio
         accumulate=optim.accumulate,
         backbone_lr=optim.backbone_lr,
         freeze_backbone=optim.freeze_backbone,
+        only_head=only_head,
     )
 
 
@@ -366,7 +377,7 @@ def make_utilization(
 
     image = jax.ShapeDtypeStruct((1, *setup.input_shape), np.float32)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    flops = training_flops(forward, variables, image)
+    flops = training_flops(forward, variables, image, only_head=setup.only_head)
     # The compiler counts one iteration of a loop over tiles: no number then, rather than too
     # low a one.
     step_bytes = 0.0 if tiled else bytes_accessed(program)
