@@ -609,6 +609,11 @@ class Export:
     torchvision: bool = setting(
         True, "of a DenseNet also its weights as torchvision's module loads them"
     )
+    temperature: bool = setting(
+        False,
+        "probabilities at a temperature, fitted on the stored scores of the split of the "
+        "thresholds, which move along (--mode=evaluate stores scores)",
+    )
     licence: str = setting(
         "",
         "of the weights, for the model card and the package, by its SPDX identifier; '': not "

@@ -1,8 +1,8 @@
 """Metrics of multi-label classifiers as pure functions of arrays.
 
-What depends on NumPy and JAX alone is re-exported here. `bootstrap`, `paired`, `stacking` and
-`summary` need SciPy, whose import costs half a second, and are imported by name: `from
-hpa_jax.metrics import bootstrap`. `summary` documents how to add a metric.
+What depends on NumPy and JAX alone is re-exported here. `bootstrap`, `paired`, `stacking`,
+`summary` and `temperature` need SciPy, whose import costs half a second, and are imported by name:
+`from hpa_jax.metrics import bootstrap`. `summary` documents how to add a metric.
 """
 
 from hpa_jax.metrics.calibration import calibration_error, reliability

@@ -11,6 +11,7 @@ import hpa_jax
 from hpa_jax.config import Config, Data, to_dict
 from hpa_jax.evaluation.predictor import Predictor
 from hpa_jax.labels import CHANNELS
+from hpa_jax.metrics.temperature import apply_temperature
 from hpa_jax.transforms import normalize
 from hpa_jax.transforms.channel_mix import mixed_statistics
 
@@ -19,7 +20,11 @@ _PROVENANCE = ("data", "model", "augment", "optim", "train", "loss", "checkpoint
 
 
 def describe(
-    config: Config, predictor: Predictor, trained: Config, calibration: dict | None = None
+    config: Config,
+    predictor: Predictor,
+    trained: Config,
+    calibration: dict | None = None,
+    temperature: float = 1.0,
 ) -> dict:
     """The contents of model.json.
 
@@ -28,7 +33,11 @@ def describe(
       predictor: of the checkpoint, which has been read.
       trained: the run's own configuration.
       calibration: how often scores were right (`hpa_jax.serving.reliability`); None: not known.
+      temperature: by which the logits were divided, and along with which the thresholds move.
     """
+    thresholds = predictor.thresholds
+    if temperature != 1:
+        thresholds = apply_temperature(thresholds, temperature)
     size = config.data.image_size
     preparation = normalize.preparation(config.data)
     statistics_of = normalize.statistics_source(config.data)
@@ -45,7 +54,7 @@ def describe(
     return {
         "vocabulary": config.data.named_vocabulary().name,
         "labels": _labels(config),
-        "thresholds": predictor.thresholds.tolist(),
+        "thresholds": thresholds.tolist(),
         "thresholds_fitted_on": predictor.thresholds_split,
         "input": {
             "dtype": "uint8",
@@ -65,6 +74,7 @@ def describe(
         "preparation": _preparation(config.data, predictor.preparations()),
         "output": "probability of each label; a label is predicted where it is above its threshold",
         "empty": empty,
+        "temperature": temperature,
         "calibration": calibration,
         "tta": "none: test-time augmentation is not part of the export",
         "provenance": {
