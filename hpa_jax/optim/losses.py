@@ -217,7 +217,8 @@ def ldam(
 
     References:
       Cao et al. 2019, Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss,
-      arXiv:1906.07413, eq. 10 to 13. For several labels an image: Sulake 2026, arXiv:2603.02294.
+      arXiv:1906.07413, eq. 10 to 13. With deferred re-weighting it was best for rare labels where
+      images have several: Sulake 2026, arXiv:2603.02294.
     """
     logits, targets = _float32(logits, targets)
     lowered = logits - jnp.asarray(margins, jnp.float32) * targets
