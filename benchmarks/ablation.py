@@ -12,12 +12,19 @@ anyway.
 """
 
 import argparse
+import dataclasses
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import learning_recipes as recipes
 import numpy as np
-from ablation_changes import Change, changes_to_best, changes_to_hpa_densenet
+from ablation_changes import (
+    UNCHANGED_RUN,
+    Change,
+    changes_to_best,
+    changes_to_hpa_densenet,
+)
 from learning_program import describe_data, make_learning_parser, run_resumable, scale_of
 from learning_recipes import PLAIN, SYMMETRIES, Run, Scale
 from learning_runs import build, run_all
@@ -182,24 +189,30 @@ def compare(args: argparse.Namespace) -> None:
     if args.only:
         changes = {name: change for name, change in changes.items() if name in args.only}
 
-    runs = []
+    unchanged = []
     for seed in range(1 if args.quick else BASE_SEEDS):
         for recipe in RECIPES:
-            runs.append(recipe.make_run(scale, seed))
+            unchanged.append(recipe.make_run(scale, seed))
+    changed = []
     for seed in range(args.seeds):
         for name, change in changes.items():
-            runs.append(make_changed_run(scale, seed, name, change))
-    results = run_all(runs, data_dir, folder, args.jobs)
+            changed.append(make_changed_run(scale, seed, name, change, folder))
+    # One after the other: a change may start from the run that it changes.
+    results = run_all(unchanged, data_dir, folder, args.jobs)
+    results |= run_all(changed, data_dir, folder, args.jobs)
 
     rows = make_rows(results, {name: change.title for name, change in changes.items()})
     print(f"\n{markdown(rows)}")
     write_rows(args.json, rows)
 
 
-def make_changed_run(scale: Scale, seed: int, name: str, change: Change) -> Run:
+def make_changed_run(scale: Scale, seed: int, name: str, change: Change, folder: Path) -> Run:
     """The run of a recipe with one change; it is scored only as the recipe is judged."""
     recipe = next(recipe for recipe in RECIPES if name.startswith(f"{recipe.name}_"))
-    return recipe.make_run(scale, seed, *change.flags, name=name, tta=[recipe.tta])
+    own_run = folder / "runs" / f"{recipe.name}_{seed}"
+    flags = [flag.replace(UNCHANGED_RUN, str(own_run)) for flag in change.flags]
+    scale = dataclasses.replace(scale, steps=max(1, round(change.part * scale.steps)))
+    return recipe.make_run(scale, seed, *flags, name=name, tta=[recipe.tta])
 
 
 if __name__ == "__main__":

@@ -4,12 +4,16 @@ from typing import NamedTuple
 
 from learning_recipes import Scale, config_flags, warmup_options
 
+UNCHANGED_RUN = "UNCHANGED_RUN"
+"""In a flag: stands for the folder of the recipe's own run of the same seed, which is finished."""
+
 
 class Change(NamedTuple):
-    """What a row of the table calls it, and the flags."""
+    """What a row of the table calls it, the flags, and which part of the recipe's steps it runs."""
 
     title: str
     flags: tuple[str, ...]
+    part: float = 1.0
 
 
 def changes_to_best() -> dict[str, Change]:
@@ -69,6 +73,48 @@ def changes_to_best() -> dict[str, Change]:
         "best_weighted": Change(
             "weighted BCE in place of BCE",
             config_flags("train", {"loss": "weighted"}),
+        ),
+    } | _newer_changes()
+
+
+def _newer_changes() -> dict[str, Change]:
+    """By name: what was published since the challenge, each on top of `best`."""
+    as_fino = {"protein_contrast": 0.2, "contrast": 0.2, "brightness": 0.2}
+    return {
+        "best_ldam": Change(
+            "LDAM without re-weighting in place of BCE",
+            (
+                *config_flags("train", {"loss": "ldam"}),
+                *config_flags("loss", {"ldam_reweight_after": 1.0}),
+            ),
+        ),
+        "best_ldam_drw": Change(
+            "LDAM, re-weighted in the last fifth, in place of BCE",
+            config_flags("train", {"loss": "ldam"}),
+        ),
+        "best_class_balanced": Change(
+            "class-balanced draws in place of repeat factors",
+            config_flags("data", {"sampling": "class_balanced"}),
+        ),
+        "best_crt": Change(
+            "its head trained anew, class-balanced, for a quarter of the steps (cRT)",
+            (
+                *config_flags("train", {"retrain_head": UNCHANGED_RUN}),
+                *config_flags("data", {"sampling": "class_balanced"}),
+            ),
+            part=0.25,
+        ),
+        "best_mixup": Change(
+            "mixup, alpha 0.2",
+            config_flags("augment", {"mixup": 0.2}),
+        ),
+        "best_cutmix": Change(
+            "cutmix, alpha 1, in half of the batches",
+            config_flags("augment", {"cutmix": 1.0, "mix_probability": 0.5}),
+        ),
+        "best_intensity": Change(
+            "protein contrast, contrast and brightness as in FINO",
+            config_flags("augment", as_fino),
         ),
     }
 

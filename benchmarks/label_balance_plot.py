@@ -1,4 +1,4 @@
-"""The plot of `label_balance.py`: an SVG of bars on a logarithmic scale, three a label."""
+"""The plot of `label_balance.py`: an SVG of bars on a logarithmic scale, four a label."""
 
 import math
 from html import escape
@@ -8,15 +8,25 @@ import numpy as np
 
 from hpa_jax.labels import LABELS
 
-TITLES = {"uniform": "uniform", "hpa_densenet": "hpa_densenet", "repeat_factor": "repeat factor"}
+TITLES = {
+    "uniform": "uniform",
+    "hpa_densenet": "hpa_densenet",
+    "repeat_factor": "repeat factor",
+    "class_balanced": "class-balanced",
+}
 # Of Okabe and Ito, whose colors can be told apart with any color vision.
-COLORS = {"uniform": "#8a8f98", "hpa_densenet": "#e69f00", "repeat_factor": "#0072b2"}
+COLORS = {
+    "uniform": "#8a8f98",
+    "hpa_densenet": "#e69f00",
+    "repeat_factor": "#0072b2",
+    "class_balanced": "#009e73",
+}
 
 LEFT = 200
 TOP = 58
 WIDTH = 520
 ROW_HEIGHT = 27
-BAR_HEIGHT = 7
+BAR_HEIGHT = 6
 
 
 def draw(counts: dict[str, np.ndarray]) -> str:
@@ -43,7 +53,7 @@ def draw(counts: dict[str, np.ndarray]) -> str:
 
     legend = []
     for number, sampling in enumerate(counts):
-        left = LEFT + 150 * number
+        left = LEFT + 135 * number
         color = COLORS[sampling]
         legend.append(f'<rect x="{left}" y="10" width="12" height="12" fill="{color}"/>')
         legend.append(f'<text x="{left + 18}" y="20">{escape(TITLES[sampling])}</text>')
@@ -66,7 +76,7 @@ def draw(counts: dict[str, np.ndarray]) -> str:
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" '
         f'viewBox="0 0 {LEFT + WIDTH + 30} {height}" role="img" '
-        'aria-label="Images shown in an epoch, by label, for three ways of sampling" '
+        'aria-label="Images shown in an epoch, by label, for four ways of sampling" '
         'font-family="system-ui,sans-serif" font-size="12" fill="#1b2430">\n'
         '<rect width="100%" height="100%" fill="#fff"/>\n'
         f'<g stroke="#d9dfe5">{"".join(grid)}</g>\n'

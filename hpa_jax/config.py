@@ -212,7 +212,7 @@ class Data:
     sampling: str = setting(
         "uniform",
         "how often an epoch shows an image: uniform; hpa_densenet (repeats those with a rare "
-        "label); repeat_factor (LVIS)",
+        "label); repeat_factor (LVIS); class_balanced (each label as often)",
     )
     rare_below: int = setting(
         350,
@@ -330,6 +330,46 @@ class Augment:
         at_least=0,
         at_most=0.5,
     )
+    protein_contrast: float = setting(
+        0.0,
+        "probability that green, the protein, is made 0 to 2 times as bright as white over the "
+        "image's brightest pixel (FINO: 0.2)",
+        at_least=0,
+        at_most=1,
+    )
+    contrast: float = setting(
+        0.0,
+        "standard deviation of the factor, around 1, by which each channel moves away from its "
+        "mean (FINO: 0.2)",
+        at_least=0,
+        at_most=1,
+    )
+    brightness: float = setting(
+        0.0,
+        "standard deviation of the factor, around 1, by which each channel is multiplied (FINO: "
+        "0.2)",
+        at_least=0,
+        at_most=1,
+    )
+    mixup: float = setting(
+        0.0,
+        "alpha of the beta distribution by which two images are averaged and learnt as both; 0: "
+        "never",
+        at_least=0.01,
+        at_most=100,
+        or_zero=True,
+    )
+    cutmix: float = setting(
+        0.0,
+        "the same where a box of one image is put into the other; with mixup, half of the batches "
+        "each",
+        at_least=0.01,
+        at_most=100,
+        or_zero=True,
+    )
+    mix_probability: float = setting(
+        1.0, "fraction of the batches that mixup and cutmix mix", above=0, at_most=1
+    )
 
 
 @dataclass(slots=True)
@@ -394,6 +434,12 @@ class Train:
         False,
         "scores start at each label's frequency in train_split, not at 0.5 (arXiv:1708.02002, 4.1)",
     )
+    retrain_head: str = setting(
+        "",
+        "a finished run's folder: its backbone stays as it is, and a new head is trained on it "
+        "(cRT, arXiv:1910.09217); '': the entire net is trained",
+        path="one",
+    )
     log_every: int = setting(
         20,
         "steps between log lines, at which the host waits for the devices",
@@ -457,6 +503,26 @@ class Loss:
         "asymmetric: scores of negatives are lowered by so much, down to 0",
         at_least=0,
         below=1,
+    )
+    ldam_margin: float = setting(
+        0.5,
+        "ldam: the margin of the rarest label, in units of logits; others have less, by the fourth "
+        "root of their images",
+        at_least=0,
+        at_most=100,
+    )
+    ldam_scale: float = setting(1.0, "ldam: factor on the logits", above=0, at_most=1000)
+    ldam_beta: float = setting(
+        0.9999,
+        "ldam: of the weights (1 - beta) / (1 - beta^images) that labels get late; 0: all 1",
+        at_least=0,
+        below=1,
+    )
+    ldam_reweight_after: float = setting(
+        0.8,
+        "ldam: fraction of the run's steps after which they get them; 0: at once, 1: never",
+        at_least=0,
+        at_most=1,
     )
 
 
@@ -553,6 +619,11 @@ class Export:
     )
     torchvision: bool = setting(
         True, "of a DenseNet also its weights as torchvision's module loads them"
+    )
+    temperature: bool = setting(
+        False,
+        "probabilities at a temperature, fitted on the stored scores of the split of the "
+        "thresholds, which move along (--mode=evaluate stores scores)",
     )
     licence: str = setting(
         "",

@@ -54,6 +54,8 @@ def test_its_run_is_evaluated(run, compiled_once, warned_once):
     found = json.loads((run / "evaluation.json").read_text())
     # What later versions tell as well.
     assert found.pop("acquisition_warnings") == []
+    assert 0.01 <= found.pop("temperature") <= 100
+    assert 0 <= found.pop("calibration_error_tempered") <= 1
     expected = json.loads((EXPECTED / "evaluation.json").read_text())
     for old, new in EVALUATION_KEYS.items():
         expected[new] = expected.pop(old)

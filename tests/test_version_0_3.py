@@ -37,6 +37,8 @@ def test_its_run_is_evaluated(run):
     found = json.loads((run / "evaluation.json").read_text())
     # What later versions tell as well.
     assert found.pop("acquisition_warnings") == []
+    assert 0.01 <= found.pop("temperature") <= 100
+    assert 0 <= found.pop("calibration_error_tempered") <= 1
     assert_close(found, json.loads((EXPECTED / "evaluation.json").read_text()))
 
 

@@ -1,8 +1,8 @@
 """How often each image is shown in an epoch, and the order in which images are shown.
 
-Each image has a factor, the number of times that an epoch shows it: 1 for all of them, or more for
-images with a rare label (`sampling_factors`; a new `config.data.sampling` is added there), times
-the weight of its source. `Order` draws the order of every epoch from the factors.
+Each image has a factor, the number of times that an epoch shows it: 1 for all of them, or another
+that follows from its labels (`sampling_factors`; a new `config.data.sampling` is added there),
+times the weight of its source. `Order` draws the order of every epoch from the factors.
 
 Design of the order: an epoch is a function of (seed, number of the epoch) alone, so that a run
 resumes at any position without replaying anything. Of NumPy's random functions it uses only the raw
@@ -16,8 +16,9 @@ import numpy as np
 
 from hpa_jax.errors import InputError
 
-SAMPLINGS = ("uniform", "hpa_densenet", "repeat_factor")
-"""How images with rare labels are sampled: as often as all; repeated as in the baseline; LVIS."""
+SAMPLINGS = ("uniform", "hpa_densenet", "repeat_factor", "class_balanced")
+"""How images with rare labels are sampled: as often as all; repeated as in the baseline; by LVIS's
+rule; each label as often as any other."""
 
 _MIN_FACTOR = 1e-6
 _MAX_FACTOR = 1e6
@@ -48,7 +49,7 @@ def sampling_factors(
       repeat_threshold: for `repeat_factor`: fraction of the images below which a label is rare.
 
     Returns:
-      float64 [N], 1 or more.
+      float64 [N], above 0; 1 or more unless it is `class_balanced`.
 
     Raises:
       InputError: no such sampling.
@@ -59,6 +60,8 @@ def sampling_factors(
         return rare_image_factors(targets, rare_below, rare_copies)
     if sampling == "repeat_factor":
         return repeat_factors(targets, repeat_threshold)
+    if sampling == "class_balanced":
+        return class_balanced_factors(targets)
     raise InputError(
         f"config.data.sampling={sampling!r} is unknown; allowed: {', '.join(SAMPLINGS)}"
     )
@@ -87,6 +90,38 @@ def repeat_factors(targets: np.ndarray, threshold: float) -> np.ndarray:
         factor = np.sqrt(threshold / fractions[label])
         np.maximum(factors, factor, out=factors, where=targets[:, label] > 0)
     return factors
+
+
+def class_balanced_factors(targets: np.ndarray) -> np.ndarray:
+    """Factors of drawing a label first, each as likely, and then one of its images.
+
+    The expected number of draws of an image among N of them: with L labels that some image has, and
+    n_l images with label l, `N / L * sum_l t_l / n_l`. Images without labels are drawn as if that
+    were one label more. An epoch has as many images as the set. FINO's split `BAL_TRAIN` is drawn
+    so, without images that have no label.
+
+    An image that has several labels is drawn for each of them, so that a common label which goes
+    along with rare ones is still shown more often than those.
+
+    Args:
+      targets: uint8 [N, L], 0 or 1.
+
+    Returns:
+      float64 [N], of sum N.
+
+    References:
+      Kang et al. 2020, Decoupling Representation and Classifier for Long-Tailed Recognition,
+      arXiv:1910.09217, eq. 1 with q = 0; `hpa_whole_hr.py` of FINO (a fork of DINOv3).
+    """
+    images = len(targets)
+    if not images:
+        return np.zeros(0)
+    unlabeled = ~(targets > 0).any(axis=1)
+    classes = np.column_stack([targets > 0, unlabeled])
+    positives = _positives(classes)
+    present = positives > 0
+    shares = classes[:, present] / positives[present]
+    return images / np.count_nonzero(present) * shares.sum(axis=1)
 
 
 def rare_labels(targets: np.ndarray, below: int) -> np.ndarray:

@@ -91,6 +91,12 @@ def _remarks(report: dict) -> list[str]:
     for title, name in _RANKING_METRICS:
         ranking.append(f"{title} {number_text(report[name])}{interval_text(intervals, name)}")
     lines.append("; ".join(ranking))
+    # Evaluations of older versions have none.
+    if "temperature" in report:
+        lines.append(
+            f"temperature {report['temperature']:.3f}: with it the calibration error is "
+            f"{report['calibration_error_tempered']:.4f} (fitted out of fold)"
+        )
     lines.append(
         f"thresholds fitted on all these images: macro F1 {report['macro_f1_in_sample']:.4f} on "
         f"the same images (optimistic), {report['macro_f1_crossfit']:.4f} cross-fitted over "

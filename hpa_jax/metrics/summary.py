@@ -22,7 +22,14 @@ import numpy as np
 
 from hpa_jax.errors import InputError
 from hpa_jax.labels import LABELS
-from hpa_jax.metrics import bootstrap, calibration, classification, crossfitting, ranking
+from hpa_jax.metrics import (
+    bootstrap,
+    calibration,
+    classification,
+    crossfitting,
+    ranking,
+    temperature,
+)
 from hpa_jax.metrics.checks import check_arrays
 
 
@@ -77,6 +84,8 @@ def evaluate(
         behind the name with cross-fitted thresholds.
       - `macro_average_precision`, `micro_average_precision`, `macro_auc`, `micro_auc`,
         `calibration_error`: macro over the labels for which they are defined.
+      - `temperature`: fitted on all images, and `calibration_error_tempered`: of scores each at the
+        temperature that was fitted without its fold (`temperature.py`).
       - `macro_f1_crossfit_own`: as `macro_f1_crossfit`, every label fitted on its own.
       - `macro_f1_in_sample`, `micro_f1_in_sample`: fitted and scored on all images, every label on
         its own.
@@ -127,6 +136,8 @@ def evaluate(
         "groups": units,
         "threshold": 0.5,
         **over_all,
+        "temperature": temperature.fit_temperature(scores, targets),
+        "calibration_error_tempered": _tempered_error(scores, targets, fitted["fold"]),
         "macro_f1_crossfit_own": alone["crossfit"]["macro_f1"],
         "macro_f1_in_sample": alone["in_sample"]["macro_f1"],
         "micro_f1_in_sample": alone["in_sample"]["micro_f1"],
@@ -168,6 +179,12 @@ def label_columns(
         ids = _checked_names(label_ids, labels, "label_ids")
     names = _checked_names(label_names or _names(ids, label_ids), labels, "label_names")
     return ids, names
+
+
+def _tempered_error(scores: np.ndarray, targets: np.ndarray, fold: np.ndarray) -> float:
+    tempered = temperature.crossfit_temperature(scores, targets, fold)
+    reliability = calibration.reliability(tempered, targets)
+    return float(calibration.calibration_error(reliability.pooled()))
 
 
 def _names(ids: Sequence[int], label_ids: Sequence[int] | None) -> list[str]:

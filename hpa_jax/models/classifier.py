@@ -64,6 +64,8 @@ class Classifier(nn.Module):
       mesh: over which the images of a training step are sharded; needed by fused blocks only.
       tile: px a side of the tiles that the backbone sees one after the other (tiling.py); 0: the
         complete image at once.
+      frozen_backbone: in training too, the backbone does what it does in evaluation, and gets no
+        gradient.
     """
 
     backbone: str = "densenet121"
@@ -75,6 +77,7 @@ class Classifier(nn.Module):
     block: str = "plain"
     mesh: Mesh | None = None
     tile: int = 0
+    frozen_backbone: bool = False
 
     def setup(self):
         shared = {"dropout": self.dropout, "momentum": self.momentum, "dtype": self.dtype}
@@ -95,7 +98,11 @@ class Classifier(nn.Module):
         Returns:
           `float32 [B, num_labels]`.
         """
-        return self.classify(self.features(images, train=train), train=train)
+        if self.frozen_backbone:
+            features = jax.lax.stop_gradient(self.features(images, train=False))
+        else:
+            features = self.features(images, train=train)
+        return self.classify(features, train=train)
 
     def features(self, images: jax.Array, *, train: bool) -> jax.Array:
         """The backbone's feature map.
@@ -134,6 +141,7 @@ def create_model(
     block: str = "plain",
     mesh: Mesh | None = None,
     tile: int = 0,
+    frozen_backbone: bool = False,
 ) -> Classifier:
     """A net by its name, without parameters: `init_variables` draws them.
 
@@ -149,6 +157,7 @@ def create_model(
         arithmetic) or 'fused' (least memory traffic).
       mesh: over which the images of a training step are sharded.
       tile: px a side of the tiles that the 'attention' head weighs; 0: the complete image.
+      frozen_backbone: the backbone stays as in evaluation while the head is trained.
 
     Returns:
       A Flax module, images `float [B, H, W, C]` to logits `float32 [B, num_labels]`.
@@ -186,6 +195,7 @@ def create_model(
         block=block,
         mesh=mesh,
         tile=tile,
+        frozen_backbone=frozen_backbone,
     )
 
 

@@ -3,10 +3,11 @@
 Every loss is a pure function of logits `[B, L]` and 0/1 targets `[B, L]` that returns one float32
 scalar. There are two kinds:
 
-- a mean over (image, label) pairs: `bce`, `weighted`, `focal`, `asymmetric`. What a pair adds
-  depends on no other pair.
-- a mean over labels, each label's term computed from its entire column: `lovasz`, `soft_f1`. They
-  stand for a set measure of the label, so they depend on which images share a batch.
+- a mean over (image, label) pairs: `bce`, `weighted`, `focal`, `asymmetric`, `ldam`, below. What a
+  pair adds depends on no other pair.
+- a mean over labels, each label's term computed from its entire column: `lovasz`, `soft_f1`, in
+  `set_losses.py`. They stand for a set measure of the label, so they depend on which images share a
+  batch.
 
 The batch is always the global one: jitted with a sharded batch, the value is the unsharded one.
 XLA then reduces sums, a few numbers per label; only `lovasz`, which sorts the images, gathers
@@ -19,7 +20,8 @@ To add a loss:
 1. write it here, as a function `name(logits, targets, *, setting=default)`, and add it to
    `LOSSES`; `config.train.loss` accepts it from then on, alone or in a sum;
 2. a setting that users may change becomes the field `name_setting` of `hpa_jax.config.Loss`, and
-   `hpa_jax/training/experiment.py` hands it to `make_loss`;
+   `hpa_jax/training/components.py` hands it to `make_loss`. What follows from the labels of the
+   images to train on is computed in `label_weights.py`, and named in `FROM_LABELS`;
 3. add a NumPy reference and a PyTorch one to `tests/support/loss_references.py`:
    `tests/optim/test_losses.py` then tests value, gradient, sharding and extreme logits.
 
@@ -42,9 +44,28 @@ import numpy as np
 import optax
 
 from hpa_jax.errors import InputError
+from hpa_jax.optim.label_weights import positive_weights
+from hpa_jax.optim.set_losses import lovasz, soft_f1
 from hpa_jax.optim.single_label_losses import SINGLE_LABEL_LOSSES
 
-LossFunction = Callable[[jax.Array, jax.Array], jax.Array]
+__all__ = [
+    "FROM_LABELS",
+    "LOSSES",
+    "LossFunction",
+    "asymmetric",
+    "bce",
+    "focal",
+    "ldam",
+    "lovasz",
+    "make_loss",
+    "parse_terms",
+    "positive_weights",
+    "soft_f1",
+    "weighted",
+]
+
+LossFunction = Callable[..., jax.Array]
+"""Of logits and targets `[B, L]`, and the step (default 0), to a float32 scalar."""
 
 
 def bce(logits: jax.Array, targets: jax.Array) -> jax.Array:
@@ -166,82 +187,44 @@ def asymmetric(
     return jnp.mean(targets * positive + (1 - targets) * negative)
 
 
-def lovasz(logits: jax.Array, targets: jax.Array) -> jax.Array:
-    """Symmetric Lovasz hinge: a convex surrogate of the Jaccard loss of each label.
+def ldam(
+    logits: jax.Array,
+    targets: jax.Array,
+    *,
+    margins: np.ndarray,
+    label_weights: jax.Array,
+    scale: float = 1.0,
+) -> jax.Array:
+    """Label-distribution-aware margins: a rare label has to be found with more to spare.
 
-    For one label, `e_i = 1 - (2 t_i - 1) z_i` are the hinge errors of the batch's images, and
-    `D(S)` is the Jaccard loss when the images `S` are wrong: `1 - |P - S| / |P | S|`, `P` the
-    positives. Its Lovasz extension at `max(e, 0)` is `sum_k max(e_(k), 0) (D(S_k) - D(S_k-1))`,
-    errors in descending order and `S_k` the first `k`. Symmetric: the mean of this and of the same
-    with positives and negatives exchanged, as the challenge's winners used it, label by label
-    (CellProfiling/HPA-competition-solutions, bestfitting). Both have the same errors, so one sort
-    serves both.
+    `mean -w_l (t log s(u) + (1 - t) log(1 - s(u)))` with `u = scale (z - m_l t)`: binary cross
+    entropy in which the logit of a positive is lowered by the margin of its label. Each label is
+    a problem of two classes; the paper's form is a softmax over classes that exclude each other,
+    and its logits are cosines, which is why it scales them by 30. Logits here are unbounded.
 
-    The loss is 0 where all margins are 1 or more, and has no upper bound. For a label without a
-    positive in the batch, the one worst negative counts fully in the first half: best summed with
-    another loss. Its logits are margins, not log odds.
-
-    Args:
-      logits: float `[B, L]`.
-      targets: 0/1 `[B, L]`.
-
-    Returns:
-      float32 scalar, the mean over labels.
-
-    References:
-      Yu & Blaschko 2015, Learning Submodular Losses with the Lovasz Hinge, arXiv:1512.07797.
-      Berman et al. 2018, The Lovasz-Softmax loss, arXiv:1705.08790.
-    """
-    logits, targets = _float32(logits, targets)
-    errors = 1 - (2 * targets - 1) * logits
-    # Descending errors, and the targets in the same order.
-    negated, targets = jax.lax.sort((-errors, targets), dimension=0, num_keys=1)
-    increments = _jaccard_increments(targets) + _jaccard_increments(1 - targets)
-    of_labels = jnp.sum(jax.nn.relu(-negated) * increments, axis=0)
-    return jnp.mean(of_labels) / 2
-
-
-def _jaccard_increments(targets: jax.Array) -> jax.Array:
-    """By how much the Jaccard loss grows with the k-th wrong image.
-
-    Args:
-      targets: float32 0/1 `[B, L]`, each column in the order in which its images become wrong.
-
-    Returns:
-      float32 `[B, L]`.
-    """
-    positives = jnp.sum(targets, axis=0)
-    intersection = positives - jnp.cumsum(targets, axis=0)
-    # Never empty: the first image is either a positive or a false positive.
-    union = positives + jnp.cumsum(1 - targets, axis=0)
-    jaccard = 1 - intersection / union
-    return jnp.diff(jaccard, axis=0, prepend=0.0)
-
-
-def soft_f1(logits: jax.Array, targets: jax.Array) -> jax.Array:
-    """One minus macro F1, with scores in the place of decisions.
-
-    `mean_l (1 - 2 sum_i s(z_il) t_il / (sum_i s(z_il) + sum_i t_il))`, sums over the batch. At
-    scores of 0 and 1 this is one minus the batch's macro F1, labels without positives counted as
-    0. Such a label adds 1 and has no gradient: its false positives cost nothing in batches without
-    a positive, so sum this loss with another one.
+    A weight holds for the positives and the negatives of its label: it says how much the label
+    counts, and leaves the balance within it to the margin.
 
     Args:
       logits: float `[B, L]`.
       targets: 0/1 `[B, L]`.
+      margins: float `[L]`, see `label_weights.label_margins`.
+      label_weights: float `[L]`, see `label_weights.effective_number_weights`; for deferred
+        re-weighting `make_loss` takes a function of the step, `label_weights.deferred`.
+      scale: of the logits, above 0.
 
     Returns:
-      float32 scalar, the mean over labels.
+      float32 scalar, the mean over all pairs.
 
     References:
-      Benedict et al. 2021, sigmoidF1, arXiv:2108.10566, with slope 1 and offset 0.
+      Cao et al. 2019, Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss,
+      arXiv:1906.07413, eq. 10 to 13. With deferred re-weighting it was best for rare labels where
+      images have several: Sulake 2026, arXiv:2603.02294.
     """
     logits, targets = _float32(logits, targets)
-    scores = jax.nn.sigmoid(logits)
-    true_positives = jnp.sum(scores * targets, axis=0)
-    both = jnp.sum(scores, axis=0) + jnp.sum(targets, axis=0)
-    # Below the limit only where a label has no positives, and then the numerator is 0.
-    return jnp.mean(1 - 2 * true_positives / jnp.maximum(both, 1e-6))
+    lowered = logits - jnp.asarray(margins, jnp.float32) * targets
+    pairs = optax.sigmoid_binary_cross_entropy(scale * lowered, targets)
+    return jnp.mean(jnp.asarray(label_weights, jnp.float32) * pairs)
 
 
 def _float32(logits: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -253,6 +236,7 @@ LOSSES: dict[str, Callable[..., jax.Array]] = {
     "weighted": weighted,
     "focal": focal,
     "asymmetric": asymmetric,
+    "ldam": ldam,
     "lovasz": lovasz,
     "soft_f1": soft_f1,
 }
@@ -280,6 +264,10 @@ def probabilities_function(*, single_label: bool) -> Callable[[jax.Array], jax.A
     return jax.nn.softmax if single_label else jax.nn.sigmoid
 
 
+FROM_LABELS = {"weighted": ("positive_weights",), "ldam": ("margins", "label_weights")}
+"""By loss: the options without a default, since they follow from the labels to train on."""
+
+
 def make_loss(terms: str, options: Mapping[str, Mapping[str, Any]] | None = None) -> LossFunction:
     """Makes a loss, or a weighted sum of losses.
 
@@ -287,29 +275,40 @@ def make_loss(terms: str, options: Mapping[str, Mapping[str, Any]] | None = None
       terms: "NAME" or "NAME:WEIGHT" (default 1), several separated by commas, such as
         "focal:0.5,lovasz:0.5".
       options: keyword arguments of the losses by their names, such as `{"focal": {"gamma": 1.5}}`;
-        `weighted` needs `{"weighted": {"positive_weights": [L]}}`. Those of losses that `terms`
+        those of FROM_LABELS have to be there, as `{"weighted": {"positive_weights": [L]}}`. A
+        function in the place of a value is called with the step. Options of losses that `terms`
         does not name are ignored.
 
     Returns:
-      A function of logits `[B, L]` and targets `[B, L]` that returns a float32 scalar.
+      A function of logits `[B, L]`, targets `[B, L]` and the step (an int, may be traced; 0 unless
+      it is given) that returns a float32 scalar.
 
     Raises:
       InputError: an unknown name, a name twice, or a weight that is not a number above 0.
-      ValueError: `weighted` without `positive_weights`.
+      ValueError: an option of FROM_LABELS is missing.
     """
     weights = parse_terms(terms)
     options = options or {}
-    if "weighted" in weights and "positive_weights" not in options.get("weighted", {}):
-        raise ValueError("the loss 'weighted' needs positive_weights")
+    for name in weights:
+        for needed in FROM_LABELS.get(name, ()):
+            if needed not in options.get(name, {}):
+                raise ValueError(f"the loss {name!r} needs {needed}")
 
-    def loss(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    def loss(logits: jax.Array, targets: jax.Array, step: jax.Array | int = 0) -> jax.Array:
         total = 0
         for name, weight in weights.items():
-            value = _ALL[name](logits, targets, **options.get(name, {}))
-            total = total + weight * value
+            settings = _at_step(options.get(name, {}), step)
+            total = total + weight * _ALL[name](logits, targets, **settings)
         return total
 
     return loss
+
+
+def _at_step(options: Mapping[str, Any], step: jax.Array | int) -> dict[str, Any]:
+    values = {}
+    for name, value in options.items():
+        values[name] = value(step) if callable(value) else value
+    return values
 
 
 def parse_terms(terms: str) -> dict[str, float]:
@@ -356,25 +355,3 @@ def _parse_weight(text: str) -> float:
     except ValueError:
         # Fails the check of its range, as a written "nan" does.
         return math.nan
-
-
-def positive_weights(targets: np.ndarray, power: float, limit: float) -> np.ndarray:
-    """Weights of the positives of each label, for `weighted`.
-
-    `(negatives / positives)^power`, clipped to `1 / limit` to `limit`.
-
-    Args:
-      targets: 0/1 `[N, L]` of the images to train on.
-      power: 0: all weights are 1; 1: positives and negatives of a label weigh the same together;
-        0.5 lies between.
-      limit: 1 or more; also the weight of a label without positives.
-
-    Returns:
-      float32 `[L]`.
-    """
-    positives = np.sum(targets, axis=0, dtype=np.float64)
-    negatives = len(targets) - positives
-    # A label without positives gets infinity here, and the limit below.
-    with np.errstate(divide="ignore"):
-        ratio = negatives / positives
-    return np.clip(ratio**power, 1 / limit, limit).astype(np.float32)

@@ -137,6 +137,7 @@ def make_optimizer(
     accumulate: int = 1,
     backbone_lr: float = 1.0,
     freeze_backbone: int = 0,
+    only_head: bool = False,
 ) -> optax.GradientTransformation:
     """Makes the optimizer; an option at its default adds nothing to the state or the program.
 
@@ -157,6 +158,7 @@ def make_optimizer(
       freeze_backbone: steps at the start, rounded up to full updates, in which
         `params['backbone']` does not move, neither by decay nor by momentum. Its own moments and
         their bias correction start when it is released.
+      only_head: `params['backbone']` never moves, and the state has nothing for it.
 
     Returns:
       An Optax transformation of gradients with the members `backbone` and `head`.
@@ -181,7 +183,10 @@ def make_optimizer(
         parts.append(_drop_backbone_gradients(frozen_updates))
     if clip:
         parts.append(optax.clip_by_global_norm(clip))
-    if frozen_updates:
+    if only_head:
+        learners = {"backbone": optax.set_to_zero(), "head": optax.chain(*algorithm)}
+        parts.append(optax.partition(learners, _partition_of))
+    elif frozen_updates:
         # Moments of their own, so that the bias correction of the backbone's starts at its
         # release.
         head = optax.chain(*algorithm)

@@ -30,7 +30,7 @@ class Loaded:
       source: as configured.
       file: name of the file that was read.
       sha256: of that file, hex.
-      layout: 'torch', 'ours', 'keras_legacy', 'keras_3'.
+      layout: 'torch', 'ours', 'keras_legacy', 'keras_3'; 'run' of a checkpoint.
       arrays: how many went into the net.
       head: 'taken' from the file, 'left' there because the net's is another, or 'none' in the file.
       stem: what became of the first convolution.

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 import hpa_jax
 from hpa_jax.config import Config, Data, to_dict
 from hpa_jax.evaluation.predictor import Predictor
 from hpa_jax.labels import CHANNELS
+from hpa_jax.metrics.temperature import apply_temperature
 from hpa_jax.serving.decision import ARGMAX, THRESHOLDS
 from hpa_jax.transforms import normalize
 from hpa_jax.transforms.channel_mix import mixed_statistics
@@ -20,7 +22,11 @@ _PROVENANCE = ("data", "model", "augment", "optim", "train", "loss", "checkpoint
 
 
 def describe(
-    config: Config, predictor: Predictor, trained: Config, calibration: dict | None = None
+    config: Config,
+    predictor: Predictor,
+    trained: Config,
+    calibration: dict | None = None,
+    temperature: float = 1.0,
 ) -> dict:
     """The contents of model.json.
 
@@ -29,7 +35,11 @@ def describe(
       predictor: of the checkpoint, which has been read.
       trained: the run's own configuration.
       calibration: how often scores were right (`hpa_jax.serving.reliability`); None: not known.
+      temperature: by which the logits were divided, and along with which the thresholds move.
     """
+    thresholds = predictor.thresholds
+    if temperature != 1:
+        thresholds = apply_temperature(thresholds, temperature)
     size = config.data.image_size
     preparation = normalize.preparation(config.data)
     statistics_of = normalize.statistics_source(config.data)
@@ -43,7 +53,7 @@ def describe(
     return {
         "vocabulary": config.data.named_vocabulary().name,
         "labels": _labels(config),
-        **_decision(config, predictor),
+        **_decision(config, predictor, thresholds),
         "input": {
             "dtype": "uint8",
             "shape": ["B", size, size, len(CHANNELS)],
@@ -60,6 +70,7 @@ def describe(
             "std": list(std),
         },
         "preparation": _preparation(config.data, predictor.preparations()),
+        "temperature": temperature,
         "calibration": calibration,
         "tta": "none: test-time augmentation is not part of the export",
         "provenance": {
@@ -72,7 +83,7 @@ def describe(
     }
 
 
-def _decision(config: Config, predictor: Predictor) -> dict:
+def _decision(config: Config, predictor: Predictor, thresholds: np.ndarray) -> dict:
     """What the probabilities are, and which labels follow from them."""
     if predictor.single_label:
         return {
@@ -89,7 +100,7 @@ def _decision(config: Config, predictor: Predictor) -> dict:
     return {
         "activation": "sigmoid",
         "decision": THRESHOLDS,
-        "thresholds": predictor.thresholds.tolist(),
+        "thresholds": thresholds.tolist(),
         "thresholds_fitted_on": predictor.thresholds_split,
         "output": "probability of each label; a label is predicted where it is above its threshold",
         "empty": empty,
@@ -151,6 +162,7 @@ def _provenance(config: Config) -> dict:
         if name in _PROVENANCE:
             sections[name] = values
     del sections["data"]["data_dir"]
-    pretrained = sections["model"]["pretrained"]
-    sections["model"]["pretrained"] = os.path.basename(pretrained.rstrip("/"))
+    for section, name in (("model", "pretrained"), ("train", "retrain_head")):
+        path = sections[section][name]
+        sections[section][name] = os.path.basename(path.rstrip("/"))
     return sections

@@ -1,26 +1,54 @@
 """How sure a score is: how often images with such a score had the label in the evaluation.
 
-It comes from scores that the run has stored (`--mode=evaluate`), of this checkpoint, of images
-that the net was not trained on. A page shows it beside each score.
+Also the temperature that makes scores as sure as they should be. Both come from scores that the run
+has stored (`--mode=evaluate`), of this checkpoint, of images that the net was not trained on. A
+page shows the first beside each score.
 """
 
+import dataclasses
 from pathlib import Path
 
+from hpa_jax.errors import InputError
 from hpa_jax.evaluation.predictor import Predictor
 from hpa_jax.evaluation.score_table import ScoreTable
 from hpa_jax.evaluation.split_scores import SplitScores
 from hpa_jax.metrics.calibration import reliability
+from hpa_jax.metrics.temperature import apply_temperature, fit_temperature
 
 BINS = 10
 
 
-def stored_calibration(predictor: Predictor, workdir: Path, trained_on: str) -> dict | None:
+def stored_temperature(predictor: Predictor) -> float:
+    """The temperature of the scores that the run has stored of the split of its thresholds.
+
+    Args:
+      predictor: of the checkpoint, without test-time augmentation.
+
+    Raises:
+      InputError: there are no such scores.
+    """
+    split = predictor.thresholds_split
+    table = SplitScores(predictor).stored(split) if split else None
+    if table is None:
+        split = split or "validation"
+        raise InputError(
+            f"config.export.temperature=True: {predictor.workdir} has no scores of {split} of "
+            f"checkpoint {predictor.step}, without test-time augmentation, to fit it on; run "
+            f"--mode=evaluate --config.data.eval_split={split} first"
+        )
+    return fit_temperature(table.scores, table.targets)
+
+
+def stored_calibration(
+    predictor: Predictor, workdir: Path, trained_on: str, temperature: float = 1.0
+) -> dict | None:
     """The counts of one split, or None where the run has no such scores.
 
     Args:
       predictor: of the checkpoint, without test-time augmentation.
       workdir: the run's folder.
       trained_on: the split that the net was trained on, which would flatter it.
+      temperature: of the scores that are shown.
     """
     splits = []
     for path in sorted((workdir / "scores").glob("*.npz")):
@@ -32,7 +60,10 @@ def stored_calibration(predictor: Predictor, workdir: Path, trained_on: str) -> 
     for split in sorted(splits, key=lambda name: (name == fitted_on, name != "test")):
         table = kept.stored(split)
         if table is not None and len(table.scores):
-            return calibration_of(table)
+            scores = table.scores
+            if temperature != 1:
+                scores = apply_temperature(scores, temperature)
+            return calibration_of(dataclasses.replace(table, scores=scores))
     return None
 
 

@@ -166,7 +166,7 @@ def _write(folder: str, workdir: str, config: dict, evaluated: Sequence[str] = (
     from hpa_jax.serving.description import describe
     from hpa_jax.serving.extras import write_extras
     from hpa_jax.serving.forward import export_forward, golden_images
-    from hpa_jax.serving.reliability import stored_calibration
+    from hpa_jax.serving.reliability import stored_calibration, stored_temperature
     from hpa_jax.workdir import read_config
 
     place = Path(folder)
@@ -180,6 +180,12 @@ def _write(folder: str, workdir: str, config: dict, evaluated: Sequence[str] = (
     variables = {}
     for name, array in flatten_dict(jax.device_get(predictor.variables), sep="/").items():
         variables[name] = np.asarray(array)
+    temperature = 1.0
+    if settings.export.temperature:
+        temperature = stored_temperature(predictor)
+        # What follows this layer is linear in every head.
+        for name in ("params/head/logits/kernel", "params/head/logits/bias"):
+            variables[name] = (variables[name] / temperature).astype(np.float32)
     exported = export_forward(settings, variables)
     images = golden_images(settings.data.image_size)
     advice = memory.advice(settings, "export")
@@ -200,8 +206,10 @@ def _write(folder: str, workdir: str, config: dict, evaluated: Sequence[str] = (
         )
     golden = {"images": images, **outputs}
     trained = read_config(Path(workdir))
-    calibration = stored_calibration(predictor, Path(workdir), trained.data.train_split)
-    description = describe(settings, predictor, trained, calibration)
+    calibration = stored_calibration(
+        predictor, Path(workdir), trained.data.train_split, temperature
+    )
+    description = describe(settings, predictor, trained, calibration, temperature)
     if settings.export.onnx != "none":
         # The package is needed here alone.
         from hpa_jax.serving.onnx.build import build

@@ -92,16 +92,25 @@ def bytes_accessed(program: jax.stages.Compiled) -> float:
     return float(analysis.get("bytes accessed", 0.0))
 
 
-def training_flops(forward: Callable, variables: Any, images: jax.ShapeDtypeStruct) -> float:
+def training_flops(
+    forward: Callable,
+    variables: Any,
+    images: jax.ShapeDtypeStruct,
+    *,
+    only_head: bool = False,
+) -> float:
     """FLOP of the products of one training step, from its forward pass. Nothing is compiled.
 
     Args:
       forward: variables and images to logits; its first product is the one that takes the images.
       variables: arrays, or their shapes and dtypes.
       images: the same, `[B, H, W, C]`.
+      only_head: nothing but the head has a backward pass, which is too small to be counted.
     """
     jaxpr = jax.make_jaxpr(forward)(variables, images).jaxpr
     products = list(_products(jaxpr))
+    if only_head:
+        return float(sum(products))
     return float(3 * sum(products) - products[0])
 
 

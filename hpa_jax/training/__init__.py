@@ -9,6 +9,7 @@ experiment.py          data, mesh, model, optimizer and steps, each made once; c
 steps.py               what runs on the devices
 state.py               the training state
 evaluator.py           metrics between two steps
+retraining.py          the backbone of a finished run, for a new head
 unlogged_steps.py      metrics of the steps since the last log line
 step_memory.py         whether a step fits into memory
 messages.py            what the terminal shows

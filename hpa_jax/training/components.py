@@ -26,7 +26,8 @@ from hpa_jax.models import (
     prior_bias,
     split_multiple,
 )
-from hpa_jax.optim.losses import is_single_label, make_loss, parse_terms, positive_weights
+from hpa_jax.optim import label_weights
+from hpa_jax.optim.losses import LossFunction, is_single_label, make_loss, parse_terms
 from hpa_jax.optim.optimizer import make_optimizer, make_schedule
 from hpa_jax.parallel import memory
 from hpa_jax.parallel.chips import chip_of
@@ -48,6 +49,7 @@ class Setup:
       single_label: every image has exactly one label, by the configured loss.
       optimizer: Optax's.
       mesh: of the devices.
+      only_head: the backbone stays as it is (`config.train.retrain_head`).
 
     Args:
       config: with a resolved `data` section (`hpa_jax.data.pipeline.resolve_data`).
@@ -65,8 +67,10 @@ class Setup:
         self._num_labels = len(config.data.label_ids())
         self.single_label = is_single_label(config.train.loss)
         self.model = make_model(config.model, self._num_labels)
-        self.optimizer = make_optimizer_from(config.optim, num_steps)
+        self.only_head = bool(config.train.retrain_head)
+        self.optimizer = make_optimizer_from(config.optim, num_steps, only_head=self.only_head)
         self._config = config
+        self._num_steps = num_steps
 
     def initial_state(self, variables: dict) -> TrainState:
         """The state before the first step, on every device of the mesh.
@@ -138,7 +142,7 @@ class Setup:
 
         Args:
           targets: uint8 `[N, L]`, the labels of the images to train on, from which follow the
-            weights of the loss `weighted` and which labels are rare. None: of a set with each
+            weights and margins of losses and which labels are rare. None: of a set with each
             label once; the program is the same.
         """
         if targets is None:
@@ -150,13 +154,14 @@ class Setup:
             is_rare = sampler.rare_labels(targets, config.data.rare_below)
             only_labels = tuple(np.flatnonzero(is_rare).tolist())
         step = make_train_step(
-            make_model(config.model, self._num_labels, self.mesh),
+            make_model(config.model, self._num_labels, self.mesh, only_head=self.only_head),
             self.optimizer,
-            make_loss_from(config.loss, config.train.loss, targets),
+            make_loss_from(config.loss, config.train.loss, targets, self._num_steps),
             seed=config.train.seed,
             augmentation=augmentation(augment),
             preparation=preparation_by_source(config.data),
             only_labels=only_labels,
+            mixing=mixing(augment),
             average_decay=config.train.ema,
             single_label=self.single_label,
             mesh=self.mesh,
@@ -169,7 +174,7 @@ class Setup:
         config = self._config
         bare = dataclasses.replace(config.model, dropout=0.0, bn_momentum=0.0)
         step = make_statistics_step(
-            make_model(bare, self._num_labels),
+            make_model(bare, self._num_labels, only_head=self.only_head),
             preparation=preparation_by_source(config.data),
             mesh=self.mesh,
         )
@@ -182,7 +187,9 @@ class Setup:
         )
 
 
-def make_model(model: Model, num_labels: int, mesh: Mesh | None = None) -> Classifier:
+def make_model(
+    model: Model, num_labels: int, mesh: Mesh | None = None, *, only_head: bool = False
+) -> Classifier:
     """The configured net.
 
     Args:
@@ -190,8 +197,11 @@ def make_model(model: Model, num_labels: int, mesh: Mesh | None = None) -> Class
       num_labels: number of logits.
       mesh: of a training step, for which the net is built in the form of `model.block`. None:
         in its plain form.
+      only_head: the backbone stays as in evaluation; it is then built in its plain form as well.
     """
-    form = {} if mesh is None else {"block": model.block, "mesh": mesh}
+    form = {}
+    if mesh is not None and not only_head:
+        form = {"block": model.block, "mesh": mesh}
     return create_model(
         model.name,
         head=model.head,
@@ -200,6 +210,7 @@ def make_model(model: Model, num_labels: int, mesh: Mesh | None = None) -> Class
         momentum=model.bn_momentum,
         dtype=model.dtype,
         tile=model.tile,
+        frozen_backbone=only_head,
         **form,
     )
 
@@ -265,7 +276,9 @@ def initial_variables(
     return variables
 
 
-def make_optimizer_from(optim: Optim, steps: int) -> optax.GradientTransformation:
+def make_optimizer_from(
+    optim: Optim, steps: int, *, only_head: bool = False
+) -> optax.GradientTransformation:
     """The configured optimizer of a run of so many steps; 0: of a constant learning rate."""
     schedule = _make_schedule(optim, steps) if steps else optax.constant_schedule(optim.lr)
     return make_optimizer(
@@ -279,6 +292,7 @@ def make_optimizer_from(optim: Optim, steps: int) -> optax.GradientTransformatio
         accumulate=optim.accumulate,
         backbone_lr=optim.backbone_lr,
         freeze_backbone=optim.freeze_backbone,
+        only_head=only_head,
     )
 
 
@@ -295,13 +309,14 @@ def _make_schedule(optim: Optim, steps: int) -> optax.Schedule:
     return make_schedule(optim.schedule, optim.lr, updates, optim.schedule_options)
 
 
-def make_loss_from(loss: Loss, terms: str, targets: np.ndarray) -> Callable:
+def make_loss_from(loss: Loss, terms: str, targets: np.ndarray, num_steps: int) -> LossFunction:
     """The configured loss.
 
     Args:
       loss: section of the configuration.
       terms: `config.train.loss`.
       targets: uint8 `[N, L]`, the labels of the images to train on.
+      num_steps: length of the run.
     """
     options = {
         "focal": {"gamma": loss.focal_gamma, "alpha": loss.focal_alpha},
@@ -311,9 +326,18 @@ def make_loss_from(loss: Loss, terms: str, targets: np.ndarray) -> Callable:
             "clip": loss.asymmetric_clip,
         },
     }
-    if "weighted" in parse_terms(terms):
-        weights = positive_weights(targets, loss.positive_power, loss.positive_limit)
+    named = parse_terms(terms)
+    if "weighted" in named:
+        weights = label_weights.positive_weights(targets, loss.positive_power, loss.positive_limit)
         options["weighted"] = {"positive_weights": weights}
+    if "ldam" in named:
+        late = label_weights.effective_number_weights(targets, loss.ldam_beta)
+        start = round(loss.ldam_reweight_after * num_steps)
+        options["ldam"] = {
+            "margins": label_weights.label_margins(targets, loss.ldam_margin),
+            "label_weights": label_weights.deferred(late, start),
+            "scale": loss.ldam_scale,
+        }
     return make_loss(terms, options)
 
 
@@ -325,6 +349,20 @@ def augmentation(augment: Augment) -> dict:
         "scale": tuple(augment.scale),
         "shift": augment.shift,
         "channel_dropout": augment.channel_dropout,
+        "protein_contrast": augment.protein_contrast,
+        "contrast": augment.contrast,
+        "brightness": augment.brightness,
+    }
+
+
+def mixing(augment: Augment) -> dict | None:
+    """Keyword arguments of `hpa_jax.transforms.mixing.draw_mix`; None where nothing is mixed."""
+    if not (augment.mixup or augment.cutmix):
+        return None
+    return {
+        "mixup": augment.mixup,
+        "cutmix": augment.cutmix,
+        "probability": augment.mix_probability,
     }
 
 
@@ -349,7 +387,7 @@ def make_utilization(
 
     image = jax.ShapeDtypeStruct((1, *setup.input_shape), np.float32)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    flops = training_flops(forward, variables, image)
+    flops = training_flops(forward, variables, image, only_head=setup.only_head)
     # The compiler counts one iteration of a loop over tiles: no number then, rather than too
     # low a one.
     step_bytes = 0.0 if tiled else bytes_accessed(program)

@@ -22,6 +22,7 @@ from hpa_jax.parallel.process_group import SINGLE_PROCESS, ProcessGroup, SingleP
 from hpa_jax.tracking.throughput import Utilization
 from hpa_jax.training import components
 from hpa_jax.training.evaluator import Evaluator, StatisticsEstimator, metric_names
+from hpa_jax.training.retraining import BackboneSource
 from hpa_jax.training.state import TrainState, eval_variables
 
 
@@ -102,7 +103,9 @@ class Experiment:
         """The state before the first step, and which weights it starts from.
 
         Args:
-          use_pretrained: start from `config.model.pretrained`, if that names weights.
+          use_pretrained: start from `config.model.pretrained` or the backbone of
+            `config.train.retrain_head`, if one of them is set. What that run has learnt from is
+            then part of `data_identity`.
 
         Raises:
           InputError: those weights are not there, or of another net; or images of a wrong size.
@@ -117,7 +120,12 @@ class Experiment:
             single_label=self.setup.single_label,
         )
         loaded = None
-        if use_pretrained and config.model.pretrained:
+        if use_pretrained and config.train.retrain_head:
+            source = BackboneSource(config, self.data_identity.learned, self.eval_dataset.ids())
+            variables, loaded = source.load(variables, self.mesh)
+            learned = np.union1d(self.data_identity.learned, source.learned)
+            self.data_identity = dataclasses.replace(self.data_identity, learned=learned)
+        elif use_pretrained and config.model.pretrained:
             variables, loaded = pretrained.load_described(
                 config.model.pretrained,
                 net=config.model.name,

@@ -21,24 +21,30 @@ import optax
 from jax.sharding import Mesh
 
 from hpa_jax.optim.ema import update_ema
+from hpa_jax.optim.losses import LossFunction
 from hpa_jax.optim.optimizer import completes_update
 from hpa_jax.optim.packing import pack, unpack
 from hpa_jax.parallel.mesh import image_replicator, row_sharder
 from hpa_jax.training.state import HEALTHY, TrainState
 from hpa_jax.transforms.augment import augment_images, prepare
+from hpa_jax.transforms.mixing import draw_mix, mix_images, partners
 
 Batch = dict[str, jax.Array]
+
+# Beside the draws of `augment_images`, which has the same key.
+_MIXING_DRAWS = 1 << 18
 
 
 def make_train_step(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
-    loss: Callable[[jax.Array, jax.Array], jax.Array],
+    loss: LossFunction,
     *,
     seed: int,
     augmentation: dict,
     preparation: dict,
     only_labels: tuple[int, ...] | None = None,
+    mixing: dict | None = None,
     average_decay: float = 0.0,
     single_label: bool = False,
     mesh: Mesh | None = None,
@@ -48,13 +54,14 @@ def make_train_step(
     Args:
       model: images to logits.
       optimizer: Optax's, for parameters as `pack` arranges them.
-      loss: logits and targets `[B, L]` to a scalar.
+      loss: of `make_loss`: logits and targets `[B, L]` and the step to a scalar.
       seed: of augmentation and dropout; the key of step `s` is `fold_in(key(seed), s)`.
       augmentation: keyword arguments of `augment`.
       preparation: keyword arguments of `prepare`; `mean` and `std` may have a row for each
         source.
       only_labels: augment only images that have one of these labels (positions in `targets`);
         None: all images.
+      mixing: keyword arguments of `draw_mix`; None: images are not mixed.
       average_decay: of the averaged weights, where the state has them. They move when the
         weights do.
       single_label: every image has exactly one label, which decides what `accuracy` is.
@@ -67,7 +74,7 @@ def make_train_step(
       sources `source` int32 `[B]`. The metrics are `loss`, `grad_norm` (before any clipping),
       and `accuracy`: the fraction of (image, label) pairs that are right at 0.5, as the
       baseline logs it; where images have one label each, of the images whose label has the
-      largest logit.
+      largest logit. Of a mixed batch it is against both images' labels, as the loss weights them.
     """
     shard_rows = row_sharder(mesh)
     replicate_images = image_replicator(mesh)
@@ -91,6 +98,20 @@ def make_train_step(
         augment_key, dropout_key = jax.random.split(step_key)
         images = augmented(batch, augment_key)
         images = shard_rows(prepare(images, **_preparation_of(batch, preparation)))
+        mix = None
+        if mixing is not None:
+            # After normalization, which may differ between the two images.
+            mix_key = jax.random.fold_in(augment_key, _MIXING_DRAWS)
+            mix = draw_mix(mix_key, *images.shape[1:3], **mixing)
+            images = shard_rows(mix_images(images, mix))
+
+        def against_targets(of_targets: Callable[[jax.Array], jax.Array]) -> jax.Array:
+            """A scalar that depends on targets, against those of both images of a mix."""
+            targets = batch["targets"]
+            own = of_targets(targets)
+            if mix is None:
+                return own
+            return mix.fraction * own + (1 - mix.fraction) * of_targets(partners(targets))
 
         def mean_loss(params):
             logits, updates = model.apply(
@@ -100,7 +121,8 @@ def make_train_step(
                 mutable=["batch_stats"],
                 rngs={"dropout": dropout_key},
             )
-            return loss(logits, batch["targets"]), (logits, updates.get("batch_stats", {}))
+            value = against_targets(lambda targets: loss(logits, targets, state.step))
+            return value, (logits, updates.get("batch_stats", {}))
 
         loss_and_gradients = jax.value_and_grad(mean_loss, has_aux=True)
         (value, (logits, batch_stats)), gradients = loss_and_gradients(state.params)
@@ -130,13 +152,17 @@ def make_train_step(
             progress=state.progress,
         )
         if single_label:
-            right = jnp.argmax(logits, axis=1) == jnp.argmax(batch["targets"], axis=1)
+            accuracy = against_targets(partial(_argmax_accuracy, logits))
         else:
-            right = (logits > 0) == (batch["targets"] > 0)
-        accuracy = jnp.mean(right)
+            accuracy = against_targets(lambda targets: jnp.mean((logits > 0) == (targets > 0)))
         return next_state, {"loss": value, "grad_norm": grad_norm, "accuracy": accuracy}
 
     return train_step
+
+
+def _argmax_accuracy(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """The fraction of images `[B, L]` whose label has the largest logit."""
+    return jnp.mean(jnp.argmax(logits, axis=1) == jnp.argmax(targets, axis=1))
 
 
 def _preparation_of(batch: Batch, preparation: dict) -> dict:

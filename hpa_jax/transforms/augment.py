@@ -13,11 +13,13 @@ import jax.numpy as jnp
 from hpa_jax.labels import CHANNELS
 from hpa_jax.transforms.channel_mix import ChannelMix, mixed_statistics
 from hpa_jax.transforms.geometry import Placer, as_is, symmetry, warp_upright
+from hpa_jax.transforms.intensity import jitter
 from hpa_jax.transforms.rotation import warp_rotated
 
 # The key is split into numbers 0 to 3 for the first draws that there were. A number far from them
 # leaves those as they are.
 _DROPOUT_DRAWS = 1 << 16
+_INTENSITY_DRAWS = 1 << 17
 
 
 def prepare(
@@ -97,10 +99,15 @@ def augment_images(
     shift: float = 0.0,
     rows: jax.Array | None = None,
     channel_dropout: float = 0.0,
+    protein_contrast: float = 0.0,
+    contrast: float = 0.0,
+    brightness: float = 0.0,
     shard_rows: Placer = as_is,
     replicate: Placer = as_is,
 ) -> jax.Array:
     """Draws, for each image, a symmetry of the square, then a window that is zoomed to full size.
+
+    Then the intensities of its channels, if they are to vary (`hpa_jax.transforms.intensity`).
 
     Channel dropout ignores `rows`: a net that has to cope without a reference channel has to do so
     for every image. Each channel is drawn independently, so that all three may be dropped (in a
@@ -119,6 +126,7 @@ def augment_images(
       rows: `bool [B]`; images whose entry is False keep their pixels. None: all are augmented.
       channel_dropout: probability that a reference channel (stored red, blue, yellow; C is 4) of an
         image is black (0), which is what the builder stores for a channel that was not imaged.
+      protein_contrast, contrast, brightness: as of `intensity.jitter`.
       shard_rows: shards an array over the devices that share the height of an image. It is applied
         to whatever has a row for each row of the result (`hpa_jax.parallel.mesh.row_sharder`).
       replicate: replicates an array on those devices. It is applied to whatever such rows are
@@ -138,6 +146,14 @@ def augment_images(
         replicate=replicate,
     )
     moved = shard_rows(moved)
+    if protein_contrast or contrast or brightness:
+        moved = jitter(
+            moved,
+            jax.random.fold_in(key, _INTENSITY_DRAWS),
+            protein_contrast=protein_contrast,
+            contrast=contrast,
+            brightness=brightness,
+        )
     if rows is not None:
         moved = jnp.where(rows[:, None, None, None], moved, images.astype(jnp.float32))
     if channel_dropout == 0:

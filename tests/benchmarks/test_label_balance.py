@@ -26,6 +26,8 @@ def test_on_the_challenge_s_labels(tmp_path):
         assert 1 < rows[f"label_balance_{name}_epoch_length"]["ratio_to_peer"] < longest
         assert rows[f"label_balance_{name}_imbalance"]["value"] < most
         assert rows[f"label_balance_{name}_label_27"]["ratio_to_peer"] >= 4
+    assert rows["label_balance_class_balanced_epoch_length"]["ratio_to_peer"] == 1
+    assert rows["label_balance_class_balanced_imbalance"]["value"] < 12
 
 
 def test_a_small_csv_and_its_plot(tmp_path, capsys):
@@ -44,18 +46,18 @@ def test_a_small_csv_and_its_plot(tmp_path, capsys):
         ]
     )
     assert status == 0
-    # Of each line the first word, and the last three.
+    # Of each line the first word, and the last four.
     table = {}
     for line in capsys.readouterr().out.splitlines():
         words = line.split()
         if words:
-            table[words[0]] = words[-3:]
+            table[words[0]] = words[-4:]
     assert table["0"][:2] == ["92", "100"]
     assert table["27"][:2] == ["2", "10"]
     assert table["1"][:2] == ["1", "5"]
     plot = ElementTree.parse(tmp_path / "plot.svg").getroot()
     titles = [bar.text for bar in plot.iter(SVG_TITLE)]
-    assert len(titles) == 3 * len(LABELS)
+    assert len(titles) == 4 * len(LABELS)
     assert "Rods & rings, hpa_densenet: 10" in titles
 
 

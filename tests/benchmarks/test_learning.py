@@ -119,7 +119,7 @@ def test_every_change_is_a_change(tmp_path):
 
     unchanged = {name: configured(run) for name, run in by_recipe.items()}
     for name, change in ablation.changes_of(scale).items():
-        run = ablation.make_changed_run(scale, 0, name, change)
+        run = ablation.make_changed_run(scale, 0, name, change, tmp_path)
         assert run.name == f"{name}_0"
         assert len(run.tta) == 1
         assert change.title
@@ -147,9 +147,11 @@ def test_from_nothing_to_the_tables(tmp_path, run_benchmark):
     before = {path: path.stat().st_mtime for path in tmp_path.glob("runs/*/result.json")}
     assert {path.parent.name for path in before} == {"best_0", "peer_0", "hpa_densenet_0"}
 
-    done = run_benchmark("ablation.py", *flags, "--only", "best_ema", "hpa_densenet_head")
+    changes = ("best_ema", "best_crt", "hpa_densenet_head")
+    done = run_benchmark("ablation.py", *flags, "--only", *changes)
     assert done.returncode == 0, done.stderr
     assert "weights not averaged" in done.stdout
+    assert "its head trained anew" in done.stdout
     assert "the linear head" in done.stdout
     assert all(path.stat().st_mtime == time for path, time in before.items())
 

@@ -9,6 +9,7 @@ import pytest
 from hpa_jax.data import sampler
 from hpa_jax.data.sampler import (
     Order,
+    class_balanced_factors,
     rare_image_factors,
     rare_images,
     rare_labels,
@@ -43,6 +44,26 @@ def test_repeat_factors_are_lvis_s():
     np.testing.assert_array_equal(repeat_factors(TARGETS[:0], 0.1), np.ones(0))
 
 
+def test_class_balanced_is_a_label_first_and_then_one_of_its_images():
+    factors = class_balanced_factors(TARGETS)
+    # Labels of 98, 9, 1 and 0 images, and one image without a label: four kinds to draw.
+    quarter = 100 / 4
+    a, b, c = quarter / 98, quarter / 9, quarter
+    np.testing.assert_allclose(factors, [a] * 90 + [a + b] * 8 + [b + c] + [quarter])
+    # The same by drawing, and what an order of these factors shows.
+    rng = np.random.default_rng(0)
+    kinds = [np.flatnonzero(TARGETS[:, label]) for label in range(3)] + [np.array([99])]
+    drawn = [rng.choice(kinds[kind]) for kind in rng.integers(0, 4, 20_000)]
+    found = np.bincount(drawn, minlength=100) / 200
+    np.testing.assert_allclose(found, factors, atol=5 * np.sqrt(factors / 200).max())
+    order = Order(factors, seed=2)
+    assert order.epoch_length == 100
+    shown = sum(counts(order, epoch) for epoch in range(200)) / 200
+    np.testing.assert_allclose(shown, factors, atol=0.12)
+    assert class_balanced_factors(TARGETS[:0]).shape == (0,)
+    np.testing.assert_array_equal(class_balanced_factors(np.zeros((3, 4), np.uint8)), 1)
+
+
 def test_rare_is_a_label_of_few_images():
     # Nine images have label 1, and none has label 3.
     assert rare_labels(TARGETS, 9).tolist() == [False, False, True, False]
@@ -61,6 +82,7 @@ def test_factors_by_name():
     np.testing.assert_array_equal(found["uniform"], np.ones(100))
     np.testing.assert_array_equal(found["hpa_densenet"], rare_image_factors(TARGETS, 10, 3))
     np.testing.assert_array_equal(found["repeat_factor"], repeat_factors(TARGETS, 0.16))
+    np.testing.assert_array_equal(found["class_balanced"], class_balanced_factors(TARGETS))
     with pytest.raises(
         InputError,
         match="config.data.sampling='lvis' is unknown; allowed: uniform, hpa_densenet, repeat_fac",

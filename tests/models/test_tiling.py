@@ -168,7 +168,7 @@ def memory_of_step(side, tile):
     step = make_train_step(
         model,
         optimizer,
-        losses.bce,
+        losses.make_loss("bce"),
         seed=0,
         augmentation={"flips": False},
         preparation=PREPARATION,

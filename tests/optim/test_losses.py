@@ -12,6 +12,8 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from sklearn.metrics import f1_score
 from support.loss_references import (
+    LABEL_WEIGHTS,
+    MARGINS,
     NUMPY,
     WEIGHTS,
     differences,
@@ -21,9 +23,12 @@ from support.loss_references import (
 
 from hpa_jax import config
 from hpa_jax.errors import InputError
-from hpa_jax.optim import losses
-from hpa_jax.optim.losses import LOSSES, asymmetric, bce, focal, make_loss, weighted
+from hpa_jax.optim.losses import LOSSES, asymmetric, bce, focal, ldam, make_loss, weighted
 
+FROM_LABELS = {
+    "weighted": {"positive_weights": WEIGHTS},
+    "ldam": {"margins": MARGINS, "label_weights": LABEL_WEIGHTS},
+}
 FAST = {"xla_backend_optimization_level": 0}  # compiling is what these tests spend their time on
 
 
@@ -40,7 +45,7 @@ def case(images=5, seed=0, spread=2.0):
 def step_of(name):
     """Value and gradient of a loss, with the options of an entry of NUMPY where it is one."""
     term = name.partition(" ")[0]
-    options = {"weighted": {"positive_weights": WEIGHTS}}
+    options = dict(FROM_LABELS)
     if name in NUMPY:
         special, _ = NUMPY[name]
         options[term] = options.get(term, {}) | special
@@ -98,6 +103,7 @@ def test_special_cases_are_binary_cross_entropy():
         np.testing.assert_allclose(found, expected, rtol=1e-5)
 
     assert_equal(weighted, expected, positive_weights=np.ones(5))
+    assert_equal(ldam, expected, margins=np.zeros(5), label_weights=np.ones(5))
     assert_equal(focal, expected, gamma=0)
     assert_equal(focal, expected / 2, gamma=0, alpha=0.5)
     for clip in (0, 1e-12):  # clipping by next to nothing takes the other branch
@@ -156,7 +162,7 @@ def test_finite_at_extreme_logits(name):
 
 def test_a_positive_at_minus_ten_thousand_still_has_a_gradient():
     """Where a score is clamped before its logarithm, as in published code, it has none."""
-    for name in ("bce", "weighted", "focal", "asymmetric", "lovasz"):
+    for name in ("bce", "weighted", "focal", "asymmetric", "ldam", "lovasz"):
         _, gradient = step_of(name)(np.full((5, 5), -1e4, np.float32), np.ones((5, 5), np.uint8))
         assert (gradient < 0).all(), name
 
@@ -182,9 +188,9 @@ def test_float32_whatever_comes_in(name):
 
 def test_a_sum_is_the_weighted_sum_of_its_terms():
     logits, targets = case(seed=9)
-    weights = dict(zip(LOSSES, (1.0, 0.25, 14.0, 2.0, 0.5, 3e-1), strict=True))
+    weights = dict(zip(LOSSES, (1.0, 0.25, 14.0, 2.0, 1.5, 0.5, 3e-1), strict=True))
     terms = " , ".join(f"{name}:{weight}" for name, weight in weights.items())
-    loss = make_loss(terms, {"weighted": {"positive_weights": WEIGHTS}})
+    loss = make_loss(terms, FROM_LABELS)
     summed = jax.jit(jax.value_and_grad(loss), compiler_options=FAST)(logits, targets)
     each = {name: step_of(name)(logits, targets) for name in LOSSES}
     for part, found in enumerate(summed):  # the value, and the gradient
@@ -207,7 +213,7 @@ def test_descent_makes_every_decision_right(name):
     [
         (
             "hinge",
-            "'hinge' is unknown; choose from bce, weighted, focal, asymmetric, lovasz, soft_f1, ",
+            "'hinge' is unknown; choose from bce, weighted, focal, asymmetric, ldam, lovasz, ",
         ),
         ("", "'' is unknown"),
         ("bce,", "'' is unknown"),
@@ -224,9 +230,11 @@ def test_bad_terms_are_refused_by_name(terms, message):
     assert "config.train.loss=" in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_weighted_needs_its_weights():
-    with pytest.raises(ValueError, match="positive_weights"):
+def test_what_follows_from_the_labels_has_to_be_there():
+    with pytest.raises(ValueError, match="'weighted' needs positive_weights"):
         make_loss("bce,weighted")
+    with pytest.raises(ValueError, match="'ldam' needs label_weights"):
+        make_loss("bce,ldam", {"ldam": {"margins": MARGINS}})
 
 
 def test_defaults_are_those_of_the_configuration():
@@ -253,6 +261,10 @@ def test_options_of_other_losses_are_ignored():
         ("asymmetric_gamma_positive", float("nan")),
         ("asymmetric_gamma_negative", -1.0),
         ("asymmetric_clip", 1.0),
+        ("ldam_margin", -0.5),
+        ("ldam_scale", 0.0),
+        ("ldam_beta", 1.0),
+        ("ldam_reweight_after", 1.5),
     ],
 )
 def test_settings_out_of_range_are_refused_by_name(field, value):
@@ -261,31 +273,6 @@ def test_settings_out_of_range_are_refused_by_name(field, value):
     setattr(wrong.loss, field, value)
     with pytest.raises(InputError, match=f"config.loss.{field}={value}"):
         config.check(wrong)
-
-
-def test_positive_weights():
-    targets = np.zeros((100, 5), np.uint8)
-    for label, positives in enumerate((50, 20, 1, 0, 100)):
-        targets[:positives, label] = 1
-    np.testing.assert_allclose(
-        losses.positive_weights(targets, 1.0, 1e6), [1, 4, 99, 1e6, 1e-6], rtol=1e-6
-    )
-    found = losses.positive_weights(targets, 0.5, 8.0)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, [1, 2, 8, 8, 1 / 8], rtol=1e-6)
-    np.testing.assert_array_equal(losses.positive_weights(targets, 0.0, 8.0), 1)
-
-
-def test_weights_with_power_one_balance_a_label():
-    """At scores of 0.5 the gradients of its positives and of its negatives cancel."""
-    targets = (np.random.default_rng(0).random((200, 3)) < [0.5, 0.1, 0.02]).astype(np.uint8)
-    weights = losses.positive_weights(targets, 1.0, 1e6)
-    loss = make_loss("weighted", {"weighted": {"positive_weights": weights}})
-    gradient = jax.jit(jax.grad(loss), compiler_options=FAST)(
-        np.zeros(targets.shape, np.float32), targets
-    )
-    np.testing.assert_allclose(np.sum(gradient, axis=0), 0, atol=1e-6)
-    assert np.abs(gradient).sum() > 0.1
 
 
 def test_bce_is_the_mean_over_all_pairs():

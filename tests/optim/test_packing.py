@@ -127,7 +127,7 @@ def test_a_deeper_net_adds_no_operations_to_the_optimizer():
         """Square roots in a step: of second moments, one per array, and of the gradient's norm."""
         optimizer = make_optimizer("adam", optax.constant_schedule(0.1), b1=0.9, b2=0.99, eps=1e-8)
         variables = net.init(jax.random.key(0), np.zeros((1, 4, 4, 4), np.float32), train=False)
-        step = make_train_step(net, optimizer, losses.bce, **settings)
+        step = make_train_step(net, optimizer, losses.make_loss("bce"), **settings)
         program = jax.make_jaxpr(step)(new_state(variables, optimizer), batch)
         return sum(equation.primitive.name == "sqrt" for equation in program.eqns)
 

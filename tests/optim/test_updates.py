@@ -74,7 +74,7 @@ def stepper(variables, *, average=False, progress=False, **settings):
     step = make_train_step(
         Net(),
         optimizer,
-        losses.bce,
+        losses.make_loss("bce"),
         seed=0,
         augmentation={"flips": False},
         preparation=PREPARATION,

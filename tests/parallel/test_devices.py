@@ -44,7 +44,7 @@ def metrics_of(devices, steps=10):
     step = make_train_step(
         model,
         optimizer,
-        losses.bce,
+        losses.make_loss("bce"),
         seed=0,
         augmentation=AUGMENTATION,
         preparation=PREPARATION,

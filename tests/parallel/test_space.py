@@ -73,7 +73,7 @@ def outcome(net, shape, mesh_shape, head="pooled", augmentation=AUGMENTATION, bl
     step = make_train_step(
         model,
         descent,
-        losses.bce,
+        losses.make_loss("bce"),
         seed=0,
         augmentation=augmentation,
         preparation=PREPARATION,

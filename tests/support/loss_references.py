@@ -14,6 +14,10 @@ import torch.nn.functional as torch_nn
 WEIGHTS = np.array([0.5, 1, 3, 40, 2], np.float32)
 """Of positives, for `weighted`: five labels."""
 
+MARGINS = np.array([0.5, 0.1, 0.3, 0.05, 0.2], np.float32)
+LABEL_WEIGHTS = np.array([3, 0.2, 1, 0.5, 0.3], np.float32)
+"""For `ldam`."""
+
 
 def logistic(z):
     return 1 / (1 + np.exp(-z))
@@ -92,6 +96,15 @@ def focal_of(gamma, positive, negative):
     )
 
 
+def ldam_of(scale):
+    def loss(logits, targets):
+        lowered = scale * (logits - MARGINS * targets)
+        of_truth = np.where(targets, logistic(lowered), logistic(-lowered))
+        return np.mean(-LABEL_WEIGHTS * np.log(of_truth))
+
+    return loss
+
+
 NUMPY = {
     "bce": ({}, mean_of_pairs(lambda p, _: -np.log(p), lambda p, _: -np.log(1 - p))),
     "weighted": (
@@ -109,6 +122,8 @@ NUMPY = {
         {"gamma_negative": 0.5, "clip": 0.2},
         asymmetric_of(0, 0.5, 0.2),
     ),
+    "ldam": ({}, ldam_of(1)),
+    "ldam with a scale": ({"scale": 2.5}, ldam_of(2.5)),
     "lovasz": ({}, mean_of_labels(lovasz_of_label)),
     "soft_f1": ({}, mean_of_labels(soft_f1_of_label)),
 }
@@ -137,6 +152,15 @@ def _asymmetric(z, t):
     return -(t * torch.log(p) + (1 - t) * shifted**4 * torch.log(1 - shifted)).mean()
 
 
+def _ldam(z, t):
+    """As published code has it: the logit of the truth lowered, where there is a truth."""
+    margins = torch.tensor(MARGINS, dtype=torch.float64)
+    lowered = torch.where(t > 0, z - margins, z)
+    return torch_nn.binary_cross_entropy_with_logits(
+        lowered, t, weight=torch.tensor(LABEL_WEIGHTS, dtype=torch.float64)
+    )
+
+
 def _lovasz(z, t):
     """Sorts for each half, as published code does, with logits and targets reversed."""
 
@@ -161,6 +185,7 @@ TORCH = {
     "weighted": _weighted,
     "focal": _focal,
     "asymmetric": _asymmetric,
+    "ldam": _ldam,
     "lovasz": _lovasz,
     "soft_f1": _soft_f1,
 }

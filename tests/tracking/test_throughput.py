@@ -39,6 +39,8 @@ def test_the_arithmetic_of_a_step_is_three_forward_passes_less_the_gradient_of_t
     scanned = 2 * 2 * 16 * 16 * 8 * 8
     last = 2 * 2 * 8 * 28
     assert training_flops(net.apply, variables, images) == 2 * first + 3 * (3 * scanned + last)
+    forward = training_flops(net.apply, variables, images, only_head=True)
+    assert forward == first + 3 * scanned + last
     # The same from the step itself, as JAX differentiates it.
     step = jax.make_jaxpr(jax.value_and_grad(lambda v, x: net.apply(v, x).sum()))(variables, images)
     assert sum(_products(step.jaxpr)) == 2 * first + 3 * (3 * scanned + last)

@@ -23,7 +23,12 @@ def parts():
     )
     optimizer = optax.adam(1e-2)
     step = make_train_step(
-        model, optimizer, losses.bce, seed=0, augmentation={"flips": False}, preparation=PREPARATION
+        model,
+        optimizer,
+        losses.make_loss("bce"),
+        seed=0,
+        augmentation={"flips": False},
+        preparation=PREPARATION,
     )
     return model, optimizer, jax.jit(step)
 
@@ -115,7 +120,7 @@ def gradients_of(augmentation, images, **settings):
     )
     settings = {"preparation": PREPARATION} | settings
     step = make_train_step(
-        model, optimizer, losses.bce, seed=0, augmentation=augmentation, **settings
+        model, optimizer, losses.make_loss("bce"), seed=0, augmentation=augmentation, **settings
     )
     source = {"source": np.array([0, 1] * 4, np.int32)}
     _, metrics = jax.jit(step)(fresh(model, optimizer), batch() | source | {"image": images})

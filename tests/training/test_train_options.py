@@ -43,7 +43,15 @@ EVERY_OPTION = (
     *(
         "--config.train.ema=0.9",
         "--config.train.ema_batches=3",
-        "--config.train.loss=focal:0.5,lovasz,weighted:0.1",
+        "--config.train.loss=focal:0.5,lovasz,weighted:0.1,ldam:0.3",
+        "--config.loss.ldam_reweight_after=0.5",
+    ),
+    "--config.data.sampling=class_balanced",
+    *("--config.augment.mixup=0.4", "--config.augment.cutmix=1"),
+    *(
+        "--config.augment.protein_contrast=0.2",
+        "--config.augment.contrast=0.2",
+        "--config.augment.brightness=0.2",
     ),
 )
 
@@ -154,7 +162,7 @@ def assert_statistics_are_of_the_first_batches(config, average):
 
 def test_every_option_was_at_work(uninterrupted, small_run):
     final, frozen, after = (state_at(uninterrupted, step) for step in (STEPS, 6, 9))
-    assert final.progress.rate_scale < 1 and final.progress.stale > 0
+    assert final.progress.rate_scale < 1 and final.progress.best > 0
     assert int(final.average.updates) == int(final.opt_state.gradient_step) == STEPS // 2
     assert len(differing(final.average.params, final.params)) > 10
     assert len(differing(final.average.batch_stats, final.batch_stats)) > 10

@@ -113,8 +113,7 @@ def _limits(facts: Facts) -> str:
         "warning, when it is shown them.",
         "- It knows no other labels. A protein in a place that is not in the table below "
         f"{unknown}.",
-        "- A probability is a score. How far it can be taken at its word is the calibration error "
-        "below, and holds for images like those that were evaluated.",
+        f"- A probability is a score. {_how_sure(facts)}",
     ]
     if facts.pretrained:
         lines.append(
@@ -122,6 +121,20 @@ def _limits(facts: Facts) -> str:
             "terms, may be in it."
         )
     return "\n".join(lines)
+
+
+def _how_sure(facts: Facts) -> str:
+    temperature = facts.description.get("temperature", 1.0)
+    if temperature == 1:
+        return (
+            "How far it can be taken at its word is the calibration error below, and holds for "
+            "images like those that were evaluated."
+        )
+    fitted_on = facts.description["thresholds_fitted_on"]
+    return (
+        f"It is at the temperature {temperature:.4g}, fitted on the split {escape(fitted_on)} "
+        "(arXiv:1706.04599), and holds for images like those."
+    )
 
 
 def _datasets(facts: Facts) -> str:

@@ -4,6 +4,7 @@ The file is for people, and may be of another checkpoint, an ensemble's or anyon
 or not there: then a card shows no figure, and says why.
 """
 
+import dataclasses
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -76,6 +77,8 @@ class Evaluation:
     by_label: dict[str, LabelFigures]
 
 
+_CALIBRATION_ERROR = "calibration error"
+
 # Name, Hugging Face's kind of metric, and key.
 _FIGURES = (
     ("macro F1, thresholds cross-fitted", "f1", "macro_f1_crossfit"),
@@ -84,7 +87,7 @@ _FIGURES = (
     ("macro F1 at 0.5", "f1", "macro_f1"),
     ("macro average precision", "average_precision", "macro_average_precision"),
     ("macro AUC", "roc_auc", "macro_auc"),
-    ("calibration error", "calibration_error", "calibration_error"),
+    (_CALIBRATION_ERROR, "calibration_error", "calibration_error"),
 )
 _SINGLE_LABEL_FIGURES = (
     ("accuracy", "accuracy", "accuracy"),
@@ -93,6 +96,12 @@ _SINGLE_LABEL_FIGURES = (
     *_FIGURES[-3:],
 )
 _PLAIN = ("whole image", "none", "")
+
+
+def without_calibration(evaluation: Evaluation) -> Evaluation:
+    """The same without the calibration error, for a net whose probabilities are other ones."""
+    kept = [figure for figure in evaluation.figures if figure.name != _CALIBRATION_ERROR]
+    return dataclasses.replace(evaluation, figures=tuple(kept))
 
 
 def read_evaluation(folders: Iterable[Path], checkpoint: int, labels: Sequence[str]) -> Evaluation:

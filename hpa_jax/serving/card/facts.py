@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hpa_jax.config import Config, listed
-from hpa_jax.serving.card.evaluation import Evaluation, read_evaluation
+from hpa_jax.serving.card.evaluation import Evaluation, read_evaluation, without_calibration
 from hpa_jax.serving.card.markdown import plain
 
 
@@ -82,6 +82,9 @@ def gather(
     try:
         step = description["provenance"]["checkpoint"]
         evaluation = read_evaluation(folders, step, labels)
+        if description.get("temperature", 1.0) != 1:
+            # Evaluated without it. F1 at 0.5 stays, since the temperature leaves 0.5 where it is.
+            evaluation = without_calibration(evaluation)
     except ValueError as error:
         reason = str(error)
     return Facts(

@@ -1,0 +1,106 @@
+"""A training step on mixed images: its loss is that of the mixed targets, and follows the step."""
+
+import flax.linen as nn
+import jax
+import numpy as np
+import optax
+import torch
+from scipy.special import expit
+
+from hpa_jax.optim.losses import make_loss
+from hpa_jax.training.state import new_state
+from hpa_jax.training.steps import make_train_step
+from hpa_jax.transforms.channel_mix import CHANNEL_MIXES
+
+PREPARATION = {"channel_mix": CHANNEL_MIXES["rgby"], "mean": (0.4,) * 4, "std": (0.3,) * 4}
+BATCH = 6
+LABELS = 3
+
+
+class Net(nn.Module):
+    """Its first logits are weighted sums of pixels."""
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        return nn.Dense(LABELS, name="head")(images.reshape(len(images), -1))
+
+
+def step_of(**settings):
+    optimizer = optax.sgd(0.1)
+    shown = np.zeros((1, 8, 8, 4), np.float32)
+    variables = Net().init(jax.random.key(0), shown, train=False)
+    variables = {"batch_stats": {}} | jax.tree.map(np.asarray, variables)
+    step = make_train_step(
+        Net(),
+        optimizer,
+        make_loss("bce"),
+        seed=4,
+        augmentation={"flips": False},
+        preparation=PREPARATION,
+        **settings,
+    )
+    return new_state(variables, optimizer), jax.jit(step)
+
+
+def batch():
+    rng = np.random.default_rng(0)
+    return {
+        "image": rng.integers(0, 256, (BATCH, 8, 8, 4), np.uint8),
+        "targets": rng.integers(0, 2, (BATCH, LABELS), np.uint8),
+    }
+
+
+def torch_update(kernel, bias, images, targets):
+    """Loss and kernel after a step of descent on mixed images and their mixed targets."""
+    kernel = torch.tensor(kernel, requires_grad=True)
+    logits = torch.tensor(images.reshape(BATCH, -1)) @ kernel + torch.tensor(bias)
+    targets = torch.tensor(targets.astype(np.float32))
+    value = torch.nn.functional.binary_cross_entropy_with_logits(logits, targets)
+    value.backward()
+    return float(value), (kernel - 0.1 * kernel.grad).detach().numpy()
+
+
+def test_a_mixed_batch_is_learnt_as_its_mixed_targets():
+    state, step = step_of(mixing={"mixup": 0.5})
+    kernel = state.params["head"]["kernel"]
+    bias = state.params["head"]["bias"]
+    after, metrics = step(state, batch())
+    images = (batch()["image"] / 255 - 0.4).astype(np.float32) / np.float32(0.3)
+    targets = batch()["targets"].astype(np.float32)
+
+    def mixed(array, fraction):
+        return fraction * array + (1 - fraction) * np.roll(array, -1, axis=0)
+
+    def distance(fraction):
+        shown = mixed(images, fraction).reshape(BATCH, -1)
+        errors = expit(shown @ kernel + bias) - mixed(targets, fraction)
+        moved = kernel - 0.1 * shown.T @ errors / errors.size
+        return np.abs(moved - after.params["head"]["kernel"]).max()
+
+    # The fraction that was drawn is the one whose update is nearest.
+    fractions = np.linspace(0, 1, 2001)
+    nearest = np.float32(fractions[np.argmin([distance(fraction) for fraction in fractions])])
+    assert 0.005 < nearest < 0.995
+    shown = mixed(images, nearest)
+    value, expected = torch_update(kernel, bias, shown, mixed(targets, nearest))
+    np.testing.assert_allclose(metrics["loss"], value, rtol=2e-3)
+    np.testing.assert_allclose(after.params["head"]["kernel"], expected, atol=2e-4)
+
+
+def test_each_step_mixes_anew_and_a_step_done_again_as_before():
+    state, step = step_of(mixing={"mixup": 0.5, "cutmix": 1.0})
+    found = {}
+    for number in range(6):
+        at_step = state.replace(step=np.int32(number))
+        first, metrics = step(at_step, batch())
+        again, _ = step(at_step, batch())
+        jax.tree.map(np.testing.assert_array_equal, first.params, again.params)
+        found[number] = float(metrics["loss"])
+    assert len(set(found.values())) == 6
+
+
+def test_images_that_are_never_mixed_are_learnt_as_without():
+    state, mixing = step_of(mixing={"mixup": 1.0, "probability": 0.0})
+    _, plain = step_of()
+    for name, value in plain(state, batch())[1].items():
+        np.testing.assert_allclose(mixing(state, batch())[1][name], value, rtol=1e-5)
