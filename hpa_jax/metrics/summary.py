@@ -272,6 +272,11 @@ def _check_settings(folds: int, few_positives: int, replicates: int, level: floa
         raise InputError(f"cross-fitting over {folds} folds: must be at least 2")
     if few_positives < 0:
         raise InputError(f"few_positives = {few_positives}: must be 0 or more")
+    check_bootstrap(replicates, level)
+
+
+def check_bootstrap(replicates: int, level: float) -> None:
+    """Raises InputError with the setting of the bootstrap that is out of range."""
     if replicates < 0:
         raise InputError(
             f"{replicates} replicates of the bootstrap: must be 0 (no intervals) or more"
