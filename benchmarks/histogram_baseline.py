@@ -25,29 +25,9 @@ from hpa_jax.data.catalog import load_dataset
 from hpa_jax.environment.paths import path_flag
 from hpa_jax.environment.program import run_program
 from hpa_jax.errors import InputError
+from hpa_jax.probe.histogram import intensity_histograms
 
-BINS = 16
 CLASS_WEIGHTS = {"histogram_baseline": None, "histogram_baseline_balanced": "balanced"}
-
-
-def intensity_histograms(images: np.ndarray) -> np.ndarray:
-    """Fractions of pixels in 16 equal bins of each channel.
-
-    Args:
-      images: uint8 `[N, H, W, 4]`.
-
-    Returns:
-      float32 `[N, 64]`.
-    """
-    rows = []
-    for image in images:
-        height, width, channels = image.shape
-        bins = image // (256 // BINS)
-        counts = []
-        for channel in range(channels):
-            counts.append(np.bincount(bins[..., channel].ravel(), minlength=BINS))
-        rows.append(np.concatenate(counts) / (height * width))
-    return np.asarray(rows, np.float32)
 
 
 def fit_and_score(

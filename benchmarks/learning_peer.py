@@ -7,8 +7,8 @@ Shared with hpa_jax: the order of the images, reading them, and the channel stat
 after the batch is PyTorch's own (learning_peer_net.py has net, optimizer and averaged weights).
 Random initial values are drawn from the same distributions, not from the same stream.
 
-Writes metrics.jsonl, and for each kind of test-time augmentation TTA/scores.npy and
-TTA/targets.npy of the test split.
+Writes metrics.jsonl, and for each kind of test-time augmentation TTA/scores.npy, TTA/targets.npy
+and TTA/groups.npy of the test split.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ import checkout  # noqa: F401
 import numpy as np
 import torch
 from command_line import run
-from learning_peer_net import EmaNet, build_net, build_optimizer, symmetries
+from learning_peer_net import EmaNet, build_net, build_optimizer, net_parameters, symmetries
 from learning_recipes import PLAIN, SYMMETRIES
 from torch.nn import functional
 from tqdm import tqdm
@@ -34,22 +34,24 @@ from hpa_jax.data import pipeline
 from hpa_jax.data.loader import eval_batches, train_batches
 from hpa_jax.environment.program import run_program
 from hpa_jax.errors import EXIT_OK, InputError
-from hpa_jax.models import BACKBONES
 from hpa_jax.recipes import parse
+from hpa_jax.transforms.channel_mix import parse_channel_mix
 
 # What may differ from the defaults of hpa_jax.config: fields that this program honors, and fields
 # that do not touch the result.
 HONORED = """
 data.data_dir data.name data.image_size data.batch_size data.sampling data.repeat_threshold
-data.rare_below data.rare_copies data.threads
+data.rare_below data.rare_copies data.threads data.channel_mix
 model.name model.head model.dropout model.dtype model.stem
 optim.name optim.lr optim.schedule optim.schedule_options optim.weight_decay optim.clip
-train.steps train.epochs train.seed train.prior_bias train.ema train.ema_batches
+train.steps train.epochs train.seed train.loss train.prior_bias train.ema train.ema_batches
 train.log_every train.eval_every
 checkpoint.metric checkpoint.keep
 evaluate.tta evaluate.fill_empty
 """.split()
 VIEWS = {PLAIN: 1, SYMMETRIES: 8}
+SOFTMAX = "softmax_cross_entropy"
+"""The loss of images with one label each; their scores are a softmax."""
 
 
 def check(config: Config) -> None:
@@ -59,15 +61,16 @@ def check(config: Config) -> None:
             raise InputError(
                 f"config.{name}={value!r} is not in the PyTorch peer; leave it at its default"
             )
-    backbone = BACKBONES.get(config.model.name)
-    parameters = getattr(backbone, "keywords", {})
     supported = {
-        "model.name": {"depths", "growth", "stem"} <= set(parameters),
+        "model.name": net_parameters(config.model.name) is not None,
         "model.head": config.model.head == "linear",
         "model.dtype": config.model.dtype == "float32",
         "optim.name": config.optim.name == "adamw",
         "optim.schedule": config.optim.schedule == "warmup_cosine_decay",
         "train.steps": config.train.steps > 0,
+        "train.loss": config.train.loss in ("bce", SOFTMAX),
+        "train.prior_bias": not (config.train.prior_bias and config.train.loss == SOFTMAX),
+        "data.channel_mix": selected_channels(config) is not None,
     }
     for name, is_supported in supported.items():
         if not is_supported:
@@ -79,12 +82,37 @@ def check(config: Config) -> None:
             )
 
 
+def selected_channels(config: Config) -> list[int] | None:
+    """Which stored channel each input of the net is; None where one is a mixture."""
+    selected = []
+    for row in parse_channel_mix(config.data.channel_mix):
+        if sorted(row) != [0, 0, 0, 1]:
+            return None
+        selected.append(row.index(1))
+    return selected
+
+
 def prepare(images: np.ndarray, config: Config) -> torch.Tensor:
-    """`uint8 [B, H, W, 4]` to normalized `float32 [B, 4, H, W]`."""
-    mean = torch.tensor(config.data.mean)
-    std = torch.tensor(config.data.std)
-    normalized = (torch.from_numpy(images) / 255 - mean) / std
+    """`uint8 [B, H, W, 4]` to normalized `float32 [B, C, H, W]`."""
+    channels = selected_channels(config)
+    mean = torch.tensor(config.data.mean)[channels]
+    std = torch.tensor(config.data.std)[channels]
+    normalized = (torch.from_numpy(images[..., channels]) / 255 - mean) / std
     return normalized.permute(0, 3, 1, 2)
+
+
+def loss_of(logits: torch.Tensor, targets: torch.Tensor, config: Config) -> torch.Tensor:
+    """The recipe's loss of logits and 0/1 targets, float32 `[B, L]` each."""
+    if config.train.loss == SOFTMAX:
+        return functional.cross_entropy(logits, targets.argmax(dim=1))
+    return functional.binary_cross_entropy_with_logits(logits, targets)
+
+
+def scores_of(logits: torch.Tensor, config: Config) -> torch.Tensor:
+    """Probabilities of logits `[B, L]`."""
+    if config.train.loss == SOFTMAX:
+        return torch.softmax(logits, dim=1)
+    return torch.sigmoid(logits)
 
 
 def train(config: Config, workdir: Path) -> torch.nn.Module:
@@ -105,7 +133,9 @@ def train(config: Config, workdir: Path) -> torch.nn.Module:
     frequencies = None
     if config.train.prior_bias:
         frequencies = dataset.targets().mean(axis=0)
-    net = build_net(config.model, frequencies, len(config.label_ids()), config.train.seed)
+    channels = len(selected_channels(config))
+    labels = len(config.label_ids())
+    net = build_net(config.model, frequencies, labels, config.train.seed, channels)
     optimizer, schedule = build_optimizer(net, config.optim, config.train.steps)
     ema = None
     if config.train.ema:
@@ -123,7 +153,7 @@ def train(config: Config, workdir: Path) -> torch.nn.Module:
                 images = symmetries(images, which)
             logits = net(images.contiguous(memory_format=torch.channels_last))
             targets = torch.from_numpy(batch["targets"]).float()
-            loss = functional.binary_cross_entropy_with_logits(logits, targets)
+            loss = loss_of(logits, targets, config)
             optimizer.zero_grad()
             loss.backward()
             if config.optim.clip:
@@ -161,7 +191,7 @@ def score(net: torch.nn.Module, config: Config, views: int) -> tuple[np.ndarray,
         total = 0
         for which in range(views):
             view = symmetries(images, torch.full((len(images),), which))
-            total = total + torch.sigmoid(net(view))
+            total = total + scores_of(net(view), config)
         mask = batch["mask"]
         scores.append((total / views).numpy()[mask])
         targets.append(batch["targets"][mask])
@@ -188,12 +218,14 @@ def train_and_score(arguments: Sequence[str]) -> None:
     config = dataclasses.replace(config, data=pipeline.resolve_data(config.data))
     workdir.mkdir(parents=True, exist_ok=True)
     net = train(config, workdir)
+    groups = pipeline.open_split(config.data, "test").groups()
     for tta, views in VIEWS.items():
         folder = workdir / tta
         folder.mkdir(exist_ok=True)
         scores, targets = score(net, config, views)
         np.save(folder / "scores.npy", scores)
         np.save(folder / "targets.npy", targets)
+        np.save(folder / "groups.npy", groups)
 
 
 if __name__ == "__main__":

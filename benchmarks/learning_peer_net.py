@@ -13,10 +13,11 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from hpa_jax.config import Model, Optim
 from hpa_jax.models import BACKBONES, prior_bias
+from hpa_jax.models.densenet import DenseNet as OurDenseNet
 
 
 def build_net(
-    model: Model, frequencies: np.ndarray | None, num_labels: int, seed: int
+    model: Model, frequencies: np.ndarray | None, num_labels: int, seed: int, channels: int = 4
 ) -> torch.nn.Module:
     """MONAI's DenseNet with our depths, growth and stem.
 
@@ -28,15 +29,16 @@ def build_net(
       frequencies: float `[L]`; None: the logits' biases are 0, too.
       num_labels: L.
       seed: of the weights.
+      channels: of the images.
 
     Returns:
-      `float32 [B, 4, H, W]` to logits `[B, L]`.
+      `float32 [B, channels, H, W]` to logits `[B, L]`.
     """
     torch.manual_seed(seed)
-    parameters = BACKBONES[model.name].keywords
+    parameters = net_parameters(model.name)
     net = DenseNet(
         spatial_dims=2,
-        in_channels=4,
+        in_channels=channels,
         out_channels=num_labels,
         init_features=parameters["stem"],
         growth_rate=parameters["growth"],
@@ -57,11 +59,19 @@ def build_net(
     return net.to(memory_format=torch.channels_last)
 
 
+def net_parameters(name: str) -> dict | None:
+    """Depths, growth and stem of one of our DenseNets; None of another backbone."""
+    backbone = BACKBONES.get(name)
+    if getattr(backbone, "func", None) is not OurDenseNet:
+        return None
+    return {"growth": OurDenseNet.growth, "stem": OurDenseNet.stem} | backbone.keywords
+
+
 def symmetries(images: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
     """One of the eight symmetries of the square for each image.
 
     Args:
-      images: `[B, 4, H, W]`, H = W.
+      images: `[B, C, H, W]`, H = W.
       which: int `[B]`, 0 to 7.
     """
     images = _where_bit(which, 0, images.flip(2), images)

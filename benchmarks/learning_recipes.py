@@ -99,6 +99,7 @@ class Run:
       checkpoint: config.evaluate.checkpoint; the last step's or the one that validation chose.
       scoring: further flags of --mode=evaluate.
       steps: of the training.
+      eval_split: that is scored.
     """
 
     name: str
@@ -109,6 +110,7 @@ class Run:
     checkpoint: str
     scoring: tuple[str, ...]
     steps: int
+    eval_split: str = "test"
 
 
 FILL_EMPTY = ("--config.evaluate.fill_empty=True",)

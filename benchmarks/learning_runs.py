@@ -29,6 +29,7 @@ METRICS = (
     "macro_f1",
     "micro_f1",
     "accuracy",
+    "mean_class_accuracy",
     "macro_f1_crossfit",
     "micro_f1_crossfit",
     "macro_average_precision",
@@ -190,20 +191,21 @@ class _Process:
         return f"--workdir={self._workdir}", f"--config.data.data_dir={self._data_dir}"
 
     def _evaluate(self, tta: str) -> dict[str, float]:
-        """Metrics of the test split, by the same evaluator for ours and for the peer.
+        """Metrics of the split that is scored, by the same evaluator for ours and for the peer.
 
-        Ours is evaluated from a checkpoint, the peer from the arrays that it has written.
+        Scores are kept in the subfolder TTA. Ours is evaluated from a checkpoint, the peer from the
+        arrays that it has written there.
         """
+        folder = self._workdir / tta
         if self._run.program == "hpa_jax.main":
-            folder = self._workdir
             where = [
                 *self._folders(),
-                "--config.data.eval_split=test",
+                f"--out={folder}",
+                f"--config.data.eval_split={self._run.eval_split}",
                 f"--config.evaluate.tta={tta}",
                 f"--config.evaluate.checkpoint={self._run.checkpoint}",
             ]
         else:
-            folder = self._workdir / tta
             where = [
                 f"--workdir={folder}",
                 f"--config.evaluate.scores={folder / 'scores.npy'}",

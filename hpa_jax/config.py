@@ -686,6 +686,57 @@ class Predict:
 
 
 @dataclass(slots=True)
+class Probe:
+    """What --mode=probe fits on frozen embeddings; the defaults are SubCell's protocol."""
+
+    export: str = setting(
+        "", "folder of an export whose net embeds; '': the run in WORKDIR", path="one"
+    )
+    embeddings: str = setting(
+        "",
+        "a .npy file, [N, F], or an .h5ad whose X that is: probes anyone's embeddings, no net "
+        "needed",
+        path="one",
+    )
+    targets: str = setting("", "a .npy file, 0/1 [N, L], to go with embeddings", path="one")
+    groups: str = setting(
+        "",
+        "a .npy file, int [N], to go with embeddings: rows of one number (an antibody, a "
+        "specimen) are no independent evidence; '': all are",
+        path="one",
+    )
+    splits: str = setting(
+        "",
+        "a .npy file, int [N], to go with embeddings: 0 to fit on, 1 to choose the epoch with, 2 "
+        "to score on; '': 70, 10 and 20 % of the rows, by groups, at random",
+        path="one",
+    )
+    labels: str = setting(
+        "",
+        "names of the columns of targets: hpa2018, hpa2021, or a file with a name in each line; "
+        "'': numbers",
+        path="one",
+    )
+    split: str = setting(
+        "test",
+        "of data.name, to score on; data.train_split is fitted on, and data.eval_split chooses "
+        "the epoch",
+    )
+    lr: float = setting(1e-3, "learning rate of the first epoch", above=0, at_most=1)
+    batch_size: int = setting(8192, "rows a step", at_least=1)
+    epochs: int = setting(200, "at most so many", at_least=1)
+    standardize: bool = setting(
+        True, "features to mean 0 and std 1 over the rows to fit on; SubCell's are as they are"
+    )
+    seed: int = setting(
+        0,
+        "the first seed: of weights, order, dropout, of an untrained net, and of splits at random",
+        at_least=0,
+    )
+    seeds: int = setting(1, "fits, whose metrics are averaged; SubCell has 10", at_least=1)
+
+
+@dataclass(slots=True)
 class Report:
     """What a report shows."""
 
@@ -768,6 +819,7 @@ class Config:
     evaluate: Evaluate = field(default_factory=Evaluate)
     export: Export = field(default_factory=Export)
     predict: Predict = field(default_factory=Predict)
+    probe: Probe = field(default_factory=Probe)
     report: Report = field(default_factory=Report)
     devices: Devices = field(default_factory=Devices)
     plan: Plan = field(default_factory=Plan)

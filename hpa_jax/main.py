@@ -21,6 +21,9 @@
                     report    what the run in DIR has learned, to DIR/report.html, beside those
                               that --config.report.compare names; where DIR holds no run, what a
                               dataset looks like
+                    probe     how much a frozen embedding knows, by SubCell's protocol, to
+                              DIR/probe.json: of the run, of an export, or of anyone's array with
+                              --config.probe.embeddings=E.npy --config.probe.targets=T.npy
                     plan      what training needs, compiled for config.plan.topologies without
                               having them: memory, traffic, time per image; to DIR/plan.json
                     verify    whether the run or the export in DIR is as it was written: a line
@@ -182,6 +185,8 @@ def _results(mode: str, config: Config, workdir: Path) -> list[str]:
     """What a mode writes over, as `hpa_jax.folders.results` names it."""
     if mode == "plan":
         return ["plan.json"]
+    if mode == "probe":
+        return ["probe.json"]
     if mode == "report":
         return ["report.html", "report"] if holds_run(workdir) else ["report.html"]
     if mode not in ("evaluate", "predict") or config.predict.images:
@@ -224,6 +229,10 @@ def _run(call: Call, group) -> int:
         from hpa_jax.report.write import write_report
 
         write_report(config, workdir, out)
+    elif mode == "probe":
+        from hpa_jax.probe.run import probe
+
+        probe(config, workdir, out)
     elif mode == "verify":
         import jax
 

@@ -27,7 +27,7 @@ LAYERS = (
     ("training",),
     ("evaluation", "plan"),
     ("report", "serving"),
-    ("verify",),
+    ("probe", "verify"),
     ("main",),
 )
 PACKAGES = [path.parent for path in (*PACKAGE.rglob("__init__.py"), *BUILDER.rglob("__init__.py"))]
@@ -60,12 +60,13 @@ OWNERS = {
     "safetensors": ("pretrained/", "serving/"),
     "torch": ("pretrained/formats.py",),
     "h5py": ("pretrained/formats.py", "serving/predict/tables/"),
-    "anndata": ("serving/predict/",),
+    "anndata": ("serving/predict/", "probe/files.py"),
     "pyarrow": ("serving/predict/",),
     "flax": (
         "models/",
         "optim/",
         "pretrained/torchvision_weights.py",
+        "probe/embedders.py",
         "training/",
         "serving/forward.py",
         "serving/predict/run_net.py",

@@ -22,8 +22,8 @@ def load_scores(scores_path, targets_path) -> tuple[np.ndarray, np.ndarray]:
       InputError: a file cannot be read, holds something else than asked for, or the two do not
         match.
     """
-    scores = _load(scores_path, "scores")
-    targets = _load(targets_path, "targets")
+    scores = load_array(scores_path, "scores")
+    targets = load_array(targets_path, "targets")
     check_arrays(scores, targets, scores_path, targets_path)
     return scores, targets.astype(np.uint8)
 
@@ -34,7 +34,7 @@ def load_groups(path, images: int) -> np.ndarray:
     Raises:
       InputError: it cannot be read, or is something else.
     """
-    groups = _load(path, "groups")
+    groups = load_array(path, "groups")
     if groups.shape != (images,) or groups.dtype.kind not in "iu":
         raise InputError(
             f"{path}: {groups.dtype} of shape {groups.shape}, "
@@ -43,7 +43,16 @@ def load_groups(path, images: int) -> np.ndarray:
     return groups
 
 
-def _load(path, what: str) -> np.ndarray:
+def load_array(path, what: str) -> np.ndarray:
+    """Reads a .npy file.
+
+    Args:
+      path: of the file.
+      what: it should hold, for messages.
+
+    Raises:
+      InputError: it cannot be read, or is no such file.
+    """
     try:
         with open(path, "rb") as file:
             if file.read(len(_NPY_MAGIC)) != _NPY_MAGIC:

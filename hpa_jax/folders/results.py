@@ -130,6 +130,7 @@ RESULTS: dict[str, Callable[[Path], bool]] = {
     "ensemble.json": _has_keys("models", "weights_by_fold"),
     "plan.json": _is_plan,
     "predictions.csv": _is_predictions,
+    "probe.json": _has_keys("protocol", "per_label"),
     "report": _are_tables,
     "report.html": is_page,
     "scores": _are_scores,

@@ -184,6 +184,11 @@ def advice(config: Config, mode: str = "train") -> str:
     """
     if mode == "export":
         return "export it on a machine with more memory"
+    if mode == "probe":
+        return (
+            f"try a smaller config.probe.batch_size (now {config.probe.batch_size}) or "
+            f"config.data.batch_size (now {config.data.batch_size})"
+        )
     batch_size = config.data.batch_size
     trains = mode in ("train", "plan")
     ways = []

@@ -18,7 +18,7 @@ from hpa_jax.recipes.load import load_recipe, override
 from hpa_jax.transforms.channel_mix import parse_channel_mix
 from hpa_jax.workdir import read_config
 
-MODES = ("train", "evaluate", "predict", "export", "report", "plan", "verify")
+MODES = ("train", "evaluate", "predict", "export", "probe", "report", "plan", "verify")
 
 # What decides how a stored checkpoint is read: another value would be another net, or other inputs.
 FIXED_BY_TRAINING = (
@@ -125,8 +125,8 @@ def _configured(recipe: str, mode: str, workdir: Path, field_flags: Sequence[str
         devices = dataclasses.replace(config.devices, processes=0, process=-1, coordinator="")
         return dataclasses.replace(config, devices=devices)
     has_runs = any("evaluate.runs" in flag for flag in field_flags)
-    if mode in ("evaluate", "report") or has_runs:
-        # Scores of a file, a dataset, or runs that have recipes of their own.
+    if mode in ("evaluate", "probe", "report") or has_runs:
+        # Scores or embeddings of a file, a dataset, or runs that have recipes of their own.
         return Config()
     raise InputError(
         f"--config=FILE is missing, and {workdir} holds no run; try --config=configs/lowres.py"
@@ -144,6 +144,8 @@ def _reads_the_run(config: Config, mode: str, workdir: Path) -> bool:
         return False
     if mode == "report" and not holds_run(workdir):
         return False  # of a dataset
+    if mode == "probe":
+        return not (config.probe.export or config.probe.embeddings)
     return not (config.evaluate.scores or config.evaluate.targets)
 
 

@@ -1,0 +1,38 @@
+"""HEp-2: six staining patterns of single cells, one a cell, in the green channel alone.
+
+Source: none for the recipe. The cells are those of the contest ICPR 2014 / I3A, task 1, as
+george-chou/HEp-2_cell_classification (commit 19bd1744) has them: 13,596 images of 78 px.
+Assumed, since nothing of it has been searched yet: net, size, learning rate, weight decay, length,
+batch size, the moving average of the weights.
+Expected: not measured yet; others reach an accuracy of 0.948 on the published split
+(benchmarks/hep2.py has the table).
+Cost: 1.4 GFLOP per image and step, 8,701 images an epoch.
+Command: python benchmarks/hep2.py --hep2_dir=DIR --only=published
+"""
+
+from hpa_jax.config import Augment, Checkpoint, Config, Data, Evaluate, Model, Optim, Train
+
+
+def get_config() -> Config:
+    return Config(
+        data=Data(
+            name="hep2_published",
+            image_size=64,
+            batch_size=32,
+            channel_mix="green",
+            threads=2,
+        ),
+        model=Model(name="densenet121", head="linear", dropout=0.0, dtype="float32"),
+        augment=Augment(flips=True),
+        optim=Optim(
+            name="adamw",
+            lr=2e-3,
+            schedule="warmup_cosine_decay",
+            schedule_options='{"warmup_steps": 200}',
+            weight_decay=1e-2,
+            clip=1.0,
+        ),
+        train=Train(steps=3000, eval_every=500, loss="softmax_cross_entropy", ema=0.99),
+        checkpoint=Checkpoint(metric="accuracy", keep=1),
+        evaluate=Evaluate(tta="symmetries"),
+    )
