@@ -164,10 +164,13 @@ def test_a_build_has_no_antibody_on_two_sides(tmp_path, capsys):
             groups.setdefault(int(group), set()).add(split)
     assert all(len(splits) == 1 for splits in groups.values())
 
-    # Other lists are another dataset.
-    write_lists(tmp_path / "lists", test="HPA000005\nHPA000006\n")
+    # Found again in the dataset that is there; other lists are another one.
     arguments = ["--config=folder", f"--manual_dir={tmp_path / 'source_own'}", "--csv=rows.csv"]
     arguments += [f"--data_dir={tmp_path}", "--name=own", "--pattern={id}_{channel}.png", *flags]
+    assert build(arguments) == 0
+    out = capsys.readouterr().out
+    assert "is there already" in out and "0 of 6 group keys lie in several splits." in out
+    write_lists(tmp_path / "lists", test="HPA000005\nHPA000006\n")
     assert build(arguments) == 2
     assert "split {'name': 'subcell', 'sha256': " in capsys.readouterr().err
 
@@ -195,3 +198,5 @@ def test_a_table_with_an_antibody_on_two_sides(tmp_path):
     assert sides.describe(table) == "1 of 2 group keys lie in several splits.\n"
     table.write_text("id,split,group_key\na,train,\n")
     assert sides.describe(table) == ""
+    table.write_text("id,split\na,train\n")
+    assert "cannot be read" in sides.describe(table)

@@ -195,6 +195,7 @@ def _print_result(plan: Plan | None, final: Path) -> None:
     state = "is built" if plan else "is there already, with these settings"
     splits = ", ".join(f"{split} {number}" for split, number in sizes.items())
     print(f"{final} {state}: {total} images ({splits}).")
+    print(sides.describe(final / "images.csv"), end="")
     if not plan:
         return
     older = prepare.older_dir(final)
@@ -209,7 +210,6 @@ def _print_result(plan: Plan | None, final: Path) -> None:
         print(f"{pairs} near-duplicate pairs are kept in one split each: see duplicates.csv.")
     for note in plan.notes:
         print(note)
-    print(sides.describe(final / "images.csv"), end="")
 
 
 def _print_next_steps(final: Path, data_dir: Path, recipe: str) -> None:

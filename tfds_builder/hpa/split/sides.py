@@ -6,6 +6,7 @@ It is read back from images.csv, the dataset's own record of where each image is
 import csv
 from pathlib import Path
 
+from hpa_jax.errors import one_line
 from tfds_builder.hpa.build import UNLABELLED
 
 
@@ -25,7 +26,10 @@ def splits_of_keys(table: Path) -> dict[str, set[str]]:
 
 def describe(table: Path) -> str:
     """One line on the group keys of a dataset, with its end; empty where it has none."""
-    found = splits_of_keys(table)
+    try:
+        found = splits_of_keys(table)
+    except (OSError, KeyError, ValueError, csv.Error) as error:
+        return f"{table} cannot be read ({one_line(error)}): copy or build the dataset again.\n"
     if not found:
         return ""
     torn = sum(len(splits) > 1 for splits in found.values())
