@@ -32,16 +32,16 @@ class JoinedFiles(Files):
     def examples(self, progress: Progress = no_progress) -> Listing:
         """See `Source.examples`."""
         listing = super().examples(progress)
-        return listing._replace(notes=(*_joined(self).notes, *listing.notes))
+        return listing._replace(notes=(*self._joined().notes, *listing.notes))
 
     def _read_csv(self) -> tuple[bytes, str]:
-        return _joined(self).data, str(self.manual_dir / MASTER)
+        return self._joined().data, str(self.manual_dir / MASTER)
 
-    def tables(self) -> list[bytes]:
-        """The two tables.
+    def _joined(self) -> s_biad2443.Joined:
+        """The two tables as one.
 
         Raises:
-          InputError: one of them is missing, or cannot be read.
+          InputError: one of them is missing, cannot be read or is another table.
         """
         files, _ = self._places.open()
         tables = []
@@ -54,10 +54,9 @@ class JoinedFiles(Files):
                     f"{files.where(name)} {reason}; fetch it: python -m tfds_builder.hpa.lists "
                     f"--list=s_biad2443 --to={self.manual_dir}"
                 ) from None
-        return tables
+        return _join(*tables, str(self.manual_dir))
 
 
-# Not kept in the source itself, which is sent to worker processes.
-@functools.lru_cache(maxsize=1)
-def _joined(source: JoinedFiles) -> s_biad2443.Joined:
-    return s_biad2443.join(*source.tables(), str(source.manual_dir))
+# Not kept in the source itself, which is sent to worker processes. By the contents: a table that
+# was changed is read anew.
+_join = functools.lru_cache(maxsize=1)(s_biad2443.join)

@@ -69,8 +69,8 @@ def fetch(
             found.append(_get(file, folder, url, client))
     except OSError as error:
         raise InputError(f"{folder} cannot be read ({one_line(error)}); {advice(error)}") from None
-    _check_digests(found, digests)
     lines = _check_together(public, found)
+    _check_digests(found, digests)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for one in found:
