@@ -560,7 +560,8 @@ class Evaluate:
     )
     labels: str = setting(
         "",
-        "names of the columns of scores: hpa2018, hpa2021, or a file with a name in each line; '': "
+        "names of the columns of scores: hpa2018, hpa2021, subcell, or a file with a name in each "
+        "line; '': "
         "28 columns are those of hpa2018, and others have numbers",
         path="one",
     )
@@ -595,6 +596,12 @@ class Evaluate:
     level: float = setting(0.95, "coverage of the intervals")
     sources: str = setting(
         "", "datasets to evaluate on, separated by commas, each with a row; '': data.name"
+    )
+    label_map: str = setting(
+        "",
+        "evaluates a run on data of another vocabulary, over the common labels: published (of "
+        "hpa2018, subcell, hpa2021), or a csv with the columns net,data; '': the run's labels",
+        path="one",
     )
     runs: str = setting(
         "",

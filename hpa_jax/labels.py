@@ -11,6 +11,8 @@ References:
   hpa2021: names, and their order, are those of the data page of the challenge of single cells
   (Kaggle 2021, https://www.kaggle.com/c/hpa-single-cell-image-classification), which Le et al.
   describe (Nature Methods 19, 1221-1229, 2022, https://doi.org/10.1038/s41592-022-01606-z).
+  subcell: names, and their order, are those of the scores of SubCell (CLASS2NAME of inference.py,
+  https://github.com/CellProfiling/SubCellPortable at a66715a2).
 """
 
 import functools
@@ -82,6 +84,40 @@ _LABELS_OF_2021 = (
     "Aggresome",
     "Cytosol",
     "Vesicles and punctate cytosolic patterns",
+    "Negative",
+)
+
+_LABELS_OF_SUBCELL = (
+    "Actin filaments",
+    "Aggresome",
+    "Cell Junctions",
+    "Centriolar satellite",
+    "Centrosome",
+    "Cytokinetic bridge",
+    "Cytoplasmic bodies",
+    "Cytosol",
+    "Endoplasmic reticulum",
+    "Endosomes",
+    "Focal adhesion sites",
+    "Golgi apparatus",
+    "Intermediate filaments",
+    "Lipid droplets",
+    "Lysosomes",
+    "Microtubules",
+    "Midbody",
+    "Mitochondria",
+    "Mitotic chromosome",
+    "Mitotic spindle",
+    "Nuclear bodies",
+    "Nuclear membrane",
+    "Nuclear speckles",
+    "Nucleoli",
+    "Nucleoli fibrillar center",
+    "Nucleoli rim",
+    "Nucleoplasm",
+    "Peroxisomes",
+    "Plasma membrane",
+    "Vesicles",
     "Negative",
 )
 
@@ -240,7 +276,10 @@ HPA_2018 = Vocabulary("hpa2018", LABELS)
 HPA_2021 = Vocabulary("hpa2021", _LABELS_OF_2021)
 """Here `Negative` is a label of its own: no structure was seen."""
 
-LABEL_SETS = {known.name: known for known in (HPA_2018, HPA_2021)}
+SUBCELL = Vocabulary("subcell", _LABELS_OF_SUBCELL)
+"""The Atlas's own names for 30 structures, and `Negative` as in `hpa2021`."""
+
+LABEL_SETS = {known.name: known for known in (HPA_2018, HPA_2021, SUBCELL)}
 """The vocabularies that have a name everywhere."""
 
 

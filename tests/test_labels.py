@@ -14,7 +14,7 @@ def test_the_sets_of_two_challenges_give_one_number_to_different_structures():
     assert HPA_2018.labels[16] == "Cytokinetic bridge"
     assert HPA_2021.labels[16] == "Cytosol"
     assert HPA_2021.labels[18] == "Negative"
-    assert list(LABEL_SETS) == ["hpa2018", "hpa2021"]
+    assert list(LABEL_SETS) == ["hpa2018", "hpa2021", "subcell"]
 
 
 @pytest.mark.parametrize(

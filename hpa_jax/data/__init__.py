@@ -7,6 +7,7 @@ metadata.py       metadata.json, and how damage shows
 identity.py       digests of splits: which images they are
 preparation.py    how the images were made
 label_list.py     names of labels in a file
+label_map.py      which labels two vocabularies have in common
 
 One image after another, at random:
 

@@ -5,6 +5,7 @@ predict.py             --mode=predict: a table of scores and labels
 predictor.py           a checkpoint that scores images
 split_scores.py        its scores of a whole split, kept in the run's folder
 chosen_checkpoint.py   which checkpoint that is
+common_labels.py       what is told of labels that a net and the data have in common
 tta.py                 test-time augmentation
 grad_cam.py            where in an image a net finds a label
 score_table.py         scores with all that evaluating them needs, and their file

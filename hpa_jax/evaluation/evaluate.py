@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from hpa_jax.config import Config, Evaluate, listed
 from hpa_jax.data import label_list
 from hpa_jax.errors import InputError
+from hpa_jax.evaluation.common_labels import CommonLabels, refuse_map
 from hpa_jax.evaluation.console import format_table
 from hpa_jax.evaluation.ensemble import Ensemble, score_ensemble
 from hpa_jax.evaluation.held_out import HeldOut, check_held_out
@@ -48,6 +49,7 @@ def score_run(
     Raises:
       InputError: no such run, checkpoint, dataset or split; a setting that is unknown.
     """
+    refuse_map(config.evaluate)
     if config.evaluate.runs:
         return _score_ensemble(config, workdir, out, labels_needed).table
     kept = SplitScores(Predictor(config, workdir), out)
@@ -57,6 +59,7 @@ def score_run(
 
 def score_with(kept: SplitScores) -> ScoreTable:
     """`score_run`, of one run whose scores are kept there."""
+    refuse_map(kept.predictor.config.evaluate)
     table, _ = _score_one_run(kept)
     return table
 
@@ -68,6 +71,18 @@ def _score_one_run(kept: SplitScores, labels_needed: bool = True) -> tuple[Score
     held_out = check_held_out(kept.predictor.workdir, config.data.data_dir, table)
     held_out.print_warnings()
     return table, held_out
+
+
+def _score_common_labels(kept: SplitScores) -> tuple[ScoreTable, HeldOut, CommonLabels]:
+    """As `_score_one_run`, on data of another vocabulary."""
+    config = kept.predictor.config
+    settings = config.evaluate
+    table, common = kept.common_table(
+        config.data.eval_split, listed(settings.sources), settings.label_map
+    )
+    held_out = check_held_out(kept.predictor.workdir, config.data.data_dir, table)
+    held_out.print_warnings()
+    return table, held_out, common
 
 
 def _score_ensemble(
@@ -143,12 +158,22 @@ def evaluate_run(config: Config, workdir: Path, out: Path | None = None) -> None
     folder = out or workdir
     if not config.evaluate.runs:
         predictor = Predictor(config, workdir)
-        table, held_out = _score_one_run(SplitScores(predictor, out))
+        kept = SplitScores(predictor, out)
+        common = None
+        if config.evaluate.label_map:
+            table, held_out, common = _score_common_labels(kept)
+        else:
+            table, held_out = _score_one_run(kept)
         report = evaluate_table(table, config.evaluate, make_mesh())
         report |= held_out.to_dict()
         report[_ACQUISITION] = predictor.acquisition_warnings(table.source_names)
-        _write_report(report, folder)
+        messages = []
+        if common:
+            report["label_map"] = common.to_dict()
+            messages = common.lines()
+        _write_report(report, folder, messages)
         return
+    refuse_map(config.evaluate)
     ensemble = _score_ensemble(config, workdir, out)
     report = {"runs": list(listed(config.evaluate.runs)), "models": ensemble.models}
     report |= evaluate_table(ensemble.table, config.evaluate, make_mesh())
@@ -172,6 +197,7 @@ def evaluate_arrays(settings: Evaluate, out: Path) -> None:
     Raises:
       InputError: a file cannot be read, or arrays that do not match.
     """
+    refuse_map(settings)
     # A file whose name holds a comma is one file.
     paths = (settings.scores,)
     if not Path(settings.scores).exists():

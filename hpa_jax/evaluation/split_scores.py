@@ -15,17 +15,18 @@ import numpy as np
 from tqdm import tqdm
 
 import hpa_jax
-from hpa_jax.config import Config, to_dict
-from hpa_jax.data import pipeline
+from hpa_jax.config import Config, Data, to_dict
+from hpa_jax.data import catalog, label_map, pipeline
 from hpa_jax.data.dataset import ImageDataset
 from hpa_jax.data.loader import eval_batches
 from hpa_jax.environment.dataset_names import bare_name
 from hpa_jax.errors import InputError, RunStopped
 from hpa_jax.evaluation import score_table, tta
+from hpa_jax.evaluation.common_labels import CommonLabels
 from hpa_jax.evaluation.predictor import Predictor
 from hpa_jax.evaluation.score_table import ScoreTable
 from hpa_jax.files import check_writable
-from hpa_jax.labels import HPA_2018
+from hpa_jax.labels import HPA_2018, Vocabulary
 from hpa_jax.metrics.crossfitting import crossfit
 from hpa_jax.transforms import normalize
 
@@ -62,10 +63,7 @@ class SplitScores:
           InputError: no such dataset or split, a dataset that is named twice, or scores that are
             not finite.
         """
-        names = tuple(sources) or (self.predictor.config.data.name,)
-        if len(set(names)) < len(names):
-            raise InputError(f"config.evaluate.sources={','.join(names)!r} names a dataset twice")
-        names = tuple(self._choose_version(name) for name in names)
+        names = self._dataset_names(sources)
         configs = self._configs(names)
         datasets = []
         for config in configs:
@@ -83,8 +81,62 @@ class SplitScores:
         self.predictor.check_scores(scores, ids)
         # Scoring may have chosen another checkpoint.
         key = self._key(configs, split, datasets)
-        table = ScoreTable(
-            ids=ids,
+        table = self._with_thresholds(self._make_table(names, datasets, split, scores, key))
+        if table.labels_known:
+            score_table.save(self._out / "scores" / f"{split}.npz", table)
+        return table
+
+    def common_table(
+        self, split: str, sources: Sequence[str], given: str
+    ) -> tuple[ScoreTable, CommonLabels]:
+        """The scores of a split of data of another vocabulary, for the labels that are common.
+
+        They are not kept: they are no scores of the net's own labels. There are no thresholds
+        either, since those of the net are for its own labels.
+
+        Args:
+          split: of the datasets.
+          sources: as of `table`.
+          given: config.evaluate.label_map.
+
+        Raises:
+          InputError: as of `table`; the datasets have several vocabularies; as of
+            `label_map.make_map`.
+        """
+        names = self._dataset_names(sources)
+        configs = self._configs(names)
+        vocabulary = _one_vocabulary([config.data for config in configs])
+        datasets = []
+        for config in configs:
+            own = dataclasses.replace(config.data, vocabulary=vocabulary.labels, labels=())
+            datasets.append(pipeline.open_split(own, split))
+        net = self.predictor.config.data.named_vocabulary()
+        found = label_map.make_map(given, net, self.predictor.labels, vocabulary)
+        self._print_notes(names, datasets)
+        scores = self._score(configs, datasets)
+        self.predictor.check_scores(scores, [one for each in datasets for one in each.ids()])
+        table = self._make_table(names, datasets, split, scores, key="")
+        common = CommonLabels(given, net, vocabulary, found, found.bare_images(table.targets))
+        return dataclasses.replace(
+            table,
+            scores=found.scores(table.scores),
+            targets=found.targets(table.targets),
+            label_ids=tuple(range(len(found.common))),
+            label_names=found.names,
+            thresholds=np.full(len(found.common), 0.5),
+            thresholds_split="",
+        ), common
+
+    def _make_table(
+        self,
+        names: tuple[str, ...],
+        datasets: list[ImageDataset],
+        split: str,
+        scores: np.ndarray,
+        key: str,
+    ) -> ScoreTable:
+        return ScoreTable(
+            ids=[image_id for dataset in datasets for image_id in dataset.ids()],
             original_ids=[image for dataset in datasets for image in dataset.original_ids()],
             scores=scores,
             targets=np.concatenate([dataset.targets() for dataset in datasets]),
@@ -102,10 +154,13 @@ class SplitScores:
             labels_known=all(dataset.labels_known() for dataset in datasets),
             single_label=self.predictor.single_label,
         )
-        table = self._with_thresholds(table)
-        if table.labels_known:
-            score_table.save(self._out / "scores" / f"{split}.npz", table)
-        return table
+
+    def _dataset_names(self, sources: Sequence[str]) -> tuple[str, ...]:
+        """The datasets that are asked for, each of the version that the run has used."""
+        names = tuple(sources) or (self.predictor.config.data.name,)
+        if len(set(names)) < len(names):
+            raise InputError(f"config.evaluate.sources={','.join(names)!r} names a dataset twice")
+        return tuple(self._choose_version(name) for name in names)
 
     def _choose_version(self, name: str) -> str:
         record = self.predictor.record
@@ -236,6 +291,22 @@ def scores_folder(run: Path, out: Path) -> Path:
     except (InputError, RunStopped):
         return out / "runs" / run.resolve().name
     return run
+
+
+def _one_vocabulary(sections: Sequence[Data]) -> Vocabulary:
+    """The vocabulary of all the datasets.
+
+    Raises:
+      InputError: they have several.
+    """
+    first, *others = [catalog.read_vocabulary(data.data_dir, data.name) for data in sections]
+    for data, other in zip(sections[1:], others, strict=True):
+        if other.labels != first.labels:
+            raise InputError(
+                f"config.evaluate.sources: {sections[0].name} has the labels of {first.name}, and "
+                f"{data.name} those of {other.name}; evaluate on each alone"
+            )
+    return first
 
 
 def _read(path: Path) -> ScoreTable | None:

@@ -4,10 +4,12 @@ import csv
 import json
 
 import pytest
+from sklearn import metrics
 from support.made_runs import made_run
 from support.own_images import NAMES, build_own, ids
 
 from hpa_jax import main as command
+from hpa_jax.data.catalog import load_dataset
 from hpa_jax.errors import InputError
 from hpa_jax.evaluation.predictor import Predictor
 from hpa_jax.serving.description import describe
@@ -120,6 +122,42 @@ def test_ids_of_another_vocabulary_are_never_read(run_of_2021, tmp_path, small_d
     assert call("predict", run_of_2021, tmp_path, *flags) == 0
     assert "Vesicles and punctate" in (tmp_path / "predictions.csv").read_text().splitlines()[0]
     assert not (tmp_path / "scores").exists()
+
+
+def test_a_net_of_2021_on_images_of_2018(run_of_2021, tmp_path, small_data, capsys):
+    """The common labels alone, as anyone would compute them from the net's scores."""
+    flags = (
+        f"--config.data.data_dir={small_data}",
+        "--config.data.name=synthetic_32",
+        "--config.data.eval_split=test",
+        "--config.evaluate.label_map=published",
+    )
+    assert call("evaluate", run_of_2021, tmp_path, *flags) == 0
+    out = capsys.readouterr().out
+    assert "18 labels are common to the net (hpa2021) and the data (hpa2018)" in out
+    assert "left out of the net's labels: Negative" in out
+    assert "data's labels: Microtubule ends, Cytokinetic bridge, Microtubule org" in out
+    report = json.loads((tmp_path / "evaluation.json").read_text())
+    assert not (tmp_path / "scores").exists()
+    names = [row["name"] for row in report["per_label"]]
+    assert len(names) == 18 and report["label_map"]["net_left_out"] == ["Negative"]
+
+    predictor = Predictor(read_config(run_of_2021), run_of_2021)
+    dataset = load_dataset(small_data, "synthetic_32", split="test")
+    # By position in hpa2018 and in hpa2021: what both call by one name, and two that merge.
+    rows = {"Mitochondria": ([23], 14), "Actin filaments": ([12, 13], 9)}
+    rows["Vesicles and punctate cytosolic patterns"] = ([8, 9, 10, 20, 26], 17)
+    images = [dataset[i]["image"] for i in range(len(dataset))]
+    scores = predictor(images)
+    for name, (fine, coarse) in rows.items():
+        row = report["per_label"][names.index(name)]
+        positive = dataset.targets()[:, fine].any(axis=1)
+        assert row["support"] == positive.sum()
+        expected = metrics.f1_score(positive, scores[:, coarse] > 0.5, zero_division=0)
+        assert row["f1"] == pytest.approx(expected)
+    for mode in ("predict", "report"):
+        assert call(mode, run_of_2021, tmp_path / mode, *flags) == 2
+        assert "is for --mode=evaluate of one run; leave it out" in refusal(capsys)
 
 
 def test_runs_of_two_vocabularies_are_no_ensemble(run, run_of_2021, tmp_path, capsys):

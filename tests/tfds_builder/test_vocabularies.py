@@ -128,7 +128,7 @@ def test_what_cannot_be_a_vocabulary(tmp_path, fault):
 
 
 def test_no_such_set_and_no_text(tmp_path):
-    with pytest.raises(InputError, match="hpa2019 is none of hpa2018, hpa2021, csv, and there is"):
+    with pytest.raises(InputError, match="hpa2019 is none of hpa2018, hpa2021, subcell, csv, and"):
         vocabularies.resolve("hpa2019", list)
     (tmp_path / "names").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match=r"is not UTF-8 \(byte 0\); save it as UTF-8"):

@@ -6,7 +6,7 @@ __main__.py             the command line; arguments.py has its flags
 configs.py              what can be built: kaggle_512, hpav18, folder, synthetic, ...
 build.py                what is asked for, as plain values
 sources.py              what a source is: files/ for a csv and images, synthetic/ for drawn ones;
-                        download/ fetches those of HPA v18
+                        download/ fetches those of HPA v18; lists/ has public splits
 vocabularies.py         which labels there are
 planning.py             all that is found out before anything is written, with
 image_statistics.py     hashes and intensities of the images,

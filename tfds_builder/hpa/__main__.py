@@ -19,7 +19,10 @@ from hpa_jax.errors import EXIT_BAD_INPUT, EXIT_OK, InputError, one_line
 from tfds_builder.hpa import arguments, beam, prepare
 from tfds_builder.hpa.build import UNLABELLED, Build, Plan
 from tfds_builder.hpa.configs import CONFIGS, Config
-from tfds_builder.hpa.split import stratify
+from tfds_builder.hpa.lists.antibodies import AntibodySplit
+from tfds_builder.hpa.lists.antibodies import load as load_split
+from tfds_builder.hpa.lists.catalog import SPLITS as PUBLIC_SPLITS
+from tfds_builder.hpa.split import sides, stratify
 from tfds_builder.hpa.split.perceptual import MAX_BITS, Rule
 from tfds_builder.hpa.split.reference import ReferenceDataset
 from tfds_builder.hpa.synthetic.source import DEFAULT_SIZE
@@ -53,15 +56,33 @@ def _requested_build(flags: argparse.Namespace) -> tuple[Build, str, Config]:
     config = CONFIGS[flags.config]
     _check_flags(flags, config)
     source_flags = _given(flags, config.flags)
+    if flags.split and config.splits:
+        # The lists decide: the source's own split has no say.
+        source_flags["split"] = "own" if flags.split in PUBLIC_SPLITS else flags.split
     name = _dataset_name(flags, source_flags)
     settings = _given(flags, ("codec", "policy", "seed", "test", "folds", "allow_uneven_splits"))
     settings["near_duplicates"] = _duplicate_rule(flags)
     build = config.build(flags.manual_dir, source_flags, **settings)
+    if flags.split in PUBLIC_SPLITS:
+        settings["split"] = _public_split(flags)
+        build = config.build(flags.manual_dir, source_flags, **settings)
+    elif flags.lists:
+        raise InputError("--lists means nothing without --split; leave it out")
     stratify.check(build.test, build.folds)
     if flags.match_splits_of:
         settings["match_splits_of"] = _reference(flags, name, build.folds)
         build = config.build(flags.manual_dir, source_flags, **settings)
     return build, name, config
+
+
+def _public_split(flags: argparse.Namespace) -> AntibodySplit:
+    """The split of --split, read from its lists."""
+    for other in ("split_column", "match_splits_of"):
+        if getattr(flags, other):
+            raise InputError(
+                f"--split={flags.split} and --{other} both decide the splits; leave one of them out"
+            )
+    return load_split(flags.split, flags.lists or flags.data_dir / "lists")
 
 
 def _resolve_size_suffix(flags: argparse.Namespace) -> None:
@@ -94,6 +115,8 @@ def _check_flags(flags: argparse.Namespace, config: Config) -> None:
             continue
         takers = [f"--config={name}" for name, other in CONFIGS.items() if flag in other.flags]
         raise InputError(f"--{flag} is for {', '.join(takers)} alone; leave it out")
+    if flags.split not in (None, *PUBLIC_SPLITS, *config.splits):
+        raise InputError(f"--split={flags.split} is for --config=s_biad2443 alone; leave it out")
     if not 0 <= flags.seed < 2**32:
         raise InputError(f"--seed={flags.seed} is out of range; take one from 0 to {2**32 - 1}")
     if config.manual and flags.manual_dir is None:
@@ -172,6 +195,7 @@ def _print_result(plan: Plan | None, final: Path) -> None:
     state = "is built" if plan else "is there already, with these settings"
     splits = ", ".join(f"{split} {number}" for split, number in sizes.items())
     print(f"{final} {state}: {total} images ({splits}).")
+    print(sides.describe(final / "images.csv"), end="")
     if not plan:
         return
     older = prepare.older_dir(final)

@@ -12,7 +12,8 @@ from hpa_jax.labels import CHANNELS, LABEL_SETS
 from tfds_builder.hpa import prepare
 from tfds_builder.hpa.build import POLICIES
 from tfds_builder.hpa.configs import CONFIGS
-from tfds_builder.hpa.files import csv_rows
+from tfds_builder.hpa.files import csv_rows, s_biad2443
+from tfds_builder.hpa.lists.catalog import SPLITS
 from tfds_builder.hpa.split import evenness
 from tfds_builder.hpa.split.perceptual import Rule
 from tfds_builder.hpa.synthetic import source as synthetic
@@ -50,9 +51,9 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     _add_common(parser)
-    _add_listed(parser.add_argument_group("kaggle_512, kaggle_full, hpav18, folder"))
-    _add_scaled(parser.add_argument_group("kaggle_full, hpav18, folder"))
-    _add_folder(parser.add_argument_group("folder alone"))
+    _add_listed(parser.add_argument_group("kaggle_512, kaggle_full, hpav18, s_biad2443, folder"))
+    _add_scaled(parser.add_argument_group("kaggle_full, hpav18, s_biad2443, folder"))
+    _add_folder(parser.add_argument_group("folder; some of them for s_biad2443 too"))
     _add_synthetic(parser.add_argument_group("synthetic alone"))
     return parser
 
@@ -113,6 +114,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="near-duplicates of images of this dataset in DATA_DIR get those images' folds",
     )
+    _add_public_split(parser.add_argument_group("public splits"))
     _add_duplicates(parser.add_argument_group("near-duplicates and the evenness of splits"))
     add(
         "--workers",
@@ -124,6 +126,23 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         "--beam",
         metavar="OPTIONS",
         help="run on Apache Beam, with its options in one string; the bytes are the same",
+    )
+
+
+def _add_public_split(group) -> None:
+    add = group.add_argument
+    add(
+        "--split",
+        choices=(*SPLITS, *s_biad2443.SPLITS),
+        help="subcell: by the public lists of antibodies, which `python -m tfds_builder.hpa.lists` "
+        "fetches; images of antibodies in no list are left out. s_biad2443 alone: published, as "
+        "its tables have it (its default), and own, as all others have it",
+    )
+    add(
+        "--lists",
+        type=path_flag("--lists"),
+        metavar="DIR",
+        help="where the lists of --split are (default DATA_DIR/lists)",
     )
 
 
@@ -281,7 +300,8 @@ def _add_folder(group) -> None:
     add(
         "--group_column",
         metavar="NAME",
-        help="of the csv: images of one group never straddle a split",
+        help="of the csv: images of one group never straddle a split (s_biad2443: antibody, which "
+        "is the default, plate or cell_line)",
     )
     add(
         "--split_column",

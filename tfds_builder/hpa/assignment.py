@@ -1,4 +1,4 @@
-"""Which split and fold each image gets: by its labels and group, or by a column of the csv."""
+"""Which split and fold each image gets: by its labels and group, or as a column or lists say."""
 
 from typing import NamedTuple
 
@@ -65,9 +65,10 @@ def _assign_known(
     fixed = None if grouping.fixed is None else grouping.fixed[known]
     classes = len(build.source.vocabulary)
     if examples[0].split:
-        settings = {"folds": build.folds, "seed": build.seed}
+        settings = {"folds": build.folds, "seed": build.seed, "flag": build.split_flag}
         folds = by_column.assign_folds(examples, groups, classes, **settings)
-        return folds, by_column.describe_crossings(examples, grouping.duplicates)
+        notes = by_column.describe_crossings(examples, grouping.duplicates, build.split_flag)
+        return folds, notes
     labels = [example.labels for example in examples]
     sizes = {"test": build.test, "folds": build.folds}
     folds = stratify.split(labels, groups, classes, **sizes, seed=build.seed, fixed=fixed)

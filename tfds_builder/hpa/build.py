@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from hpa_jax.data import codec
+from tfds_builder.hpa.lists.antibodies import AntibodySplit
 from tfds_builder.hpa.sources import Example, Fault, Source
 from tfds_builder.hpa.split.perceptual import Rule
 from tfds_builder.hpa.split.reference import ReferenceDataset
@@ -36,6 +37,7 @@ class Build:
       match_splits_of: a finished dataset; near-duplicates of its images get those images' folds.
       near_duplicates: what they are; None: they are not sought, and group keys alone make groups.
       allow_uneven_splits: whether splits may be out of the bounds of `split.evenness`.
+      split: of public lists of antibodies, which decides the splits; None: it does not.
     """
 
     source: Source
@@ -47,6 +49,7 @@ class Build:
     match_splits_of: ReferenceDataset | None = None
     near_duplicates: Rule | None = Rule()
     allow_uneven_splits: bool = False
+    split: AntibodySplit | None = None
 
     def settings(self) -> dict:
         """All that determines the bytes, as JSON.
@@ -62,7 +65,16 @@ class Build:
             settings["duplicate_correlation"] = self.near_duplicates.correlation
         if self.match_splits_of:
             settings["match_splits_of"] = self.match_splits_of.settings()
+        if self.split:
+            settings["split"] = self.split.settings()
         return settings
+
+    @property
+    def split_flag(self) -> str:
+        """What puts images into splits, where something else than this program does."""
+        if self.split:
+            return f"--split={self.split.name}"
+        return getattr(self.source, "split_flag", "--split_column")
 
 
 class Placed(NamedTuple):

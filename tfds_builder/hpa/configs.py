@@ -9,6 +9,8 @@ from pathlib import Path
 
 from tfds_builder.hpa.build import Build
 from tfds_builder.hpa.files import layouts
+from tfds_builder.hpa.files.s_biad2443 import SPLITS
+from tfds_builder.hpa.lists.catalog import MASTER, TRAINED_ON
 from tfds_builder.hpa.sources import Source
 from tfds_builder.hpa.synthetic.source import Synthetic
 
@@ -25,6 +27,7 @@ class Config:
       flags: of the command line that this configuration takes besides the common ones.
       test: default of `Build.test`.
       folds: default of `Build.folds`.
+      splits: values of --split that its source takes, besides those of public lists.
     """
 
     description: str
@@ -34,6 +37,7 @@ class Config:
     flags: tuple[str, ...] = ()
     test: float = 0.1
     folds: int = 5
+    splits: tuple[str, ...] = ()
 
     def build(self, manual_dir: Path | None, source_flags: dict | None = None, **settings) -> Build:
         """Makes the build of this configuration.
@@ -73,6 +77,23 @@ CONFIGS = {
         recipe="configs/highres.py",
         manual="labels.csv and images/, as the downloader writes them",
         flags=("edge", *_LISTED),
+    ),
+    "s_biad2443": Config(
+        "Images of the Human Protein Atlas by the tables of S-BIAD2443.",
+        layouts.s_biad2443,
+        recipe="configs/lowres.py",
+        manual=f"{MASTER}, {TRAINED_ON} and the images",
+        flags=(
+            "pattern",
+            "channels",
+            "channel_order",
+            "white",
+            "edge",
+            "group_column",
+            "no_label",
+            "follow_links",
+        ),
+        splits=SPLITS,
     ),
     "folder": Config(
         "Anyone's images: a csv and a file a channel.",

@@ -72,9 +72,10 @@ def plan(
     """
     listing = _list(build, progress)
     rows = len(listing.examples) + len(listing.faults)
+    listing, unplaced = _place(build, listing)
     _judge_some(build, listing, read)
     measured, faults, judged = _measure(build, listing, measure_map or read, progress)
-    rejects = listing.faults + faults
+    rejects = listing.faults + unplaced + faults
     if not measured.examples:
         if rejects:
             raise InputError(f"none of the {rows} rows can be used; the first: {rejects[0]}")
@@ -97,7 +98,8 @@ def _check_split_source(build: Build, examples: list[Example]) -> None:
         return
     if examples[0].split:
         raise InputError(
-            "--split_column and --match_splits_of both decide the splits; leave one of them out"
+            f"{build.split_flag} and --match_splits_of both decide the splits; leave one of them "
+            "out"
         )
     if not labels_known(examples).any():
         raise InputError(
@@ -116,6 +118,17 @@ def _list(build: Build, progress: Progress) -> Listing:
         rows = len(listing.examples) + len(faults)
         message += f" ({len(faults)} rows of {rows} are faulty; this is the first)"
     raise InputError(message)
+
+
+def _place(build: Build, listing: Listing) -> tuple[Listing, list[Fault]]:
+    """The listing with the splits of public lists, and what they do not place.
+
+    Such an image is not at fault: it is left out under any policy.
+    """
+    if not build.split:
+        return listing, []
+    examples, unplaced, notes = build.split.place(listing.examples)
+    return listing._replace(examples=examples, notes=(*listing.notes, *notes)), unplaced
 
 
 def _judge_some(build: Build, listing: Listing, read: Map) -> None:

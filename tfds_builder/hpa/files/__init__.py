@@ -1,6 +1,6 @@
 """Sources of a csv and image files.
 
-layouts.py       the kinds of source: Kaggle's, HPA v18's and anyone's
+layouts.py       the kinds of source: Kaggle's, HPA v18's, S-BIAD2443's and anyone's
 layout_checks.py refuses arguments that have no meaning
 source.py        one such source, whichever kind
 places.py        where the csv and the images are
@@ -15,4 +15,6 @@ csv_text.py      its lines, in any dialect,
 csv_columns.py   its columns,
 csv_rows.py      its rows and
 csv_labels.py    their labels
+joined_source.py the source of S-BIAD2443, whose csv is
+s_biad2443.py    its two tables in one
 """

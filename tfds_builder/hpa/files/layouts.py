@@ -1,4 +1,4 @@
-"""The sources of a csv and one image file for each channel: Kaggle's, HPA v18's and anyone's.
+"""The sources of a csv and image files: Kaggle's, HPA v18's, S-BIAD2443's and anyone's.
 
 Each function makes a `Files` with its own layout and rule, and refuses arguments that have no
 meaning.
@@ -10,16 +10,21 @@ from pathlib import Path
 
 from hpa_jax.errors import InputError
 from hpa_jax.images.rule import Rule, any_image
+from hpa_jax.labels import HPA_2018
 from tfds_builder.hpa import vocabularies
 from tfds_builder.hpa.files import layout_checks
+from tfds_builder.hpa.files import s_biad2443 as joined_tables
 from tfds_builder.hpa.files.csv_columns import DEFAULT_ID, DEFAULT_LABELS, Columns
 from tfds_builder.hpa.files.csv_rows import NO_LABEL
 from tfds_builder.hpa.files.image_files import ImageFiles
+from tfds_builder.hpa.files.joined_source import JoinedFiles
 from tfds_builder.hpa.files.places import csv_elsewhere
 from tfds_builder.hpa.files.source import Files
+from tfds_builder.hpa.lists.catalog import MASTER
 
 _DEFAULT_CSV = "labels.csv"
 _DEFAULT_PATTERN = "images/{id}_{channel}.png"
+_WHOLE_IMAGES = ("512_whole_images/{id}.png", "512_whole_images/{id}.tiff")
 _OTHER_COLUMNS = "--config=folder reads columns of other names: --id_column, --label_column"
 _NAME_COLUMNS = (
     "name yours with --id_column and --label_column; a column a label: --label_columns; no labels "
@@ -226,6 +231,73 @@ def folder(
         follow_links=bool(follow_links),
     )
     return _with_labels(files, labels)
+
+
+def s_biad2443(
+    manual_dir: Path,
+    *,
+    pattern: str | None = None,
+    channels: Mapping[str, str | None] | None = None,
+    channel_order: Sequence[str] | None = None,
+    white: int | None = None,
+    edge: int = 0,
+    group_column: str = "",
+    split: str = joined_tables.SPLITS[0],
+    no_label: str = NO_LABEL[0],
+    follow_links: bool = False,
+) -> Files:
+    """The images of the Atlas in S-BIAD2443, by its two tables, or the same images from elsewhere.
+
+    Args:
+      manual_dir: the folder with the two tables.
+      pattern: see `folder`; by default one file an image, in 512_whole_images/.
+      channels: see `folder`.
+      channel_order: see `folder`.
+      white: see `folder`.
+      edge: see `Files`.
+      group_column: one of s_biad2443.GROUPS; by default the antibody.
+      split: one of s_biad2443.SPLITS.
+      no_label: see `folder`.
+      follow_links: see `folder`.
+
+    Raises:
+      InputError: names the argument that is wrong.
+    """
+    patterns = _WHOLE_IMAGES if pattern is None else (pattern,)
+    for one in patterns:
+        layout_checks.check_name_inside("pattern", one)
+        layout_checks.check_placeholders(one)
+        layout_checks.check_single(one, channels, channel_order)
+    if "{channel}" not in patterns[0] and channel_order is None:
+        # As pictures with four planes they would be red, green, blue and a mask.
+        raise InputError(
+            "s_biad2443 has one file an image, and no table says which plane is which channel; "
+            "look at one and give channel_order=red,green,blue,yellow in their order, or a pattern "
+            "with {channel}"
+        )
+    layout_checks.check_scale(white, None, False, edge)
+    group_column = group_column or joined_tables.GROUPS[0]
+    if group_column not in joined_tables.GROUPS:
+        raise InputError(
+            f"group_column={group_column} is none of {', '.join(joined_tables.GROUPS)}"
+        )
+    names = layout_checks.channel_names(channels, "channels")
+    split_column = "split" if split == joined_tables.SPLITS[0] else ""
+    return JoinedFiles(
+        "s_biad2443",
+        Path(manual_dir),
+        MASTER,
+        ImageFiles(patterns, any_image(white, "", None), names, _tuple(channel_order)),
+        edge=edge,
+        columns=Columns(group=group_column, split=split_column),
+        labels=HPA_2018,
+        no_label=no_label,
+        follow_links=bool(follow_links),
+    )
+
+
+def _tuple(values: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if values is None else tuple(values)
 
 
 def _with_labels(files: Files, labels: str | None) -> Files:

@@ -35,6 +35,7 @@ from tfds_builder.hpa.sources import (
 
 # Micrometres a pixel of the Atlas's images (SubCellPortable expects 0.0800885).
 ATLAS_PIXEL_SIZE = 0.08
+_WITH_FLAGS = ("folder", "s_biad2443")
 _ANTIBODY = re.compile(r"(\d+)_")
 
 
@@ -72,13 +73,18 @@ class Files:
     follow_links: bool = False
 
     @property
+    def _has_flags(self) -> bool:
+        """Whether the user says how files are named and which value is white."""
+        return self.layout in _WITH_FLAGS
+
+    @property
     def vocabulary(self) -> Vocabulary:
         """See `Source.vocabulary`."""
         return self.labels or HPA_2018
 
     def settings(self) -> dict:
         """See `Source.settings`. The csv by its digest: other rows are another dataset."""
-        data, _ = self._places.read_csv()
+        data, _ = self._read_csv()
         digest = hashlib.sha256(data).hexdigest()
         settings = {"source": self.layout, "csv_sha256": digest, "edge": self.edge}
         settings |= self.images.rule.settings()
@@ -114,15 +120,19 @@ class Files:
             settings["labels_sha256"] = hashlib.sha256(names.encode()).hexdigest()
         return settings
 
+    def _read_csv(self) -> tuple[bytes, str]:
+        """The csv, and where it is."""
+        return self._places.read_csv()
+
     def label_names(self) -> list[str]:
         """Names of all labels in the csv; see `csv_table.label_names`."""
         reading = csv_rows.Reading(self.columns, None)
-        return csv_table.label_names(*self._places.read_csv(), reading)
+        return csv_table.label_names(*self._read_csv(), reading)
 
     def examples(self, progress: Progress = no_progress) -> Listing:
         """Reads the csv and checks the headers of all files; see `Source.examples`."""
         _, image_files = self._places.open()
-        data, csv_where = self._places.read_csv()
+        data, csv_where = self._read_csv()
         reading = csv_rows.Reading(
             self.columns,
             self.vocabulary,
@@ -162,9 +172,8 @@ class Files:
         self, found: Fault, example: Example, image_files: Store, others_are_good: bool
     ) -> Fault:
         """A fault with what lies where a file is missing, and why it is sought there."""
-        has_flags = self.layout == "folder"
         found = neighbours.explain(
-            found, example, image_files, self.images, has_flags, others_are_good
+            found, example, image_files, self.images, self._has_flags, others_are_good
         )
         below = self._places.below()
         if below and "is missing" in found.reason:
@@ -264,7 +273,7 @@ class Files:
                 # What they lack was told when their headers were read.
                 has_files = [False] * len(CHANNELS)
             notes += channel_notes.black_channels(len(largest), histogram, has_files, where)
-        asked = Asked(rule.white, can_answer=self.layout == "folder")
+        asked = Asked(rule.white, can_answer=self._has_flags)
         notes += judge_ranges(largest, histogram, asked, where)
         if rule.float_range:
             notes += judge_floats(largest, rule.float_range)

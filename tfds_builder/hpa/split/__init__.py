@@ -6,6 +6,7 @@ candidates.py    pairs that may be, without comparing all
 stratify.py      groups assigned to folds, evenly by label
 rebalance.py     moves groups until that is as even as possible
 evenness.py      stops a build that is not
-by_column.py     splits that the csv names
+by_column.py     splits that the csv or public lists name
+sides.py         whether a group key lies in several splits of a built dataset
 reference.py     splits of another dataset
 """

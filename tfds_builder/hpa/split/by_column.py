@@ -1,4 +1,4 @@
-"""Splits that a column of the csv names: it wins over near-duplicates and groups.
+"""Splits that a column of the csv or public lists name: they win over near-duplicates and groups.
 
 `validation` is fold 0 and `test` the held-out split, as named. The images of `train` are divided
 into the other folds, stratified, whole groups at a time. Where no image is in `validation`, one of
@@ -17,11 +17,19 @@ from tfds_builder.hpa.sources import Example
 from tfds_builder.hpa.split import stratify
 from tfds_builder.hpa.split.duplicates import renumber_groups
 
+COLUMN_FLAG = "--split_column"
+
 _VALIDATION_FOLD = 0
 
 
 def assign_folds(
-    examples: Sequence[Example], groups: np.ndarray, classes: int, *, folds: int, seed: int
+    examples: Sequence[Example],
+    groups: np.ndarray,
+    classes: int,
+    *,
+    folds: int,
+    seed: int,
+    flag: str = COLUMN_FLAG,
 ) -> np.ndarray:
     """The fold of each image.
 
@@ -31,6 +39,7 @@ def assign_folds(
       classes: number of labels.
       folds: number of folds, `validation` included.
       seed: of the folds of `train`.
+      flag: that named the splits, for messages.
 
     Returns:
       int64 [N]: `stratify.TEST` or the fold.
@@ -41,9 +50,7 @@ def assign_folds(
     splits = np.array([example.split for example in examples])
     train = np.flatnonzero(splits == "train")
     if not len(train):
-        raise InputError(
-            "--split_column puts no image in train; put train there for those to learn from"
-        )
+        raise InputError(f"{flag} puts no image in train; put train there for those to learn from")
     fold = np.full(len(examples), stratify.TEST, np.int64)
     fold[splits == "validation"] = _VALIDATION_FOLD
     first = 1 if (splits == "validation").any() else 0
@@ -72,18 +79,21 @@ def separate_groups(groups: np.ndarray, folds: np.ndarray) -> np.ndarray:
 
 
 def describe_crossings(
-    examples: Sequence[Example], duplicates: Sequence[tuple[str, str, int]]
+    examples: Sequence[Example],
+    duplicates: Sequence[tuple[str, str, int]],
+    flag: str = COLUMN_FLAG,
 ) -> list[str]:
     """What lies on both sides of the splits, and which are made up, a line each.
 
     Args:
       examples: each with its `split`.
       duplicates: (Id, Id, distance) of near-duplicates.
+      flag: that named the splits.
     """
     by_id = {example.id: example for example in examples}
     notes = []
     if all(example.split != "validation" for example in examples):
-        notes.append("--split_column puts no image in validation: a part of train is validation.")
+        notes.append(f"{flag} puts no image in validation: a part of train is validation.")
     crossing = []
     for a, b, _ in duplicates:
         # One of them may be no image of a split.
@@ -94,7 +104,7 @@ def describe_crossings(
         a, b = crossing[0]
         notes.append(
             f"{len(crossing)} near-duplicate pairs of {len(duplicates)} lie in two splits of "
-            f"--split_column, such as {_shown(a)} and {_shown(b)}: scores on them are too good; "
+            f"{flag}, such as {_shown(a)} and {_shown(b)}: scores on them are too good; "
             "see duplicates.csv."
         )
     splits_of: dict[str, set[str]] = {}
@@ -104,7 +114,7 @@ def describe_crossings(
     torn = [key for key, splits in splits_of.items() if len(splits) > 1]
     if torn:
         notes.append(
-            f"{len(torn)} groups of {len(splits_of)} lie in several splits of --split_column, "
+            f"{len(torn)} groups of {len(splits_of)} lie in several splits of {flag}, "
             f"such as {torn[0]}: scores on them are too good."
         )
     return notes
