@@ -7,6 +7,7 @@ import pytest
 from hpa_jax import main as command
 from hpa_jax.config import Config
 from hpa_jax.errors import InputError
+from hpa_jax.recipes.load import load_recipe
 from hpa_jax.sweep import Choice, Range
 from hpa_jax.sweep.space import contains, load_search_space, recipe_values, to_json, with_values
 
@@ -76,6 +77,14 @@ def test_a_wrong_range_is_refused_with_the_recipe_and_the_setting(tmp_path, spac
 def test_a_recipe_without_a_space_is_refused():
     with pytest.raises(InputError, match="declares no search_space"):
         load_search_space("configs/lowres.py", Config())
+
+
+@pytest.mark.parametrize("recipe", ["best_512", "best_1024", "quickstart"])
+def test_the_recipes_own_values_lie_in_their_ranges(recipe):
+    path = f"configs/{recipe}.py"
+    config = load_recipe(path)
+    space = load_search_space(path, config)
+    assert contains(space, recipe_values(space, config))
 
 
 def test_a_choice_is_one_of_its_values():
