@@ -105,7 +105,8 @@ class Trial:
         return True
 
     def should_prune(self) -> bool:
-        return self._trial.should_prune()
+        """Whether it is worse than the complete trials were at its last evaluation."""
+        return bool(self._trial.should_prune())
 
     def set_reason(self, reason: str) -> None:
         self._trial.set_user_attr(_REASON, reason)
@@ -308,7 +309,8 @@ class SweepStudy:
 
     def records(self) -> list[TrialRecord]:
         """All trials that were started, by number."""
-        trials = self._study.get_trials(deepcopy=False)
+        with self._explained():
+            trials = self._study.get_trials(deepcopy=False)
         return [_record(trial) for trial in trials if trial.state != WAITING]
 
     def importances(self) -> dict[str, float]:

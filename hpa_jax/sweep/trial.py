@@ -18,7 +18,7 @@ from typing import Any
 
 import hpa_jax
 from hpa_jax.config import Config, differences
-from hpa_jax.errors import InputError, one_line
+from hpa_jax.errors import EXIT_START_AGAIN, InputError, one_line
 from hpa_jax.files import exclusive_lock
 from hpa_jax.sweep import launch
 from hpa_jax.sweep.space import Value
@@ -97,7 +97,7 @@ def run_trial(
     evaluations = _Evaluations(folder / FILE_NAME, config)
     pruned = False
     started = time.monotonic()
-    with _Process(arguments, folder / LOG) as process:
+    with TrialProcess(arguments, folder / LOG) as process:
         while process.status() is None:
             for step, value in evaluations.unread():
                 is_new = trial.report(step, value)
@@ -117,8 +117,13 @@ def _wait_for_orphan(folder: Path) -> None:
         pass
 
 
-class _Process:
-    """A trial's process; it has ended when the block has."""
+class TrialProcess:
+    """A trial's process; it has ended when the block has.
+
+    Args:
+      arguments: of `hpa_jax.main`.
+      log: gets what it prints, after what is there.
+    """
 
     def __init__(self, arguments: Sequence[str], log: Path):
         command = [sys.executable, launch.__file__, str(os.getpid()), *arguments]
@@ -140,7 +145,7 @@ class _Process:
             )
         self._is_asked = False
 
-    def __enter__(self) -> "_Process":
+    def __enter__(self) -> "TrialProcess":
         return self
 
     def __exit__(
@@ -157,7 +162,12 @@ class _Process:
         self._process.wait()
 
     def status(self) -> int | None:
-        return self._process.poll()
+        """The exit status, or minus a signal's number; None while it runs."""
+        status = self._process.poll()
+        if self._is_asked and status == -signal.SIGTERM:
+            # It was asked before it could listen: as if it had nothing to save.
+            return EXIT_START_AGAIN
+        return status
 
     def stop(self) -> None:
         """Asks it once to save and end."""

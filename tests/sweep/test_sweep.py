@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hpa_jax import main as command
-from hpa_jax.sweep.trial import last_words, setting_flags
+from hpa_jax.sweep.trial import TrialProcess, last_words, setting_flags
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -80,6 +80,12 @@ def test_last_words_are_those_of_the_last_start(tmp_path):
         "--config.augment.scale=(0.5, 1.0)",
         "--config.optim.name=adam",
     ]
+
+
+def test_a_trial_that_is_asked_to_stop_before_it_can_listen_is_started_again(tmp_path):
+    with TrialProcess(["--help"], tmp_path / "train.log") as process:
+        process.stop()
+    assert process.status() == 75
 
 
 @pytest.mark.slow

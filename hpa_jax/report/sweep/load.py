@@ -103,7 +103,10 @@ def read_sweep(folder: Path) -> Sweep:
 
 
 def _parse(folder: Path, content: Mapping[str, Any]) -> Sweep:
-    trials = [_parse_trial(trial, number) for number, trial in enumerate(content["trials"])]
+    space = {name: _parse_range(values) for name, values in content["search_space"].items()}
+    trials = []
+    for number, trial in enumerate(content["trials"]):
+        trials.append(_parse_trial(trial, number, space))
     chosen = content["chosen"]
     number = None
     command = []
@@ -111,7 +114,6 @@ def _parse(folder: Path, content: Mapping[str, Any]) -> Sweep:
         number = trials[chosen["trial"]].number
         command = list(map(str, chosen["command"]))
     importances = {name: float(value) for name, value in content["importances"].items()}
-    space = {name: _parse_range(values) for name, values in content["search_space"].items()}
     return Sweep(
         name=folder.absolute().name,
         recipe=str(content["recipe"]),
@@ -138,7 +140,18 @@ def _parse_range(values: Mapping[str, Any]) -> dict[str, Any]:
     return {"low": low, "high": high, "log": log}
 
 
-def _parse_trial(trial: Mapping[str, Any], number: int) -> SweepTrial:
+def _check_value(name: str, value: Any, allowed: Mapping[str, Any]) -> None:
+    if "values" in allowed:
+        is_allowed = value in allowed["values"]
+    else:
+        is_allowed = allowed["low"] <= value <= allowed["high"]
+    if not is_allowed:
+        raise ValueError(f"{name}={value!r} is outside of what was searched")
+
+
+def _parse_trial(trial: Mapping[str, Any], number: int, space: Mapping[str, Any]) -> SweepTrial:
+    for name, value in trial["values"].items():
+        _check_value(name, value, space[name])
     if trial["number"] != number or trial["state"] not in _STATES:
         raise ValueError(f"trial {number} is no trial")
     evaluations = np.array(trial["evaluations"], np.float64).reshape(-1, 2)

@@ -103,6 +103,8 @@ def test_axes_follow_the_range():
         ("format", 2),
         ("trials", [{}]),
         ("trials", [made_trial(1, "complete", 0.5, OWN)]),
+        ("trials", [made_trial(0, "complete", 0.5, OWN | {"optim.lr": 0.5})]),
+        ("trials", [made_trial(0, "complete", 0.5, OWN | {"optim.name": "rmsprop"})]),
         ("search_space", {"optim.lr": {"low": 0.0, "high": 1.0, "log": True}}),
         ("chosen", {"trial": 17, "command": []}),
         ("importances", {"optim.lr": "much"}),
