@@ -15,7 +15,7 @@ SPACE = {"optim.lr": Range(1e-4, 1e-1, log=True), "optim.name": Choice(("adam", 
 FIRST = {"optim.lr": 1e-2, "optim.name": "adam"}
 
 
-def opened(folder, *, trials=6, space=SPACE, first=FIRST, identity=None, **settings):
+def opened(folder, *, trials=5, space=SPACE, first=FIRST, identity=None, **settings):
     folder.mkdir(exist_ok=True)
     settings = Sweep(trials=trials, random=2, **settings)
     return SweepStudy(folder, space, settings, identity or {"config.train.steps": 5}, first)
@@ -47,7 +47,7 @@ def test_a_killed_sweep_tries_what_it_would_have_tried(tmp_path):
     while run_one(whole) is not None:
         pass
     expected = [record.values for record in whole.records()]
-    assert expected[0] == FIRST and len(expected) == 6
+    assert expected[0] == FIRST and len(expected) == 5
 
     with pytest.raises(Killed):
         killed = opened(tmp_path / "killed")
@@ -71,9 +71,15 @@ def test_a_killed_sweep_tries_what_it_would_have_tried(tmp_path):
     assert [record.values for record in resumed.records()] == expected
     assert {record.state for record in resumed.records()} == {"complete"}
 
-    # The learning rate was made to be what matters.
-    importances = resumed.importances()
+
+@pytest.mark.slow
+def test_importances_find_what_the_metric_was_made_of_and_are_the_same_each_time(tmp_path):
+    study = opened(tmp_path, trials=12)
+    while run_one(study) is not None:
+        pass
+    importances = study.importances()
     assert importances["optim.lr"] > 0.5 > importances["optim.name"]
+    assert importances == opened(tmp_path, trials=12).importances()
 
 
 def test_two_workers_never_hold_one_trial(tmp_path):
