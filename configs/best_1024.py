@@ -13,6 +13,7 @@ Command: python -m hpa_jax.main --config=configs/best_1024.py --config.data.data
 
 from configs import best_512
 from hpa_jax.config import Config
+from hpa_jax.sweep import Choice, Range
 
 
 def get_config() -> Config:
@@ -21,3 +22,7 @@ def get_config() -> Config:
     config.data.image_size = 1024
     config.data.batch_size = 32
     return config
+
+
+def search_space() -> dict[str, Range | Choice]:
+    return best_512.search_space()

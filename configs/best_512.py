@@ -26,6 +26,7 @@ Five folds: the command with --config.data.fold=0 to 4 and a folder each, then
 """
 
 from hpa_jax.config import Augment, Checkpoint, Config, Data, Evaluate, Model, Optim, Train
+from hpa_jax.sweep import Choice, Range
 
 
 def get_config() -> Config:
@@ -53,3 +54,13 @@ def get_config() -> Config:
         checkpoint=Checkpoint(metric="macro_average_precision"),
         evaluate=Evaluate(tta="symmetries", fill_empty=True),
     )
+
+
+def search_space() -> dict[str, Range | Choice]:
+    return {
+        "optim.lr": Range(1e-4, 1e-2, log=True),
+        "optim.weight_decay": Range(1e-4, 1e-1, log=True),
+        "optim.backbone_lr": Range(0.1, 1.0, log=True),
+        "optim.schedule_options": Choice(('{"warmup_steps": 100}', '{"warmup_steps": 500}')),
+        "train.ema": Choice((0.0, 0.99, 0.999)),
+    }

@@ -7,6 +7,7 @@ Command: launch/local.sh quickstart
 """
 
 from hpa_jax.config import Augment, Config, Data, Model, Optim, Train
+from hpa_jax.sweep import Choice, Range
 
 
 def get_config() -> Config:
@@ -17,3 +18,11 @@ def get_config() -> Config:
         optim=Optim(lr=4e-3, schedule="cosine_onecycle"),
         train=Train(steps=500, eval_every=125, log_every=10, prior_bias=True),
     )
+
+
+def search_space() -> dict[str, Range | Choice]:
+    return {
+        "optim.lr": Range(5e-4, 2e-2, log=True),
+        "optim.b1": Choice((0.8, 0.9, 0.95)),
+        "optim.schedule": Choice(("constant", "cosine_decay", "cosine_onecycle")),
+    }

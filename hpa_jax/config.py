@@ -465,6 +465,12 @@ class Train:
         "evaluations without a better checkpoint.metric after which training ends; 0: never",
         at_least=0,
     )
+    tracker: str = setting(
+        "tensorboard",
+        "where metrics are shown besides metrics.jsonl: tensorboard (WORKDIR/tensorboard); wandb "
+        "(Weights & Biases, which is told by its own variables, such as WANDB_MODE=offline); none",
+        choices=("tensorboard", "wandb", "none"),
+    )
     profile: str = setting(
         "",
         "START:STOP: writes a trace of those steps (from 0, without STOP) to WORKDIR/profile",
@@ -813,6 +819,26 @@ class Verify:
 
 
 @dataclass(slots=True)
+class Sweep:
+    """What --mode=sweep searches, over the ranges of the recipe's search_space()."""
+
+    trials: int = setting(
+        20, "runs in all, those of earlier starts and of other workers included", at_least=1
+    )
+    random: int = setting(
+        10, "runs whose values are drawn at random, before Optuna's TPE proposes any", at_least=1
+    )
+    prune_after: int = setting(
+        5,
+        "finished runs before one may be stopped whose best evaluation so far is below their "
+        "median at that step; 0: none is stopped",
+        at_least=0,
+    )
+    prune_from: int = setting(0, "steps before which no run is stopped", at_least=0)
+    seed: int = setting(0, "of the values that are proposed", at_least=0)
+
+
+@dataclass(slots=True)
 class Config:
     """A run, in sections."""
 
@@ -831,6 +857,7 @@ class Config:
     devices: Devices = field(default_factory=Devices)
     plan: Plan = field(default_factory=Plan)
     verify: Verify = field(default_factory=Verify)
+    sweep: Sweep = field(default_factory=Sweep)
 
     def label_ids(self) -> tuple[int, ...]:
         """As `Data.label_ids`."""

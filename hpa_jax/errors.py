@@ -27,6 +27,10 @@ EXIT_BAD_INPUT = 2
 EXIT_START_AGAIN = 75
 
 
+NOT_FINITE = "the loss or its gradient was not finite"
+"""Begins the text of the `RunStopped` that a run's own settings may cause: a sweep goes on."""
+
+
 class InputError(Exception):
     """Something that the user can put right. Its text is one line: what, where, what to do."""
 

@@ -26,6 +26,9 @@
                               --config.probe.embeddings=E.npy --config.probe.targets=T.npy
                     plan      what training needs, compiled for config.plan.topologies without
                               having them: memory, traffic, time per image; to DIR/plan.json
+                    sweep     several runs of the recipe, with values from the ranges that its
+                              search_space() declares: DIR/trials has the runs, DIR/report.html
+                              what was found; a second start resumes it, or helps
                     verify    whether the run or the export in DIR is as it was written: a line
                               for each thing in it, and status 2 where one is damaged
 
@@ -70,7 +73,13 @@ from hpa_jax.errors import (
 )
 from hpa_jax.files import check_writable, locked
 from hpa_jax.folders.results import refuse_foreign_results
-from hpa_jax.recipes.command_line import Call, holds_run, make_parser, parse_call
+from hpa_jax.recipes.command_line import (
+    Call,
+    holds_run,
+    holds_sweep,
+    make_parser,
+    parse_call,
+)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -150,7 +159,7 @@ def _main(arguments: Sequence[str], handles_signals: bool) -> int:
 
 def _writes_to_out(call: Call) -> bool:
     is_export_elsewhere = call.mode == "export" and call.config.export.folder
-    return call.mode not in ("train", "verify") and not is_export_elsewhere
+    return call.mode not in ("train", "sweep", "verify") and not is_export_elsewhere
 
 
 def _use_cpu_cores(config: Config, mode: str, group) -> None:
@@ -164,13 +173,13 @@ def _use_cpu_cores(config: Config, mode: str, group) -> None:
 
 def _check_devices(call: Call) -> None:
     """Refuses devices that JAX cannot find, unless the mode needs none in this process."""
-    if call.mode in ("plan", "verify"):
+    if call.mode in ("plan", "sweep", "verify"):
         return
     check_devices()
 
 
 def _handle_signals(mode: str) -> None:
-    if mode != "train":
+    if mode not in ("train", "sweep"):
         if not is_ignored(signal.SIGINT):
             signal.signal(signal.SIGINT, handlers_of_others()[signal.SIGINT])
         exit_on_signals()
@@ -188,7 +197,10 @@ def _results(mode: str, config: Config, workdir: Path) -> list[str]:
     if mode == "probe":
         return ["probe.json"]
     if mode == "report":
-        return ["report.html", "report"] if holds_run(workdir) else ["report.html"]
+        has_tables = holds_run(workdir) or holds_sweep(workdir)
+        return ["report.html", "report"] if has_tables else ["report.html"]
+    if mode == "sweep":
+        return ["report.html", "report", "sweep.json"]
     if mode not in ("evaluate", "predict") or config.predict.images:
         return []
     names = ["evaluation.json" if mode == "evaluate" else "predictions.csv"]
@@ -201,7 +213,7 @@ def _results(mode: str, config: Config, workdir: Path) -> list[str]:
 
 
 def _run(call: Call, group) -> int:
-    mode, workdir, config, out = call
+    mode, workdir, config, out, recipe = call
     refuse_foreign_results(
         out, _results(mode, config, workdir), "move it away or give --out=DIR, another folder"
     )
@@ -233,6 +245,11 @@ def _run(call: Call, group) -> int:
         from hpa_jax.probe.run import probe
 
         probe(config, workdir, out)
+    elif mode == "sweep":
+        from hpa_jax.report.sweep.page import write_sweep_report
+        from hpa_jax.sweep.run import sweep
+
+        return sweep(config, recipe, workdir, lambda folder: write_sweep_report(folder, folder))
     elif mode == "verify":
         import jax
 

@@ -25,7 +25,7 @@ LAYERS = (
     ("workdir",),
     ("recipes", "tracking"),
     ("training",),
-    ("evaluation", "plan"),
+    ("evaluation", "plan", "sweep"),
     ("report", "serving"),
     ("probe", "verify"),
     ("main",),
@@ -89,6 +89,9 @@ OWNERS = {
     "uvicorn": ("serving/server/",),
     "h11": ("serving/server/",),
     "prometheus_client": ("serving/server/",),
+    "optuna": ("sweep/study.py",),
+    "sqlalchemy": ("sweep/study.py",),
+    "wandb": ("tracking/wandb_tracker.py",),
     "tfds_builder": (),
 }
 

@@ -23,7 +23,7 @@ def install_early(arguments: Sequence[str]) -> None:
     Args:
       arguments: of the command line. They are looked at for `--mode` alone, and not checked.
     """
-    stop = stop_training if _mode(arguments) == "train" else _stop
+    stop = stop_training if _mode(arguments) in ("train", "sweep") else _stop
     for number in STOP_SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
             _replaced[number] = signal.signal(number, stop)

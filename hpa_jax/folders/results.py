@@ -134,5 +134,6 @@ RESULTS: dict[str, Callable[[Path], bool]] = {
     "report": _are_tables,
     "report.html": is_page,
     "scores": _are_scores,
+    "sweep.json": _has_keys("search_space", "trials"),
 }
 """Names of results, and how each is known; `report` and `scores` are folders."""

@@ -18,7 +18,17 @@ from hpa_jax.recipes.load import load_recipe, override
 from hpa_jax.transforms.channel_mix import parse_channel_mix
 from hpa_jax.workdir import read_config
 
-MODES = ("train", "evaluate", "predict", "export", "probe", "report", "plan", "verify")
+MODES = (
+    "train",
+    "evaluate",
+    "predict",
+    "export",
+    "probe",
+    "report",
+    "plan",
+    "sweep",
+    "verify",
+)
 
 # What decides how a stored checkpoint is read: another value would be another net, or other inputs.
 FIXED_BY_TRAINING = (
@@ -61,12 +71,14 @@ class Call(NamedTuple):
       workdir: the run's folder.
       config: checked.
       out: the folder of what the mode writes; training writes into `workdir`.
+      recipe: of --config; empty without it.
     """
 
     mode: str
     workdir: Path
     config: Config
     out: Path
+    recipe: str
 
 
 def parse(arguments: Sequence[str]) -> tuple[str, Path, Config]:
@@ -91,9 +103,13 @@ def parse_call(arguments: Sequence[str]) -> Call:
         raise InputError(f"--mode={mode} is unknown; choose one of {', '.join(MODES)}")
     if not flags.workdir:
         raise InputError("--workdir=DIR is missing: the folder of the run, new or started")
-    if flags.out and mode == "train":
+    if flags.out and mode in ("train", "sweep"):
         raise InputError(
             "--out is for the other modes: training writes into --workdir; leave it out"
+        )
+    if mode == "sweep" and not flags.config:
+        raise InputError(
+            "--mode=sweep needs --config=FILE, the recipe whose search_space() it searches"
         )
     workdir = local_path(flags.workdir, "--workdir")
     out = local_path(flags.out, "--out") if flags.out else workdir
@@ -109,7 +125,7 @@ def parse_call(arguments: Sequence[str]) -> Call:
             )
     elif _reads_the_run(config, mode, workdir):
         config = _as_trained(config, read_config(workdir), workdir)
-    return Call(mode, workdir, config, out)
+    return Call(mode, workdir, config, out, flags.config)
 
 
 def _configured(recipe: str, mode: str, workdir: Path, field_flags: Sequence[str]) -> Config:
@@ -138,9 +154,14 @@ def holds_run(workdir: Path) -> bool:
     return (workdir / "config.json").is_file()
 
 
+def holds_sweep(workdir: Path) -> bool:
+    """Whether a folder has what a sweep has found."""
+    return (workdir / "sweep.json").is_file()
+
+
 def _reads_the_run(config: Config, mode: str, workdir: Path) -> bool:
     """Whether the mode is about the trained run in `workdir`."""
-    if mode in ("train", "plan", "verify"):
+    if mode in ("train", "plan", "sweep", "verify"):
         return False
     if mode == "report" and not holds_run(workdir):
         return False  # of a dataset

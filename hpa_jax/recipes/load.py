@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from absl import flags
@@ -53,13 +54,13 @@ def _set_field(config: Config, name: str, value: Any) -> None:
     setattr(section, field_name, value)
 
 
-def load_recipe(path: str) -> Config:
-    """Runs a recipe's `get_config()`.
+def run_recipe(path: str) -> ModuleType:
+    """Runs a recipe's file, which defines `get_config()`.
 
     It is a program: never run one that came with a run or from the network.
 
     Raises:
-      InputError: there is no such file, or it does not return a Config.
+      InputError: there is no such file, or it fails.
     """
     if not local_path(path, "--config").is_file():
         recipes = sorted(str(recipe) for recipe in Path("configs").glob("*.py"))
@@ -71,6 +72,19 @@ def load_recipe(path: str) -> Config:
     recipe = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(recipe)
+    except Exception as error:
+        raise InputError(f"--config={path}: {type(error).__name__}: {error}") from error
+    return recipe
+
+
+def load_recipe(path: str) -> Config:
+    """Runs a recipe and its `get_config()`.
+
+    Raises:
+      InputError: there is no such file, or it does not return a Config.
+    """
+    recipe = run_recipe(path)
+    try:
         config = recipe.get_config()
     except Exception as error:
         raise InputError(f"--config={path}: {type(error).__name__}: {error}") from error

@@ -2,7 +2,8 @@
 
 logger.py         metrics and progress, of one step
 metrics_file.py   metrics.jsonl; append_file.py adds to it, completely or not at all
-tensorboard.py    TensorBoard's files
+tracker.py        where metrics are shown; tensorboard.py writes TensorBoard's files,
+                  wandb_tracker.py is Weights & Biases
 throughput.py     speed, and the use of the chips
 data_wait.py      how long devices wait for data
 profiler.py       traces

@@ -1,4 +1,4 @@
-"""A run's records: metrics.jsonl, TensorBoard, and its progress on a terminal or in a file.
+"""A run's records: metrics.jsonl, a tracker, and its progress on a terminal or in a file.
 
 metrics.jsonl is the record. A run that resumes drops the lines past the step that it resumes from,
 so that the file reads as if the run had never been stopped.
@@ -13,7 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from hpa_jax.tracking.metrics_file import FILE_NAME, format_record, reopen
-from hpa_jax.tracking.tensorboard import EventWriter
+from hpa_jax.tracking.tracker import Tracker
 
 SECONDS_BETWEEN_LINES = 15
 """Of progress, where there is no terminal."""
@@ -27,16 +27,16 @@ class RunLogger:
       first_step: the step at which the run starts or resumes; later records in the folder are
         dropped.
       total_steps: of the complete run, for the time left.
+      tracker: shows the metrics as well; is closed with the logger.
 
     Raises:
       OSError: a record cannot be written, or something else is in its place.
     """
 
-    def __init__(self, workdir: Path, *, first_step: int, total_steps: int):
+    def __init__(self, workdir: Path, *, first_step: int, total_steps: int, tracker: Tracker):
         self._total_steps = total_steps
         self._metrics = reopen(workdir / FILE_NAME, last_step=first_step)
-        self._tensorboard = EventWriter(workdir / "tensorboard")
-        self._tensorboard.mark_restart(first_step + 1)
+        self._tracker = tracker
         self._last_line_at = float("-inf")
         # Of the first record. The time before it is mostly compilation, and says nothing about the
         # time left.
@@ -68,7 +68,7 @@ class RunLogger:
         record = {"step": step, "split": split, **values}
         self._metrics.append(format_record(record).encode())
         scalars = {f"{split}/{name}": value for name, value in values.items()}
-        self._tensorboard.write_scalars(step, scalars)
+        self._tracker.write_scalars(step, scalars)
         if split == "train":
             summary = _summary(values)
             self._bar.set_postfix_str(summary)
@@ -83,7 +83,7 @@ class RunLogger:
         # Each of them is closed, whatever another one raises.
         with contextlib.ExitStack() as stack:
             stack.callback(self._bar.close)
-            stack.callback(self._tensorboard.close)
+            stack.callback(self._tracker.close)
             stack.callback(self._metrics.close)
 
     def _print_progress(self, step: int, summary: str) -> None:

@@ -22,6 +22,7 @@ from hpa_jax.files import locked
 from hpa_jax.parallel.preemption import PreemptionSignal
 from hpa_jax.parallel.process_group import SINGLE_PROCESS, ProcessGroup, SingleProcess
 from hpa_jax.parallel.shared_folder import check_shared_folder
+from hpa_jax.tracking.tracker import check_tracker
 from hpa_jax.training.experiment import Experiment
 from hpa_jax.training.run import Run
 from hpa_jax.workdir import read_record, with_aspect_of_run
@@ -62,6 +63,7 @@ def train_loop(
         # Before anything else: a signal that comes while the net is built is obeyed as well.
         preemption = PreemptionSignal(group)
         on_exit.callback(preemption.restore_handlers)
+        check_tracker(config.train.tracker)
         check_shared_folder(group, workdir, config.devices.timeout_s)
         config = with_aspect_of_run(_with_recorded_versions(config, workdir), workdir)
         experiment = Experiment(config, group)

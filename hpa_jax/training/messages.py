@@ -4,6 +4,7 @@ from pathlib import Path
 
 import jax
 
+from hpa_jax.errors import NOT_FINITE
 from hpa_jax.training.experiment import Experiment
 from hpa_jax.training.state import TrainState
 
@@ -70,7 +71,7 @@ def not_finite(failed_at: int, last_checkpoint: int | None, ids: list[str]) -> s
     if last_checkpoint is not None:
         last = f"the last good checkpoint is step {last_checkpoint}"
     return (
-        f"the loss or its gradient was not finite in step {failed_at} "
+        f"{NOT_FINITE} in step {failed_at} "
         "(counted from 0); nothing was learned from it and nothing saved since; "
         f"{last}; lower config.optim.lr, or look at the images of that batch: "
         f"{', '.join(ids)}"

@@ -10,7 +10,7 @@ from types import TracebackType
 
 import jax
 
-from hpa_jax.config import profile_window
+from hpa_jax.config import profile_window, to_dict
 from hpa_jax.data.loader import prefetch
 from hpa_jax.environment.causes import advice, is_of_writing
 from hpa_jax.errors import EXIT_OK, EXIT_START_AGAIN, RunStopped
@@ -23,6 +23,7 @@ from hpa_jax.tracking.data_wait import DataWaitTimer
 from hpa_jax.tracking.logger import RunLogger, SilentLogger
 from hpa_jax.tracking.profiler import StepProfiler
 from hpa_jax.tracking.throughput import StepTimer
+from hpa_jax.tracking.tracker import open_tracker
 from hpa_jax.training import messages
 from hpa_jax.training.checkpoint import Checkpoints
 from hpa_jax.training.experiment import Experiment
@@ -87,9 +88,9 @@ class Run:
     def restore_or_init(self) -> tuple[TrainState, int]:
         """The state to start with, and the number of steps that it has done."""
         state, loaded = self._initial_state()
-        run_id = ""
+        self._run_id = ""
         if self._group.is_primary:
-            run_id = claim(self._workdir, self._config, self._experiment.data_identity).id
+            self._run_id = claim(self._workdir, self._config, self._experiment.data_identity).id
             if loaded is not None:
                 write_json(self._workdir / "pretrained.json", loaded.to_dict())
         self._group.barrier("opening the checkpoints")
@@ -97,7 +98,7 @@ class Run:
             self._workdir / "checkpoints",
             metric=self._config.checkpoint.metric,
             keep=self._config.checkpoint.keep,
-            run_id=self._group.broadcast(run_id),
+            run_id=self._group.broadcast(self._run_id),
             datasets=self._experiment.data_identity.datasets,
             group=self._group,
         )
@@ -151,10 +152,18 @@ class Run:
 
     def _open_logger(self, state: TrainState, loaded: Loaded | None) -> None:
         if self._group.is_primary:
+            tracker = open_tracker(
+                self._config.train.tracker,
+                self._workdir,
+                first_step=self._first_step,
+                run_id=self._run_id,
+                settings=to_dict(self._config),
+            )
             self._logger = RunLogger(
                 self._workdir,
                 first_step=self._first_step,
                 total_steps=self._num_steps,
+                tracker=tracker,
             )
         else:
             self._logger = SilentLogger()

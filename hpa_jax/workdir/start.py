@@ -26,6 +26,7 @@ FREE_TO_CHANGE = (
     "train.log_every",
     "train.eval_every",
     "train.profile",
+    "train.tracker",
     "data.threads",
     "model.block",
 )
@@ -38,6 +39,7 @@ FREE_SECTIONS = (
     "devices.",
     "plan.",
     "verify.",
+    "sweep.",
 )
 
 # What a run writes after config.json. Where there is one of these and no config.json, the folder is

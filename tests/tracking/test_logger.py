@@ -7,10 +7,12 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from hpa_jax.tracking.logger import RunLogger, SilentLogger
+from hpa_jax.tracking.tracker import open_tracker
 
 
 def open_logger(folder, first_step=0):
-    return RunLogger(folder, first_step=first_step, total_steps=10)
+    tracker = open_tracker("tensorboard", folder, first_step=first_step, run_id="", settings={})
+    return RunLogger(folder, first_step=first_step, total_steps=10, tracker=tracker)
 
 
 def records(folder):
@@ -90,7 +92,7 @@ def test_everything_is_closed_even_if_something_fails(tmp_path):
     def fail():
         raise OSError("no space left")
 
-    logger._tensorboard.close = fail
+    logger._tracker.close = fail
     with pytest.raises(OSError, match="no space left"):
         logger.close()
     assert logger._metrics.closed
