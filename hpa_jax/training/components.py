@@ -163,7 +163,7 @@ class Setup:
     def make_statistics_step(self) -> jax.stages.Wrapped:
         """A batch's own statistics under given weights (`steps.make_statistics_step`), jitted."""
         config = self._config
-        bare = dataclasses.replace(config.model, dropout=0.0, bn_momentum=0.0)
+        bare = dataclasses.replace(config.model, dropout=0.0, stochastic_depth=0.0, bn_momentum=0.0)
         step = make_statistics_step(
             make_model(bare, self._num_labels),
             preparation=preparation_by_source(config.data),
@@ -194,6 +194,7 @@ def make_model(model: Model, num_labels: int, mesh: Mesh | None = None) -> Class
         momentum=model.bn_momentum,
         dtype=model.dtype,
         tile=model.tile,
+        stochastic_depth=model.stochastic_depth,
         **form,
     )
 
