@@ -7,7 +7,9 @@ Design:
   float32, so that its gradient is summed so;
 - stochastic depth drops a block's branch for an image at a time. The rate grows from 0 at the first
   block to `stochastic_depth` at the last. It draws from the rng 'dropout', as all that is dropped;
-- depthwise.py has the 7x7 convolutions.
+- depthwise.py has the 7x7 convolutions;
+- there is no SPLIT_MULTIPLE: whether gradients are right where the rows of an image are sharded, in
+  both forms of those convolutions, has not been tested.
 
 References:
   Liu et al., A ConvNet for the 2020s, 2022, arXiv:2201.03545.
@@ -80,8 +82,6 @@ class ConvNeXt(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     MIN_IMAGE_SIZE = 32
-    # A height that it divides is shrunk by 4, 2, 2 and 2 without remainder.
-    SPLIT_MULTIPLE = 32
 
     @staticmethod
     def feature_map_size(image_size: int) -> int:

@@ -8,14 +8,7 @@ import optax
 import pytest
 
 from hpa_jax.errors import InputError
-from hpa_jax.models import (
-    BACKBONES,
-    create_model,
-    depthwise,
-    init_variables,
-    initializers,
-    split_multiple,
-)
+from hpa_jax.models import BACKBONES, create_model, init_variables, split_multiple
 from hpa_jax.models.densenet import BLOCKS
 from hpa_jax.models.resnet import ResNet
 from hpa_jax.optim import losses
@@ -150,24 +143,6 @@ def test_resnet_too(monkeypatch):
     check_equal(sharded, outcome("resnet50", (4, 128, 32), (1, 1), **settings))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("mesh_shape", [(1, 8), (2, 2)], ids=str)
-@pytest.mark.parametrize("form", ["taps", "convolution"])
-def test_convnext_too(monkeypatch, form, mesh_shape):
-    """In both forms of its 7x7 convolutions, which reach over several devices."""
-    if form == "convolution":
-        monkeypatch.setattr(depthwise, "sum_of_taps", depthwise.convolution)
-        kernel_gradient = depthwise.convolution_kernel_gradient
-        monkeypatch.setattr(depthwise, "tap_kernel_gradient", kernel_gradient)
-    # Blocks that start nearly left out would have next to no gradients.
-    monkeypatch.setattr(initializers, "LAYER_SCALE", 0.5)
-    settings = {"head": "norm_linear", "augmentation": {"flips": True}}
-    shape = (2, 256, 32)
-    sharded = outcome("convnext_test", shape, mesh_shape, **settings)
-    check_equal(sharded, outcome("convnext_test", shape, (1, 1), **settings))
-    assert "all-gather" not in sharded.text
-
-
 @pytest.mark.parametrize(
     "settings", [{"flips": True}, AUGMENTATION, AUGMENTATION | {"rotate_degrees": 0.0}]
 )
@@ -261,7 +236,7 @@ def test_no_more_devices_share_an_image_than_must(batch_size, space, expected):
             1,
             512,
             0,
-            "space=8: .*model.name, .* choose a DenseNet, ConvNeXt or resnet50, or .* of 8",
+            "space=8: .*model.name; choose a DenseNet or resnet50, or .* multiple of 8",
         ),
         ("inception_resnet_v2", 8, 512, 2, "space=2: .*model.name"),
     ],
