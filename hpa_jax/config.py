@@ -265,7 +265,8 @@ class Model:
     head: str = setting(
         "pooled",
         "hpa_densenet (the baseline's: flatten, for one image size), pooled (mean and max, for any "
-        "size), linear, all_cnn (that net's own), attention (learned weights of places or tiles)",
+        "size), linear, norm_linear (ConvNeXts': a layer norm before it), all_cnn (that net's "
+        "own), attention (learned weights of places or tiles)",
     )
     pretrained: str = setting(
         "",
@@ -279,6 +280,13 @@ class Model:
     )
     dropout: float = setting(
         0.5, "fraction of the head's inputs that is dropped", at_least=0, below=1
+    )
+    stochastic_depth: float = setting(
+        0.0,
+        "fraction of the images that go past the last block of a ConvNeXt in training, past "
+        "earlier ones fewer; its paper has 0.1 for convnext_tiny, 0.4 for convnext_small",
+        at_least=0,
+        below=1,
     )
     dtype: str = setting(
         "bfloat16",
@@ -631,7 +639,7 @@ class Export:
         True, "also a package for bioimage.io, which holds model.onnx once more; with export.onnx"
     )
     torchvision: bool = setting(
-        True, "of a DenseNet also its weights as torchvision's module loads them"
+        True, "of a DenseNet or ConvNeXt also its weights as torchvision's module loads them"
     )
     temperature: bool = setting(
         False,

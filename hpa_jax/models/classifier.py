@@ -10,6 +10,7 @@ module with
     feature_map_size(image_size)   h of H, a static method
     SPLIT_MULTIPLE                 only if the height may be sharded over devices: what then has to
                                    divide each device's part
+    stochastic_depth               an attribute, only if its blocks can be dropped by image
 
 tests/models/test_classifier.py checks all of that for every entry of the table.
 
@@ -28,6 +29,8 @@ from jax.sharding import Mesh
 
 from hpa_jax.errors import InputError
 from hpa_jax.models.all_cnn import AllCNN
+from hpa_jax.models.convnext import DEPTHS as CONVNEXT_DEPTHS
+from hpa_jax.models.convnext import ConvNeXt
 from hpa_jax.models.densenet import BLOCKS, DEPTHS, DenseNet
 from hpa_jax.models.heads import HEADS, HPA_DENSENET_CHANNELS, HPA_DENSENET_MAX_VALUES
 from hpa_jax.models.inception_resnet import InceptionResNet
@@ -36,6 +39,8 @@ from hpa_jax.models.tiling import tiled_features
 
 BACKBONES = {
     "all_cnn": AllCNN,
+    "convnext_small": partial(ConvNeXt, depths=CONVNEXT_DEPTHS["convnext_small"]),
+    "convnext_tiny": partial(ConvNeXt, depths=CONVNEXT_DEPTHS["convnext_tiny"]),
     "densenet121": partial(DenseNet, depths=DEPTHS["densenet121"]),
     "densenet169": partial(DenseNet, depths=DEPTHS["densenet169"]),
     "densenet201": partial(DenseNet, depths=DEPTHS["densenet201"]),
@@ -43,6 +48,8 @@ BACKBONES = {
     "resnet50": ResNet,
     # A DenseNet that compiles in seconds: for trying out a pipeline on a laptop, not for results.
     "densenet_tiny": partial(DenseNet, depths=(1, 2, 2, 1), growth=8, stem=16),
+    # The same of ConvNeXts. The one that its paper calls tiny is none such.
+    "convnext_test": partial(ConvNeXt, depths=(1, 1, 2, 1), widths=(8, 16, 24, 32)),
     # One that two cores train in minutes, to tell recipes apart: benchmarks/learning.py.
     "densenet_small": partial(DenseNet, depths=(2, 4, 6, 4), growth=8, stem=16),
 }
@@ -66,6 +73,8 @@ class Classifier(nn.Module):
         complete image at once.
       frozen_backbone: in training too, the backbone does what it does in evaluation, and gets no
         gradient.
+      stochastic_depth: fraction of the images that go past the last block of a ConvNeXt in
+        training.
     """
 
     backbone: str = "densenet121"
@@ -78,13 +87,16 @@ class Classifier(nn.Module):
     mesh: Mesh | None = None
     tile: int = 0
     frozen_backbone: bool = False
+    stochastic_depth: float = 0.0
 
     def setup(self):
         shared = {"dropout": self.dropout, "momentum": self.momentum, "dtype": self.dtype}
-        # Only DenseNets have these attributes; `create_model` refuses them for other nets.
+        # Not all nets have these attributes; `create_model` refuses them for the others.
         form = {}
         if self.block != "plain":
             form = {"block": self.block, "mesh": self.mesh}
+        if self.stochastic_depth:
+            form["stochastic_depth"] = self.stochastic_depth
         self._backbone = BACKBONES[self.backbone](**shared, **form, name="backbone")
         self._head = HEADS[self.head](self.num_labels, **shared, name="head")
 
@@ -142,6 +154,7 @@ def create_model(
     mesh: Mesh | None = None,
     tile: int = 0,
     frozen_backbone: bool = False,
+    stochastic_depth: float = 0.0,
 ) -> Classifier:
     """A net by its name, without parameters: `init_variables` draws them.
 
@@ -158,6 +171,8 @@ def create_model(
       mesh: over which the images of a training step are sharded.
       tile: px a side of the tiles that the 'attention' head weighs; 0: the complete image.
       frozen_backbone: the backbone stays as in evaluation while the head is trained.
+      stochastic_depth: fraction of the images that go past the last block of a ConvNeXt in
+        training; past earlier blocks fewer, none past the first.
 
     Returns:
       A Flax module, images `float [B, H, W, C]` to logits `float32 [B, num_labels]`.
@@ -185,6 +200,11 @@ def create_model(
             f"config.model.block={block!r} is for DenseNets; "
             f"config.model.name={name!r} takes plain only"
         )
+    if stochastic_depth and not hasattr(BACKBONES[name](), "stochastic_depth"):
+        raise InputError(
+            f"config.model.stochastic_depth={stochastic_depth} is for ConvNeXts; "
+            f"config.model.name={name!r} takes 0 only"
+        )
     return Classifier(
         backbone=name,
         head=head,
@@ -196,6 +216,7 @@ def create_model(
         mesh=mesh,
         tile=tile,
         frozen_backbone=frozen_backbone,
+        stochastic_depth=stochastic_depth,
     )
 
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from hpa_jax.models.layers import Dense
-from hpa_jax.models.norm import BatchNorm
+from hpa_jax.models.norm import BatchNorm, layer_norm
 from hpa_jax.models.pooling import mean_and_max
 
 HPA_DENSENET_CHANNELS = 128
@@ -90,6 +90,23 @@ class LinearHead(Head):
         return Dense(self.num_labels, dtype=jnp.float32, name="logits")(x)
 
 
+class NormLinearHead(Head):
+    """Mean over the map, layer norm, dropout, one dense layer.
+
+    The head that a ConvNeXt's published weights come with.
+
+    References:
+      Liu et al., A ConvNet for the 2020s, 2022, arXiv:2201.03545.
+    """
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        x = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
+        x = layer_norm(name="norm")(x)
+        x = nn.Dropout(self.dropout)(x, deterministic=not train)
+        return Dense(self.num_labels, dtype=jnp.float32, name="logits")(x)
+
+
 class AllCNNHead(Head):
     """1x1 convolution, mean over the map: the head of All-CNN.
 
@@ -143,6 +160,7 @@ HEADS = {
     "hpa_densenet": HpaDenseNetHead,
     "pooled": PooledHead,
     "linear": LinearHead,
+    "norm_linear": NormLinearHead,
     "all_cnn": AllCNNHead,
     "attention": AttentionHead,
 }

@@ -12,12 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+LAYER_SCALE = 1e-6
+"""With which the blocks of a ConvNeXt start (section A.1 of its paper): nearly left out."""
+
 
 def init_variables(model: nn.Module, image_shape: tuple[int, int, int], seed: int) -> dict:
     """Initial parameters and batch statistics of `model`.
 
     Kernels are normal with variance 2 / fan_in; biases and running means 0; scales and running
-    variances 1.
+    variances 1; layer scales LAYER_SCALE.
 
     Args:
       model: takes `[1, *image_shape]` and `train`.
@@ -60,6 +63,8 @@ def _draw(names: list[str], shape: tuple[int, ...], seed: int) -> np.ndarray:
             return np.zeros(shape, np.float32)
         case "scale" | "var":
             return np.ones(shape, np.float32)
+        case "layer_scale":
+            return np.full(shape, LAYER_SCALE, np.float32)
         case name:
             raise KeyError(name)
 

@@ -1,6 +1,9 @@
-"""Batch normalization that can be given the moments of its input.
+"""Layer normalization, and batch normalization that can be given the moments of its input.
 
 Design:
+- layer normalization is Flax's, in float32 whatever its input is. Its variance is that of the
+  differences from the mean, as PyTorch computes it: E[x^2] - (E x)^2 loses digits where the mean is
+  large;
 - a DenseNet normalizes each feature map again in every later layer of its block, each time with
   another scale and bias but with the same batch moments. `batch_moments` is therefore a function
   of its own, called once per feature map, and `BatchNorm` accepts its result;
@@ -18,6 +21,9 @@ import jax
 import jax.numpy as jnp
 
 from hpa_jax.models.layers import parameter
+
+layer_norm = partial(nn.LayerNorm, epsilon=1e-6, use_fast_variance=False)
+"""Makes a norm over the channels of each position, with the epsilon of ConvNeXt."""
 
 
 class Moments(NamedTuple):

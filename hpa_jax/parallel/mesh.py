@@ -127,7 +127,7 @@ def _wrong_height(height: int, space: int, multiple: int, devices: int) -> Input
     if not multiple:
         return InputError(
             f"config.devices.space={space}: the height of images cannot be sharded for this "
-            "config.model.name, whose maps no number of devices divides evenly; "
+            "config.model.name; "
             f"choose a DenseNet or resnet50, {otherwise}"
         )
     least = MIN_ROWS * multiple

@@ -5,6 +5,7 @@ fetch.py     downloads it, once
 locate.py    finds the file that a source stands for
 formats.py   reads any of the layouts, told apart by their content
 torch_names.py, keras_names.py   what a layout calls the arrays of our nets
+torch_convnext.py, torch_densenet.py   the same of a family, in PyTorch's files
 match.py     which array of a file is which of ours
 stem.py      first convolutions for other than three channels
 load.py      all of that, one after the other

@@ -18,6 +18,8 @@ from hpa_jax.pretrained.locate import locate
 from hpa_jax.pretrained.match import match
 from hpa_jax.pretrained.stem import COLORS, check_stem, inflate
 
+# The layer norm before the logits of the head `norm_linear`.
+_HEAD_NORM = "params/head/norm/"
 # The convolution that sees the image, where it is not `stem_conv`.
 _FIRST_CONVOLUTION = {"all_cnn": "conv1", "inception_resnet_v2": "stem1/conv"}
 
@@ -32,10 +34,12 @@ class Loaded:
       sha256: of that file, hex.
       layout: 'torch', 'ours', 'keras_legacy', 'keras_3'; 'run' of a checkpoint.
       arrays: how many went into the net.
-      head: 'taken' from the file, 'left' there because the net's is another, or 'none' in the file.
+      head: 'taken' from the file, 'left' there because the net's is another, 'its norm taken' where
+        the net's is for other labels, or 'none' in the file.
       stem: what became of the first convolution.
       mean, std: of red, green, blue as fractions of 255, by which the weights' training normalized
         images; () if not known.
+      licence: of the weights, as their publisher states it; "" if not known.
       inside: the key under which the file has the net's weights; "" where they are all it has.
       prefix: that was taken off all keys, as `module.`; "" for none.
       parts: SHA-256 of each file, by name, where the file that was read is an index of others.
@@ -50,6 +54,7 @@ class Loaded:
     stem: str
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    licence: str = ""
     inside: str = ""
     prefix: str = ""
     parts: dict[str, str] = field(default_factory=dict)
@@ -68,6 +73,8 @@ class Loaded:
             text += f"; under {self.inside!r} in the file"
         if self.prefix:
             text += f"; {self.prefix!r}, with which all keys begin, was taken off"
+        if self.licence:
+            text += f"; licence {self.licence}"
         if not self.mean:
             return text
         mean = " ".join(f"{value:.4g}" for value in self.mean)
@@ -92,7 +99,8 @@ def load_pretrained(
 
     What the file has no values for, such as a head for other labels, is drawn from `seed`. A linear
     head is taken as well where the file has one for as many labels, and an export's head where all
-    its shapes agree.
+    its shapes agree. Of a ConvNeXt's own head, `norm_linear`, the norm is taken for other labels,
+    too.
 
         model = hpa_jax.create_model("densenet121", head="pooled", num_labels=28)
         variables = hpa_jax.load_pretrained(model, "torchvision_densenet121")
@@ -181,9 +189,14 @@ def load_described(
     if head:
         drawn_head = {name: drawn[name] for name in drawn if name.split("/")[1] == "head"}
         head_done = "left"
+        norm = {name: array for name, array in head.items() if name.startswith(_HEAD_NORM)}
         if _shapes(head) == _shapes(drawn_head):
             taken |= head
             head_done = "taken"
+        elif norm and _shapes(norm).items() <= _shapes(drawn_head).items():
+            # It belongs to the features more than to the labels.
+            taken |= norm
+            head_done = "its norm taken"
 
     loaded = Loaded(
         source=source,
@@ -195,6 +208,7 @@ def load_described(
         stem=stem_done,
         mean=published.mean if published else (),
         std=published.std if published else (),
+        licence=published.licence if published else "",
         inside=inside,
         prefix=keys.prefix,
         parts=dict(parts),

@@ -102,28 +102,29 @@ def _names_of_export(
 def _torch_names(
     arrays: Mapping[str, np.ndarray], backbone: Iterable[str], net: str, path: Path
 ) -> _Names:
-    if net not in torch_names.NETS:
+    scheme = torch_names.scheme_of(net)
+    if scheme is None:
         why = "; PyTorch's strides elsewhere, in the 3x3" if net == "resnet50" else ""
         raise InputError(
             f"{path} is in PyTorch's layout, of which no weights for {net} are read{why}; "
             f"{_advice(net)}"
         )
-    wanted = {name: torch_names.key_of(name) for name in backbone}
-    prefix = _prefix(arrays, set(wanted.values()), path)
+    wanted = {name: scheme.key_of(name) for name in backbone}
+    prefix = _prefix(arrays, set(wanted.values()), scheme, path)
     in_file = {}
     for key in arrays:
         if not torch_names.IGNORED.search(key):
-            in_file[key] = torch_names.canonical(key.removeprefix(prefix))
-    return _Names(wanted, torch_names.CLASSIFIER, in_file, prefix)
+            in_file[key] = scheme.canonical(key.removeprefix(prefix))
+    return _Names(wanted, dict(scheme.classifier), in_file, prefix)
 
 
-def _prefix(keys: Iterable[str], wanted: set[str], path: Path) -> str:
+def _prefix(keys: Iterable[str], wanted: set[str], scheme: torch_names.Scheme, path: Path) -> str:
     """What a wrapper around the net has put before all its keys, as `module.` or `model.`.
 
     Raises:
       InputError: it stands before the net's keys, and not before all keys of the file.
     """
-    found = [_prefix_of(key, wanted) for key in keys]
+    found = [_prefix_of(key, wanted, scheme) for key in keys]
     prefixes = {prefix for prefix in found if prefix}
     # Where there are several, or the net stands there without any, the keys are compared as they
     # are.
@@ -139,11 +140,11 @@ def _prefix(keys: Iterable[str], wanted: set[str], path: Path) -> str:
     return prefix
 
 
-def _prefix_of(key: str, wanted: set[str]) -> str | None:
+def _prefix_of(key: str, wanted: set[str], scheme: torch_names.Scheme) -> str | None:
     """What stands before one of the net's keys, "" for nothing; None in other keys."""
     parts = key.split(".")
     for start in range(len(parts)):
-        if torch_names.canonical(".".join(parts[start:])) in wanted:
+        if scheme.canonical(".".join(parts[start:])) in wanted:
             return "".join(f"{part}." for part in parts[:start])
     return None
 

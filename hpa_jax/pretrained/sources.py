@@ -1,7 +1,10 @@
 """Published weights that can be loaded by name, and where their publisher keeps them.
 
 A digest is as its publisher gives it: torchvision's in the file's name (the first hex digits of the
-SHA-256; torchvision/models/densenet.py), Keras's MD5 in `keras.applications` (keras 3.15.1).
+SHA-256; torchvision/models), Keras's MD5 in `keras.applications` (keras 3.15.1), timm's SHA-256 on
+the page of each file. A licence is what the publisher states of the weights (timm) or of the
+library that they are part of (torchvision); all were trained on ImageNet, whose images have terms
+of their own.
 """
 
 from dataclasses import dataclass
@@ -38,7 +41,9 @@ class Source:
         there is none: a local file is recognized by either.
       mean, std: of red, green, blue as fractions of 255, by which training normalized images:
         config.data.input_mean.
+      licence: an SPDX identifier; '' where none was found stated.
       order: of the first convolution's filters in the file, 'rgb' or 'bgr'.
+      file: its name in the cache; '': the last part of `url`.
     """
 
     net: str
@@ -47,16 +52,34 @@ class Source:
     without_top: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    licence: str = ""
     order: str = "rgb"
+    file: str = ""
 
     @property
     def file_name(self) -> str:
+        if self.file:
+            return self.file
         return self.url.rpartition("/")[2]
 
 
 def _torchvision(net: str, digest: str) -> Source:
     url = f"https://download.pytorch.org/models/{net}-{digest}.pth"
-    return Source(net, url, f"sha256:{digest}", "", *IMAGENET)
+    return Source(net, url, f"sha256:{digest}", "", *IMAGENET, licence="BSD-3-Clause")
+
+
+def _timm(net: str, trained_on: str, revision: str, sha256: str) -> Source:
+    repository = f"timm/{net}.{trained_on}"
+    url = f"https://huggingface.co/{repository}/resolve/{revision}/model.safetensors"
+    return Source(
+        net,
+        url,
+        f"sha256:{sha256}",
+        "",
+        *IMAGENET,
+        licence="Apache-2.0",
+        file=f"timm-{net}.{trained_on}.safetensors",
+    )
 
 
 def _keras(
@@ -69,13 +92,40 @@ def _keras(
 ) -> Source:
     place = f"https://storage.googleapis.com/tensorflow/keras-applications/{folder}"
     url = f"{place}/{net}_weights_tf_dim_ordering_tf_kernels.h5"
-    return Source(net, url, f"md5:{md5}", f"md5:{md5_without_top}", *normalization, order)
+    return Source(
+        net,
+        url,
+        f"md5:{md5}",
+        f"md5:{md5_without_top}",
+        *normalization,
+        order=order,
+    )
 
 
 SOURCES = {
     "torchvision_densenet121": _torchvision("densenet121", "a639ec97"),
     "torchvision_densenet169": _torchvision("densenet169", "b2777c0a"),
     "torchvision_densenet201": _torchvision("densenet201", "c1103571"),
+    "torchvision_convnext_tiny": _torchvision("convnext_tiny", "983f1562"),
+    "torchvision_convnext_small": _torchvision("convnext_small", "0c510722"),
+    "timm_convnext_tiny.in12k_ft_in1k": _timm(
+        "convnext_tiny",
+        "in12k_ft_in1k",
+        "82e66eaa8f64015e07bab574834728820a6652a7",
+        "a1aefa409b513cf209b085424eb3efffe4e4a9f511491bc2c12ea35209e6bb95",
+    ),
+    "timm_convnext_small.fb_in1k": _timm(
+        "convnext_small",
+        "fb_in1k",
+        "main",
+        "5ec5ed9e97fb835093aaf3e6c3fce406b160b367117b6a2b8c7b703386218d1b",
+    ),
+    "timm_convnext_small.fb_in22k_ft_in1k": _timm(
+        "convnext_small",
+        "fb_in22k_ft_in1k",
+        "adb89ecb994bcffaef1537c955094103b3ef6cc1",
+        "2457488bec2ffcb2061b9e3fdd63360114549615e3e35ef6dc5c5efe549cbbc9",
+    ),
     "keras_densenet121": _keras(
         "densenet121",
         "densenet",

@@ -1,60 +1,44 @@
-"""What torchvision and timm call a DenseNet's arrays.
-
-For example `features.denseblock1.denselayer1.norm1.weight`.
-
-The published files are older than torchvision's names and have `norm.1`; MONAI has
-`layers.norm1`, and `class_layers.out` for the classifier. Both are brought to torchvision's.
-"""
+"""What PyTorch's files call the arrays of a net of ours, by its family."""
 
 import re
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
-NETS = ("densenet121", "densenet169", "densenet201", "densenet_small", "densenet_tiny")
-CLASSIFIER = {
-    "params/head/logits/kernel": "classifier.weight",
-    "params/head/logits/bias": "classifier.bias",
-}
+from hpa_jax.models import BACKBONES
+from hpa_jax.models.convnext import ConvNeXt
+from hpa_jax.models.densenet import DenseNet
+from hpa_jax.pretrained import torch_convnext, torch_densenet
+
+
+class Scheme(NamedTuple):
+    """The names of a family, torchvision's for each array.
+
+    Attributes:
+      key_of: `params/backbone/stem_conv/kernel`, for example, to torchvision's key.
+      canonical: a key of any known style to torchvision's.
+      classifier: torchvision's keys of its classifier's arrays, by the names in `head`.
+      head: of our heads the one that is torchvision's classifier.
+    """
+
+    key_of: Callable[[str], str]
+    canonical: Callable[[str], str]
+    classifier: Mapping[str, str]
+    head: str
+
+
 # Counts of training steps, which no array of ours corresponds to.
 IGNORED = re.compile(r"\.num_batches_tracked$")
 
-_LEAVES = {
-    "kernel": "weight",
-    "scale": "weight",
-    "bias": "bias",
-    "mean": "running_mean",
-    "var": "running_var",
-}
-_PLACES = (
-    (r"stem_(conv|norm)", r"\g<1>0"),
-    (r"block(\d+)_layer(\d+)/(\w+)", r"denseblock\1.denselayer\2.\3"),
-    (r"transition(\d+)_(\w+)", r"transition\1.\2"),
-    (r"final_norm", "norm5"),
-)
-_OTHER_STYLES = (
-    (re.compile(r"(\.denselayer\d+)\.(norm|conv)\.([12])\."), r"\1.\2\3."),
-    (re.compile(r"(\.denselayer\d+)\.layers\."), r"\1."),
-    (re.compile(r"^class_layers\.out\."), "classifier."),
-)
+_FAMILIES = {ConvNeXt: torch_convnext, DenseNet: torch_densenet}
 
 
-def canonical(key: str) -> str:
-    """A key of any of these styles in torchvision's own."""
-    for pattern, replacement in _OTHER_STYLES:
-        key = pattern.sub(replacement, key)
-    return key
-
-
-def key_of(name: str) -> str:
-    """torchvision's key of one of our backbone's arrays.
+def scheme_of(net: str) -> Scheme | None:
+    """The names of a net's arrays; None for a net of which no such files are read.
 
     Args:
-      name: `params/backbone/block1_layer1/norm1/scale`, for example.
-
-    Raises:
-      KeyError: a DenseNet has no such array.
+      net: one of hpa_jax.models.BACKBONES.
     """
-    _, _, array = name.split("/", 2)
-    place, _, leaf = array.rpartition("/")
-    for pattern, replacement in _PLACES:
-        if found := re.fullmatch(pattern, place):
-            return f"features.{found.expand(replacement)}.{_LEAVES[leaf]}"
-    raise KeyError(name)
+    names = _FAMILIES.get(type(BACKBONES[net]()))
+    if names is None:
+        return None
+    return Scheme(names.key_of, names.canonical, names.CLASSIFIER, names.HEAD)

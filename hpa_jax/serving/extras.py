@@ -1,6 +1,6 @@
 """What an export has for people and for other programs, beside the net itself.
 
-torchvision.safetensors   of a DenseNet: its weights as torchvision's module loads them
+torchvision.safetensors   of a DenseNet or ConvNeXt: its weights as torchvision's module loads them
 bioimageio.zip            a package for bioimage.io
 README.md                 the model card
 
@@ -71,7 +71,7 @@ def write_extras(
 
 
 def _write_torchvision(path: Path, config: Config, variables: Mapping[str, np.ndarray]) -> None:
-    arrays = to_torchvision(variables, config.model.head)
+    arrays = to_torchvision(variables, config.model.name, config.model.head)
     # One entry: of several, the library writes another order each time.
     write_atomically(path, save(arrays, metadata={"format": "pt"}))
     check_torchvision(path, config.model.name, config.model.head, variables)

@@ -172,7 +172,7 @@ class Setup:
     def make_statistics_step(self) -> jax.stages.Wrapped:
         """A batch's own statistics under given weights (`steps.make_statistics_step`), jitted."""
         config = self._config
-        bare = dataclasses.replace(config.model, dropout=0.0, bn_momentum=0.0)
+        bare = dataclasses.replace(config.model, dropout=0.0, stochastic_depth=0.0, bn_momentum=0.0)
         step = make_statistics_step(
             make_model(bare, self._num_labels, only_head=self.only_head),
             preparation=preparation_by_source(config.data),
@@ -211,6 +211,7 @@ def make_model(
         dtype=model.dtype,
         tile=model.tile,
         frozen_backbone=only_head,
+        stochastic_depth=model.stochastic_depth,
         **form,
     )
 

@@ -12,7 +12,7 @@ import train_step
 from torch_densenet import DenseNet
 
 from hpa_jax.models import BACKBONES, create_model, init_variables
-from hpa_jax.pretrained.torch_names import CLASSIFIER, key_of
+from hpa_jax.pretrained.torch_densenet import CLASSIFIER, key_of
 
 # Where a GPU is rented, none of these need be installed; absl comes with Optax.
 ABSENT = """

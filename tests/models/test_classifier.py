@@ -25,6 +25,7 @@ HEAD_PARAMETERS = {
         *("logits/kernel", "logits/bias"),
     },
     "linear": {"logits/kernel", "logits/bias"},
+    "norm_linear": {"norm/scale", "norm/bias", "logits/kernel", "logits/bias"},
     "pooled": {
         *("pool_norm/scale", "pool_norm/bias"),
         *("dense/kernel", "dense/bias"),
@@ -42,11 +43,22 @@ HEAD_PARAMETERS = {
     },
 }
 
+# Tracing the large nets takes time; with the head `linear` every kind of net is traced below.
+SMALL = ("all_cnn", "convnext_test", "densenet_tiny")
 FITTING = []
 for name in BACKBONES:
     for head in HEADS:
-        if head not in BACKBONES or head == name:
-            FITTING.append((name, head))
+        if head in BACKBONES and head != name:
+            continue
+        marks = () if name in SMALL else pytest.mark.slow
+        FITTING.append(pytest.param(name, head, marks=marks))
+
+# Deeper ones of a net that is there already.
+DEEPER = ("convnext_small", "densenet169", "densenet201", "densenet_small")
+EVERY_KIND = []
+for name in BACKBONES:
+    marks = pytest.mark.slow if name in DEEPER else ()
+    EVERY_KIND.append(pytest.param(name, marks=marks))
 
 
 def shapes_of(model, image_shape, **options):
@@ -90,7 +102,7 @@ def test_a_model_needs_only_its_name():
     )
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", EVERY_KIND)
 def test_the_feature_map_has_the_size_that_the_size_check_expects(name):
     backbone = BACKBONES[name]()
     height, width = 129, 174
@@ -144,13 +156,13 @@ def test_the_limit_of_the_flattening_head():
 
 @pytest.mark.parametrize("name", [name for name in BACKBONES if name != "all_cnn"])
 def test_the_head_of_all_cnn_is_its_own(name):
-    message = rf"head='all_cnn' .*name='{name}' takes hpa_densenet, pooled, linear"
+    message = rf"head='all_cnn' .*name='{name}' takes hpa_densenet, pooled, linear, norm"
     with pytest.raises(InputError, match=message):
         create_model(name, head="all_cnn")
 
 
 def test_unknown_names_are_refused_with_the_known_ones():
-    message = "config.model.name='vgg' is unknown; choose one of all_cnn, densenet121"
+    message = "config.model.name='vgg' is unknown; choose one of all_cnn, convnext_small"
     with pytest.raises(InputError, match=message):
         create_model("vgg")
     message = "config.model.head='flat' is unknown; choose one of hpa_densenet, pooled, linear"
@@ -206,7 +218,7 @@ def test_a_net_without_batch_norm_has_empty_statistics():
     assert logits.shape == (2, 3) and updates["batch_stats"] == {}
 
 
-@pytest.mark.parametrize("name", ["resnet50", "inception_resnet_v2"])
+@pytest.mark.parametrize("name", ["convnext_test", "resnet50", "inception_resnet_v2"])
 def test_bfloat16_is_only_the_arithmetic(name):
     model = create_model(name, head="linear", num_labels=3, dtype="bfloat16")
     side = BACKBONES[name]().MIN_IMAGE_SIZE

@@ -236,7 +236,7 @@ def test_no_more_devices_share_an_image_than_must(batch_size, space, expected):
             1,
             512,
             0,
-            "space=8: .*model.name, .* choose a DenseNet or resnet50, or .* multiple of 8",
+            "space=8: .*model.name; choose a DenseNet or resnet50, or .* multiple of 8",
         ),
         ("inception_resnet_v2", 8, 512, 2, "space=2: .*model.name"),
     ],

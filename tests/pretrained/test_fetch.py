@@ -286,13 +286,17 @@ def test_load_pretrained_takes_a_model(tmp_path):
         pretrained.load_pretrained(model, str(path), image_size=64, stem="new")
 
 
-def test_digests_of_torchvision_are_those_in_its_names():
+def test_digests_are_complete_or_those_of_torchvision_in_its_names():
     for name, published in SOURCES.items():
         kind, _, digits = published.digest.partition(":")
         if name.startswith("torchvision"):
             assert kind == "sha256" and re.fullmatch(
                 rf"{published.net}-{digits}\.pth", published.file_name
             )
+            assert published.licence == "BSD-3-Clause"
+        elif name.startswith("timm"):
+            assert kind == "sha256" and len(digits) == 64
+            assert published.licence == "Apache-2.0"
         else:
             assert kind == "md5" and len(digits) == 32 == len(
                 published.without_top.removeprefix("md5:")

@@ -9,12 +9,13 @@ import torch
 from flax.traverse_util import flatten_dict
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
-from support.torchvision_nets import densenet
+from support.torchvision_nets import convnext, densenet
 
 from hpa_jax.errors import InputError
 from hpa_jax.models import BACKBONES, create_model, init_variables
 from hpa_jax.pretrained.torchvision_weights import (
     check_torchvision,
+    has_classifier,
     module_arguments,
     to_torchvision,
 )
@@ -59,24 +60,27 @@ def ours(model, variables, images):
 
 def theirs(path, net, images, classes):
     channels = images.shape[-1]
-    module = densenet(module_arguments(net), channels, classes)
+    make = convnext if net.startswith("convnext") else densenet
+    module = make(module_arguments(net), channels, classes)
     state = load_file(path)
-    is_whole = "classifier.weight" in state
+    is_whole = any(key.startswith("classifier") for key in state)
     # Strict where all of torchvision's arrays are in the file.
     missing, unknown = module.load_state_dict(state, strict=is_whole)
     assert not unknown
-    assert set(missing) <= {"classifier.weight", "classifier.bias"}
+    assert all(key.startswith("classifier.") for key in missing)
     with torch.no_grad():
         inputs = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
-        maps = torch.relu(module.features(inputs)).numpy().transpose(0, 2, 3, 1)
-        return maps, module(inputs).numpy()
+        maps = module.features(inputs)
+        if make is densenet:
+            maps = torch.relu(maps)
+        return maps.numpy().transpose(0, 2, 3, 1), module(inputs).numpy()
 
 
 def written(folder, net, channels, head):
     model, variables = drawn(net, channels, head)
     flat = {n: np.asarray(a) for n, a in flatten_dict(variables, sep="/").items()}
     path = folder / "torchvision.safetensors"
-    save_file(to_torchvision(flat, head), path)
+    save_file(to_torchvision(flat, net, head), path)
     return path, model, variables, flat
 
 
@@ -89,7 +93,7 @@ def assert_same(folder, net, channels, head):
     scale = np.abs(maps).max()
     assert scale > 0.1
     assert np.abs(found_maps - maps).max() <= 1e-4 * scale
-    if head == "linear":
+    if has_classifier(net, head):
         assert np.abs(found_logits - logits).max() <= 1e-4 * np.abs(logits).max()
     check_torchvision(path, net, head, flat)
 
@@ -100,19 +104,32 @@ def test_torchvision_computes_our_features(tmp_path, channels, head):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("net", "channels", "head"),
+    [
+        ("convnext_test", 1, "pooled"),
+        ("convnext_tiny", 4, "norm_linear"),
+        ("convnext_small", 3, "norm_linear"),
+    ],
+)
+def test_torchvision_computes_the_features_of_every_convnext(tmp_path, net, channels, head):
+    assert_same(tmp_path, net, channels, head)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("net", ["densenet121", "densenet169", "densenet201", "densenet_small"])
 def test_torchvision_computes_the_features_of_every_densenet(tmp_path, net):
     assert_same(tmp_path, net, 4, "linear")
 
 
-def test_nets_that_torchvision_has_are_the_densenets():
+def test_nets_that_torchvision_has_are_the_densenets_and_convnexts():
     having = {net for net in BACKBONES if module_arguments(net)}
-    assert having == {net for net in BACKBONES if net.startswith("densenet")}
+    assert having == {net for net in BACKBONES if net.startswith(("densenet", "convnext"))}
 
 
 def test_an_array_in_the_place_of_another_is_noticed(tmp_path):
     path, _, _, flat = written(tmp_path, "densenet_tiny", 4, "linear")
-    arrays = to_torchvision(flat, "linear")
+    arrays = to_torchvision(flat, "densenet_tiny", "linear")
     first = "features.norm0.weight"
     second = "features.norm0.bias"
     arrays[first], arrays[second] = arrays[second], arrays[first]
@@ -123,7 +140,7 @@ def test_an_array_in_the_place_of_another_is_noticed(tmp_path):
 
 def test_a_kernel_that_was_turned_is_noticed(tmp_path):
     path, _, _, flat = written(tmp_path, "densenet_tiny", 4, "linear")
-    arrays = to_torchvision(flat, "linear")
+    arrays = to_torchvision(flat, "densenet_tiny", "linear")
     kernel = arrays["features.conv0.weight"]
     arrays["features.conv0.weight"] = np.ascontiguousarray(kernel.transpose(0, 1, 3, 2))
     save_file(arrays, path)

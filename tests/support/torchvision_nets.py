@@ -32,3 +32,13 @@ def densenet(arguments: dict, channels: int, classes: int):
         channels, first.out_channels, 7, stride=2, padding=3, bias=False
     )
     return module.eval()
+
+
+def convnext(arguments: dict, channels: int, classes: int):
+    """torchvision's ConvNeXt, its first convolution for so many channels, as for inference."""
+    models = import_torchvision().models
+    stages = [models.convnext.CNBlockConfig(*stage) for stage in arguments["block_setting"]]
+    module = models.ConvNeXt(stages, num_classes=classes)
+    first = module.features[0][0]
+    module.features[0][0] = torch.nn.Conv2d(channels, first.out_channels, 4, stride=4)
+    return module.eval()

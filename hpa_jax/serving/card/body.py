@@ -39,6 +39,7 @@ _PAPERS = {
     "densenet": ("Huang et al. 2017, Densely Connected Convolutional Networks", "1608.06993"),
     "resnet": ("He et al. 2016, Deep Residual Learning for Image Recognition", "1512.03385"),
     "inception": ("Szegedy et al. 2017, Inception-v4, Inception-ResNet", "1602.07261"),
+    "convnext": ("Liu et al. 2022, A ConvNet for the 2020s", "2201.03545"),
     "all_cnn": ("Springenberg et al. 2015, Striving for Simplicity", "1412.6806"),
 }
 ATLAS_PAPER = (

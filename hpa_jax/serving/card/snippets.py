@@ -1,6 +1,6 @@
 """How to run an export, as code that works where its files are."""
 
-from hpa_jax.pretrained.torchvision_weights import module_arguments
+from hpa_jax.pretrained.torchvision_weights import has_classifier, module_arguments
 from hpa_jax.serving.card.facts import Facts
 from hpa_jax.serving.decision import is_single_label
 
@@ -55,15 +55,7 @@ from safetensors.torch import load_file
 with open("model.json", encoding="utf-8") as file:
     description = json.load(file)
 
-net = torchvision.models.DenseNet(
-    growth_rate={growth_rate},
-    block_config={block_config},
-    num_init_features={num_init_features},
-    num_classes={classes},
-)
-net.features.conv0 = torch.nn.Conv2d(
-    {channels}, {num_init_features}, 7, stride=2, padding=3, bias=False
-)
+{module}
 {loading}
 net.eval()
 
@@ -74,8 +66,27 @@ inputs = images / 255 @ matrix.T
 inputs = (inputs - normalisation["mean"]) / normalisation["std"]
 inputs = torch.from_numpy(inputs.transpose(0, 3, 1, 2)).float()
 with torch.no_grad():
-    embedding = torch.relu(net.features(inputs)).mean((2, 3))
+    embedding = {features}.mean((2, 3))
 {probabilities}"""
+
+_DENSENET = """\
+net = torchvision.models.DenseNet(
+    growth_rate={growth_rate},
+    block_config={block_config},
+    num_init_features={num_init_features},
+    num_classes={classes},
+)
+net.features.conv0 = torch.nn.Conv2d(
+    {channels}, {num_init_features}, 7, stride=2, padding=3, bias=False
+)"""
+
+_CONVNEXT = """\
+block_setting = [
+    torchvision.models.convnext.CNBlockConfig(*stage)
+    for stage in {block_setting}
+]
+net = torchvision.models.ConvNeXt(block_setting, num_classes={classes})
+net.features[0][0] = torch.nn.Conv2d({channels}, {stem}, 4, stride=4)"""
 
 _WITH_CLASSIFIER = 'net.load_state_dict(load_file("torchvision.safetensors"))'
 _WITHOUT_CLASSIFIER = """\
@@ -95,22 +106,30 @@ def jax_snippet(facts: Facts) -> str:
 
 
 def torchvision_snippet(facts: Facts) -> str:
-    """By torchvision's DenseNet; of no other net."""
+    """By torchvision's DenseNet or ConvNeXt; of no other net."""
     arguments = module_arguments(facts.net)
-    has_classifier = facts.head == "linear"
+    shapes = {
+        "classes": len(facts.labels),
+        "channels": len(facts.description["channel_mix"]["matrix"]),
+    }
+    if "block_setting" in arguments:
+        stages = [tuple(stage) for stage in arguments["block_setting"]]
+        module = _CONVNEXT.format(block_setting=stages, stem=stages[0][0], **shapes)
+        features = "net.features(inputs)"
+    else:
+        arguments["block_config"] = tuple(arguments["block_config"])
+        module = _DENSENET.format(**arguments, **shapes)
+        features = "torch.relu(net.features(inputs))"
     loading = _WITHOUT_CLASSIFIER
     probabilities = ""
-    if has_classifier:
+    if has_classifier(facts.net, facts.head):
         loading = _WITH_CLASSIFIER
         activation = "softmax(1)" if is_single_label(facts.description) else "sigmoid()"
         probabilities = f"    probabilities = net(inputs).{activation}\n"
     return _TORCHVISION.format(
         images=_images(facts),
-        growth_rate=arguments["growth_rate"],
-        block_config=tuple(arguments["block_config"]),
-        num_init_features=arguments["num_init_features"],
-        classes=len(facts.labels),
-        channels=len(facts.description["channel_mix"]["matrix"]),
+        module=module,
+        features=features,
         loading=loading,
         probabilities=probabilities,
     )

@@ -13,7 +13,8 @@ from hpa_jax.serving.onnx.values import Value, is_concrete, is_known
 _INNER = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 """Where an equation has the jaxpr of a function that it calls."""
 
-# They run a jaxpr more than once, or one of several.
+# They run a jaxpr more than once, or one of several. Which of several is known only where it
+# depends on the platform alone.
 _CONTROL_FLOW = ("scan", "while", "cond")
 
 # They compute nothing.
@@ -61,6 +62,12 @@ def _convert(graph: Graph, equation, inputs: list) -> list:
     name = equation.primitive.name
     if name in _IDENTITIES:
         return inputs
+    if name == "platform_index":
+        # The form for any platform, written in fewer and larger operations.
+        return [np.int32(equation.params["platforms"].index(None))]
+    if name == "cond" and is_known(inputs[0]):
+        branch = equation.params["branches"][int(inputs[0])]
+        return walk(graph, branch.jaxpr, branch.consts, inputs[1:])
     if name not in _CONTROL_FLOW:
         inner = _inner(equation)
         if inner is not None:

@@ -34,6 +34,7 @@ SMALL = (
     ("densenet_tiny", "linear", "rgby", 37),
     ("densenet_tiny", "attention", "green", 64),
     ("all_cnn", "pooled", "hpa_densenet_ii", 32),
+    ("convnext_test", "norm_linear", "rgby", 37),
 )
 
 
@@ -52,9 +53,13 @@ def all_nets():
 def test_it_computes_what_jax_computes(name, head, mix, size):
     config = net_config(name, head, mix, size)
     variables = variables_of(config)
-    found = differences(model_of(config, variables), config, variables)
+    model = model_of(config, variables)
+    found = differences(model, config, variables)
     assert is_same(found), found
     assert ("maps" in found) == (head in ("linear", "all_cnn"))
+    if name == "convnext_test":
+        # A node for each convolution that is a sum on this machine, and layer norms as they lie.
+        assert not {"Slice", "Transpose"} & set(operations(model))
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from hpa_jax.serving.onnx.values import Value, is_known, only_value
 _UNARY = {
     "abs": "Abs",
     "ceil": "Ceil",
+    "erf": "Erf",
     "exp": "Exp",
     "floor": "Floor",
     "log": "Log",
@@ -122,6 +123,19 @@ def _rsqrt(graph: Graph, equation, inputs: list) -> Value:
     return _unary("Reciprocal", graph, equation, [root])
 
 
+def _erfc(graph: Graph, equation, inputs: list) -> Value:
+    """1 - erf: as a factor of a value, as in GELU, its error where erf is nearly 1 is no more."""
+    error_function = _unary("Erf", graph, equation, inputs)
+    one = graph.constant(np.array(1, error_function.dtype))
+    names = [one, error_function.name]
+    found = graph.add("Sub", names, error_function.shape, error_function.dtype)
+    return dataclasses.replace(
+        found,
+        channels_first=error_function.channels_first,
+        positions=error_function.positions,
+    )
+
+
 def _select(graph: Graph, equation, inputs: list) -> Value | None:
     if len(inputs) != 3 or equation.invars[0].aval.dtype != np.bool_:
         return None
@@ -140,6 +154,7 @@ RULES = {
     **{name: partial(_unary, operation) for name, operation in _UNARY.items()},
     **{name: partial(_binary, operation) for name, operation in _BINARY.items()},
     "convert_element_type": _convert_element_type,
+    "erfc": _erfc,
     "integer_pow": _integer_pow,
     "max": _max,
     "rsqrt": _rsqrt,

@@ -32,7 +32,10 @@ def _broadcast(graph: Graph, equation, inputs: list) -> Value | np.ndarray:
     if not added:
         return x
     # The last axis goes to the last one: as channels, which lie first.
-    first = has_layouts(len(shape)) and axes[-1:] == (len(shape) - 1,) and len(axes) == 2
+    has_channels = axes[-1:] == (len(shape) - 1,) and len(axes) == 2
+    # A number for each position of an image, as a layer norm subtracts.
+    is_by_position = len(shape) == 4 and added == [3]
+    first = has_layouts(len(shape)) and (has_channels or is_by_position)
     if first:
         order = first_order(len(shape))
         added = sorted(order.index(axis) for axis in added)
