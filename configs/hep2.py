@@ -11,6 +11,7 @@ Command: python benchmarks/hep2.py --hep2_dir=DIR --only=published
 """
 
 from hpa_jax.config import Augment, Checkpoint, Config, Data, Evaluate, Model, Optim, Train
+from hpa_jax.sweep import Choice, Range
 
 
 def get_config() -> Config:
@@ -23,7 +24,7 @@ def get_config() -> Config:
             threads=2,
         ),
         model=Model(name="densenet121", head="linear", dropout=0.0, dtype="float32"),
-        augment=Augment(flips=True),
+        augment=Augment(flips=True, rotate_degrees=180.0, scale=(0.85, 1.1)),
         optim=Optim(
             name="adamw",
             lr=2e-3,
@@ -36,3 +37,12 @@ def get_config() -> Config:
         checkpoint=Checkpoint(metric="accuracy", keep=1),
         evaluate=Evaluate(tta="symmetries"),
     )
+
+
+def search_space() -> dict[str, Range | Choice]:
+    return {
+        "optim.lr": Range(3e-4, 1e-2, log=True),
+        "optim.weight_decay": Range(1e-3, 1e-1, log=True),
+        "optim.schedule_options": Choice(('{"warmup_steps": 50}', '{"warmup_steps": 200}')),
+        "train.ema": Choice((0.0, 0.99)),
+    }
