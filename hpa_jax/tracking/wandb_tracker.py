@@ -13,8 +13,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import wandb
-
 from hpa_jax.errors import InputError, one_line
 
 PROJECT = "hpa_jax"
@@ -34,6 +32,9 @@ class WandbTracker:
     """
 
     def __init__(self, workdir: Path, run_id: str, settings: dict[str, Any]):
+        # An extra, and importing it costs two seconds.
+        import wandb
+
         try:
             self._run = wandb.init(
                 project=os.environ.get("WANDB_PROJECT", PROJECT),
