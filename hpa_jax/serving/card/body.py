@@ -131,7 +131,7 @@ def _how_sure(facts: Facts) -> str:
             "How far it can be taken at its word is the calibration error below, and holds for "
             "images like those that were evaluated."
         )
-    fitted_on = facts.description["thresholds_fitted_on"]
+    fitted_on = facts.description["temperature_fitted_on"]
     return (
         f"It is at the temperature {temperature:.4g}, fitted on the split {escape(fitted_on)} "
         "(arXiv:1706.04599), and holds for images like those."
@@ -216,11 +216,10 @@ def _evaluation(facts: Facts) -> str:
     lines = [_evaluated_on(evaluation), ""]
     rows = [(figure.name, _cell(figure)) for figure in evaluation.figures]
     lines.append(table(("metric", f"value ({100 * evaluation.level:g} % interval)"), rows))
-    lines += [
-        "",
-        "Intervals are from a bootstrap over independent images. Cross-fitted: each image is "
-        "decided by thresholds that were fitted on others.",
-    ]
+    note = "Intervals are from a bootstrap over independent images."
+    if not is_single_label(facts.description):
+        note += " Cross-fitted: each image is decided by thresholds that were fitted on others."
+    lines += ["", note]
     return "\n".join(lines)
 
 

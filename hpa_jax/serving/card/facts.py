@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from hpa_jax.config import Config, listed
-from hpa_jax.serving.card.evaluation import Evaluation, read_evaluation, without_calibration
+from hpa_jax.serving.card.evaluation import Evaluation, read_evaluation, untempered
 from hpa_jax.serving.card.markdown import plain
+from hpa_jax.serving.decision import is_single_label
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def gather(
         evaluation = read_evaluation(folders, step, labels)
         if description.get("temperature", 1.0) != 1:
             # Evaluated without it. F1 at 0.5 stays, since the temperature leaves 0.5 where it is.
-            evaluation = without_calibration(evaluation)
+            evaluation = untempered(evaluation, single_label=is_single_label(description))
     except ValueError as error:
         reason = str(error)
     return Facts(
