@@ -42,8 +42,10 @@ def trained(small_run, run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("single_label") / "run"
     steps = ("--config.train.steps=4", "--config.train.eval_every=2")
     metric = "--config.checkpoint.metric=mean_class_accuracy"
-    done = run(*small_run, LOSS, LABELS, *steps, metric, f"--workdir={folder}")
+    mix = "--config.data.channel_mix=rgb"
+    done = run(*small_run, LOSS, LABELS, *steps, metric, mix, f"--workdir={folder}")
     assert done.returncode == 0, done.stderr
+    assert "of which the net sees red, green, blue (config.data.channel_mix=rgb)" in done.stdout
     assert re.search(
         r"step 4, validation: accuracy 0\.\d{4}, mean class accuracy 0\.\d{4}", done.stdout
     )
@@ -105,6 +107,8 @@ def test_what_is_not_made_for_such_runs_is_refused_by_name(trained, tmp_path, ca
     evaluating = ("--mode=evaluate", f"--workdir={trained}", f"--out={tmp_path}")
     largest = ("--config.evaluate.crops=5", "--config.evaluate.combine=max")
     assert "combine=max: the run has learnt one label" in refused(capsys, *evaluating, *largest)
+    mapped = "--config.evaluate.label_map=published"
+    assert "data of its own labels" in refused(capsys, *evaluating, mapped)
     runs = (f"--config.evaluate.runs={trained}", f"--workdir={tmp_path / 'both'}")
     assert "evaluate it by itself" in refused(capsys, "--mode=evaluate", *runs)
     compared = f"--config.report.compare={trained}"

@@ -53,6 +53,12 @@ def test_channels_by_name_in_any_order():
     assert parse_channel_mix("red,green,blue") == CHANNEL_MIXES["rgb"]
 
 
+def test_the_channels_that_a_mix_reads():
+    assert channels_of_mix("hpa_densenet_iii") == ("red", "green", "blue")
+    assert channels_of_mix("yellow,blue") == ("blue", "yellow")
+    assert channels_of_mix("[[0, 0, -1, 0]]") == ("blue",)
+
+
 def test_matrices_of_whole_and_negative_numbers():
     assert parse_channel_mix(" [[1,0,0,0],[0,-0.5,0.5,0]] ") == ((1, 0, 0, 0), (0, -0.5, 0.5, 0))
     assert len(parse_channel_mix(str([[1, 0, 0, 0]] * 16))) == 16

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hpa_jax.config import Config, listed
+from hpa_jax.labels import HPA_2018, LABEL_SETS
 from hpa_jax.serving.card.evaluation import Evaluation, read_evaluation, untempered
 from hpa_jax.serving.card.markdown import plain
 from hpa_jax.serving.decision import is_single_label
@@ -49,6 +50,18 @@ class Facts:
     def labels(self) -> list[str]:
         """Names, in the order of the net's outputs."""
         return [label["name"] for label in self.description["labels"]]
+
+    @property
+    def is_of_the_atlas(self) -> bool:
+        """Whether the labels are those of the Atlas, places of proteins, and not a user's own."""
+        return self.description.get("vocabulary", HPA_2018.name) in LABEL_SETS
+
+    @property
+    def task(self) -> str:
+        """What the net does, in two words."""
+        if self.is_of_the_atlas:
+            return "Protein localisation"
+        return "Image classification"
 
     @property
     def size(self) -> int:
