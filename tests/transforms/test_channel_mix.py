@@ -8,6 +8,7 @@ from hpa_jax.labels import CHANNELS
 from hpa_jax.transforms.channel_mix import (
     CHANNEL_MIXES,
     IMAGENET,
+    channels_of_mix,
     mixed_statistics,
     parse_channel_mix,
 )
