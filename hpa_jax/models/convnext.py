@@ -8,8 +8,8 @@ Design:
 - stochastic depth drops a block's branch for an image at a time. The rate grows from 0 at the first
   block to `stochastic_depth` at the last. It draws from the rng 'dropout', as all that is dropped;
 - depthwise.py has the 7x7 convolutions;
-- there is no SPLIT_MULTIPLE: whether gradients are right where the rows of an image are sharded, in
-  both forms of those convolutions, has not been tested.
+- there is no SPLIT_MULTIPLE: where images and their rows are both sharded, XLA sums the gradient of
+  a depthwise kernel as often as devices share an image (jax 0.10.2; tests/parallel/test_space.py).
 
 References:
   Liu et al., A ConvNet for the 2020s, 2022, arXiv:2201.03545.
