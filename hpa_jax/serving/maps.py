@@ -32,7 +32,10 @@ def norm_linear_maps(model: Classifier, variables: dict, features: jax.Array) ->
 
     With `n = (m - mean(m)) / s` the normalized mean of the features, `s` its standard deviation and
     `g` the product of the norm's scale and the label's weights, the gradient of the logit by `m` is
-    `(g - mean(g) - n mean(g n)) / s`, each mean over the features.
+    `(g - mean(g) - n mean(g n)) / s`, each mean over the features. Its product with `m` itself is
+    next to 0, since the norm takes the scale of `m` away: what is left, epsilon's part, is added in
+    its closed form, and all else is computed from the distances to `m`. Otherwise a map of one
+    position would be rounding alone.
 
     Args:
       model, variables, features: as of `linear_maps`.
@@ -44,17 +47,17 @@ def norm_linear_maps(model: Classifier, variables: dict, features: jax.Array) ->
     weights = head["norm"]["scale"][:, jnp.newaxis] * head["logits"]["kernel"]
     positions = features.shape[1] * features.shape[2]
 
-    center = jnp.mean(features, axis=(1, 2))
-    center = center - jnp.mean(center, axis=-1, keepdims=True)
+    mean = jnp.mean(features, axis=(1, 2), keepdims=True)
+    center = mean - jnp.mean(mean, axis=-1, keepdims=True)
     std = jnp.sqrt(jnp.mean(jnp.square(center), axis=-1, keepdims=True) + LAYER_NORM_EPSILON)
     normalized = center / std
+    projections = normalized @ weights
+    remainder = projections * (LAYER_NORM_EPSILON / std)
 
-    # The three terms of the gradient, each weighing the features of every position.
-    direct = features @ (weights - jnp.mean(weights, axis=0))
-    projections = normalized @ (weights / weights.shape[0])
-    along = jnp.sum(features * normalized[:, jnp.newaxis, jnp.newaxis], axis=-1, keepdims=True)
-    maps = direct - along * projections[:, jnp.newaxis, jnp.newaxis]
-    return jax.nn.relu(maps / (std[:, jnp.newaxis, jnp.newaxis] * positions))
+    distances = features - mean
+    along = jnp.mean(distances * normalized, axis=-1, keepdims=True)
+    maps = distances @ (weights - jnp.mean(weights, axis=0)) - along * projections
+    return jax.nn.relu((maps + remainder) / (std * positions))
 
 
 CLOSED_FORMS = {

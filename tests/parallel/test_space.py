@@ -149,7 +149,7 @@ def test_resnet_too(monkeypatch):
     ("mesh_shape", "factor"), [((8, 1), 1), ((1, 8), 1), ((4, 2), 2), ((2, 4), 4)], ids=str
 )
 def test_why_the_rows_of_a_convnext_are_not_sharded(mesh_shape, factor):
-    """Where images and rows are both sharded, XLA sums the gradient of a depthwise kernel too often.
+    """With images sharded too, XLA sums the gradient of a depthwise kernel too often.
 
     Once it does not any more, ConvNeXt may have a SPLIT_MULTIPLE.
     """

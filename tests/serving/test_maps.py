@@ -8,7 +8,6 @@ import pytest
 from hpa_jax.models import create_model
 from hpa_jax.serving.maps import CLOSED_FORMS, gradient_maps
 
-
 SLOW = pytest.mark.slow
 
 
