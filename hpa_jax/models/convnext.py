@@ -30,7 +30,7 @@ from jax import lax
 from hpa_jax.models.depthwise import DepthwiseConv
 from hpa_jax.models.initializers import LAYER_SCALE
 from hpa_jax.models.layers import Conv, Dense, parameter
-from hpa_jax.models.norm import LayerNorm
+from hpa_jax.models.norm import layer_norm
 
 DEPTHS = {
     "convnext_tiny": (3, 3, 9, 3),
@@ -76,7 +76,7 @@ class Block(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         width = x.shape[-1]
         y = DepthwiseConv(7, dtype=self.dtype, name="depthwise")(x)
-        y = LayerNorm(dtype=self.dtype, name="norm")(y)
+        y = layer_norm(dtype=self.dtype, name="norm")(y)
         y = Dense(4 * width, dtype=self.dtype, name="expand")(y)
         y = gelu(y)
         y = Dense(width, dtype=self.dtype, name="project")(y)
@@ -117,7 +117,7 @@ class ConvNeXt(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """`float [B, H, W, C]` to `dtype [B, H/32, W/32, widths[-1]]`."""
-        norm = partial(LayerNorm, dtype=self.dtype)
+        norm = partial(layer_norm, dtype=self.dtype)
         conv = partial(Conv, dtype=self.dtype)
         last = sum(self.depths) - 1
 

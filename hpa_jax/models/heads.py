@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from hpa_jax.models.layers import Dense
-from hpa_jax.models.norm import BatchNorm, LayerNorm
+from hpa_jax.models.norm import BatchNorm, layer_norm
 from hpa_jax.models.pooling import mean_and_max
 
 HPA_DENSENET_CHANNELS = 128
@@ -102,7 +102,7 @@ class NormLinearHead(Head):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         x = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
-        x = LayerNorm(name="norm")(x)
+        x = layer_norm(name="norm")(x)
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
         return Dense(self.num_labels, dtype=jnp.float32, name="logits")(x)
 

@@ -1,10 +1,9 @@
 """Layer normalization, and batch normalization that can be given the moments of its input.
 
 Design:
-- layer normalization computes in float32 whatever its input is. Its variance is that of the
+- layer normalization is Flax's, in float32 whatever its input is. Its variance is that of the
   differences from the mean, as PyTorch computes it: E[x^2] - (E x)^2 loses digits where the mean is
-  large. Its gradient is written out, with two sums over the channels that are taken in one pass:
-  differentiated as it stands, a TPU reads the map twice as often;
+  large;
 - a DenseNet normalizes each feature map again in every later layer of its block, each time with
   another scale and bias but with the same batch moments. `batch_moments` is therefore a function
   of its own, called once per feature map, and `BatchNorm` accepts its result;
@@ -24,64 +23,10 @@ import jax.numpy as jnp
 from hpa_jax.models.layers import parameter
 
 LAYER_NORM_EPSILON = 1e-6
-"""Added to the variance of a layer norm: ConvNeXt's."""
+"""Added to the variance: ConvNeXt's."""
 
-
-class LayerNorm(nn.Module):
-    """`scale * (x - mean) / sqrt(var + epsilon) + bias`, over the channels of each position.
-
-    Attributes:
-      dtype: of the result; the arithmetic, scale and bias are float32 throughout.
-
-    References:
-      Ba, Kiros & Hinton, Layer Normalization, 2016, arXiv:1607.06450.
-    """
-
-    dtype: jnp.dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """`[..., C]` to `dtype [..., C]`."""
-        channels = (x.shape[-1],)
-        scale = parameter(self, "scale", nn.initializers.ones, channels)
-        bias = parameter(self, "bias", nn.initializers.zeros, channels)
-        return layer_norm(x, scale, bias).astype(self.dtype)
-
-
-@jax.custom_vjp
-def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
-    """`x [..., C]` normalized over its channels, in float32."""
-    normalized, _ = _standardize(x)
-    return normalized * scale + bias
-
-
-def _standardize(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """`x` with mean 0 and variance 1 over its channels, and the factor that made it so."""
-    x = x.astype(jnp.float32)
-    center = x - jnp.mean(x, axis=-1, keepdims=True)
-    variance = jnp.mean(jnp.square(center), axis=-1, keepdims=True)
-    factor = jax.lax.rsqrt(variance + LAYER_NORM_EPSILON)
-    return center * factor, factor
-
-
-def _layer_norm_forward(x, scale, bias):
-    return layer_norm(x, scale, bias), (x, scale)
-
-
-def _layer_norm_backward(residuals, g):
-    x, scale = residuals
-    normalized, factor = _standardize(x)
-    positions = tuple(range(x.ndim - 1))
-    grad_scale = jnp.sum(g * normalized, axis=positions)
-    grad_bias = jnp.sum(g, axis=positions)
-
-    scaled = g * scale
-    along = jnp.mean(scaled * normalized, axis=-1, keepdims=True)
-    grad_x = factor * (scaled - jnp.mean(scaled, axis=-1, keepdims=True) - normalized * along)
-    return grad_x.astype(x.dtype), grad_scale, grad_bias
-
-
-layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
+layer_norm = partial(nn.LayerNorm, epsilon=LAYER_NORM_EPSILON, use_fast_variance=False)
+"""Makes a norm over the channels of each position."""
 
 
 class Moments(NamedTuple):
