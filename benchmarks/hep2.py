@@ -1,6 +1,6 @@
 """Real cells, a published split: six patterns of HEp-2 cells, beside what others have reached.
 
-    python benchmarks/hep2.py --hep2_dir=DIR [--only=published,folds,peer,baseline]
+    python benchmarks/hep2.py --hep2_dir=DIR [--only=published,folds,peer,baseline,convnext]
                               [--seeds=0,1,2] [--folder=runs/hep2] [--json=FILE] [--quick]
 
 DIR holds hep2.zip (hep2_data.py). The same command resumes where it was stopped, a run at a time.
@@ -10,7 +10,8 @@ keeps each inferred specimen on one side, and is what cells of a new specimen wo
 scores are of five nets, each of the fold that it has not learnt from, evaluated together.
 
 An interval (95 %) draws whole specimens again, for the first of the seeds. Folds are trained with
-the first seed alone, and so is the peer.
+the first seed alone, and so are the peer and the ConvNeXt-T, which is trained only where `--only`
+names it.
 """
 
 import argparse
@@ -45,6 +46,7 @@ from hpa_jax.environment.program import run_program
 from hpa_jax.evaluation import score_table
 
 PARTS = ("published", "folds", "peer", "baseline")
+FURTHER_PARTS = ("convnext",)
 METRICS = ("accuracy", "mean_class_accuracy", "macro_f1")
 NAMES = {PLAIN: "", SYMMETRIES: ", the eight symmetries"}
 COLUMNS = ("", "accuracy", "mean class accuracy", "macro F1", "accuracy of each seed")
@@ -134,9 +136,10 @@ def markdown(rows: Iterable[dict], others: Iterable[Published]) -> str:
 
 def _parts(text: str) -> tuple[str, ...]:
     parts = tuple(text.split(","))
-    unknown = [part for part in parts if part not in PARTS]
+    known = PARTS + FURTHER_PARTS
+    unknown = [part for part in parts if part not in known]
     if unknown:
-        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(PARTS)}")
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(known)}")
     return parts
 
 
@@ -195,16 +198,19 @@ def compare(args: argparse.Namespace) -> None:
 
 
 def _on_published(args, scale: recipes.Scale, folder: Path, data_dir: Path) -> list[dict]:
-    if not {"published", "peer", "baseline"} & set(args.only):
+    if not {"published", "peer", "baseline", "convnext"} & set(args.only):
         return []
     build(args.hep2_dir, data_dir, PUBLISHED)
     ours = []
     peers = []
+    convnexts = []
     if "published" in args.only:
         ours = [[recipes.published(scale, seed)] for seed in args.seeds]
     if "peer" in args.only:
         peers = [[recipes.peer(scale, args.seeds[0])]]
-    runs = [run for of_seed in ours + peers for run in of_seed]
+    if "convnext" in args.only:
+        convnexts = [[recipes.convnext(scale, args.seeds[0])]]
+    runs = [run for of_seed in ours + peers + convnexts for run in of_seed]
     rows = []
     if "baseline" in args.only:
         train = read_cells(data_dir, PUBLISHED, "train")
@@ -216,6 +222,8 @@ def _on_published(args, scale: recipes.Scale, folder: Path, data_dir: Path) -> l
         rows += net_rows("hpa_jax, configs/hep2.py", ours, folder)
     if peers:
         rows += net_rows("the same in PyTorch", peers, folder)
+    if convnexts:
+        rows += net_rows("ConvNeXt-T in its place", convnexts, folder)
     return rows
 
 

@@ -3,8 +3,9 @@
     python benchmarks/nets.py [--nets=all] [--size=128] [--batch=8] [--seconds=5] [--json=FILE]
 
 Four channels, 28 logits, float32, the head that the peer's net has (mean over the map, one dense
-layer). The peer is keras.applications on TensorFlow (oneDNN, in a graph), and for All-CNN the same
-layers in PyTorch (eager, channels last). Training is a step of Adam on binary cross entropy. Each
+layer; before it a layer norm for ConvNeXts). The peer is keras.applications on TensorFlow (oneDNN,
+in a graph), for ConvNeXts torchvision's module and for All-CNN the same layers, both in PyTorch
+(eager, channels last). Training is a step of Adam on binary cross entropy. Each
 side of each net runs in a process of its own, one after the other, on all cores; a speed is the
 median over at least `--seconds`, after one step that is not counted.
 
@@ -20,13 +21,13 @@ import sys
 from collections.abc import Sequence
 
 from command_line import make_parser
-from nets_sides import CHANNELS, KERAS_NAMES, ours, peer
+from nets_sides import CHANNELS, CONVNEXTS, KERAS_NAMES, ours, peer
 from processes import call_again
 from results import machine_name, make_row, with_cores, write_rows
 
 from hpa_jax.environment.program import run_program
 
-NETS = ("all_cnn", *KERAS_NAMES)
+NETS = ("all_cnn", *CONVNEXTS, *KERAS_NAMES)
 SIDES = {"ours": ours, "peer": peer}
 COLUMNS = {
     "parameters": 10,
@@ -40,7 +41,11 @@ COLUMNS = {
 
 def make_rows(net: str, own: dict, other: dict, args: argparse.Namespace) -> list[dict]:
     """All rows of a net, by what each side has measured."""
-    library = "PyTorch" if net == "all_cnn" else "keras.applications on TensorFlow"
+    library = "keras.applications on TensorFlow"
+    if net == "all_cnn":
+        library = "PyTorch"
+    elif net in CONVNEXTS:
+        library = "torchvision"
     device = with_cores(machine_name())
     workload = f"{args.size}px_batch_{args.batch}"
     entries = (

@@ -18,6 +18,7 @@ KERAS_NAMES = {
     "inception_resnet_v2": "InceptionResNetV2",
     "resnet50": "ResNet50",
 }
+CONVNEXTS = ("convnext_tiny", "convnext_small")
 # Of All-CNN's convolutions of 3x3 with padding: input channels, output channels, stride.
 ALL_CNN_LAYERS = (
     (CHANNELS, 96, 1),
@@ -47,7 +48,11 @@ def make_model(net: str, dtype: str):
     """Ours, with the head of the peer's net."""
     from hpa_jax.models import create_model
 
-    head = "all_cnn" if net == "all_cnn" else "linear"
+    head = "linear"
+    if net == "all_cnn":
+        head = "all_cnn"
+    elif net in CONVNEXTS:
+        head = "norm_linear"
     return create_model(net, head=head, num_labels=LABELS, dtype=dtype)
 
 
@@ -168,7 +173,9 @@ def ours(net: str, size: int, batch: int, seconds: float, wide: int) -> dict:
 def peer(net: str, size: int, batch: int, seconds: float, wide: int) -> dict:
     """Parameters and speeds of the peer's library."""
     if net == "all_cnn":
-        return torch_peer(size, batch, seconds)
+        return torch_peer(torch_all_cnn(), size, batch, seconds)
+    if net in CONVNEXTS:
+        return torch_peer(torch_convnext(net), size, batch, seconds)
     return keras_peer(net, size, batch, seconds)
 
 
@@ -212,11 +219,34 @@ def torch_all_cnn():
     return nn.Sequential(*layers).to(memory_format=channels_last)
 
 
-def torch_peer(size: int, batch: int, seconds: float) -> dict:
-    """All-CNN in PyTorch, eager."""
+def torch_convnext(net: str):
+    """torchvision's ConvNeXt, channels last, without stochastic depth."""
+    from torch import channels_last, nn
+
+    model = getattr(import_torchvision().models, net)(num_classes=LABELS, stochastic_depth_prob=0.0)
+    first = model.features[0][0]
+    model.features[0][0] = nn.Conv2d(CHANNELS, first.out_channels, 4, stride=4)
+    return model.to(memory_format=channels_last)
+
+
+def import_torchvision():
+    """The package; its compiled operators, which no net needs, are for PyTorch with CUDA alone."""
     import torch
 
-    model = torch_all_cnn()
+    try:
+        import torchvision
+    except RuntimeError:
+        signature = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+        for name in ("nms", "qnms"):
+            torch.library.define(f"torchvision::{name}", signature)
+        import torchvision
+    return torchvision
+
+
+def torch_peer(model, size: int, batch: int, seconds: float) -> dict:
+    """A net in PyTorch, eager."""
+    import torch
+
     images, targets = random_batch(size, batch)
     images = torch.tensor(images.transpose(0, 3, 1, 2)).to(memory_format=torch.channels_last)
     targets = torch.tensor(targets)

@@ -7,9 +7,11 @@ Design:
   float32, so that its gradient is summed so;
 - stochastic depth drops a block's branch for an image at a time. The rate grows from 0 at the first
   block to `stochastic_depth` at the last. It draws from the rng 'dropout', as all that is dropped;
+- GELU keeps its slope for the backward pass: differentiated as it stands, its two factors are
+  written and read in place of their product, each as large as the widest map of the block;
 - depthwise.py has the 7x7 convolutions;
-- there is no SPLIT_MULTIPLE: whether gradients are right where the rows of an image are sharded, in
-  both forms of those convolutions, has not been tested.
+- there is no SPLIT_MULTIPLE: where images and their rows are both sharded, XLA sums the gradient of
+  a depthwise kernel as often as devices share an image (jax 0.10.2; tests/parallel/test_space.py).
 
 References:
   Liu et al., A ConvNet for the 2020s, 2022, arXiv:2201.03545.
@@ -17,11 +19,13 @@ References:
   Touvron et al., Going deeper with Image Transformers, 2021, arXiv:2103.17239: the layer scale.
 """
 
+import math
 from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from hpa_jax.models.depthwise import DepthwiseConv
 from hpa_jax.models.initializers import LAYER_SCALE
@@ -33,6 +37,28 @@ DEPTHS = {
     "convnext_small": (3, 3, 27, 3),
 }
 """Blocks in each of the four stages (section 2.2 of the paper)."""
+
+
+@jax.custom_jvp
+def gelu(x: jax.Array) -> jax.Array:
+    """`x` times the normal distribution's fraction below `x`, as erf computes it.
+
+    References:
+      Hendrycks & Gimpel, Gaussian Error Linear Units, 2016, arXiv:1606.08415.
+    """
+    return nn.gelu(x, approximate=False)
+
+
+@gelu.defjvp
+def _gelu_tangent(primals, tangents):
+    (x,) = primals
+    (tangent,) = tangents
+    wide = x.astype(jnp.float32)
+    fraction = lax.erfc(-wide * math.sqrt(0.5)) / 2
+    density = jnp.exp(-jnp.square(wide) / 2) / math.sqrt(2 * math.pi)
+    slope = fraction + wide * density
+    # As a product of the wide numbers, XLA for TPUs would keep them for the slope.
+    return gelu(x), slope.astype(x.dtype) * tangent
 
 
 class Block(nn.Module):
@@ -52,7 +78,7 @@ class Block(nn.Module):
         y = DepthwiseConv(7, dtype=self.dtype, name="depthwise")(x)
         y = layer_norm(dtype=self.dtype, name="norm")(y)
         y = Dense(4 * width, dtype=self.dtype, name="expand")(y)
-        y = nn.gelu(y, approximate=False)
+        y = gelu(y)
         y = Dense(width, dtype=self.dtype, name="project")(y)
 
         scale = parameter(self, "layer_scale", nn.initializers.constant(LAYER_SCALE), (width,))

@@ -22,8 +22,11 @@ import jax.numpy as jnp
 
 from hpa_jax.models.layers import parameter
 
-layer_norm = partial(nn.LayerNorm, epsilon=1e-6, use_fast_variance=False)
-"""Makes a norm over the channels of each position, with the epsilon of ConvNeXt."""
+LAYER_NORM_EPSILON = 1e-6
+"""Added to the variance: ConvNeXt's."""
+
+layer_norm = partial(nn.LayerNorm, epsilon=LAYER_NORM_EPSILON, use_fast_variance=False)
+"""Makes a norm over the channels of each position."""
 
 
 class Moments(NamedTuple):

@@ -12,7 +12,7 @@ from hpa_jax.labels import CHANNELS
 from hpa_jax.models import create_model
 from hpa_jax.optim.losses import is_single_label, probabilities_function
 from hpa_jax.serving.artifact import PLATFORMS
-from hpa_jax.serving.maps import gradient_maps, has_closed_form, linear_maps
+from hpa_jax.serving.maps import CLOSED_FORMS, gradient_maps
 from hpa_jax.transforms import normalize
 from hpa_jax.transforms.augment import prepare
 
@@ -23,7 +23,7 @@ def forward_pass(config: Config, *, closed_form: bool = False) -> Callable:
     Args:
       config: of the run.
       closed_form: without maps that take a gradient; then a head has maps only where
-        `has_closed_form` says so.
+        there is a closed form for it (maps.py).
 
     Returns:
       `(flat variables, uint8 [B, H, W, 4])` to a dict, computed in float32 whatever the run's
@@ -44,11 +44,9 @@ def forward_pass(config: Config, *, closed_form: bool = False) -> Callable:
     )
     preparation = normalize.preparation(config.data)
     probabilities = probabilities_function(single_label=is_single_label(config.train.loss))
-    maps_of = gradient_maps
-    if has_closed_form(model.head):
-        maps_of = linear_maps
-    elif closed_form:
-        maps_of = None
+    maps_of = CLOSED_FORMS.get(model.head)
+    if maps_of is None and not closed_form:
+        maps_of = gradient_maps
 
     def forward(flat_variables: dict, images: jax.Array) -> dict[str, jax.Array]:
         variables = unflatten_dict(flat_variables, sep="/")

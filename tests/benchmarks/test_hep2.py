@@ -38,7 +38,7 @@ def test_the_table_has_our_rows_above_others():
 @pytest.mark.parametrize(
     ("flag", "line"),
     [
-        ("--only=published,all", "'all' is none of published, folds, peer, baseline"),
+        ("--only=published,all", "'all' is none of published, folds, peer, baseline, convnext"),
         ("--seeds=1,1", "'1,1': give whole numbers, each once"),
         ("--seeds=one", "'one': give whole numbers"),
     ],
@@ -63,6 +63,16 @@ def test_each_fold_is_scored_by_the_net_that_has_not_learnt_from_it():
     ] * 5
     assert len({run.name for run in runs}) == 5
     assert {run.checkpoint for run in runs} == {"latest"}
+
+
+def test_the_convnext_is_the_recipe_with_another_net():
+    run = hep2_recipes.convnext(hep2_recipes.Scale(), 3)
+    config = parse([f"--config={run.recipe}", "--workdir=none", *run.flags])[2]
+    assert (config.model.name, config.model.head) == ("convnext_tiny", "norm_linear")
+    assert config.train.steps == run.steps == hep2_recipes.CONVNEXT_STEPS
+    assert config.train.seed == 3
+    assert "convnext" not in hep2.PARTS
+    assert run.name != hep2_recipes.published(hep2_recipes.Scale(), 3).name
 
 
 def test_the_peer_takes_the_recipe_and_its_loss_is_the_softmaxs():

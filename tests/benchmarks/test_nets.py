@@ -38,4 +38,4 @@ def test_the_arithmetic_is_the_published_one():
 def test_an_unknown_net_is_refused(run_benchmark):
     done = run_benchmark("nets.py", "--nets=vgg")
     assert done.returncode == 2
-    assert "'vgg' is unknown; choose of all_cnn, densenet121" in done.stderr
+    assert "'vgg' is unknown; choose of all_cnn, convnext_tiny" in done.stderr

@@ -147,17 +147,24 @@ def test_both_forms_of_a_depthwise_convolution_are_the_same(dtype):
 
 def test_stochastic_depth_drops_a_branch_by_image_and_by_key():
     block = Block(0.5, jnp.float32)
-    x = jnp.asarray(np.random.default_rng(0).normal(size=(16, 2, 2, 3)), jnp.float32)
-    variables = block.init(jax.random.key(0), x, train=False)
-    variables["params"]["layer_scale"] = jnp.ones(3)
-    complete = np.asarray(block.apply(variables, x, train=False))
+    x = np.random.default_rng(0).normal(size=(16, 2, 2, 3)).astype(np.float32)
+    shapes = jax.eval_shape(lambda: block.init(jax.random.key(0), x, train=False))
+    variables = unflatten_dict(drawn(shapes), sep="/")
+
+    def in_training(variables, x, key):
+        return block.apply(variables, x, train=True, rngs={"dropout": key})
+
+    def in_evaluation(variables, x):
+        return block.apply(variables, x, train=False)
+
+    step = compile_quickly(in_training, variables, x, jax.random.key(0))
+    complete = np.asarray(compile_quickly(in_evaluation, variables, x)(variables, x))
 
     def trained(seed):
-        rngs = {"dropout": jax.random.key(seed)}
-        return np.asarray(block.apply(variables, x, train=True, rngs=rngs))
+        return np.asarray(step(variables, x, jax.random.key(seed)))
 
     found = trained(1)
-    past = np.asarray(x)
+    past = x
     # Twice the branch where it is kept, so that the mean over keys is the complete block.
     kept = past + 2 * (complete - past)
     dropped = [np.array_equal(image, other) for image, other in zip(found, past, strict=True)]

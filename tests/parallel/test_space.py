@@ -10,6 +10,7 @@ import pytest
 from hpa_jax.errors import InputError
 from hpa_jax.models import BACKBONES, create_model, init_variables, split_multiple
 from hpa_jax.models.densenet import BLOCKS
+from hpa_jax.models.depthwise import convolution_kernel_gradient
 from hpa_jax.models.resnet import ResNet
 from hpa_jax.optim import losses
 from hpa_jax.parallel.mesh import (
@@ -143,6 +144,29 @@ def test_resnet_too(monkeypatch):
     check_equal(sharded, outcome("resnet50", (4, 128, 32), (1, 1), **settings))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("mesh_shape", "factor"), [((8, 1), 1), ((1, 8), 1), ((4, 2), 2), ((2, 4), 4)], ids=str
+)
+def test_why_the_rows_of_a_convnext_are_not_sharded(mesh_shape, factor):
+    """With images sharded too, XLA sums the gradient of a depthwise kernel too often.
+
+    Once it does not any more, ConvNeXt may have a SPLIT_MULTIPLE.
+    """
+    rng = np.random.default_rng(0)
+    x, g = rng.normal(size=(2, 8, 16, 5, 6)).astype(np.float32)
+    kernel = np.zeros((7, 7, 1, 6), np.float32)
+    expected = np.asarray(jax.jit(convolution_kernel_gradient)(x, g, kernel))
+    mesh = mesh_of(mesh_shape)
+    images = batch_sharding(mesh)
+    gradient = jax.jit(
+        convolution_kernel_gradient,
+        in_shardings=(images, images, replicated(mesh)),
+        out_shardings=replicated(mesh),
+    )
+    np.testing.assert_allclose(gradient(x, g, kernel), factor * expected, atol=1e-3)
+
+
 @pytest.mark.parametrize(
     "settings", [{"flips": True}, AUGMENTATION, AUGMENTATION | {"rotate_degrees": 0.0}]
 )
@@ -239,6 +263,7 @@ def test_no_more_devices_share_an_image_than_must(batch_size, space, expected):
             "space=8: .*model.name; choose a DenseNet or resnet50, or .* multiple of 8",
         ),
         ("inception_resnet_v2", 8, 512, 2, "space=2: .*model.name"),
+        ("convnext_tiny", 8, 512, 2, "space=2: .*model.name"),
     ],
 )
 def test_uneven_shards_are_refused_by_name(net, batch_size, height, space, message):
