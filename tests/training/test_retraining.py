@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 from flax.traverse_util import flatten_dict
-from support.made_runs import made_run, restored_state
+from support.made_runs import made_run, restored_state, started_run
 
 from hpa_jax.data import pipeline
 from hpa_jax.data.identity import id_hashes
@@ -25,6 +25,7 @@ def of_backbone(tree):
     return flatten_dict(tree["backbone"], sep="/")
 
 
+@pytest.mark.slow
 def test_a_frozen_backbone_does_what_it_does_in_evaluation():
     model = create_model(
         "densenet_tiny", num_labels=3, dropout=0.5, dtype="float32", frozen_backbone=True
@@ -76,9 +77,10 @@ def test_the_optimizer_of_a_head_leaves_the_backbone_and_keeps_nothing_for_it(na
 
 @pytest.fixture(scope="module")
 def source(small_data, tmp_path_factory):
-    """A run, and its resolved configuration."""
+    """A run that has begun, and its resolved configuration."""
     workdir = tmp_path_factory.mktemp("source") / "run"
-    return workdir, made_run(workdir, small_data)
+    config, _ = started_run(workdir, small_data)
+    return workdir, config
 
 
 def retrained(source, **changes):
@@ -124,9 +126,10 @@ def test_a_backbone_that_has_seen_the_held_out_images_is_refused(source):
 
 @pytest.mark.slow
 def test_only_the_head_learns_and_a_run_that_resumes_ends_as_one_that_was_not_stopped(
-    run, small_run, source, tmp_path
+    run, small_run, small_data, tmp_path
 ):
-    folder, _ = source
+    folder = tmp_path / "source"
+    made_run(folder, small_data)
     flags = (
         *small_run,
         f"--config.train.retrain_head={folder}",
