@@ -3,9 +3,9 @@
     python benchmarks/ablation.py [--folder=runs/learning] [--seeds=1] [--json=FILE] [--quick]
 
 Beside the three seeds of either recipe that learning.py has trained in the same FOLDER, or that are
-trained here first; with --only, of the recipes that are changed. A change is judged by its difference from the recipe's mean, in points of macro
-F1 on the test split, and in standard deviations of one run between seeds: a run that lies within
-two of them shows nothing.
+trained here first; with --only, of the recipes that are changed. A change is judged by its
+difference from the recipe's mean, in points of macro F1 on the test split, and in standard
+deviations of one run between seeds: a run that lies within two of them shows nothing.
 
 Some ingredients do not touch training (TTA, thresholds): they are read from the runs that are there
 anyway.

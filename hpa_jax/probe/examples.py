@@ -52,6 +52,12 @@ class Examples:
         """Rows of each split, by name."""
         return {name: int((self.splits == number).sum()) for number, name in enumerate(SPLITS)}
 
+    def labels_without(self, split: int) -> list[str]:
+        """Names of the labels that a test row has, and no row of that split."""
+        in_test = self.targets[self.splits == TEST].any(axis=0)
+        in_split = self.targets[self.splits == split].any(axis=0)
+        return [self.label_names[label] for label in np.flatnonzero(in_test & ~in_split)]
+
     def divided_groups(self) -> int:
         """How many groups of the test rows have rows to fit or to choose with as well."""
         test = np.unique(self.groups[self.splits == TEST])

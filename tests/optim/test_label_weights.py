@@ -92,9 +92,7 @@ def authors_loss(logits, targets, counts, margin, beta, scale):
 def test_a_run_has_the_authors_loss_and_re_weights_after_its_fraction_of_steps():
     counts = np.array([60, 20, 3])
     targets = targets_with(*counts)
-    section = config.Loss(
-        ldam_margin=0.4, ldam_scale=2.5, ldam_beta=0.99, ldam_reweight_after=0.75
-    )
+    section = config.Loss(ldam_margin=0.4, ldam_scale=2.5, ldam_beta=0.99, ldam_reweight_after=0.75)
     loss = make_loss_from(section, "ldam", targets, num_steps=20)
     logits = np.random.default_rng(0).normal(0, 2, targets.shape).astype(np.float32)
     step_of = jax.jit(jax.value_and_grad(loss))

@@ -80,11 +80,25 @@ def test_an_array_is_probed_by_groups(folder, capsys):
     assert "intervals of level 1.0: must be" in capsys.readouterr().err
 
 
-def test_groups_on_two_sides_are_told_of(folder, capsys):
+def test_groups_on_two_sides_and_labels_never_fitted_are_told_of(folder, capsys):
     np.save(folder / "s.npy", np.arange(ROWS) % 3)
+    targets = np.load(folder / "t.npy")
+    targets[np.arange(ROWS) % 3 == 0, 1] = 0
+    np.save(folder / "t.npy", targets)
     assert call(folder, groups=folder / "g.npy", splits=folder / "s.npy", epochs=1) == 0
-    assert "warning: 30 groups of test images have images among those" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "warning: groups with test images and images to fit on or to choose with: 30; " in shown
+    assert "warning: labels of test images that no image to fit on has: label_1; " in shown
     assert json.loads((folder / "out" / "probe.json").read_text())["divided_groups"] == 30
+
+
+def test_one_group_has_no_interval(folder, capsys):
+    np.save(folder / "g.npy", np.zeros(ROWS, int))
+    assert call(folder, groups=folder / "g.npy", splits=folder / "s.npy", epochs=1) == 0
+    assert "warning: all test images are of one group" in capsys.readouterr().err
+    report = json.loads((folder / "out" / "probe.json").read_text())
+    assert report["replicates"] == 0
+    assert report["rows"][0]["intervals"] == {}
 
 
 @pytest.mark.parametrize(
