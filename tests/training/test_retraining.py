@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -15,6 +16,7 @@ from hpa_jax.data.identity import id_hashes
 from hpa_jax.errors import InputError
 from hpa_jax.models import create_model, init_variables
 from hpa_jax.optim.optimizer import make_optimizer
+from hpa_jax.parallel.mesh import make_mesh
 from hpa_jax.training.retraining import BackboneSource
 from hpa_jax.workdir import read_config, read_learned_ids
 
@@ -110,7 +112,9 @@ def test_what_a_backbone_is_not_for_is_refused(source, tmp_path):
         assert "config.train.retrain_head=" in str(caught.value)
         assert "\n" not in str(caught.value)
     # Another head is what it is for.
-    BackboneSource(retrained(source, model__head="linear"), nothing, [])
+    found = BackboneSource(retrained(source, model__head="linear"), nothing, [])
+    with pytest.raises(InputError, match=r"config\.train\.retrain_head=.* has no checkpoint yet"):
+        found.load({}, make_mesh())
 
 
 def test_a_backbone_that_has_seen_the_held_out_images_is_refused(source):
@@ -158,6 +162,15 @@ def test_only_the_head_learns_and_a_run_that_resumes_ends_as_one_that_was_not_st
     )
     learned = read_learned_ids(tmp_path / "whole")
     assert np.isin(read_learned_ids(folder), learned).all()
+
+    damaged = shutil.copytree(folder, tmp_path / "damaged")
+    for path in damaged.glob("checkpoints/1/**/d/*"):
+        path.write_bytes(path.read_bytes()[::-1])
+    refused = run(*flags, f"--config.train.retrain_head={damaged}", f"--workdir={tmp_path}/refused")
+    assert refused.returncode == 2
+    assert "its best checkpoint" in refused.stderr
+    assert "evaluate.checkpoint" not in refused.stderr
+    assert not (tmp_path / "refused" / "config.json").exists()
 
     part = run(*flags, "--config.train.steps=2", f"--workdir={tmp_path}/part")
     assert part.returncode == 0, part.stderr
