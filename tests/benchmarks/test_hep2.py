@@ -1,6 +1,8 @@
 """The benchmark of real cells: its table, its baselines, and what its peer in PyTorch adds."""
 
 import dataclasses
+import os
+from pathlib import Path
 
 import hep2
 import hep2_baselines
@@ -10,8 +12,11 @@ import learning_peer
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from hpa_jax.recipes import parse
+
+HEP2 = pytest.mark.skipif("HPA_HEP2_DIR" not in os.environ, reason="HPA_HEP2_DIR is not set")
 
 
 def peer_config():
@@ -111,3 +116,25 @@ def test_a_pattern_that_no_training_cell_has_scores_0():
     scores = hep2_baselines.fit_and_score(hep2_baselines.histogram_and_pixels, cells, cells)
     assert (scores[:, [0, 2, 4, 5]] == 0).all()
     np.testing.assert_array_equal(scores.argmax(axis=1), patterns)
+
+
+@HEP2
+@pytest.mark.slow
+def test_the_baselines_on_the_published_split(tmp_path):
+    """As measured when the cells were put together, with code of its own."""
+    hep2_data.build(Path(os.environ["HPA_HEP2_DIR"]), tmp_path, hep2_data.PUBLISHED)
+    train = hep2_data.read_cells(tmp_path, hep2_data.PUBLISHED, "train")
+    test = hep2_data.read_cells(tmp_path, hep2_data.PUBLISHED, "test")
+    assert (len(train.images), len(test.images)) == (8701, 2720)
+    truth = test.targets.argmax(axis=1)
+    found = {}
+    for name, features_of in hep2_baselines.BASELINES.items():
+        predicted = hep2_baselines.fit_and_score(features_of, train, test).argmax(axis=1)
+        found[name] = (
+            accuracy_score(truth, predicted),
+            balanced_accuracy_score(truth, predicted),
+            f1_score(truth, predicted, average="macro"),
+        )
+    expected = [(0.600, 0.552, 0.541), (0.732, 0.720, 0.726)]
+    for ours, measured in zip(found.values(), expected, strict=True):
+        assert ours == pytest.approx(measured, abs=0.015)

@@ -8,7 +8,10 @@ import pytest
 import torch
 from scipy.special import expit, softmax
 
+from hpa_jax.config import Augment
+from hpa_jax.errors import InputError
 from hpa_jax.optim.losses import make_loss
+from hpa_jax.training import components
 from hpa_jax.training.state import new_state
 from hpa_jax.training.steps import make_train_step
 from hpa_jax.transforms.channel_mix import CHANNEL_MIXES
@@ -110,6 +113,7 @@ def test_a_mixed_batch_is_learnt_as_its_mixed_targets(loss):
         )
 
 
+@pytest.mark.slow
 def test_each_step_mixes_anew_and_a_step_done_again_as_before():
     state, step = step_of(mixing={"mixup": 0.5, "cutmix": 1.0})
     found = {}
@@ -127,3 +131,10 @@ def test_images_that_are_never_mixed_are_learnt_as_without():
     _, plain = step_of()
     for name, value in plain(state, batch())[1].items():
         np.testing.assert_allclose(mixing(state, batch())[1][name], value, rtol=1e-5)
+
+
+def test_a_batch_of_one_image_cannot_be_mixed():
+    assert components.mixing(Augment(), 1) is None
+    assert components.mixing(Augment(mixup=0.2), 2)["mixup"] == 0.2
+    with pytest.raises(InputError, match="config.data.batch_size=1: with config.augment.mixup"):
+        components.mixing(Augment(cutmix=1.0), 1)
