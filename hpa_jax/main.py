@@ -246,6 +246,9 @@ def _run(call: Call, group) -> int:
 
         probe(config, workdir, out)
     elif mode == "sweep":
+        from hpa_jax.sweep.packages import check_packages
+
+        check_packages()
         from hpa_jax.report.sweep.page import write_sweep_report
         from hpa_jax.sweep.run import sweep
 

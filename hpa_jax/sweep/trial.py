@@ -94,21 +94,20 @@ def run_trial(
     """
     folder.mkdir(parents=True, exist_ok=True)
     _wait_for_orphan(folder)
-    evaluations = _Evaluations(folder / FILE_NAME, config)
-    pruned = False
+    watch = _Watch(trial, folder / FILE_NAME, config)
+    if watch.pruned:
+        # Decided before a kill that came before it was recorded.
+        return Outcome(EXIT_START_AGAIN, True, "")
     started = time.monotonic()
     with TrialProcess(arguments, folder / LOG) as process:
         while process.status() is None:
-            for step, value in evaluations.unread():
-                is_new = trial.report(step, value)
-                pruned = pruned or (is_new and trial.should_prune())
-            if pruned or stop():
+            watch.look()
+            if watch.pruned or stop():
                 process.stop()
             time.sleep(_POLL_S)
-    for step, value in evaluations.read():
-        trial.report(step, value)
+    watch.look_at_all()
     trial.add_seconds(time.monotonic() - started)
-    return Outcome(process.status(), pruned, last_words(folder / LOG, process.log_start))
+    return Outcome(process.status(), watch.pruned, last_words(folder / LOG, process.log_start))
 
 
 def _wait_for_orphan(folder: Path) -> None:
@@ -176,37 +175,48 @@ class TrialProcess:
             self._process.send_signal(signal.SIGTERM)
 
 
-class _Evaluations:
-    """The metric of a run's evaluations, as they are written."""
+class _Watch:
+    """Reports the evaluations of a run as they are written, and judges it by each of them.
 
-    def __init__(self, path: Path, config: Config):
+    Nothing is reported after the one for which the run is stopped. What it still evaluates until it
+    ends depends on the moment, and the values of later trials must not.
+
+    Attributes:
+      pruned: whether the run is to be stopped, since it is worse than others.
+    """
+
+    def __init__(self, trial: Trial, path: Path, config: Config):
+        self._trial = trial
         self._path = path
         self._split = config.data.eval_split
         self._metric = config.checkpoint.metric
+        self._last_step = trial.values.get("train.steps", config.train.steps)
         self._size = -1
+        self.pruned = trial.should_prune(self._last_step)
 
-    def unread(self) -> list[tuple[int, float]]:
-        """(step, metric) of all evaluations; nothing if the file is as at the last call."""
+    def look(self) -> None:
+        """Reports what is new."""
         size = self._path.stat().st_size if self._path.exists() else -1
         if size == self._size:
-            return []
+            return
         self._size = size
         # A run that resumes moves damaged lines away.
         with contextlib.suppress(InputError):
-            return self.read()
-        return []
+            self.look_at_all()
 
-    def read(self) -> list[tuple[int, float]]:
-        """As `unread`, always all.
+    def look_at_all(self) -> None:
+        """As `look`, once the run has ended.
 
         Raises:
           InputError: a line is damaged.
         """
-        found = []
         for record in read_records(self._path):
-            if record["split"] == self._split and self._metric in record:
-                found.append((record["step"], record[self._metric]))
-        return found
+            if record["split"] != self._split or self._metric not in record:
+                continue
+            if self.pruned:
+                return
+            is_new = self._trial.report(record["step"], record[self._metric])
+            self.pruned = is_new and self._trial.should_prune(self._last_step)
 
 
 def last_words(log: Path, start: int = 0) -> str:

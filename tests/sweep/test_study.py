@@ -9,9 +9,11 @@ from hpa_jax.sweep.space import Choice, Range
 
 pytest.importorskip("optuna", reason="the extra `sweep` is not installed")
 
-from hpa_jax.sweep.study import DATABASE, SweepStudy
+from hpa_jax.sweep.storage import DATABASE
+from hpa_jax.sweep.study import SweepStudy
 
 SPACE = {"optim.lr": Range(1e-4, 1e-1, log=True), "optim.name": Choice(("adam", "sgd"))}
+LAST_STEP = 3
 FIRST = {"optim.lr": 1e-2, "optim.name": "adam"}
 
 
@@ -102,13 +104,13 @@ def test_a_trial_below_the_median_is_pruned_and_a_failed_one_has_its_reason(tmp_
         with study.next_trial() as trial:
             for step in (1, 2):
                 trial.report(step, value)
-            assert not trial.should_prune()
+            assert not trial.should_prune(LAST_STEP)
             study.finish(trial)
     with study.next_trial() as trial:
         trial.report(1, 0.1)
-        assert not trial.should_prune()
+        assert not trial.should_prune(LAST_STEP)
         trial.report(2, 0.69)
-        assert trial.should_prune()
+        assert trial.should_prune(LAST_STEP)
         study.prune(trial)
     with study.next_trial() as trial:
         assert not trial.report(1, float("nan"))
