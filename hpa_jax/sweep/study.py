@@ -108,7 +108,8 @@ class SweepStudy:
         with self._lock():
             self._storage = SweepStorage(folder, self._pruner())
             self._study = self._storage.study
-            self._check_identity(identity)
+            with self._storage.explained():
+                self._check_identity(identity)
 
     def _pruner(self) -> optuna.pruners.BasePruner:
         if not self._settings.prune_after:
