@@ -20,7 +20,7 @@ from hpa_jax.errors import (
     InputError,
     RunStopped,
 )
-from hpa_jax.files import check_writable
+from hpa_jax.files import check_writable, remove_partial_files
 from hpa_jax.parallel.preemption import PreemptionSignal
 from hpa_jax.recipes.load import load_recipe
 from hpa_jax.sweep.record import TrialRecord
@@ -189,6 +189,9 @@ class _Worker:
     def _write(self) -> list[TrialRecord]:
         """Writes sweep.json and the page; what they are of."""
         with self._study.writing():
+            for folder in (self._workdir, self._workdir / "report"):
+                if folder.exists():
+                    remove_partial_files(folder)
             records = self._study.records()
             write_summary(
                 self._workdir,
