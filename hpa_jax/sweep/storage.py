@@ -52,7 +52,8 @@ class SweepStorage:
     def __init__(self, folder: Path, pruner: optuna.pruners.BasePruner):
         self._path = folder / DATABASE
         self._pruner = pruner
-        if not self._path.exists():
+        # For SQLite an empty file is a new database.
+        if not self._path.exists() or not self._path.stat().st_size:
             self._refuse_orphans(folder / TRIALS)
             self._create()
         try:
@@ -83,6 +84,8 @@ class SweepStorage:
             yield
         except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
             cause = error.__cause__ or error
+            # SQLite's own words, without the statement that SQLAlchemy adds.
+            cause = getattr(cause, "orig", None) or cause
             raise RunStopped(
                 f"{self._path} cannot be used: {one_line(cause, limit=160)}; remove the cause and "
                 "start the same command again"
@@ -92,8 +95,8 @@ class SweepStorage:
         """Without the database nobody knows which of the runs there were complete, and of what."""
         if any(trials.glob("*/config.json")):
             raise InputError(
-                f"{self._path} is missing, and {trials} has runs of a sweep: put the file back, or "
-                "choose another --workdir"
+                f"{self._path} is missing or empty, and {trials} has runs of a sweep: put the file "
+                "back, or choose another --workdir"
             )
 
     def _create(self) -> None:

@@ -128,6 +128,7 @@ class SweepStudy:
             # A setting that the version of then did not have is none that differs.
             before = recorded.get(name, value)
             if before != value:
+                before, value = _differing(before, value)
                 raise InputError(
                     f"{self._folder} holds a sweep with {name}={before!r}, now {value!r}; set it "
                     "back to resume that sweep, or choose another --workdir"
@@ -159,8 +160,14 @@ class SweepStudy:
     def _take_over(self, held: contextlib.ExitStack) -> Trial | None:
         """A trial that a killed worker has left behind."""
         for frozen in self._study.get_trials(deepcopy=False, states=(RUNNING,)):
-            if _try_lock(held, self._lock_of(frozen.number)):
-                return self._trial(frozen.number)
+            with contextlib.ExitStack() as tried:
+                if not _try_lock(tried, self._lock_of(frozen.number)):
+                    continue
+                # Its worker may have ended it, and let go of it, since the look above.
+                now = self._study.get_trials(deepcopy=False)[frozen.number]
+                if now.state == RUNNING:
+                    held.enter_context(tried.pop_all())
+                    return self._trial(frozen.number)
         return None
 
     def _draw(self, held: contextlib.ExitStack) -> Trial | None:
@@ -252,6 +259,17 @@ class SweepStudy:
         """For what is written of all trials: no other worker writes meanwhile."""
         with self._storage.explained(), self._lock():
             yield
+
+
+def _differing(before: Any, now: Any) -> tuple[Any, Any]:
+    """Two values without what they have in common, for a message."""
+    if not isinstance(before, dict) or not isinstance(now, dict):
+        return before, now
+    other = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    left = []
+    for values in (before, now):
+        left.append({name: values[name] for name in other if name in values})
+    return left[0], left[1]
 
 
 def _try_lock(held: contextlib.ExitStack, path: Path) -> bool:
