@@ -16,6 +16,7 @@ from tfds_builder.hpa.__main__ import main
 from tfds_builder.hpa.download.__main__ import main as download
 from tfds_builder.hpa.files import layouts
 from tfds_builder.hpa.files.s_biad2443 import join
+from tfds_builder.hpa.lists.__main__ import main as fetch
 from tfds_builder.hpa.lists.catalog import MASTER, TRAINED_ON
 
 NAMES = [label.lower() for label in LABELS]
@@ -142,6 +143,23 @@ def test_one_file_an_image(tmp_path):
     # 000a892-bbb, the fifth, is the first by its Id.
     np.testing.assert_array_equal(pixels[..., 3], smooth((32, 32), 40))
     np.testing.assert_array_equal(pixels[..., 0], smooth((32, 32), 43))
+
+
+def test_the_tables_are_fetched_with_digests(tmp_path, capsys):
+    folder = tmp_path / "ebi"
+    with Server() as server:
+        server.bodies |= {f"/{MASTER}": master(), f"/{TRAINED_ON}": trained_on()}
+        flags = ["--list=s_biad2443", f"--url=http://127.0.0.1:{server.server_port}"]
+        assert fetch([*flags, f"--to={folder}"]) == 2
+        line = capsys.readouterr().err
+        digests = [word for word in line.split() if word.startswith("--sha256=")]
+        assert len(digests) == 2 and not folder.exists()
+        assert fetch([*flags, *digests, f"--to={folder}"]) == 0
+        assert (folder / MASTER).read_bytes() == master()
+        assert (folder / TRAINED_ON).read_bytes() == trained_on()
+        server.bodies[f"/{MASTER}"] = b"<!DOCTYPE html><title>sign in</title>"
+        assert fetch([*flags, *digests, f"--to={tmp_path / 'page'}"]) == 2
+    assert f"{MASTER} has no column Path in its first line" in capsys.readouterr().err
 
 
 def test_images_of_the_website_are_fetched_beside_the_tables(tmp_path, capsys):
