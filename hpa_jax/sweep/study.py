@@ -60,14 +60,13 @@ class Trial:
         self._reported.add(step)
         return True
 
-    def should_prune(self, last_step: int) -> bool:
-        """Whether it is worse than the complete trials were at its latest evaluation.
+    def latest_step(self) -> int:
+        """Of the evaluations that were reported; -1 without one."""
+        return max(self._reported, default=-1)
 
-        Args:
-          last_step: of its run, which is complete from there on.
-        """
-        latest = max(self._reported, default=last_step)
-        return latest < last_step and bool(self._trial.should_prune())
+    def should_prune(self) -> bool:
+        """Whether it is worse than the complete trials were at its latest evaluation."""
+        return bool(self._trial.should_prune())
 
     def set_reason(self, reason: str) -> None:
         self._trial.set_user_attr(_REASON, reason)

@@ -94,7 +94,8 @@ def run_trial(
     """
     folder.mkdir(parents=True, exist_ok=True)
     _wait_for_orphan(folder)
-    watch = _Watch(trial, folder / FILE_NAME, config)
+    watch = TrialWatch(trial, folder / FILE_NAME, config)
+    watch.look()
     if watch.pruned:
         # Decided before a kill that came before it was recorded.
         return Outcome(EXIT_START_AGAIN, True, "")
@@ -175,11 +176,13 @@ class TrialProcess:
             self._process.send_signal(signal.SIGTERM)
 
 
-class _Watch:
+class TrialWatch:
     """Reports the evaluations of a run as they are written, and judges it by each of them.
 
-    Nothing is reported after the one for which the run is stopped. What it still evaluates until it
-    ends depends on the moment, and the values of later trials must not.
+    What is decided follows from the records alone, not from when they are read: a sweep that was
+    killed and resumed decides the same. An evaluation is therefore judged once a later record shows
+    that the run has gone on, so that no run is pruned at its end; and nothing is reported after the
+    one for which the run is stopped, since how far it comes until then is chance.
 
     Attributes:
       pruned: whether the run is to be stopped, since it is worse than others.
@@ -190,9 +193,9 @@ class _Watch:
         self._path = path
         self._split = config.data.eval_split
         self._metric = config.checkpoint.metric
-        self._last_step = trial.values.get("train.steps", config.train.steps)
         self._size = -1
-        self.pruned = trial.should_prune(self._last_step)
+        self._judged_step = -1
+        self.pruned = False
 
     def look(self) -> None:
         """Reports what is new."""
@@ -211,12 +214,18 @@ class _Watch:
           InputError: a line is damaged.
         """
         for record in read_records(self._path):
-            if record["split"] != self._split or self._metric not in record:
-                continue
+            self._judge(record["step"])
             if self.pruned:
                 return
-            is_new = self._trial.report(record["step"], record[self._metric])
-            self.pruned = is_new and self._trial.should_prune(self._last_step)
+            if record["split"] == self._split and self._metric in record:
+                self._trial.report(record["step"], record[self._metric])
+
+    def _judge(self, step: int) -> None:
+        """Judges the latest evaluation, if the run has come to a later `step`."""
+        latest = self._trial.latest_step()
+        if self._judged_step < latest < step:
+            self._judged_step = latest
+            self.pruned = self.pruned or self._trial.should_prune()
 
 
 def last_words(log: Path, start: int = 0) -> str:

@@ -15,7 +15,6 @@ from hpa_jax.sweep.storage import DATABASE
 from hpa_jax.sweep.study import SweepStudy
 
 SPACE = {"optim.lr": Range(1e-4, 1e-1, log=True), "optim.name": Choice(("adam", "sgd"))}
-LAST_STEP = 3
 FIRST = {"optim.lr": 1e-2, "optim.name": "adam"}
 
 
@@ -100,6 +99,7 @@ def test_two_workers_never_hold_one_trial(tmp_path):
         assert again.number == 0 and again.values == one.values
 
 
+@pytest.mark.slow
 def test_a_trial_that_ends_while_another_worker_looks_is_not_taken_over(tmp_path, monkeypatch):
     first = opened(tmp_path, trials=2)
     second = opened(tmp_path, trials=2)
@@ -126,13 +126,13 @@ def test_a_trial_below_the_median_is_pruned_and_a_failed_one_has_its_reason(tmp_
         with study.next_trial() as trial:
             for step in (1, 2):
                 trial.report(step, value)
-            assert not trial.should_prune(LAST_STEP)
+            assert not trial.should_prune()
             study.finish(trial)
     with study.next_trial() as trial:
         trial.report(1, 0.1)
-        assert not trial.should_prune(LAST_STEP)
+        assert not trial.should_prune()
         trial.report(2, 0.69)
-        assert trial.should_prune(LAST_STEP)
+        assert trial.should_prune()
         study.prune(trial)
     with study.next_trial() as trial:
         assert not trial.report(1, float("nan"))
