@@ -120,6 +120,7 @@ def test_a_trial_that_ends_while_another_worker_looks_is_not_taken_over(tmp_path
         assert (trial.number, other.number) == (0, 1)
 
 
+@pytest.mark.slow
 def test_a_trial_below_the_median_is_pruned_and_a_failed_one_has_its_reason(tmp_path):
     study = opened(tmp_path, prune_after=2, prune_from=2)
     for value in (0.8, 0.6):
