@@ -125,7 +125,7 @@ class SplitScores:
         common = CommonLabels(given, net, vocabulary, found, found.bare_images(table.targets))
         return dataclasses.replace(
             table,
-            scores=found.scores(table.scores),
+            scores=found.scores(table.scores, exclusive=table.single_label),
             targets=found.targets(table.targets),
             label_ids=tuple(range(len(found.common))),
             label_names=found.names,

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 from hpa_jax.errors import InputError
 from hpa_jax.tracking.tensorboard import EventWriter
-from hpa_jax.tracking.wandb_tracker import WandbTracker
 
 
 class Tracker(Protocol):
@@ -65,6 +64,9 @@ def open_tracker(
     if name == "none":
         return NoTracker()
     if name == "wandb":
+        # An extra, and importing it costs two seconds.
+        from hpa_jax.tracking.wandb_tracker import WandbTracker
+
         return WandbTracker(workdir, run_id, settings)
     writer = EventWriter(workdir / "tensorboard")
     writer.mark_restart(first_step + 1)
