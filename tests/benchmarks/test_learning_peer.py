@@ -201,16 +201,17 @@ def test_draws_are_those_of_the_recipe():
 def variables_of(net, model, shape):
     """A net of the peer's as variables of ours."""
     state = {torch_densenet.canonical(key): value for key, value in net.state_dict().items()}
-    state = {key.replace("out.1.", ""): value.numpy() for key, value in state.items()}
+    state = {key.replace("classifier.1.", "classifier."): state[key].numpy() for key in state}
     keys = torch_densenet.CLASSIFIER
     arrays = {}
     for name, array in flatten_dict(init_variables(model, shape, 0), sep="/").items():
         key = keys[name] if name in keys else torch_densenet.key_of(name)
         theirs = state[key]
-        if theirs.ndim == 4:
-            theirs = theirs.transpose(2, 3, 1, 0)
-        arrays[name] = theirs.T if theirs.ndim == 2 else theirs
-        assert arrays[name].shape == array.shape
+        if theirs.ndim > 1:
+            # Outputs come last, and a 1x1 convolution is a product of matrices.
+            theirs = np.moveaxis(theirs, (0, 1), (-1, -2)).reshape(array.shape)
+        arrays[name] = theirs
+        assert theirs.shape == array.shape
     return unflatten_dict(arrays, sep="/")
 
 
@@ -242,7 +243,7 @@ def test_same_losses_from_the_same_weights(small_data, tmp_path):
     state = setup.initial_state(variables_of(net, setup.model, setup.input_shape))
     dataset = pipeline.open_sources(config.data)
     order = pipeline.make_order(config.data, dataset, config.train.seed)
-    batches = train_batches(dataset, order, batch_size=8, threads=1)
+    batches = iter(train_batches(dataset, order, batch_size=8, threads=1))
     step = setup.make_train_step(dataset.targets())
     ours = []
     for _ in range(config.train.steps):
