@@ -17,6 +17,7 @@ the first seed alone, and so is the peer.
 
 import argparse
 import importlib.util
+import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -76,8 +77,16 @@ def net_rows(title: str, runs: Sequence[Sequence[Run]], folder: Path) -> list[di
         for of_seed in runs:
             tables = [_scores(run, folder, tta) for run in of_seed]
             found.append(evaluated(*map(np.concatenate, zip(*tables, strict=True))))
-        rows.append(_row(f"{title}{name}", found))
+        row = _row(f"{title}{name}", found)
+        row["minutes"] = [sum(_minutes(run, folder) for run in of_seed) for of_seed in runs]
+        rows.append(row)
     return rows
+
+
+def _minutes(run: Run, folder: Path) -> float:
+    """What a run took, training and scoring."""
+    result = json.loads((folder / "runs" / run.name / "result.json").read_text())
+    return result["seconds"] / 60
 
 
 def _scores(run: Run, folder: Path, tta: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -4,11 +4,11 @@
                                      [--folder=runs/real_fields] [--json=FILE] [--quick]
 
 DIR holds the sample: kaggle_512/ in Kaggle's own layout (train.csv and train/), and full_size/ with
-labels.csv and images/<Id>_<channel>.png of 2048 and 3072 px. Each recipe of configs/ is
-trained with its own net, head and image size, evaluated, asked to predict fields from their files,
-exported, and the export asked for the same fields. What does not come out finite, does not move
-its weights or differs from its export stops the program. The fields as they were taken go through
-configs/native.py, tile by tile.
+labels.csv and images/<Id>_<channel>.png of 2048 and 3072 px. Each recipe of configs/ is trained
+with its own net, head and image size, evaluated, asked to predict fields from their files,
+exported, and the export asked for the same fields. What does not come out finite, does not move its
+weights or differs from its export stops the program. The fields as they were taken go through
+configs/native.py, tile by tile, of which there is no ONNX.
 
 The same command resumes where it was stopped, a recipe at a time. Needs Linux or macOS.
 
@@ -54,8 +54,8 @@ COLUMNS = (
     "training, s (CPU s)",
     "all, s (CPU s)",
     "peak, GiB",
-    "export, MB",
-    "export's scores differ by",
+    "export",
+    "its scores differ by",
 )
 
 _PREDICTED = 2
@@ -200,7 +200,7 @@ def markdown(results: Iterable[dict]) -> str:
             f"{used['train']['seconds']:.0f} ({used['train']['cpu']:.0f})",
             f"{seconds:.0f} ({cpu:.0f})",
             f"{peak / _GIB:.1f}",
-            f"{result['export_bytes'] / 1e6:.0f}",
+            "ONNX" if result["onnx"] else "JAX alone",
             f"{result['difference']:.1g}",
         )
         lines.append(f"| {' | '.join(cells)} |")

@@ -91,6 +91,11 @@ class FieldsRun:
         """Of the recipe, from the repository's root."""
         return f"configs/{self.recipe}.py"
 
+    @property
+    def has_onnx(self) -> bool:
+        """Whether its export has model.onnx; a net that goes tile by tile cannot."""
+        return self.data != FULL_SIZE
+
 
 def recipe_names() -> list[str]:
     """Every recipe there is."""
