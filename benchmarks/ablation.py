@@ -84,9 +84,9 @@ READ_OFF = (
 )
 
 
-def changes_of(scale: Scale) -> dict[str, Change]:
+def changes_of() -> dict[str, Change]:
     """All changes by RECIPE_INGREDIENT, the names of their runs."""
-    return changes_to_best() | changes_to_hpa_densenet(scale)
+    return changes_to_best() | changes_to_hpa_densenet()
 
 
 def recipes_of(changes: Iterable[str]) -> list[Recipe]:
@@ -195,7 +195,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def compare(args: argparse.Namespace) -> None:
     """Trains and scores all, prints the tables and writes the rows."""
     scale = scale_of(args)
-    changes = changes_of(scale)
+    changes = changes_of()
     if args.only:
         changes = _chosen(changes, args.only)
     folder = args.folder.resolve()

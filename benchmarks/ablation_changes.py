@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from learning_recipes import Scale, config_flags, warmup_options
+from learning_recipes import config_flags
 
 UNCHANGED_RUN = "UNCHANGED_RUN"
 """In a flag: stands for the folder of the recipe's own run of the same seed, which is finished."""
@@ -22,7 +22,6 @@ def changes_to_best() -> dict[str, Change]:
         "name": "adam",
         "lr": 0.01,
         "schedule": "constant",
-        "schedule_options": "{}",
         "weight_decay": 0.0,
     }
     return {
@@ -119,7 +118,7 @@ def _newer_changes() -> dict[str, Change]:
     }
 
 
-def changes_to_hpa_densenet(scale: Scale) -> dict[str, Change]:
+def changes_to_hpa_densenet() -> dict[str, Change]:
     """By name: the choice of `best` in place of the baseline's."""
     symmetries = {
         "only_rare": False,
@@ -133,7 +132,6 @@ def changes_to_hpa_densenet(scale: Scale) -> dict[str, Change]:
         "weight_decay": 1e-2,
         "clip": 1.0,
         "schedule": "warmup_cosine_decay",
-        "schedule_options": warmup_options(scale),
     }
     return {
         "hpa_densenet_mix": Change(

@@ -47,7 +47,6 @@ QUICK = Scale(
     more=(
         *config_flags("model", {"name": "densenet_tiny"}),
         *config_flags("data", {"image_size": 32}),
-        *config_flags("optim", {"schedule_options": '{"warmup_steps":1}'}),
         *config_flags("train", {"ema_batches": 1}),
     ),
 )

@@ -25,7 +25,14 @@ import numpy as np
 import torch
 from command_line import run
 from learning_peer_augment import augment
-from learning_peer_net import EmaNet, build_net, build_optimizer, net_parameters, symmetries
+from learning_peer_net import (
+    SCHEDULES,
+    EmaNet,
+    build_net,
+    build_optimizer,
+    net_parameters,
+    symmetries,
+)
 from learning_recipes import PLAIN, SYMMETRIES
 from torch.nn import functional
 from tqdm import tqdm
@@ -68,7 +75,7 @@ def check(config: Config) -> None:
         "model.head": config.model.head == "linear",
         "model.dtype": config.model.dtype == "float32",
         "optim.name": config.optim.name == "adamw",
-        "optim.schedule": config.optim.schedule == "warmup_cosine_decay",
+        "optim.schedule": config.optim.schedule in SCHEDULES,
         "train.steps": config.train.steps > 0,
         "train.loss": config.train.loss in ("bce", SOFTMAX),
         "train.prior_bias": not (config.train.prior_bias and config.train.loss == SOFTMAX),

@@ -86,6 +86,9 @@ def _where_bit(
     return torch.where(is_set[:, None, None, None], changed, images)
 
 
+SCHEDULES = ("constant", "cosine_decay", "warmup_cosine_decay")
+
+
 def warmup_cosine(step: int, warmup: int, total: int) -> float:
     """Fraction of the peak learning rate.
 
@@ -104,7 +107,7 @@ def build_optimizer(
 
     Args:
       net: to train.
-      optim: section of the configuration.
+      optim: section of the configuration, its schedule one of SCHEDULES.
       steps: of the run.
     """
     kernels = [parameter for parameter in net.parameters() if parameter.ndim > 1]
@@ -114,7 +117,12 @@ def build_optimizer(
         {"params": others, "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=optim.lr, betas=(optim.b1, optim.b2), eps=optim.eps)
-    warmup = json.loads(optim.schedule_options)["warmup_steps"]
+    if optim.schedule == "constant":
+        return optimizer, LambdaLR(optimizer, lambda step: 1.0)
+    warmup = 0
+    if optim.schedule == "warmup_cosine_decay":
+        options = json.loads(optim.schedule_options)
+        warmup = options.get("warmup_steps", max(1, steps // 20))
     return optimizer, LambdaLR(optimizer, lambda step: warmup_cosine(step, warmup, steps))
 
 

@@ -122,11 +122,6 @@ def config_flags(section: str, values: Mapping) -> tuple[str, ...]:
     return tuple(f"--config.{section}.{name}={value}" for name, value in values.items())
 
 
-def warmup_options(scale: Scale) -> str:
-    """Of the schedule `warmup_cosine_decay`: the first twentieth of the steps, as JSON."""
-    return f'{{"warmup_steps":{max(1, scale.steps // 20)}}}'
-
-
 def _size_flags(scale: Scale) -> tuple[str, ...]:
     data = {
         "name": scale.dataset,
@@ -146,7 +141,6 @@ def _size_flags(scale: Scale) -> tuple[str, ...]:
 def _best_flags(scale: Scale, seed: int) -> tuple[str, ...]:
     optim = {
         "lr": 4e-3,
-        "schedule_options": warmup_options(scale),
         "backbone_lr": 1.0,  # both halves start from random weights
     }
     return (

@@ -45,7 +45,6 @@ def get_config() -> Config:
             name="adamw",
             lr=1e-3,
             schedule="warmup_cosine_decay",
-            schedule_options='{"warmup_steps": 500}',
             weight_decay=1e-2,
             clip=1.0,
             backbone_lr=0.5,
@@ -58,9 +57,9 @@ def get_config() -> Config:
 
 def search_space() -> dict[str, Range | Choice]:
     return {
-        "optim.lr": Range(1e-4, 1e-2, log=True),
+        "optim.lr": Range(1e-4, 3e-2, log=True),
         "optim.weight_decay": Range(1e-4, 1e-1, log=True),
         "optim.backbone_lr": Range(0.1, 1.0, log=True),
-        "optim.schedule_options": Choice(('{"warmup_steps": 100}', '{"warmup_steps": 500}')),
+        "optim.schedule": Choice(("constant", "cosine_decay", "warmup_cosine_decay")),
         "train.ema": Choice((0.0, 0.99, 0.999)),
     }

@@ -29,7 +29,6 @@ def get_config() -> Config:
             name="adamw",
             lr=2e-3,
             schedule="warmup_cosine_decay",
-            schedule_options='{"warmup_steps": 200}',
             weight_decay=1e-2,
             clip=1.0,
         ),
@@ -43,6 +42,6 @@ def search_space() -> dict[str, Range | Choice]:
     return {
         "optim.lr": Range(3e-4, 1e-2, log=True),
         "optim.weight_decay": Range(1e-3, 1e-1, log=True),
-        "optim.schedule_options": Choice(('{"warmup_steps": 50}', '{"warmup_steps": 200}')),
+        "optim.schedule": Choice(("constant", "cosine_decay", "warmup_cosine_decay")),
         "train.ema": Choice((0.0, 0.99)),
     }

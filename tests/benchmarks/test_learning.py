@@ -120,7 +120,7 @@ def test_every_change_is_a_change(tmp_path):
         return parse([f"--config={run.recipe}", f"--workdir={tmp_path}", *run.flags])[2]
 
     unchanged = {name: configured(run) for name, run in by_recipe.items()}
-    for name, change in ablation.changes_of(scale).items():
+    for name, change in ablation.changes_of().items():
         run = ablation.make_changed_run(scale, 0, name, change, tmp_path)
         assert run.name == f"{name}_0"
         assert len(run.tta) == 1

@@ -81,13 +81,22 @@ def test_same_net_from_the_same_distribution():
         assert net.eval()(torch.zeros(1, 4, 64, 64)).shape == (1, 28)
 
 
-def test_same_updates():
+@pytest.mark.parametrize(
+    ("schedule", "options"),
+    [
+        ("constant", "{}"),
+        ("cosine_decay", "{}"),
+        ("warmup_cosine_decay", "{}"),
+        ("warmup_cosine_decay", '{"warmup_steps": 3}'),
+    ],
+)
+def test_same_updates(schedule, options):
     """Learning rate, decay of kernels alone, clipping and AdamW: ten updates of one layer."""
     steps = 10
-    optim = dataclasses.replace(configured().optim, schedule_options='{"warmup_steps": 3}')
+    optim = dataclasses.replace(configured().optim, schedule=schedule, schedule_options=options)
     rng = np.random.default_rng(0)
     layer = torch.nn.Linear(5, 4)
-    optimizer, schedule = peer_net.build_optimizer(layer, optim, steps)
+    optimizer, scheduler = peer_net.build_optimizer(layer, optim, steps)
     params = {
         "kernel": layer.weight.detach().numpy().T.copy(),
         "bias": layer.bias.detach().numpy().copy(),
@@ -109,10 +118,10 @@ def test_same_updates():
         layer.weight.grad = torch.from_numpy(kernel.T.copy())
         layer.bias.grad = torch.from_numpy(bias.copy())
         torch.nn.utils.clip_grad_norm_(layer.parameters(), optim.clip)
-        theirs_now = schedule.get_last_lr()[0]
+        theirs_now = scheduler.get_last_lr()[0]
         np.testing.assert_allclose(theirs_now, float(learning_rate(step)), rtol=1e-5, atol=1e-9)
         optimizer.step()
-        schedule.step()
+        scheduler.step()
         updates, state = ours.update({"kernel": kernel, "bias": bias}, state, params)
         params = optax.apply_updates(params, updates)
     weight = layer.weight.detach().numpy().T
