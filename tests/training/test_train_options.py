@@ -56,14 +56,6 @@ EVERY_OPTION = (
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compiled_quickly():
-    """So many options make a program that takes longer to optimize than to run so few steps."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-        yield
-
-
 @pytest.fixture(scope="module")
 def start(start_recorded):
     return start_recorded
