@@ -126,6 +126,7 @@ def test_each_step_mixes_anew_and_a_step_done_again_as_before():
     assert len(set(found.values())) == 6
 
 
+@pytest.mark.slow
 def test_images_that_are_never_mixed_are_learnt_as_without():
     state, mixing = step_of(mixing={"mixup": 1.0, "probability": 0.0})
     _, plain = step_of()
