@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import shutil
 
 import pytest
 from support.antibody_lists import contents, write_lists
@@ -77,6 +78,13 @@ def test_another_file_than_was_stated(server, tmp_path, capsys):
     server.bodies["/valid_antibodies.txt"] = b"HPA000005\n"
     assert call(server, tmp_path, *digest_flags(contents(valid="HPA000005\n"))) == 2
     assert "HPA000005 is in valid_antibodies.txt and in test_anti" in capsys.readouterr().err
+    for text, words in (("<p>", "is no antibody"), ("HPA000009\n", "it was there already")):
+        write_lists(tmp_path, valid=text)
+        assert call(server, tmp_path, *flags) == 2
+        error = capsys.readouterr().err
+        assert words in error and "was there already: remove it" in error
+    shutil.rmtree(tmp_path)
+    tmp_path.mkdir()
     server.plan["/test_antibodies.txt"] = ["status 404"]
     assert call(server, tmp_path, *flags) == 1
     assert "does not exist there (status 404" in capsys.readouterr().err

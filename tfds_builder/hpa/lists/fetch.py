@@ -96,7 +96,13 @@ def _get(file: ListFile, folder: Path, url: str, client: HttpClient) -> Found:
             raise RunStopped(f"{address} {error}; --url names another folder with it") from None
     else:
         data = path.read_bytes()
-    _check_kind(file, data)
+    try:
+        _check_kind(file, data)
+    except InputError as error:
+        if is_new:
+            raise
+        # Fetching again leaves alone what is there.
+        raise InputError(f"{error} ({path} was there already: remove it first)") from None
     return Found(file, data, hashlib.sha256(data).hexdigest(), is_new)
 
 
@@ -122,9 +128,12 @@ def _check_digests(found: list[Found], digests: Mapping[str, str]) -> None:
         if not wanted:
             unknown.append(f"--sha256={one.file.name}={one.sha256}")
         elif wanted != one.sha256:
-            raise InputError(
+            line = (
                 f"{one.file.name} has the SHA-256 {one.sha256}, not {wanted}; nothing was written"
             )
+            if not one.is_new:
+                line += "; it was there already: remove it to have it fetched"
+            raise InputError(line)
     if unknown:
         raise InputError(
             "no digest of these files is known here, and nothing was written: compare them with a "
