@@ -100,7 +100,7 @@ def test_scores_that_differ_are_refused():
     scores = np.full((2, 28), 0.5, np.float32)
     assert check_scores(scores, scores + 0.001, one_run()) == pytest.approx(0.001, rel=1e-3)
     for other, reason in (
-        (scores + 0.1, "differ by up to 0.100"),
+        (scores + 0.1, "differ by 0.100 on average"),
         (scores + np.nan, "not all from 0 to 1"),
         (scores[:1], "scores are"),
     ):
