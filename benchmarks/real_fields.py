@@ -55,7 +55,7 @@ COLUMNS = (
     "all, s (CPU s)",
     "peak, GiB",
     "export",
-    "its scores differ by",
+    "its scores differ by, on average",
 )
 
 _PREDICTED = 2

@@ -28,7 +28,7 @@ def run_benchmark(tmp_path):
         if environment is None:
             environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
         done = subprocess.run(
-            command, cwd=REPOSITORY, env=environment, text=True, capture_output=True, timeout=600
+            command, cwd=REPOSITORY, env=environment, text=True, capture_output=True, timeout=3600
         )
         done.rows = None
         if path.exists():

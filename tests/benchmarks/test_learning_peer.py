@@ -156,6 +156,7 @@ def test_symmetries_of_the_square():
     assert found == expected
 
 
+@pytest.mark.slow
 def test_the_peer_writes_scores_of_the_test_split(tmp_path, small_data):
     flags = (f"--config.data.data_dir={small_data}", "--config.data.name=synthetic_32")
     recipe = f"--config={RUN.recipe}"
