@@ -3,9 +3,9 @@
     python benchmarks/ablation.py [--folder=runs/learning] [--seeds=1] [--json=FILE] [--quick]
 
 Beside the three seeds of either recipe that learning.py has trained in the same FOLDER, or that are
-trained here first. A change is judged by its difference from the recipe's mean, in points of macro
-F1 on the test split, and in standard deviations of one run between seeds: a run that lies within
-two of them shows nothing.
+trained here first; with --only, of the recipes that are changed. A change is judged by its
+difference from the recipe's mean, in points of macro F1 on the test split, and in standard
+deviations of one run between seeds: a run that lies within two of them shows nothing.
 
 Some ingredients do not touch training (TTA, thresholds): they are read from the runs that are there
 anyway.
@@ -13,7 +13,7 @@ anyway.
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +32,7 @@ from learning_statistics import metric_values, std
 from results import make_row, write_rows
 
 from hpa_jax.environment.program import run_program
+from hpa_jax.errors import InputError
 
 BASE_SEEDS = 3
 
@@ -88,15 +89,25 @@ def changes_of(scale: Scale) -> dict[str, Change]:
     return changes_to_best() | changes_to_hpa_densenet(scale)
 
 
+def recipes_of(changes: Iterable[str]) -> list[Recipe]:
+    """The recipes that are changed, by the names of the changes."""
+    changes = list(changes)
+    found = []
+    for recipe in RECIPES:
+        if any(name.startswith(f"{recipe.name}_") for name in changes):
+            found.append(recipe)
+    return found
+
+
 def make_rows(results: dict[str, dict], titles: dict[str, str]) -> list[dict]:
-    """Both recipes, each followed by its changes.
+    """The recipes that are changed, each followed by its changes.
 
     Args:
       results: of `run_all`.
       titles: of the changes that were trained, by name.
     """
     rows = []
-    for recipe in RECIPES:
+    for recipe in recipes_of(titles):
         unchanged = metric_values(results, recipe.name, recipe.tta, recipe.metric)
         base = float(np.mean(unchanged))
         spread = std(unchanged)
@@ -144,7 +155,10 @@ def markdown(rows: list[dict]) -> str:
     lines = []
     for recipe in RECIPES:
         prefix = f"ablation_{recipe.name}"
-        unchanged, *changed = [row for row in rows if row["name"].startswith(prefix)]
+        of_recipe = [row for row in rows if row["name"].startswith(prefix)]
+        if not of_recipe:
+            continue
+        unchanged, *changed = of_recipe
         lines += ["", f"| {recipe.title} | macro F1 | points | deviations |"]
         lines.append("| --- | --- | --- | --- |")
         lines.append(f"| (complete) | {unchanged['value']:.3f} |  |  |")
@@ -181,17 +195,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 def compare(args: argparse.Namespace) -> None:
     """Trains and scores all, prints the tables and writes the rows."""
     scale = scale_of(args)
+    changes = changes_of(scale)
+    if args.only:
+        changes = _chosen(changes, args.only)
     folder = args.folder.resolve()
     data_dir = build(scale, folder)
     line, _ = describe_data(data_dir, scale.dataset)
     print(line, flush=True)
-    changes = changes_of(scale)
-    if args.only:
-        changes = {name: change for name, change in changes.items() if name in args.only}
 
     unchanged = []
     for seed in range(1 if args.quick else BASE_SEEDS):
-        for recipe in RECIPES:
+        for recipe in recipes_of(changes):
             unchanged.append(recipe.make_run(scale, seed))
     changed = []
     for seed in range(args.seeds):
@@ -204,6 +218,13 @@ def compare(args: argparse.Namespace) -> None:
     rows = make_rows(results, {name: change.title for name, change in changes.items()})
     print(f"\n{markdown(rows)}")
     write_rows(args.json, rows)
+
+
+def _chosen(changes: dict[str, Change], names: Sequence[str]) -> dict[str, Change]:
+    unknown = [name for name in names if name not in changes]
+    if unknown:
+        raise InputError(f"--only: {unknown[0]!r} is none of {', '.join(changes)}")
+    return {name: change for name, change in changes.items() if name in names}
 
 
 def make_changed_run(scale: Scale, seed: int, name: str, change: Change, folder: Path) -> Run:

@@ -4,6 +4,8 @@
                               [--seeds=0,1,2] [--folder=runs/hep2] [--json=FILE] [--quick]
 
 DIR holds hep2.zip (hep2_data.py). The same command resumes where it was stopped, a run at a time.
+With --seeds and without --only the published row alone is trained again. `peer` needs PyTorch and
+MONAI.
 
 The published split has cells of one specimen on both sides, which look alike: the row of `folds`
 keeps each inferred specimen on one side, and is what cells of a new specimen would meet. Its
@@ -15,6 +17,8 @@ names it.
 """
 
 import argparse
+import importlib.util
+import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -42,13 +46,15 @@ from learning_statistics import std
 from results import make_row, write_rows
 
 from hpa_jax.environment.paths import path_flag
-from hpa_jax.environment.program import run_program
+from hpa_jax.environment.program import exit_on_signals, run_program
+from hpa_jax.errors import InputError
 from hpa_jax.evaluation import score_table
 
 PARTS = ("published", "folds", "peer", "baseline")
 FURTHER_PARTS = ("convnext",)
 METRICS = ("accuracy", "mean_class_accuracy", "macro_f1")
 NAMES = {PLAIN: "", SYMMETRIES: ", the eight symmetries"}
+SEEDS = (0, 1, 2)
 COLUMNS = ("", "accuracy", "mean class accuracy", "macro F1", "accuracy of each seed")
 
 
@@ -73,8 +79,16 @@ def net_rows(title: str, runs: Sequence[Sequence[Run]], folder: Path) -> list[di
         for of_seed in runs:
             tables = [_scores(run, folder, tta) for run in of_seed]
             found.append(evaluated(*map(np.concatenate, zip(*tables, strict=True))))
-        rows.append(_row(f"{title}{name}", found))
+        row = _row(f"{title}{name}", found)
+        row["minutes"] = [sum(_minutes(run, folder) for run in of_seed) for of_seed in runs]
+        rows.append(row)
     return rows
+
+
+def _minutes(run: Run, folder: Path) -> float:
+    """What a run took, training and scoring."""
+    result = json.loads((folder / "runs" / run.name / "result.json").read_text())
+    return result["seconds"] / 60
 
 
 def _scores(run: Run, folder: Path, tta: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -168,9 +182,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="data and runs; kept (default %(default)s)",
     )
     parser.add_argument(
-        "--only", type=_parts, default=PARTS, help=f"some of {','.join(PARTS)} (default: all)"
+        "--only",
+        type=_parts,
+        help=f"some of {','.join(PARTS)} (default: all; with --seeds: published)",
     )
-    parser.add_argument("--seeds", type=_seeds, default=(0, 1, 2), help="(default 0,1,2)")
+    parser.add_argument("--seeds", type=_seeds, help="(default 0,1,2)")
     parser.add_argument(
         "--jobs", type=int, default=1, help="runs at a time, on cores of their own (default 1)"
     )
@@ -178,12 +194,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--quick", action="store_true", help="a few steps of a tiny net: does it run?"
     )
     args = parser.parse_args(argv)
+    if args.only is None:
+        args.only = ("published",) if args.seeds else PARTS
+    args.seeds = args.seeds or SEEDS
+    # Programs run elsewhere, and are told where this one was started.
+    args.hep2_dir = args.hep2_dir.resolve()
+    exit_on_signals()
     return run_resumable(lambda: compare(args))
+
+
+def check_peer() -> None:
+    """Raises InputError where the peer would not start, which is known before hours of training."""
+    missing = [name for name in ("torch", "monai") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f"the peer needs {' and '.join(missing)}: python -m pip install torch==2.13.0, then "
+            "--no-deps monai==1.6.1; or leave it out: --only=published,folds,baseline"
+        )
 
 
 def compare(args: argparse.Namespace) -> None:
     """Builds, trains and scores what is asked for, prints the tables and writes the rows."""
     scale = recipes.QUICK if args.quick else recipes.Scale()
+    if "peer" in args.only:
+        check_peer()
     folder = args.folder.resolve()
     data_dir = folder / "data"
     on_published = _on_published(args, scale, folder, data_dir)

@@ -24,6 +24,7 @@ import checkout  # noqa: F401
 import numpy as np
 import torch
 from command_line import run
+from learning_peer_augment import augment
 from learning_peer_net import EmaNet, build_net, build_optimizer, net_parameters, symmetries
 from learning_recipes import PLAIN, SYMMETRIES
 from torch.nn import functional
@@ -43,6 +44,7 @@ HONORED = """
 data.data_dir data.name data.image_size data.batch_size data.sampling data.repeat_threshold
 data.rare_below data.rare_copies data.threads data.channel_mix
 model.name model.head model.dropout model.dtype model.stem
+augment.flips augment.rotate_degrees augment.scale augment.shift
 optim.name optim.lr optim.schedule optim.schedule_options optim.weight_decay optim.clip
 train.steps train.epochs train.seed train.loss train.prior_bias train.ema train.ema_batches
 train.log_every train.eval_every
@@ -94,11 +96,21 @@ def selected_channels(config: Config) -> list[int] | None:
 
 def prepare(images: np.ndarray, config: Config) -> torch.Tensor:
     """`uint8 [B, H, W, 4]` to normalized `float32 [B, C, H, W]`."""
+    return normalized(as_planes(images, config), config)
+
+
+def as_planes(images: np.ndarray, config: Config) -> torch.Tensor:
+    """`uint8 [B, H, W, 4]` to the net's channels `float32 [B, C, H, W]`, 0 to 255."""
+    planes = torch.from_numpy(images[..., selected_channels(config)])
+    return planes.permute(0, 3, 1, 2).float()
+
+
+def normalized(planes: torch.Tensor, config: Config) -> torch.Tensor:
+    """Planes of `as_planes` by the mean and std of their channels."""
     channels = selected_channels(config)
-    mean = torch.tensor(config.data.mean)[channels]
-    std = torch.tensor(config.data.std)[channels]
-    normalized = (torch.from_numpy(images[..., channels]) / 255 - mean) / std
-    return normalized.permute(0, 3, 1, 2)
+    mean = torch.tensor(config.data.mean)[channels, None, None]
+    std = torch.tensor(config.data.std)[channels, None, None]
+    return (planes / 255 - mean) / std
 
 
 def loss_of(logits: torch.Tensor, targets: torch.Tensor, config: Config) -> torch.Tensor:
@@ -147,10 +159,8 @@ def train(config: Config, workdir: Path) -> torch.nn.Module:
     bar = tqdm(first_batches, total=steps, unit="step", disable=None)
     with open(workdir / "metrics.jsonl", "w", encoding="utf-8") as log:
         for step, batch in enumerate(bar, start=1):
-            images = prepare(batch["image"], config)
-            if config.augment.flips:
-                which = torch.randint(0, 8, (len(images),), generator=generator)
-                images = symmetries(images, which)
+            planes = augment(as_planes(batch["image"], config), config.augment, generator)
+            images = normalized(planes, config)
             logits = net(images.contiguous(memory_format=torch.channels_last))
             targets = torch.from_numpy(batch["targets"]).float()
             loss = loss_of(logits, targets, config)

@@ -21,6 +21,7 @@ from threading import Event
 
 from checkout import BENCHMARKS, REPOSITORY
 from learning_recipes import Run, Scale
+from recipe_settings import settings_digest
 from tqdm import tqdm
 
 from hpa_jax.errors import EXIT_START_AGAIN, InputError, RunStopped
@@ -158,8 +159,10 @@ class _Process:
     def result(self) -> dict:
         """The result that is kept, or that of doing the run."""
         path = self._workdir / "result.json"
+        description = dataclasses.asdict(self._run)
+        description["settings"] = settings_digest(self._run.recipe, self._run.flags)
         # As JSON has it, where a tuple is a list.
-        description = json.loads(json.dumps(dataclasses.asdict(self._run)))
+        description = json.loads(json.dumps(description))
         with contextlib.suppress(OSError, ValueError):
             kept = json.loads(path.read_text())
             if kept["run"] == description:

@@ -584,7 +584,7 @@ class Evaluate:
         "of scores: every image has exactly one label, the one with the largest score; a run knows "
         "it by train.loss",
     )
-    folds: int = setting(5, "of the cross-fitted thresholds", at_least=2)
+    folds: int = setting(5, "of the cross-fitted thresholds and temperature", at_least=2)
     seed: int = setting(0, "of the folds and of the bootstrap")
     checkpoint: str = setting("best", "best, latest, or a step: for evaluate, predict and export")
     tta: str = setting(
@@ -644,7 +644,8 @@ class Export:
     temperature: bool = setting(
         False,
         "probabilities at a temperature, fitted on the stored scores of the split of the "
-        "thresholds, which move along (--mode=evaluate stores scores)",
+        "thresholds, which move along (--mode=evaluate stores scores); of one label an image: of "
+        "the split that training evaluated",
     )
     licence: str = setting(
         "",

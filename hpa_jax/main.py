@@ -214,9 +214,10 @@ def _results(mode: str, config: Config, workdir: Path) -> list[str]:
 
 def _run(call: Call, group) -> int:
     mode, workdir, config, out, recipe = call
-    refuse_foreign_results(
-        out, _results(mode, config, workdir), "move it away or give --out=DIR, another folder"
-    )
+    advice = "move it away or give --out=DIR, another folder"
+    if mode == "sweep":
+        advice = "move it away or choose another --workdir"
+    refuse_foreign_results(out, _results(mode, config, workdir), advice)
     # Imported here: a wrong call should be refused at once, not after seconds of loading.
     if mode == "train":
         from hpa_jax.training.loop import train_loop
@@ -246,6 +247,9 @@ def _run(call: Call, group) -> int:
 
         probe(config, workdir, out)
     elif mode == "sweep":
+        from hpa_jax.sweep.packages import check_packages
+
+        check_packages()
         from hpa_jax.report.sweep.page import write_sweep_report
         from hpa_jax.sweep.run import sweep
 

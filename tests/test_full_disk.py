@@ -9,7 +9,7 @@ from support.small_disk import SmallDisk
 
 pytestmark = pytest.mark.slow
 BLOCK = 4096
-MODES = ("evaluate", "predict", "export", "report")
+MODES = ("evaluate", "predict", "export", "report", "probe")
 
 
 @pytest.fixture

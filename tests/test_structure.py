@@ -89,8 +89,8 @@ OWNERS = {
     "uvicorn": ("serving/server/",),
     "h11": ("serving/server/",),
     "prometheus_client": ("serving/server/",),
-    "optuna": ("sweep/study.py",),
-    "sqlalchemy": ("sweep/study.py",),
+    "optuna": ("sweep/storage.py", "sweep/study.py"),
+    "sqlalchemy": ("sweep/storage.py",),
     "wandb": ("tracking/wandb_tracker.py",),
     "tfds_builder": (),
 }

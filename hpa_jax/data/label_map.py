@@ -78,9 +78,18 @@ class LabelMap(NamedTuple):
     def names(self) -> tuple[str, ...]:
         return tuple(label.name for label in self.common)
 
-    def scores(self, scores: np.ndarray) -> np.ndarray:
-        """float32 [N, C] of the net's scores, float32 [N, L]: the largest of each."""
-        columns = [scores[:, list(label.net)].max(axis=1) for label in self.common]
+    def scores(self, scores: np.ndarray, *, exclusive: bool = False) -> np.ndarray:
+        """The scores of the common labels, float32 [N, C].
+
+        Args:
+          scores: of the net, float32 [N, L].
+          exclusive: an image has one label alone, so that the probabilities of several add up to
+            that of any of them; else the largest counts.
+        """
+        columns = []
+        for label in self.common:
+            finer = scores[:, list(label.net)]
+            columns.append(finer.sum(axis=1) if exclusive else finer.max(axis=1))
         return np.stack(columns, axis=1)
 
     def targets(self, targets: np.ndarray) -> np.ndarray:

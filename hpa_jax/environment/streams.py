@@ -112,8 +112,8 @@ def _guarded(name: str, stream: TextIO | None) -> TextIO:
     if stream is not None:
         stream.flush()
         options["encoding"] = stream.encoding
-        options["line_buffering"] = stream.line_buffering
-        options["write_through"] = stream.write_through
+        # Of PYTHONUNBUFFERED, where Python's own streams have no buffer as this one has.
+        options["line_buffering"] = stream.line_buffering or stream.write_through
     file = io.FileIO(_DESCRIPTORS[name], "wb", closefd=False)
     return _Stream(name, io.BufferedWriter(file), **options)
 

@@ -13,7 +13,7 @@ from hpa_jax.data.preparation import read_preparation, stored_pixel_size
 from hpa_jax.environment.dataset_names import bare_name
 from hpa_jax.errors import InputError
 from hpa_jax.labels import CHANNELS
-from hpa_jax.transforms.channel_mix import parse_channel_mix
+from hpa_jax.transforms.channel_mix import channels_of_mix
 from hpa_jax.workdir import read_record
 
 SAME_SCALE = 0.05
@@ -98,7 +98,7 @@ def _channel_warning(
     if found["channels"] is None or None in known:
         return ""
     learned = set().union(*known)
-    seen = _channels_of_mix(data.channel_mix)
+    seen = set(channels_of_mix(data.channel_mix))
     lacking = _in_order((learned - set(found["channels"])) & seen)
     added = _in_order((set(found["channels"]) - learned) & seen)
     if not lacking and not added:
@@ -166,16 +166,6 @@ def _pixel_size_seen(preparation: Preparation, data: Data) -> float | None:
 
 def _is_same(a: float, b: float) -> bool:
     return abs(a - b) <= SAME_SCALE * max(a, b)
-
-
-def _channels_of_mix(mix: str) -> set[str]:
-    """The stored channels that a channel mix reads."""
-    rows = parse_channel_mix(mix)
-    used = set()
-    for number, channel in enumerate(CHANNELS):
-        if any(row[number] for row in rows):
-            used.add(channel)
-    return used
 
 
 def _in_order(channels: set[str]) -> list[str]:

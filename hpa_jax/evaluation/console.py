@@ -1,7 +1,12 @@
 """The report of an evaluation as text for the terminal."""
 
 from hpa_jax.evaluation.single_label_console import format_single_label
-from hpa_jax.evaluation.text import interval_text, intervals_line, number_text
+from hpa_jax.evaluation.text import (
+    interval_text,
+    intervals_line,
+    number_text,
+    temperature_line,
+)
 
 _AVERAGES = ("macro", "micro", "samples")
 
@@ -93,10 +98,7 @@ def _remarks(report: dict) -> list[str]:
     lines.append("; ".join(ranking))
     # Evaluations of older versions have none.
     if "temperature" in report:
-        lines.append(
-            f"temperature {report['temperature']:.3f}: with it the calibration error is "
-            f"{report['calibration_error_tempered']:.4f} (fitted out of fold)"
-        )
+        lines.append(temperature_line(report))
     lines.append(
         f"thresholds fitted on all these images: macro F1 {report['macro_f1_in_sample']:.4f} on "
         f"the same images (optimistic), {report['macro_f1_crossfit']:.4f} cross-fitted over "

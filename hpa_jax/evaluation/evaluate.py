@@ -127,6 +127,7 @@ def evaluate_table(table: ScoreTable, settings: Evaluate, mesh: Mesh | None = No
             table.groups,
             label_ids=table.label_ids,
             label_names=table.label_names,
+            folds=settings.folds,
             **sources,
             **_bootstrap_settings(settings),
         )
@@ -222,7 +223,12 @@ def evaluate_arrays(settings: Evaluate, out: Path) -> None:
                 "average the arrays yourself, or evaluate them one by one"
             )
         report |= single_label_summary.evaluate(
-            arrays[0], targets, groups, label_names=names, **_bootstrap_settings(settings)
+            arrays[0],
+            targets,
+            groups,
+            label_names=names,
+            folds=settings.folds,
+            **_bootstrap_settings(settings),
         )
         _write_report(report, out)
         return

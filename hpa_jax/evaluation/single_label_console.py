@@ -1,6 +1,11 @@
 """The report of `hpa_jax.metrics.single_label_summary.evaluate` as text for the terminal."""
 
-from hpa_jax.evaluation.text import interval_text, intervals_line, number_text
+from hpa_jax.evaluation.text import (
+    interval_text,
+    intervals_line,
+    number_text,
+    temperature_line,
+)
 
 _OVER_ALL = (
     ("accuracy", "accuracy"),
@@ -26,6 +31,7 @@ def format_single_label(report: dict) -> str:
     lines.append("-" * len(lines[0]))
     lines.append(_over_all(report, _OVER_ALL))
     lines.append(_over_all(report, _OF_SCORES))
+    lines.append(temperature_line(report))
     lines.append("each image's label is the one with the largest probability: no threshold")
     if report["intervals"]:
         lines.append(intervals_line(report))

@@ -100,9 +100,15 @@ class SplitScores:
           given: config.evaluate.label_map.
 
         Raises:
-          InputError: as of `table`; the datasets have several vocabularies; as of
-            `label_map.make_map`.
+          InputError: as of `table`; the net decides for one label of its own; the datasets have
+            several vocabularies; as of `label_map.make_map`.
         """
+        if self.predictor.single_label:
+            raise InputError(
+                f"config.evaluate.label_map={given}: {self.predictor.workdir} has learnt one label "
+                "for each image, whose probabilities say nothing about labels that are left out; "
+                "evaluate it on data of its own labels"
+            )
         names = self._dataset_names(sources)
         configs = self._configs(names)
         vocabulary = _one_vocabulary([config.data for config in configs])
@@ -119,7 +125,7 @@ class SplitScores:
         common = CommonLabels(given, net, vocabulary, found, found.bare_images(table.targets))
         return dataclasses.replace(
             table,
-            scores=found.scores(table.scores),
+            scores=found.scores(table.scores, exclusive=table.single_label),
             targets=found.targets(table.targets),
             label_ids=tuple(range(len(found.common))),
             label_names=found.names,

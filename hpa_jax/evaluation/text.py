@@ -34,3 +34,11 @@ def intervals_line(report: Mapping) -> str:
         f"in brackets: {100 * report['level']:g} % intervals, {report['replicates']} "
         f"bootstrap draws of the {units}"
     )
+
+
+def temperature_line(report: Mapping) -> str:
+    """What a temperature would make of the probabilities."""
+    return (
+        f"temperature {report['temperature']:.3f}: with it the calibration error is "
+        f"{report['calibration_error_tempered']:.4f} (fitted out of fold)"
+    )

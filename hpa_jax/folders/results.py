@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hpa_jax.errors import InputError, one_line
+from hpa_jax.files import is_partial
 
 GENERATOR = '<meta name="generator" content="hpa_jax'
 """In the head of every page."""
@@ -107,8 +108,11 @@ def _is_predictions(path: Path) -> bool:
 
 
 def _are_tables(folder: Path) -> bool:
-    """Whether every csv in the folder is a table of its report.json; a new folder has neither."""
-    names = {path.name for path in folder.iterdir()}
+    """Whether every csv in the folder is a table of its report.json; a new folder has neither.
+
+    What a killed writer has left does not count.
+    """
+    names = {path.name for path in folder.iterdir() if not is_partial(path.name)}
     if not names:
         return True
     tables = _json(folder / "report.json")

@@ -29,7 +29,6 @@ _CHANNEL_OF = {}
 for _names in (USUAL_NAMES, _MORE_NAMES):
     for _channel, _own in _names.items():
         _CHANNEL_OF.update(dict.fromkeys(_own, _channel))
-_STATE_ORDER = "state which is which, such as order=red,green,blue,yellow"
 
 
 class ImageFile(NamedTuple):
@@ -154,7 +153,8 @@ def _by_names(description: Description) -> dict[str, int]:
         if description.planes == 1:
             raise Refused("holds one channel and does not say which; give each channel's own file")
         raise Refused(
-            f"holds {description.planes} {what} and does not say which they are; {_STATE_ORDER}"
+            f"holds {description.planes} {what} and does not say which they are; "
+            f"{_state_order(description.planes)}"
         )
     plane_of = {}
     for number, name in enumerate(names):
@@ -162,13 +162,21 @@ def _by_names(description: Description) -> dict[str, int]:
         if not channel:
             continue
         if channel in plane_of:
-            raise Refused(f"has two channels for {channel}{checks.listed(names)}; {_STATE_ORDER}")
+            raise Refused(
+                f"has two channels for {channel}{checks.listed(names)}; {_state_order(len(names))}"
+            )
         plane_of[channel] = number
     if "green" not in plane_of:
         raise Refused(
-            f"names none of its channels{checks.listed(names)} the protein (green); {_STATE_ORDER}"
+            f"names none of its channels{checks.listed(names)} the protein (green); "
+            f"{_state_order(len(names))}"
         )
     return plane_of
+
+
+def _state_order(planes: int) -> str:
+    """What to do, with as many channels as there are planes to name."""
+    return f"state which is which, such as order={','.join(CHANNELS[:planes])}"
 
 
 def _by_order(description: Description, order: Sequence[str]) -> dict[str, int]:
@@ -202,5 +210,5 @@ def _check_opaque(alpha: np.ndarray, description: Description) -> None:
     if int(alpha.min()) < 2**description.bits - 1:
         raise Refused(
             "has a fourth sample a pixel that may be a channel or how opaque it is; "
-            f"{_STATE_ORDER}, or save it without"
+            f"{_state_order(description.planes)}, or save it without"
         )

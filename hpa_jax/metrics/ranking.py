@@ -1,4 +1,4 @@
-"""How well scores rank images, whatever the threshold: average precision and ROC AUC.
+"""How well scores rank images, or the labels of one, whatever the threshold.
 
 Exact, on the scores as they are: images of equal score are one step of the curve, as in
 scikit-learn, and only the order of the scores counts, so that subnormal scores and those of float16
@@ -76,6 +76,42 @@ def auc(scores: np.ndarray, targets: np.ndarray) -> float:
     # Twice the number of pairs ranked right is an integer: exact.
     twice = np.sum(np.diff(fp, prepend=0) * (2 * tp - np.diff(tp, prepend=0)))
     return float(twice / (2 * tp[-1] * fp[-1]))
+
+
+def label_rankings(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How well the labels of each image are ranked among all labels.
+
+    Their means are scikit-learn's label ranking average precision and coverage error of the images
+    that have a label. It counts the others as 1 and 0, which would flatter where there are many.
+
+    Args:
+      scores: float [N, L], no NaN.
+      targets: 0/1 [N, L].
+
+    Returns:
+      precision: float64 [N], the average precision of the image's own labels, at most 1.
+      coverage: float64 [N], how many labels have to be taken, from the highest score down, to have
+        all that the image has; at best as many as it has.
+      Both are NaN for an image without labels.
+    """
+    labels = scores.shape[1]
+    order = np.argsort(-scores, axis=1, kind="stable")
+    ranked = np.take_along_axis(scores, order, axis=1)
+    is_own = np.take_along_axis(targets != 0, order, axis=1)
+    # Equal scores are one step, as in a curve: each place counts up to the last of its score.
+    is_end = np.ones(scores.shape, bool)
+    is_end[:, :-1] = ranked[:, 1:] != ranked[:, :-1]
+    ends = np.where(is_end, np.arange(labels), labels)
+    ends = np.minimum.accumulate(ends[:, ::-1], axis=1)[:, ::-1]
+    own_so_far = np.take_along_axis(np.cumsum(is_own, axis=1), ends, axis=1)
+    precision = np.sum(is_own * own_so_far / (ends + 1), axis=1)
+    coverage = np.max(is_own * (ends + 1), axis=1, initial=0)
+    own = is_own.sum(axis=1)
+    has_labels = own > 0
+    return (
+        np.where(has_labels, precision / np.maximum(own, 1), np.nan),
+        np.where(has_labels, coverage, np.nan),
+    )
 
 
 def ranking_metrics(scores: np.ndarray, targets: np.ndarray) -> dict:

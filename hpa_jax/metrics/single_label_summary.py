@@ -1,14 +1,14 @@
 """Every metric of scores of images with exactly one label each, in one dict, no model needed.
 
-What `summary.evaluate` is for images with several labels. There are no thresholds: nothing is
-fitted, so nothing is cross-fitted, and no metric flatters itself.
+What `summary.evaluate` is for images with several labels. There are no thresholds, so that no
+decision was fitted and none flatters itself.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from hpa_jax.metrics import single_label, summary
+from hpa_jax.metrics import crossfitting, single_label, summary, temperature
 from hpa_jax.metrics.checks import check_arrays, check_single_labels, check_sums
 
 ARGMAX = "argmax"
@@ -33,6 +33,7 @@ def evaluate(
     label_names: Sequence[str] | None = None,
     source: np.ndarray | None = None,
     source_names: Sequence[str] = (),
+    folds: int = 5,
     seed: int = 0,
     replicates: int = 1000,
     level: float = 0.95,
@@ -44,6 +45,7 @@ def evaluate(
       targets: 0/1 [N, L], one 1 a row.
       groups, label_ids, label_names, source, source_names, seed, replicates, level: as of
         `summary.evaluate`.
+      folds: of the temperature, as of `summary.evaluate`.
 
     Returns:
       A dict with these keys:
@@ -51,10 +53,12 @@ def evaluate(
       - `images`, `labels`, `groups`: their numbers.
       - `accuracy`, `mean_class_accuracy`, `macro_f1`: as `single_label.metrics_from_matrix`.
       - `macro_average_precision`, `macro_auc`, `calibration_error`: each label against all others.
+      - `temperature`: fitted on all images, and `calibration_error_tempered`: of scores each at the
+        temperature that was fitted without its fold (`temperature.py`).
       - `log_loss`: mean of -log of the score of an image's label, in nats; scores below the
         smallest step of their type count as that step.
       - `confusion`: [L][L], images by the label that they have (row) and the predicted one.
-      - `seed`, `replicates`, `level`: as used.
+      - `folds`, `seed`, `replicates`, `level`: as used.
       - `intervals`: [low, high] by metric.
       - `per_label`: a dict for each label: `id`, `name`, `support`, `predicted`, its metrics.
       - `per_source`: with sources, a dict for each: `name`, `images`, its metrics, `intervals`.
@@ -67,6 +71,7 @@ def evaluate(
     check_arrays(scores, targets)
     check_single_labels(targets)
     check_sums(scores)
+    summary.check_folds(folds)
     summary.check_bootstrap(replicates, level)
     images, labels = scores.shape
     groups = summary.checked_column(groups, images, "groups")
@@ -78,6 +83,9 @@ def evaluate(
     matrix = single_label.confusion_matrix(predicted, targets)
     draws = {"replicates": replicates, "level": level, "seed": seed}
     over_all, by_label = _metrics(scores, targets, predicted, groups, draws)
+    units = images if groups is None else len(np.unique(groups))
+    folds = min(folds, units)
+    fold = crossfitting.assign_folds(images, folds, seed, groups)
     rows = summary.label_rows(ids, names, matrix.sum(axis=1), by_label)
     for row, count in zip(rows, matrix.sum(axis=0).tolist(), strict=True):
         row["predicted"] = count
@@ -85,9 +93,14 @@ def evaluate(
         "decision": ARGMAX,
         "images": images,
         "labels": labels,
-        "groups": images if groups is None else len(np.unique(groups)),
+        "groups": units,
         **over_all,
+        "temperature": temperature.fit_temperature(scores, targets, single_label=True),
+        "calibration_error_tempered": summary.tempered_error(
+            scores, targets, fold, single_label=True
+        ),
         "confusion": matrix.tolist(),
+        "folds": folds,
         **draws,
         "per_label": rows,
     }

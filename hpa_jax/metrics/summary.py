@@ -137,7 +137,7 @@ def evaluate(
         "threshold": 0.5,
         **over_all,
         "temperature": temperature.fit_temperature(scores, targets),
-        "calibration_error_tempered": _tempered_error(scores, targets, fitted["fold"]),
+        "calibration_error_tempered": tempered_error(scores, targets, fitted["fold"]),
         "macro_f1_crossfit_own": alone["crossfit"]["macro_f1"],
         "macro_f1_in_sample": alone["in_sample"]["macro_f1"],
         "micro_f1_in_sample": alone["in_sample"]["micro_f1"],
@@ -181,8 +181,11 @@ def label_columns(
     return ids, names
 
 
-def _tempered_error(scores: np.ndarray, targets: np.ndarray, fold: np.ndarray) -> float:
-    tempered = temperature.crossfit_temperature(scores, targets, fold)
+def tempered_error(
+    scores: np.ndarray, targets: np.ndarray, fold: np.ndarray, *, single_label: bool = False
+) -> float:
+    """The calibration error of scores each at the temperature fitted without its fold."""
+    tempered = temperature.crossfit_temperature(scores, targets, fold, single_label=single_label)
     reliability = calibration.reliability(tempered, targets)
     return float(calibration.calibration_error(reliability.pooled()))
 
@@ -292,11 +295,16 @@ def _source_metrics(
 
 
 def _check_settings(folds: int, few_positives: int, replicates: int, level: float) -> None:
-    if folds < 2:
-        raise InputError(f"cross-fitting over {folds} folds: must be at least 2")
+    check_folds(folds)
     if few_positives < 0:
         raise InputError(f"few_positives = {few_positives}: must be 0 or more")
     check_bootstrap(replicates, level)
+
+
+def check_folds(folds: int) -> None:
+    """Raises InputError where there are too few."""
+    if folds < 2:
+        raise InputError(f"cross-fitting over {folds} folds: must be at least 2")
 
 
 def check_bootstrap(replicates: int, level: float) -> None:

@@ -65,6 +65,10 @@ SCHEDULES = {
 }
 
 
+WARMUP_DIVISOR = 20
+"""A warm-up of which `schedule_options` says nothing is a twentieth of the run."""
+
+
 def make_schedule(name: str, lr: float, total_updates: int, options: str = "{}") -> optax.Schedule:
     """Makes one of Optax's learning-rate schedules.
 
@@ -72,7 +76,8 @@ def make_schedule(name: str, lr: float, total_updates: int, options: str = "{}")
       name: one of SCHEDULES.
       lr: the peak (or first) learning rate.
       total_updates: updates of the run; the schedule's length unless `options` says otherwise.
-      options: further arguments, by Optax's names: the text of a Python dict of literals.
+      options: further arguments, by Optax's names: the text of a Python dict of literals. Without
+        `warmup_steps` a schedule that warms up does so for a twentieth of its updates.
 
     Returns:
       A function of the number of updates done to the learning rate of the next one.
@@ -94,6 +99,7 @@ def make_schedule(name: str, lr: float, total_updates: int, options: str = "{}")
     arguments |= given
     if name.startswith("warmup"):
         arguments.setdefault("init_value", 0.0)
+        arguments.setdefault("warmup_steps", max(1, total_updates // WARMUP_DIVISOR))
     warmup = arguments.get("warmup_steps")
     length_is_ours = schedule.length not in given
     if name == "warmup_cosine_decay" and length_is_ours and isinstance(warmup, int):

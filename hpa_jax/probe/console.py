@@ -1,5 +1,14 @@
 """probe.json as text for the terminal."""
 
+_OVER_ALL = (
+    ("macro average precision", "macro_average_precision", 3),
+    ("micro", "micro_average_precision", 3),
+    ("AUC, macro", "macro_auc", 3),
+    ("label ranking", "label_ranking_average_precision", 3),
+    ("coverage error", "coverage_error", 2),
+)
+"""Title, metric and digits: a coverage error is a number of labels."""
+
 
 def format_table(report: dict) -> str:
     """A row a label, then the metrics of each kind of features, then remarks."""
@@ -15,26 +24,22 @@ def format_table(report: dict) -> str:
             cells.append(_cell(found["average_precision"], found.get("interval")))
         lines.append(f"{row['name']:<{width}}  {row['support']:>6}  {'  '.join(cells)}")
     lines.append("-" * len(lines[0]))
-    for title, metric in (
-        ("macro average precision", "macro_average_precision"),
-        ("micro", "micro_average_precision"),
-        ("AUC, macro", "macro_auc"),
-    ):
+    for title, metric, digits in _OVER_ALL:
         cells = []
         for row in report["rows"]:
-            cells.append(_cell(row[metric], row["intervals"].get(metric)))
+            cells.append(_cell(row[metric], row["intervals"].get(metric), digits))
         lines.append(f"{title:<{width}}  {report['images']['test']:>6}  {'  '.join(cells)}")
     return "\n".join([*lines, "", *_remarks(report)])
 
 
-def _cell(value: float | None, interval: list[float] | None) -> str:
+def _cell(value: float | None, interval: list[float] | None, digits: int = 3) -> str:
     if value is None:
         return f"{'undefined':>19}"
     ends = ""
     if interval is not None:
         low, high = interval
-        ends = f" [{low:.3f}, {high:.3f}]"
-    return f"{f'{value:.3f}{ends}':>19}"
+        ends = f" [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{f'{value:.{digits}f}{ends}':>19}"
 
 
 def _remarks(report: dict) -> list[str]:

@@ -1,6 +1,6 @@
 """What is probed: features by name, with the targets, groups and splits of the same rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,8 @@ HISTOGRAM = "histogram"
 # Below this fraction of its mean a spread is rounding.
 _LEAST_SPREAD = 1e-6
 
+_ROWS_AT_ONCE = 4096
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -49,6 +51,12 @@ class Examples:
     def counts(self) -> dict[str, int]:
         """Rows of each split, by name."""
         return {name: int((self.splits == number).sum()) for number, name in enumerate(SPLITS)}
+
+    def labels_without(self, split: int) -> list[str]:
+        """Names of the labels that a test row has, and no row of that split."""
+        in_test = self.targets[self.splits == TEST].any(axis=0)
+        in_split = self.targets[self.splits == split].any(axis=0)
+        return [self.label_names[label] for label in np.flatnonzero(in_test & ~in_split)]
 
     def divided_groups(self) -> int:
         """How many groups of the test rows have rows to fit or to choose with as well."""
@@ -92,8 +100,23 @@ def standardized(features: np.ndarray, splits: np.ndarray) -> np.ndarray:
     Returns:
       float32 `[N, F]`.
     """
-    fitted_on = features[splits == TRAIN].astype(np.float64)
-    mean = fitted_on.mean(axis=0)
-    std = fitted_on.std(axis=0)
+    train = np.flatnonzero(splits == TRAIN)
+    size = features.shape[1]
+    mean = np.zeros(size)
+    for rows in _blocks(train):
+        mean += features[rows].sum(axis=0, dtype=np.float64) / len(train)
+    variance = np.zeros(size)
+    for rows in _blocks(train):
+        variance += np.square(features[rows] - mean).sum(axis=0) / len(train)
+    std = np.sqrt(variance)
     std[std <= _LEAST_SPREAD * np.abs(mean)] = 1
-    return ((features - mean) / std).astype(np.float32)
+    standard = np.empty(features.shape, np.float32)
+    for rows in _blocks(np.arange(len(features))):
+        standard[rows] = (features[rows] - mean) / std
+    return standard
+
+
+def _blocks(rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Some rows at a time: an array of embeddings twice as wide, in float64, may not fit."""
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        yield rows[start : start + _ROWS_AT_ONCE]

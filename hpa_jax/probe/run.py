@@ -4,6 +4,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from hpa_jax.config import Config, Data, Probe
@@ -141,17 +142,17 @@ def _report(examples: Examples, config: Config) -> dict:
     targets = examples.targets[test]
     groups = examples.groups[test]
     divided = examples.divided_groups()
-    if divided:
-        _warn(
-            f"{divided} groups of test images have images among those to fit on or to choose with "
-            "as well: images of a group are alike, so all these figures flatter"
-        )
+    _warn_of(examples, divided)
+    replicates = config.evaluate.replicates
+    if replicates and len(np.unique(groups)) == 1:
+        _warn("all test images are of one group: how far others would differ cannot be told")
+        replicates = 0
     rows = []
     scored = {}
     for kind, features in examples.features.items():
         fits, scores = _fit_seeds(features, examples, settings, kind)
         scored[kind] = scoring.score(
-            scores, targets, groups, replicates=config.evaluate.replicates, seed=settings.seed
+            scores, targets, groups, replicates=replicates, seed=settings.seed
         )
         row = {"features": kind, "size": features.shape[1]}
         row |= scoring.metrics_json(scored[kind], level) | {"fits": fits}
@@ -166,11 +167,25 @@ def _report(examples: Examples, config: Config) -> dict:
         "labels": len(examples.label_names),
         "protocol": _protocol(settings),
         "guessing": scoring.guessing(targets),
-        "replicates": config.evaluate.replicates,
+        "replicates": replicates,
         "level": level,
         "rows": rows,
         "per_label": scoring.labels_json(scored, targets, examples.label_names, level),
     }
+
+
+def _warn_of(examples: Examples, divided_groups: int) -> None:
+    if divided_groups:
+        _warn(
+            f"groups with test images and images to fit on or to choose with: {divided_groups}; "
+            "images of a group are alike, so all these figures flatter"
+        )
+    never_fitted = examples.labels_without(TRAIN)
+    if never_fitted:
+        _warn(
+            f"labels of test images that no image to fit on has: {', '.join(never_fitted)}; "
+            "the means hold what chance gave them"
+        )
 
 
 def _fit_seeds(features, examples: Examples, settings: Probe, kind: str) -> tuple[list[dict], list]:

@@ -1,4 +1,6 @@
-"""Average precision of fitted probes, with intervals over groups of images.
+"""How well fitted probes rank images and labels, with intervals over groups of images.
+
+The metrics are SubCell's (`get_metrics` of its `train_classification.py`).
 
 All features are scored on the same bootstrap draws, so that differences between them have intervals
 of their own: two that overlap may still differ for sure.
@@ -10,11 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpa_jax.metrics import bootstrap, ranking, resampling
+from hpa_jax.metrics.classification import mean_of_defined
 
 MAIN = "macro_average_precision"
 """The metric of the protocol: the mean over the labels that have a positive."""
 
-METRICS = (MAIN, "micro_average_precision", "macro_auc", "micro_auc")
+OF_IMAGES = ("label_ranking_average_precision", "coverage_error")
+"""Means over the images that have a label, of their labels among those that some image has."""
+
+METRICS = (MAIN, "micro_average_precision", "macro_auc", "micro_auc", *OF_IMAGES)
+
+_REPLICATES_AT_ONCE = 100
 
 
 @dataclass(frozen=True)
@@ -57,14 +65,22 @@ def score(
     draws = []
     draws_by_label = []
     group, count = resampling.group_index(len(targets), groups)
+    occurs = (targets != 0).any(axis=0)
     for scores in scores_by_seed:
-        found.append(ranking.ranking_metrics(scores, targets))
+        metrics = ranking.ranking_metrics(scores, targets)
+        of_images = ranking.label_rankings(scores[:, occurs], targets[:, occurs])
+        by_image = dict(zip(OF_IMAGES, of_images, strict=True))
+        for name, values in by_image.items():
+            metrics[name] = float(mean_of_defined(values))
+        found.append(metrics)
         if not replicates:
             continue
         problem = resampling.prepare(
             targets, decisions={}, scores=scores, group=group, groups=count
         )
         over_all, by_label = bootstrap.bootstrap_metrics(problem, replicates, seed)
+        for name, values in by_image.items():
+            over_all[name] = _mean_draws(values, group, count, replicates, seed)
         draws.append(over_all)
         draws_by_label.append(by_label["average_precision"])
     by_label = [metrics["per_label"]["average_precision"] for metrics in found]
@@ -81,6 +97,23 @@ def score(
         draws=mean_draws,
         draws_by_label=mean_draws_by_label,
     )
+
+
+def _mean_draws(
+    values: np.ndarray, group: np.ndarray, groups: int, replicates: int, seed: int
+) -> np.ndarray:
+    """The mean of the values `[N]` that are defined, in each replicate: float64 `[R]`."""
+    defined = ~np.isnan(values)
+    sums = np.bincount(group, np.where(defined, values, 0), groups)
+    counts = np.bincount(group, defined, groups)
+    draws = []
+    for start in range(0, replicates, _REPLICATES_AT_ONCE):
+        block = range(start, min(start + _REPLICATES_AT_ONCE, replicates))
+        weights = bootstrap.bootstrap_weights(groups, block, seed)
+        drawn = counts @ weights
+        # A replicate may have no image with a label.
+        draws.append(np.where(drawn > 0, (sums @ weights) / np.maximum(drawn, 1), np.nan))
+    return np.concatenate(draws)
 
 
 def metrics_json(scored: Scored, level: float) -> dict:

@@ -56,17 +56,19 @@ def write_tables(folder: Path, tables: Iterable[Table]) -> list[str]:
       The names of the files.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    names = []
+    texts = {}
     records = {}
     for table in tables:
         plain = table._replace(rows=[list(map(_plain, row)) for row in table.rows])
-        names.append(f"{table.name}.csv")
+        texts[f"{table.name}.csv"] = plain.to_csv()
         records[table.name] = list(plain.records())
-        write_atomically(folder / names[-1], plain.to_csv())
-    # NaN is not JSON; `_plain` leaves none.
+    # NaN is not JSON; `_plain` leaves none. It is the first: by it the others are known as ours
+    # (hpa_jax/folders/results.py), also where a kill comes before all are written.
     text = json.dumps(records, indent=1, allow_nan=False)
     write_atomically(folder / "report.json", text + "\n")
-    return [*names, "report.json"]
+    for name, text in texts.items():
+        write_atomically(folder / name, text)
+    return [*texts, "report.json"]
 
 
 def _plain(value: Any) -> Any:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import numpy as np
 
 import hpa_jax
 from hpa_jax.config import Config, Data, to_dict
@@ -37,9 +36,6 @@ def describe(
       calibration: how often scores were right (`hpa_jax.serving.reliability`); None: not known.
       temperature: by which the logits were divided, and along with which the thresholds move.
     """
-    thresholds = predictor.thresholds
-    if temperature != 1:
-        thresholds = apply_temperature(thresholds, temperature)
     size = config.data.image_size
     preparation = normalize.preparation(config.data)
     statistics_of = normalize.statistics_source(config.data)
@@ -53,7 +49,7 @@ def describe(
     return {
         "vocabulary": config.data.named_vocabulary().name,
         "labels": _labels(config),
-        **_decision(config, predictor, thresholds),
+        **_decision(config, predictor, temperature),
         "input": {
             "dtype": "uint8",
             "shape": ["B", size, size, len(CHANNELS)],
@@ -71,6 +67,7 @@ def describe(
         },
         "preparation": _preparation(config.data, predictor.preparations()),
         "temperature": temperature,
+        "temperature_fitted_on": predictor.thresholds_split if temperature != 1 else None,
         "calibration": calibration,
         "tta": "none: test-time augmentation is not part of the export",
         "provenance": {
@@ -83,7 +80,7 @@ def describe(
     }
 
 
-def _decision(config: Config, predictor: Predictor, thresholds: np.ndarray) -> dict:
+def _decision(config: Config, predictor: Predictor, temperature: float) -> dict:
     """What the probabilities are, and which labels follow from them."""
     if predictor.single_label:
         return {
@@ -94,6 +91,9 @@ def _decision(config: Config, predictor: Predictor, thresholds: np.ndarray) -> d
             "output": "probability of each label, which sum to 1; the largest is predicted",
             "empty": "no image is without a label",
         }
+    thresholds = predictor.thresholds
+    if temperature != 1:
+        thresholds = apply_temperature(thresholds, temperature)
     empty = "no label"
     if config.evaluate.fill_empty:
         empty = "the label with the largest probability / threshold, where none is above"

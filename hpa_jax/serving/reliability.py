@@ -21,6 +21,8 @@ BINS = 10
 def stored_temperature(predictor: Predictor) -> float:
     """The temperature of the scores that the run has stored of the split of its thresholds.
 
+    Where images have one label each there are none: it is the split that training evaluated.
+
     Args:
       predictor: of the checkpoint, without test-time augmentation.
 
@@ -36,7 +38,7 @@ def stored_temperature(predictor: Predictor) -> float:
             f"checkpoint {predictor.step}, without test-time augmentation, to fit it on; run "
             f"--mode=evaluate --config.data.eval_split={split} first"
         )
-    return fit_temperature(table.scores, table.targets)
+    return fit_temperature(table.scores, table.targets, single_label=predictor.single_label)
 
 
 def stored_calibration(
@@ -62,7 +64,7 @@ def stored_calibration(
         if table is not None and len(table.scores):
             scores = table.scores
             if temperature != 1:
-                scores = apply_temperature(scores, temperature)
+                scores = apply_temperature(scores, temperature, single_label=predictor.single_label)
             return calibration_of(dataclasses.replace(table, scores=scores))
     return None
 

@@ -20,9 +20,10 @@ from hpa_jax.errors import (
     InputError,
     RunStopped,
 )
-from hpa_jax.files import check_writable
+from hpa_jax.files import check_writable, remove_partial_files
 from hpa_jax.parallel.preemption import PreemptionSignal
 from hpa_jax.recipes.load import load_recipe
+from hpa_jax.sweep.record import TrialRecord
 from hpa_jax.sweep.space import (
     SearchSpace,
     contains,
@@ -30,7 +31,7 @@ from hpa_jax.sweep.space import (
     recipe_values,
     to_json,
 )
-from hpa_jax.sweep.study import SweepStudy, Trial, TrialRecord
+from hpa_jax.sweep.study import SweepStudy, Trial
 from hpa_jax.sweep.summary import best_of, line_of, write_summary
 from hpa_jax.sweep.trial import LOG, Outcome, changed_settings, run_trial, trial_arguments
 
@@ -141,10 +142,11 @@ class _Worker:
         self._bar.set_postfix_str(f"trial {trial.number} in {folder}")
         outcome = run_trial(trial, arguments, folder, self._config, lambda: bool(stop))
         was_refused = outcome.status == EXIT_BAD_INPUT
-        if outcome.status == EXIT_OK:
-            self._study.finish(trial)
-        elif outcome.pruned and outcome.status == EXIT_START_AGAIN:
+        if outcome.pruned:
+            # However far it came until it heard of it.
             self._study.prune(trial)
+        elif outcome.status == EXIT_OK:
+            self._study.finish(trial)
         elif outcome.status == EXIT_START_AGAIN:
             if not stop:
                 raise RunStopped(f"trial {trial.number} was stopped: {outcome.line}")
@@ -187,6 +189,9 @@ class _Worker:
     def _write(self) -> list[TrialRecord]:
         """Writes sweep.json and the page; what they are of."""
         with self._study.writing():
+            for folder in (self._workdir, self._workdir / "report"):
+                if folder.exists():
+                    remove_partial_files(folder)
             records = self._study.records()
             write_summary(
                 self._workdir,

@@ -14,30 +14,19 @@ import contextlib
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 
 from hpa_jax.config import Sweep
-from hpa_jax.errors import InputError, RunStopped, one_line
+from hpa_jax.errors import InputError, RunStopped
 from hpa_jax.files import exclusive_lock
+from hpa_jax.sweep.record import TRIALS, TrialRecord
 from hpa_jax.sweep.space import Range, SearchSpace, Value
+from hpa_jax.sweep.storage import BUSY_S, DATABASE, SweepStorage
 
-try:
-    import optuna
-    import sqlalchemy.exc
-except ImportError as error:
-    raise InputError(
-        f"--mode=sweep needs the package {error.name}, which is not installed: "
-        "pip install 'hpa_jax[sweep]'"
-    ) from None
-
-DATABASE = "sweep.db"
-TRIALS = "trials"
-
-_NAME = "sweep"
 _IDENTITY = "sweep"
 _SECONDS = "seconds"
 _REASON = "reason"
@@ -48,42 +37,9 @@ FEWEST_FOR_IMPORTANCES = 4
 # Between two looks at a lock that another worker holds for moments.
 _RETRY_S = 0.05
 
-# So long SQLite waits for the write of another worker.
-_BUSY_S = 120
-
 RUNNING = optuna.trial.TrialState.RUNNING
 WAITING = optuna.trial.TrialState.WAITING
 COMPLETE = optuna.trial.TrialState.COMPLETE
-
-
-@dataclass(frozen=True)
-class TrialRecord:
-    """A trial as the database has it.
-
-    Attributes:
-      number: from 0.
-      state: running, complete, pruned or failed.
-      values: of the settings that are searched.
-      evaluations: the metric by the step of each evaluation.
-      seconds: that its processes ran.
-      reason: why it failed.
-    """
-
-    number: int
-    state: str
-    values: Mapping[str, Value]
-    evaluations: Mapping[int, float]
-    seconds: float
-    reason: str
-
-    def best(self) -> float | None:
-        """The largest metric of its evaluations: that of the run's best checkpoint."""
-        return max(self.evaluations.values(), default=None)
-
-    @staticmethod
-    def folder_of(number: int) -> str:
-        """The run's folder, below that of the sweep."""
-        return f"{TRIALS}/{number:04d}"
 
 
 class Trial:
@@ -104,8 +60,12 @@ class Trial:
         self._reported.add(step)
         return True
 
+    def latest_step(self) -> int:
+        """Of the evaluations that were reported; -1 without one."""
+        return max(self._reported, default=-1)
+
     def should_prune(self) -> bool:
-        """Whether it is worse than the complete trials were at its last evaluation."""
+        """Whether it is worse than the complete trials were at its latest evaluation."""
         return bool(self._trial.should_prune())
 
     def set_reason(self, reason: str) -> None:
@@ -142,39 +102,13 @@ class SweepStudy:
         self._space = space
         self._settings = settings
         self._first_values = first_values
-        self._path = folder / DATABASE
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         (folder / TRIALS).mkdir(exist_ok=True)
         with self._lock():
-            self._study = self._open()
-            self._check_identity(identity)
-
-    def _open(self) -> optuna.Study:
-        is_new = not self._path.exists()
-        connection = {"connect_args": {"timeout": _BUSY_S}}
-        try:
-            self._storage = optuna.storages.RDBStorage(
-                f"sqlite:///{self._path.absolute()}", engine_kwargs=connection
-            )
-            return optuna.create_study(
-                storage=self._storage,
-                study_name=_NAME,
-                direction="maximize",
-                pruner=self._pruner(),
-                load_if_exists=True,
-            )
-        except (
-            sqlalchemy.exc.SQLAlchemyError,
-            optuna.exceptions.OptunaError,
-            RuntimeError,
-        ) as error:
-            reason = one_line(error, limit=160)
-            if is_new:
-                raise RunStopped(f"{self._path} cannot be written: {reason}") from None
-            raise InputError(
-                f"{self._path} cannot be read ({reason}): it is damaged, or no sweep's; put it "
-                "back as it was, or choose another --workdir"
-            ) from None
+            self._storage = SweepStorage(folder, self._pruner())
+            self._study = self._storage.study
+            with self._storage.explained():
+                self._check_identity(identity)
 
     def _pruner(self) -> optuna.pruners.BasePruner:
         if not self._settings.prune_after:
@@ -193,6 +127,7 @@ class SweepStudy:
             # A setting that the version of then did not have is none that differs.
             before = recorded.get(name, value)
             if before != value:
+                before, value = _differing(before, value)
                 raise InputError(
                     f"{self._folder} holds a sweep with {name}={before!r}, now {value!r}; set it "
                     "back to resume that sweep, or choose another --workdir"
@@ -202,43 +137,36 @@ class SweepStudy:
     def _lock(self) -> Iterator[None]:
         """Held for moments, by one worker at a time."""
         path = self._folder / ".sweep.lock"
-        give_up_at = time.monotonic() + _BUSY_S
+        give_up_at = time.monotonic() + BUSY_S
         with contextlib.ExitStack() as held:
             while not _try_lock(held, path):
                 if time.monotonic() > give_up_at:
                     raise RunStopped(
-                        f"{path} is held for {_BUSY_S} s by another process: does one hang?"
+                        f"{path} is held for {BUSY_S} s by another process: does one hang?"
                     )
                 time.sleep(_RETRY_S)
-            with self._explained():
-                yield
-
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        """An error of the database as one line: a full disk, or one that has gone."""
-        try:
             yield
-        except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-            cause = error.__cause__ or error
-            raise RunStopped(
-                f"{self._path} cannot be used: {one_line(cause, limit=160)}; remove the cause and "
-                "start the same command again"
-            ) from error
 
     @contextlib.contextmanager
     def next_trial(self) -> Iterator[Trial | None]:
         """The trial to work on, held until the block ends; None if nothing is left to start."""
         with contextlib.ExitStack() as held:
+            held.enter_context(self._storage.explained())
             with self._lock():
                 trial = self._take_over(held) or self._draw(held)
-            with self._explained():
-                yield trial
+            yield trial
 
     def _take_over(self, held: contextlib.ExitStack) -> Trial | None:
         """A trial that a killed worker has left behind."""
         for frozen in self._study.get_trials(deepcopy=False, states=(RUNNING,)):
-            if _try_lock(held, self._lock_of(frozen.number)):
-                return self._trial(frozen.number)
+            with contextlib.ExitStack() as tried:
+                if not _try_lock(tried, self._lock_of(frozen.number)):
+                    continue
+                # Its worker may have ended it, and let go of it, since the look above.
+                now = self._study.get_trials(deepcopy=False)[frozen.number]
+                if now.state == RUNNING:
+                    held.enter_context(tried.pop_all())
+                    return self._trial(frozen.number)
         return None
 
     def _draw(self, held: contextlib.ExitStack) -> Trial | None:
@@ -252,21 +180,21 @@ class SweepStudy:
         if not _try_lock(held, self._lock_of(number)):
             raise RunStopped(
                 f"{self._lock_of(number)} is held by another process, and the trial is not in "
-                f"{self._path}: is that file a copy?"
+                f"{self._folder / DATABASE}: is that file a copy?"
             )
         self._study.sampler = self._sampler(number)
         return self._completed(self._study.ask())
 
     def _trial(self, number: int) -> Trial:
         self._study.sampler = self._sampler(number)
-        study_id = self._storage.get_study_id_from_name(_NAME)
-        trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
-        return self._completed(optuna.trial.Trial(self._study, trial_id))
+        return self._completed(self._storage.trial(number))
 
     def _completed(self, trial: optuna.trial.Trial) -> Trial:
         """Draws the values that the trial does not have yet."""
         values = {}
-        for name, allowed in self._space.items():
+        for place, (name, allowed) in enumerate(self._space.items()):
+            # Of its own for each value: a worker may be killed between two of them.
+            self._study.sampler = self._sampler(trial.number, place)
             if not isinstance(allowed, Range):
                 values[name] = trial.suggest_categorical(name, allowed.values)
             elif type(allowed.low) is int:
@@ -275,8 +203,8 @@ class SweepStudy:
                 values[name] = trial.suggest_float(name, allowed.low, allowed.high, log=allowed.log)
         return Trial(trial, values)
 
-    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        words = np.random.SeedSequence([self._settings.seed, number]).generate_state(1)
+    def _sampler(self, *number: int) -> optuna.samplers.BaseSampler:
+        words = np.random.SeedSequence([self._settings.seed, *number]).generate_state(1)
         return optuna.samplers.TPESampler(
             n_startup_trials=self._settings.random,
             # Trials of other workers that are under way count as poor, so that none is repeated.
@@ -309,7 +237,7 @@ class SweepStudy:
 
     def records(self) -> list[TrialRecord]:
         """All trials that were started, by number."""
-        with self._explained():
+        with self._storage.explained():
             trials = self._study.get_trials(deepcopy=False)
         return [_record(trial) for trial in trials if trial.state != WAITING]
 
@@ -328,8 +256,19 @@ class SweepStudy:
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
         """For what is written of all trials: no other worker writes meanwhile."""
-        with self._lock():
+        with self._storage.explained(), self._lock():
             yield
+
+
+def _differing(before: Any, now: Any) -> tuple[Any, Any]:
+    """Two values without what they have in common, for a message."""
+    if not isinstance(before, dict) or not isinstance(now, dict):
+        return before, now
+    other = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    left = []
+    for values in (before, now):
+        left.append({name: values[name] for name in other if name in values})
+    return left[0], left[1]
 
 
 def _try_lock(held: contextlib.ExitStack, path: Path) -> bool:

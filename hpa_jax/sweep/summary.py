@@ -7,8 +7,8 @@ from typing import Any
 
 from hpa_jax.config import Config
 from hpa_jax.files import write_json
+from hpa_jax.sweep.record import TrialRecord
 from hpa_jax.sweep.space import SearchSpace, Value, recipe_values, to_json
-from hpa_jax.sweep.study import TrialRecord
 from hpa_jax.sweep.trial import setting_flags
 
 FILE = "sweep.json"
@@ -80,7 +80,8 @@ def write_summary(
         "split": config.data.eval_split,
         "search_space": to_json(space),
         "recipe_values": recipe_values(space, config),
-        "planned": config.sweep.trials,
+        # An earlier start may have asked for more.
+        "planned": max(config.sweep.trials, len(records)),
         "trials": [_trial(record) for record in records],
         "importances": dict(importances),
         "chosen": chosen,

@@ -94,21 +94,21 @@ def run_trial(
     """
     folder.mkdir(parents=True, exist_ok=True)
     _wait_for_orphan(folder)
-    evaluations = _Evaluations(folder / FILE_NAME, config)
-    pruned = False
+    watch = TrialWatch(trial, folder / FILE_NAME, config)
+    watch.look()
+    if watch.pruned:
+        # Decided before a kill that came before it was recorded.
+        return Outcome(EXIT_START_AGAIN, True, "")
     started = time.monotonic()
     with TrialProcess(arguments, folder / LOG) as process:
         while process.status() is None:
-            for step, value in evaluations.unread():
-                is_new = trial.report(step, value)
-                pruned = pruned or (is_new and trial.should_prune())
-            if pruned or stop():
+            watch.look()
+            if watch.pruned or stop():
                 process.stop()
             time.sleep(_POLL_S)
-    for step, value in evaluations.read():
-        trial.report(step, value)
+    watch.look_at_all()
     trial.add_seconds(time.monotonic() - started)
-    return Outcome(process.status(), pruned, last_words(folder / LOG, process.log_start))
+    return Outcome(process.status(), watch.pruned, last_words(folder / LOG, process.log_start))
 
 
 def _wait_for_orphan(folder: Path) -> None:
@@ -176,37 +176,56 @@ class TrialProcess:
             self._process.send_signal(signal.SIGTERM)
 
 
-class _Evaluations:
-    """The metric of a run's evaluations, as they are written."""
+class TrialWatch:
+    """Reports the evaluations of a run as they are written, and judges it by each of them.
 
-    def __init__(self, path: Path, config: Config):
+    What is decided follows from the records alone, not from when they are read: a sweep that was
+    killed and resumed decides the same. An evaluation is therefore judged once a later record shows
+    that the run has gone on, so that no run is pruned at its end; and nothing is reported after the
+    one for which the run is stopped, since how far it comes until then is chance.
+
+    Attributes:
+      pruned: whether the run is to be stopped, since it is worse than others.
+    """
+
+    def __init__(self, trial: Trial, path: Path, config: Config):
+        self._trial = trial
         self._path = path
         self._split = config.data.eval_split
         self._metric = config.checkpoint.metric
         self._size = -1
+        self._judged_step = -1
+        self.pruned = False
 
-    def unread(self) -> list[tuple[int, float]]:
-        """(step, metric) of all evaluations; nothing if the file is as at the last call."""
+    def look(self) -> None:
+        """Reports what is new."""
         size = self._path.stat().st_size if self._path.exists() else -1
         if size == self._size:
-            return []
+            return
         self._size = size
         # A run that resumes moves damaged lines away.
         with contextlib.suppress(InputError):
-            return self.read()
-        return []
+            self.look_at_all()
 
-    def read(self) -> list[tuple[int, float]]:
-        """As `unread`, always all.
+    def look_at_all(self) -> None:
+        """As `look`, once the run has ended.
 
         Raises:
           InputError: a line is damaged.
         """
-        found = []
         for record in read_records(self._path):
+            self._judge(record["step"])
+            if self.pruned:
+                return
             if record["split"] == self._split and self._metric in record:
-                found.append((record["step"], record[self._metric]))
-        return found
+                self._trial.report(record["step"], record[self._metric])
+
+    def _judge(self, step: int) -> None:
+        """Judges the latest evaluation, if the run has come to a later `step`."""
+        latest = self._trial.latest_step()
+        if self._judged_step < latest < step:
+            self._judged_step = latest
+            self.pruned = self.pruned or self._trial.should_prune()
 
 
 def last_words(log: Path, start: int = 0) -> str:

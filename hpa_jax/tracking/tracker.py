@@ -64,7 +64,7 @@ def open_tracker(
     if name == "none":
         return NoTracker()
     if name == "wandb":
-        # Importing it costs two seconds.
+        # An extra, and importing it costs two seconds.
         from hpa_jax.tracking.wandb_tracker import WandbTracker
 
         return WandbTracker(workdir, run_id, settings)

@@ -161,7 +161,7 @@ class Setup:
             augmentation=augmentation(augment),
             preparation=preparation_by_source(config.data),
             only_labels=only_labels,
-            mixing=mixing(augment),
+            mixing=mixing(augment, config.data.batch_size),
             average_decay=config.train.ema,
             single_label=self.single_label,
             mesh=self.mesh,
@@ -356,10 +356,19 @@ def augmentation(augment: Augment) -> dict:
     }
 
 
-def mixing(augment: Augment) -> dict | None:
-    """Keyword arguments of `hpa_jax.transforms.mixing.draw_mix`; None where nothing is mixed."""
+def mixing(augment: Augment, batch_size: int) -> dict | None:
+    """Keyword arguments of `hpa_jax.transforms.mixing.draw_mix`; None where nothing is mixed.
+
+    Raises:
+      InputError: a batch has no two images.
+    """
     if not (augment.mixup or augment.cutmix):
         return None
+    if batch_size < 2:
+        raise InputError(
+            f"config.data.batch_size={batch_size}: with config.augment.mixup or cutmix an image "
+            "would be mixed with itself; give larger batches, or set both to 0"
+        )
     return {
         "mixup": augment.mixup,
         "cutmix": augment.cutmix,

@@ -24,6 +24,7 @@ from hpa_jax.training import components
 from hpa_jax.training.evaluator import Evaluator, StatisticsEstimator, metric_names
 from hpa_jax.training.retraining import BackboneSource
 from hpa_jax.training.state import TrainState, eval_variables
+from hpa_jax.transforms.channel_mix import channels_of_mix
 
 
 class Experiment:
@@ -98,6 +99,20 @@ class Experiment:
         if name not in self.config.source_names():
             notes.append(self.eval_dataset.shape_note(name))
         return [note for note in notes if note]
+
+    def channel_notes(self) -> list[str]:
+        """A line for each dataset of which the net does not see all channels that were imaged."""
+        mix = self.config.data.channel_mix
+        notes = []
+        for name, preparation in self.data_identity.preparations.items():
+            imaged = preparation["channels"] or ()
+            seen = [channel for channel in channels_of_mix(mix) if channel in imaged]
+            if len(seen) < len(imaged):
+                notes.append(
+                    f"{name} has {', '.join(imaged)}, of which the net sees "
+                    f"{', '.join(seen) or 'none'} (config.data.channel_mix={mix})"
+                )
+        return notes
 
     def initial_state(self, *, use_pretrained: bool) -> tuple[TrainState, pretrained.Loaded | None]:
         """The state before the first step, and which weights it starts from.

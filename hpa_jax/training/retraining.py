@@ -123,10 +123,21 @@ class BackboneSource:
             metric=self._config.checkpoint.metric,
             run_id=read_record(self._folder).id,
         )
+        if not checkpoints.steps():
+            raise InputError(
+                f"{_SETTING}={str(self._folder)!r} has no checkpoint yet; give the folder of a "
+                "finished run"
+            )
         step = checkpoints.choose("best")
-        state = self._abstract_state(mesh)
-        restored = jax.device_get(eval_variables(checkpoints.restore(step, state)))
         path = checkpoints.path(step)
+        try:
+            state = checkpoints.read(step, self._abstract_state(mesh))
+        except manifest.DamagedCheckpoint as error:
+            raise InputError(
+                f"{_SETTING}={str(self._folder)!r}: its best checkpoint, {path}, is damaged: "
+                f"{error}; put it back from a copy"
+            ) from error
+        restored = jax.device_get(eval_variables(state))
         checkpoints.close()
         merged = {}
         for collection, arrays in variables.items():

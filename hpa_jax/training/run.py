@@ -171,7 +171,8 @@ class Run:
         self._logger.info(messages.start(self._experiment, self._workdir, state, self._first_step))
         if loaded is not None:
             self._logger.info(str(loaded))
-        for note in self._experiment.shape_notes():
+        notes = self._experiment.shape_notes() + self._experiment.channel_notes()
+        for note in notes:
             self._logger.info(note)
 
     def _open_profiler(self) -> None:

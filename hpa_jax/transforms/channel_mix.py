@@ -104,6 +104,20 @@ def parse_channel_mix(text: str) -> ChannelMix:
     return _select(*names)
 
 
+def channels_of_mix(text: str) -> tuple[str, ...]:
+    """Names of the stored channels that a mix reads, in their order.
+
+    Args:
+      text: as of `parse_channel_mix`.
+    """
+    rows = parse_channel_mix(text)
+    used = []
+    for number, channel in enumerate(CHANNELS):
+        if any(row[number] for row in rows):
+            used.append(channel)
+    return tuple(used)
+
+
 def mixed_statistics(
     channel_mix: ChannelMix, mean: Sequence[Any], std: Sequence[Any]
 ) -> tuple[tuple, tuple]:

@@ -1,6 +1,9 @@
 """The benchmark of real cells: its table, its baselines, and what its peer in PyTorch adds."""
 
 import dataclasses
+import os
+import sys
+from pathlib import Path
 
 import hep2
 import hep2_baselines
@@ -10,8 +13,12 @@ import learning_peer
 import numpy as np
 import pytest
 import torch
+from recipe_settings import settings_digest
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from hpa_jax.recipes import parse
+
+HEP2 = pytest.mark.skipif("HPA_HEP2_DIR" not in os.environ, reason="HPA_HEP2_DIR is not set")
 
 
 def peer_config():
@@ -47,6 +54,39 @@ def test_a_wrong_flag_is_refused_by_name(flag, line, capsys):
     with pytest.raises(SystemExit):
         hep2.main([flag])
     assert line in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "only", "seeds"),
+    [
+        ([], hep2.PARTS, (0, 1, 2)),
+        (["--seeds=7"], ("published",), (7,)),
+        (["--seeds=7,8", "--only=folds,peer"], ("folds", "peer"), (7, 8)),
+        (["--only=baseline"], ("baseline",), (0, 1, 2)),
+    ],
+)
+def test_another_seed_is_for_the_published_row_alone(flags, only, seeds, monkeypatch):
+    asked = []
+    monkeypatch.setattr(hep2, "compare", asked.append)
+    assert hep2.main(flags) == 0
+    assert (asked[0].only, asked[0].seeds) == (only, seeds)
+
+
+def test_a_peer_that_could_not_start_is_refused_before_anything_else(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "monai", None)
+    assert hep2.main([f"--hep2_dir={tmp_path}", f"--folder={tmp_path / 'out'}"]) == 2
+    assert "the peer needs monai: python -m pip install" in capsys.readouterr().err
+
+
+def test_a_result_is_kept_for_its_settings_not_for_the_recipes_name(tmp_path):
+    recipe = tmp_path / "recipe.py"
+    text = "from hpa_jax.config import Config, Optim\n\ndef get_config():\n    return Config({})\n"
+    digests = []
+    for arguments in ("", "optim=Optim(lr=0.01)", "optim=Optim(lr=0.02)"):
+        recipe.write_text(text.format(arguments))
+        digests.append(settings_digest(str(recipe), ("--config.train.steps=3",)))
+    # 0.01 is the default.
+    assert digests[0] == digests[1] != digests[2]
 
 
 def test_without_the_cells_the_flag_is_named(tmp_path, capsys):
@@ -111,3 +151,25 @@ def test_a_pattern_that_no_training_cell_has_scores_0():
     scores = hep2_baselines.fit_and_score(hep2_baselines.histogram_and_pixels, cells, cells)
     assert (scores[:, [0, 2, 4, 5]] == 0).all()
     np.testing.assert_array_equal(scores.argmax(axis=1), patterns)
+
+
+@HEP2
+@pytest.mark.slow
+def test_the_baselines_on_the_published_split(tmp_path):
+    """As measured when the cells were put together, with code of its own."""
+    hep2_data.build(Path(os.environ["HPA_HEP2_DIR"]), tmp_path, hep2_data.PUBLISHED)
+    train = hep2_data.read_cells(tmp_path, hep2_data.PUBLISHED, "train")
+    test = hep2_data.read_cells(tmp_path, hep2_data.PUBLISHED, "test")
+    assert (len(train.images), len(test.images)) == (8701, 2720)
+    truth = test.targets.argmax(axis=1)
+    found = {}
+    for name, features_of in hep2_baselines.BASELINES.items():
+        predicted = hep2_baselines.fit_and_score(features_of, train, test).argmax(axis=1)
+        found[name] = (
+            accuracy_score(truth, predicted),
+            balanced_accuracy_score(truth, predicted),
+            f1_score(truth, predicted, average="macro"),
+        )
+    expected = [(0.600, 0.552, 0.541), (0.732, 0.720, 0.726)]
+    for ours, measured in zip(found.values(), expected, strict=True):
+        assert ours == pytest.approx(measured, abs=0.015)

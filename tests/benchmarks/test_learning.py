@@ -107,6 +107,8 @@ def test_ablation_table():
     assert table[2].startswith("| (complete) | 0.520 |")
     assert table[3] == "| three channels | 0.420 | -10.0 | -5.0 |"
     json.dumps(rows, allow_nan=False)
+    of_best = ablation.make_rows(results, {"best_ema": "no average"})
+    assert "the recipe `hpa_densenet`" not in ablation.markdown(of_best)
 
 
 def test_every_change_is_a_change(tmp_path):
@@ -129,7 +131,9 @@ def test_every_change_is_a_change(tmp_path):
         assert config != Config()
 
 
-def test_a_change_is_found_by_its_old_name(monkeypatch):
+def test_a_change_is_found_by_its_old_name(monkeypatch, capsys):
+    assert ablation.main(["--only", "best_mix", "best_mixx"]) == 2
+    assert "--only: 'best_mixx' is none of best_mix, best_sampling, " in capsys.readouterr().err
     asked = []
     monkeypatch.setattr(ablation, "compare", asked.append)
     assert ablation.main(["--only", "seed_head", "best_mix"]) == 0

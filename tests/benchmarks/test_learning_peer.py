@@ -2,22 +2,32 @@
 
 import dataclasses
 import json
+import math
 
+import hep2_recipes
 import jax
 import jax.numpy as jnp
 import learning_peer as peer
+import learning_peer_augment as peer_augment
 import learning_peer_net as peer_net
 import learning_recipes as recipes
 import numpy as np
 import optax
 import pytest
 import torch
+from flax.traverse_util import flatten_dict, unflatten_dict
 
+from hpa_jax.data import pipeline
+from hpa_jax.data.loader import train_batches
 from hpa_jax.errors import InputError
 from hpa_jax.models import create_model, init_variables
 from hpa_jax.optim.ema import init_ema, update_ema
 from hpa_jax.optim.optimizer import make_optimizer, make_schedule
+from hpa_jax.parallel.mesh import make_mesh, put_batch
+from hpa_jax.pretrained import torch_densenet
 from hpa_jax.recipes import parse
+from hpa_jax.training.components import Setup
+from hpa_jax.transforms.rotation import warp_rotated
 
 RUN = recipes.peer(recipes.QUICK, 3)
 
@@ -37,7 +47,7 @@ def test_the_complete_recipe_is_accepted():
         "model.head=hpa_densenet",
         "optim.name=adam",
         "train.loss=asymmetric",
-        "augment.rotate_degrees=30.0",
+        "augment.mixup=0.2",
         "data.channel_mix=hpa_densenet_iii",
     ],
 )
@@ -153,3 +163,93 @@ def test_the_peer_writes_scores_of_the_test_split(tmp_path, small_data):
 
     # Without the flags of the recipe it is another one.
     assert peer.main([recipe, f"--workdir={tmp_path}/no", *flags, "--config.train.loss=bce"]) == 2
+
+
+@pytest.mark.slow
+def test_same_windows():
+    """The same side, middle and angle show the same; sampled otherwise, so smooth images."""
+    rng = np.random.default_rng(0)
+    count = 12
+    small = rng.uniform(0, 255, (count, 1, 6, 6)).astype(np.float32)
+    images = torch.nn.functional.interpolate(torch.from_numpy(small), 64, mode="bicubic")
+    images = images.clamp(0, 255)
+    side = rng.uniform(0.7, 1.3, count).astype(np.float32)
+    center = rng.uniform(-0.2, 0.2, (count, 2)).astype(np.float32)
+    angle = rng.uniform(-math.pi, math.pi, count).astype(np.float32)
+    ours = warp_rotated(images.permute(0, 2, 3, 1).numpy(), side, center, angle, math.pi)[..., 0]
+    theirs = peer_augment.windows(images, *map(torch.from_numpy, (side, center, angle)))[:, 0]
+    difference = np.abs(np.asarray(ours) - theirs.numpy())
+    # Where the window leaves the image a pixel may be black for one and not for the other.
+    assert np.median(difference) < 0.5
+    assert np.percentile(difference, 95) < 4
+
+
+def test_draws_are_those_of_the_recipe():
+    section = dataclasses.replace(configured().augment, rotate_degrees=180.0, scale=(0.5, 0.5))
+    middle = torch.zeros(64, 1, 8, 8)
+    middle[:, :, 3:5, 3:5] = 255
+    drawn = peer_augment.augment(middle, section, torch.Generator().manual_seed(0))
+    # A square that is twice as large has four times the light, whatever the angle.
+    light = drawn.sum(dim=(1, 2, 3)) / middle[0].sum()
+    assert light.mean().item() == pytest.approx(4, rel=0.1)
+    corner = drawn[:, 0, 2, 2]
+    assert corner.std() > 10
+    still = dataclasses.replace(section, flips=False, rotate_degrees=0.0, scale=(1.0, 1.0))
+    assert peer_augment.augment(middle, still, torch.Generator()) is middle
+
+
+def variables_of(net, model, shape):
+    """A net of the peer's as variables of ours."""
+    state = {torch_densenet.canonical(key): value for key, value in net.state_dict().items()}
+    state = {key.replace("classifier.1.", "classifier."): state[key].numpy() for key in state}
+    keys = torch_densenet.CLASSIFIER
+    arrays = {}
+    for name, array in flatten_dict(init_variables(model, shape, 0), sep="/").items():
+        key = keys[name] if name in keys else torch_densenet.key_of(name)
+        theirs = state[key]
+        if theirs.ndim > 1:
+            # Outputs come last, and a 1x1 convolution is a product of matrices.
+            theirs = np.moveaxis(theirs, (0, 1), (-1, -2)).reshape(array.shape)
+        arrays[name] = theirs
+        assert theirs.shape == array.shape
+    return unflatten_dict(arrays, sep="/")
+
+
+@pytest.mark.slow
+def test_same_losses_from_the_same_weights(small_data, tmp_path):
+    """The recipe of hep2.py, four steps without augmentation: batches, net, loss and updates."""
+    run = hep2_recipes.peer(hep2_recipes.QUICK, 3)
+    flags = (
+        f"--config.data.data_dir={small_data}",
+        "--config.data.name=synthetic_32",
+        # No image of the small dataset has two of them.
+        "--config.data.labels=(14,19,22,25)",
+        "--config.data.batch_size=8",
+        "--config.augment.flips=False",
+        "--config.augment.rotate_degrees=0.0",
+        "--config.augment.scale=(1.0,1.0)",
+        "--config.train.steps=4",
+        "--config.train.log_every=1",
+    )
+    config = parse([f"--config={run.recipe}", "--workdir=none", *run.flags, *flags])[2]
+    config = dataclasses.replace(config, data=pipeline.resolve_data(config.data))
+    peer.train(config, tmp_path)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    theirs = [json.loads(line)["loss"] for line in lines]
+
+    mesh = make_mesh(jax.devices()[:1], 1)
+    setup = Setup(config, mesh, num_steps=config.train.steps)
+    net = peer_net.build_net(config.model, None, 4, config.train.seed, channels=1)
+    state = setup.initial_state(variables_of(net, setup.model, setup.input_shape))
+    dataset = pipeline.open_sources(config.data)
+    order = pipeline.make_order(config.data, dataset, config.train.seed)
+    batches = iter(train_batches(dataset, order, batch_size=8, threads=1))
+    step = setup.make_train_step(dataset.targets())
+    ours = []
+    for _ in range(config.train.steps):
+        batch = next(batches)
+        arrays = {name: batch[name] for name in ("image", "targets", "source")}
+        state, metrics = step(state, put_batch(arrays, mesh))
+        ours.append(float(metrics["loss"]))
+    assert len(set(ours)) == len(ours)
+    np.testing.assert_allclose(theirs, ours, rtol=2e-3)

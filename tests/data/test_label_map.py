@@ -96,6 +96,8 @@ def test_scores_and_targets_by_hand(tmp_path):
     scores = np.zeros((2, 28), np.float32)
     scores[0, [8, 9, 25]] = 0.25, 0.5, 0.125
     np.testing.assert_array_equal(found.scores(scores), np.float32([[0.125, 0.5], [0, 0]]))
+    # Of labels that exclude each other.
+    np.testing.assert_array_equal(found.scores(scores, exclusive=True)[0], [0.125, 0.75])
     targets = np.uint8([[1, 0, 0], [0, 0, 1], [0, 0, 0]])
     np.testing.assert_array_equal(found.targets(targets), [[1, 0], [0, 0], [0, 0]])
     assert found.bare_images(targets) == 1

@@ -107,3 +107,10 @@ def test_characters_that_the_terminal_lacks_are_escaped():
     found = programs.run(body, env=programs.environment(PYTHONIOENCODING="ascii"))
     assert found.returncode == 0
     assert found.stdout == "Zellkern \\xe4 \\u0394\n" and found.stderr == "\\udcff\n"
+
+
+def test_lines_are_printed_at_once_where_python_is_told_not_to_buffer():
+    # The end without flushing stands for hours of training.
+    body = "print('early'); print('too', file=sys.stderr); os._exit(0)"
+    found = programs.run(body, env=programs.environment(PYTHONUNBUFFERED="1"))
+    assert (found.stdout, found.stderr) == ("early\n", "too\n")

@@ -2,7 +2,13 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    coverage_error,
+    label_ranking_average_precision_score,
+    precision_recall_curve,
+    roc_auc_score,
+)
 
 from hpa_jax.metrics import ranking
 
@@ -44,6 +50,21 @@ def test_curve_holds_the_points_of_scikit_learn():
     np.testing.assert_array_equal(levels[::-1], thresholds)
     np.testing.assert_allclose((tp / (tp + fp))[::-1], precision[:-1])
     np.testing.assert_allclose((tp / tp[-1])[::-1], recall[:-1])
+
+
+def test_labels_of_an_image_are_ranked_as_by_scikit_learn():
+    scores, targets = case(400, 6, 5)
+    scores[:, :4] = np.round(scores[:, :4] * 4) / 4  # ties within images
+    targets[:5] = 0
+    targets[5:9] = 1
+    precision, coverage = ranking.label_rankings(scores, targets)
+    has_labels = targets.any(axis=1)
+    np.testing.assert_array_equal(np.isnan(precision), ~has_labels)
+    np.testing.assert_array_equal(np.isnan(coverage), ~has_labels)
+    rows = scores[has_labels], targets[has_labels]
+    expected = label_ranking_average_precision_score(rows[1], rows[0])
+    assert np.nanmean(precision) == pytest.approx(expected, abs=1e-12)
+    assert np.nanmean(coverage) == pytest.approx(coverage_error(rows[1], rows[0]), abs=1e-12)
 
 
 def test_undefined_metrics_are_left_out():

@@ -76,11 +76,13 @@ def test_balanced_accuracy_of_labels_that_all_occur():
 
 
 def test_intervals_are_those_of_drawing_groups_again():
+    """Specimens have one label each, as those of cells have: some draws lack a label."""
     scores, labels, targets = case(60, seed=2)
-    groups = np.arange(60) // 5
+    groups = 3 * labels + np.arange(60) % 3
     report = evaluate(scores, targets, groups, replicates=80)
-    assert report["groups"] == 12
-    weights = bootstrap.bootstrap_weights(12, range(80), seed=0)
+    _, groups = np.unique(groups, return_inverse=True)
+    assert report["groups"] == 15
+    weights = bootstrap.bootstrap_weights(15, range(80), seed=0)
     predicted = scores.argmax(1)
     drawn = {"accuracy": [], "mean_class_accuracy": []}
     for column in weights.T:

@@ -3,6 +3,8 @@
 import jax
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as torch_nn
 
 from hpa_jax import config
 from hpa_jax.optim import label_weights
@@ -63,18 +65,39 @@ def test_effective_numbers_are_those_of_the_paper():
     )
 
 
-def test_a_run_re_weights_after_its_fraction_of_steps():
-    targets = targets_with(60, 20, 3)
-    section = config.Loss(ldam_margin=0.4, ldam_beta=0.99, ldam_reweight_after=0.75)
-    found = make_loss_from(section, "ldam:2,bce", targets, num_steps=20)
-    margins = label_weights.label_margins(targets, 0.4)
-    late = label_weights.effective_number_weights(targets, 0.99)
+def authors_loss(logits, targets, counts, margin, beta, scale):
+    """LDAM and its weights as kaidic/LDAM-DRW computes them, each label a problem of two classes.
+
+    The class of images without the label has a logit of 0 and no margin. Value and gradient.
+    """
+    logits = torch.tensor(np.float64(logits), requires_grad=True)
+    margins = 1 / np.sqrt(np.sqrt(counts))
+    margins = margins * (margin / np.max(margins))
+    effective_numbers = 1 - np.power(beta, counts)
+    weights = (1 - beta) / effective_numbers
+    weights = weights / np.sum(weights) * len(counts)
+    total = 0
+    for label, weight in enumerate(weights):
+        truth = torch.tensor(np.int64(targets[:, label]))
+        classes = torch.stack([torch.zeros(len(truth)), logits[:, label]], dim=1)
+        lowered = classes - torch.tensor([0, margins[label]])
+        is_truth = torch_nn.one_hot(truth, 2) > 0
+        shown = torch.where(is_truth, lowered, classes)
+        total = total + weight * torch_nn.cross_entropy(scale * shown, truth)
+    value = total / len(counts)
+    value.backward()
+    return value.item(), logits.grad.numpy()
+
+
+def test_a_run_has_the_authors_loss_and_re_weights_after_its_fraction_of_steps():
+    counts = np.array([60, 20, 3])
+    targets = targets_with(*counts)
+    section = config.Loss(ldam_margin=0.4, ldam_scale=2.5, ldam_beta=0.99, ldam_reweight_after=0.75)
+    loss = make_loss_from(section, "ldam", targets, num_steps=20)
     logits = np.random.default_rng(0).normal(0, 2, targets.shape).astype(np.float32)
-    step_of = jax.jit(jax.value_and_grad(found))
-    for step, weights in ((0, np.ones(3)), (14, np.ones(3)), (15, late), (19, late)):
-        options = {"ldam": {"margins": margins, "label_weights": weights}}
-        expected = jax.value_and_grad(make_loss("ldam:2,bce", options))(logits, targets)
+    step_of = jax.jit(jax.value_and_grad(loss))
+    for step, beta in ((0, 0.0), (14, 0.0), (15, 0.99), (19, 0.99)):
         value, gradient = step_of(logits, targets, step)
-        np.testing.assert_allclose(value, expected[0], rtol=1e-6)
-        np.testing.assert_allclose(gradient, expected[1], rtol=1e-5, atol=1e-8)
-    assert not np.allclose(late, 1)
+        expected = authors_loss(logits, targets, counts, 0.4, beta, 2.5)
+        np.testing.assert_allclose(value, expected[0], rtol=1e-5)
+        np.testing.assert_allclose(gradient, expected[1], rtol=1e-4, atol=1e-8)

@@ -52,6 +52,12 @@ def test_a_run_shorter_than_its_warm_up_is_all_warm_up():
     assert [float(short(s)) for s in range(3)] == [float(long(s)) for s in range(3)]
 
 
+def test_a_warm_up_is_a_twentieth_of_the_run_unless_it_is_said():
+    unsaid = make_schedule("warmup_cosine_decay", 0.1, 100)
+    said = make_schedule("warmup_cosine_decay", 0.1, 100, "{'warmup_steps': 5}")
+    assert [float(unsaid(s)) for s in range(100)] == [float(said(s)) for s in range(100)]
+
+
 def test_a_length_that_optax_refuses_is_an_error_of_one_line():
     with pytest.raises(InputError, match="decay_steps") as refusal:
         make_schedule("warmup_cosine_decay", 0.1, 10, "{'warmup_steps': 5, 'decay_steps': 2}")

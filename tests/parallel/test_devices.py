@@ -9,13 +9,23 @@ import pytest
 from hpa_jax import labels
 from hpa_jax.models import create_model, init_variables, norm
 from hpa_jax.optim import losses
+from hpa_jax.optim.label_weights import deferred
 from hpa_jax.parallel.mesh import batch_sharding, make_mesh, put_batch, replicated
 from hpa_jax.training.state import new_state
 from hpa_jax.training.steps import make_train_step
 from hpa_jax.transforms.augment import augment_images
 from hpa_jax.transforms.channel_mix import CHANNEL_MIXES
 
-AUGMENTATION = {"flips": True, "rotate_degrees": 30.0, "scale": (0.7, 1.2), "shift": 0.1}
+AUGMENTATION = {
+    "flips": True,
+    "rotate_degrees": 30.0,
+    "scale": (0.7, 1.2),
+    "shift": 0.1,
+    "protein_contrast": 0.2,
+    "contrast": 0.2,
+    "brightness": 0.2,
+}
+MIXING = {"mixup": 0.4, "cutmix": 1.0}
 PREPARATION = {"channel_mix": CHANNEL_MIXES["rgby"], "mean": (0.1,) * 4, "std": (0.2,) * 4}
 BATCH = 16
 
@@ -25,6 +35,15 @@ def batch_of(seed):
     return {
         "image": rng.integers(0, 256, (BATCH, 64, 64, 4), np.uint8),
         "targets": (rng.random((BATCH, len(labels.LABELS))) < 0.1).astype(np.uint8),
+    }
+
+
+def margins_and_weights():
+    """Of LDAM, re-weighted in the middle of the run."""
+    late = np.linspace(0.1, 1.9, len(labels.LABELS))
+    return {
+        "margins": np.linspace(0, 0.5, len(labels.LABELS)),
+        "label_weights": deferred(late, start=5),
     }
 
 
@@ -44,10 +63,11 @@ def metrics_of(devices, steps=10):
     step = make_train_step(
         model,
         optimizer,
-        losses.make_loss("bce"),
+        losses.make_loss("bce,ldam", {"ldam": margins_and_weights()}),
         seed=0,
         augmentation=AUGMENTATION,
         preparation=PREPARATION,
+        mixing=MIXING,
     )
     step = jax.jit(step, donate_argnums=0, out_shardings=(replicated(mesh), replicated(mesh)))
     program = step.lower(state, put_batch(batch_of(0), mesh)).compile()

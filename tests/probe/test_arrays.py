@@ -4,10 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, coverage_error
 
 from hpa_jax import main as command
 from hpa_jax.metrics import bootstrap
+from hpa_jax.probe import examples
 from hpa_jax.probe.examples import Examples, standardized
 from hpa_jax.probe.scoring import score
 from hpa_jax.probe.splits import divide
@@ -79,11 +80,25 @@ def test_an_array_is_probed_by_groups(folder, capsys):
     assert "intervals of level 1.0: must be" in capsys.readouterr().err
 
 
-def test_groups_on_two_sides_are_told_of(folder, capsys):
+def test_groups_on_two_sides_and_labels_never_fitted_are_told_of(folder, capsys):
     np.save(folder / "s.npy", np.arange(ROWS) % 3)
+    targets = np.load(folder / "t.npy")
+    targets[np.arange(ROWS) % 3 == 0, 1] = 0
+    np.save(folder / "t.npy", targets)
     assert call(folder, groups=folder / "g.npy", splits=folder / "s.npy", epochs=1) == 0
-    assert "warning: 30 groups of test images have images among those" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "warning: groups with test images and images to fit on or to choose with: 30; " in shown
+    assert "warning: labels of test images that no image to fit on has: label_1; " in shown
     assert json.loads((folder / "out" / "probe.json").read_text())["divided_groups"] == 30
+
+
+def test_one_group_has_no_interval(folder, capsys):
+    np.save(folder / "g.npy", np.zeros(ROWS, int))
+    assert call(folder, groups=folder / "g.npy", splits=folder / "s.npy", epochs=1) == 0
+    assert "warning: all test images are of one group" in capsys.readouterr().err
+    report = json.loads((folder / "out" / "probe.json").read_text())
+    assert report["replicates"] == 0
+    assert report["rows"][0]["intervals"] == {}
 
 
 @pytest.mark.parametrize(
@@ -153,7 +168,8 @@ def test_groups_stay_together_and_fractions_hold():
         assert set(divide(np.repeat(np.arange(3), sizes), 0)) == {0, 1, 2}
 
 
-def test_standardized_by_the_rows_to_fit_on_alone():
+def test_standardized_by_the_rows_to_fit_on_alone(monkeypatch):
+    monkeypatch.setattr(examples, "_ROWS_AT_ONCE", 7)
     rng = np.random.default_rng(0)
     features = rng.normal(5, 3, (50, 4)).astype(np.float32)
     features[:, 2] = 0.1
@@ -171,6 +187,7 @@ def test_intervals_are_of_groups_drawn_again():
     rng = np.random.default_rng(0)
     targets = (rng.random((60, 3)) < 0.4).astype(np.uint8)
     scores = np.clip(0.3 * targets + rng.random((60, 3)) * 0.7, 0, 1).astype(np.float32)
+    targets[:5] = 0  # a group of images without labels
     groups = np.arange(60) // 5
     found = score([scores, scores[:, ::-1]], targets, groups, replicates=4, seed=9)
     weights = bootstrap.bootstrap_weights(12, range(4), 9)
@@ -181,15 +198,33 @@ def test_intervals_are_of_groups_drawn_again():
             of_seeds.append(average_precision_score(targets[rows], of_seed[rows], average="macro"))
         expected = np.mean(of_seeds)
         assert found.draws["macro_average_precision"][replicate] == pytest.approx(expected)
+        labeled = rows[targets[rows].any(axis=1)]
+        of_seeds = []
+        for of_seed in (scores, scores[:, ::-1]):
+            of_seeds.append(coverage_error(targets[labeled], of_seed[labeled]))
+        assert found.draws["coverage_error"][replicate] == pytest.approx(np.mean(of_seeds))
+    # A label that no image has is not ranked among the others.
+    none = np.zeros((60, 1), np.uint8)
+    wider = score(
+        [np.hstack([none + np.float32(1), scores])],
+        np.hstack([none, targets]),
+        groups,
+        replicates=0,
+        seed=0,
+    )
+    labeled = targets.any(axis=1)
+    assert wider.metrics["coverage_error"] == pytest.approx(
+        coverage_error(targets[labeled], scores[labeled])
+    )
     assert found.by_seed[0] == pytest.approx(average_precision_score(targets, scores))
 
 
 def test_divided_groups_are_counted_once():
-    examples = Examples(
+    found = Examples(
         features={},
         targets=np.zeros((6, 1)),
         groups=np.array([1, 1, 2, 2, 3, 3]),
         splits=np.array([0, 2, 1, 2, 2, 2]),
         label_names=("a",),
     )
-    assert examples.divided_groups() == 2
+    assert found.divided_groups() == 2

@@ -16,6 +16,7 @@ from hpa_jax.serving.artifact import load
 from hpa_jax.serving.reliability import stored_temperature
 
 
+@pytest.mark.slow
 def test_without_stored_scores_it_is_refused(small_data, tmp_path):
     predictor = Predictor(made_run(tmp_path, small_data), tmp_path)
     with pytest.raises(InputError, match="has no scores of validation of checkpoint 1") as caught:

@@ -153,7 +153,7 @@ def _asymmetric(z, t):
 
 
 def _ldam(z, t):
-    """As published code has it: the logit of the truth lowered, where there is a truth."""
+    """The logit of the truth lowered, where there is a truth."""
     margins = torch.tensor(MARGINS, dtype=torch.float64)
     lowered = torch.where(t > 0, z - margins, z)
     return torch_nn.binary_cross_entropy_with_logits(

@@ -13,7 +13,7 @@ from hpa_jax.recipes import load_config
 from hpa_jax.training import components
 from hpa_jax.training.checkpoint import Checkpoints
 from hpa_jax.training.state import TrainState
-from hpa_jax.workdir import claim, read_config
+from hpa_jax.workdir import RunRecord, claim, read_config
 
 RECIPE = Path(__file__).resolve().parents[2] / "configs" / "quickstart.py"
 STEP = 1
@@ -31,6 +31,17 @@ def made_run(
     Its thresholds, 0.4 and up, say that they were fitted on `validation`. `changed` makes the state
     that is saved.
     """
+    config, record = started_run(workdir, data_dir, **fields)
+    checkpoints = Checkpoints(workdir / "checkpoints", metric="macro_f1", keep=1, run_id=record.id)
+    fitted = np.linspace(0.4, 0.6, len(config.label_ids())).tolist()
+    metrics = {"macro_f1": 0.1, "thresholds": fitted, "thresholds_split": "validation"}
+    checkpoints.save(STEP, changed(first_state(config)), 8 * STEP, metrics)
+    checkpoints.close()
+    return config
+
+
+def started_run(workdir: Path, data_dir: Path, **fields) -> tuple[Config, RunRecord]:
+    """As `made_run`, without a checkpoint: no net is made."""
     made = {
         "data__data_dir": str(data_dir),
         "data__name": "synthetic_32",
@@ -42,13 +53,7 @@ def made_run(
     config = dataclasses.replace(config, data=pipeline.resolve_data(config.data))
     workdir.mkdir(parents=True, exist_ok=True)
     identity = pipeline.identify(config.data, pipeline.open_sources(config.data))
-    record = claim(workdir, config, identity)
-    checkpoints = Checkpoints(workdir / "checkpoints", metric="macro_f1", keep=1, run_id=record.id)
-    fitted = np.linspace(0.4, 0.6, len(config.label_ids())).tolist()
-    metrics = {"macro_f1": 0.1, "thresholds": fitted, "thresholds_split": "validation"}
-    checkpoints.save(STEP, changed(first_state(config)), 8 * STEP, metrics)
-    checkpoints.close()
-    return config
+    return config, claim(workdir, config, identity)
 
 
 def first_variables(config: Config) -> dict:

@@ -91,15 +91,21 @@ def test_a_choice_is_one_of_its_values():
     assert Choice((1, 2)).contains(2) and not Choice((1, 2)).contains(3)
 
 
-def test_without_the_extra_a_line_names_it(tmp_path, monkeypatch, capsys):
-    for module in ("run", "study", "summary", "trial"):
-        monkeypatch.delitem(sys.modules, f"hpa_jax.sweep.{module}", raising=False)
+@pytest.mark.parametrize(
+    "module, reason",
+    [
+        ("optuna", "the package optuna, which is not installed: pip install 'hpa_jax[sweep]'"),
+        ("sklearn", "the package scikit-learn, which is not installed: pip install"),
+        ("_sqlite3", "SQLite, which this Python was built without"),
+    ],
+)
+def test_what_is_not_installed_is_named_before_anything_is_made(
+    tmp_path, monkeypatch, capsys, module, reason
+):
     # Imports of it fail, whether it is installed or not.
-    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.setitem(sys.modules, module, None)
     flags = ["--mode=sweep", "--config=configs/quickstart.py", f"--workdir={tmp_path / 'new'}"]
     assert command.main(flags) == 2
-    assert capsys.readouterr().err == (
-        "error: --mode=sweep needs the package optuna, which is not installed: "
-        "pip install 'hpa_jax[sweep]'\n"
-    )
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: --mode=sweep needs {reason}") and error.count("\n") == 1
     assert not (tmp_path / "new").exists()

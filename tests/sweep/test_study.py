@@ -1,5 +1,7 @@
 """The trials of a sweep: the same after a kill, never one twice, and what they say."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,8 @@ from hpa_jax.sweep.space import Choice, Range
 
 pytest.importorskip("optuna", reason="the extra `sweep` is not installed")
 
-from hpa_jax.sweep.study import DATABASE, SweepStudy
+from hpa_jax.sweep.storage import DATABASE
+from hpa_jax.sweep.study import SweepStudy
 
 SPACE = {"optim.lr": Range(1e-4, 1e-1, log=True), "optim.name": Choice(("adam", "sgd"))}
 FIRST = {"optim.lr": 1e-2, "optim.name": "adam"}
@@ -96,6 +99,28 @@ def test_two_workers_never_hold_one_trial(tmp_path):
         assert again.number == 0 and again.values == one.values
 
 
+@pytest.mark.slow
+def test_a_trial_that_ends_while_another_worker_looks_is_not_taken_over(tmp_path, monkeypatch):
+    first = opened(tmp_path, trials=2)
+    second = opened(tmp_path, trials=2)
+    held = contextlib.ExitStack()
+    trial = held.enter_context(first.next_trial())
+    look = second._study.get_trials
+
+    def look_and_wait(**settings):
+        found = look(**settings)
+        if "states" in settings:
+            trial.report(1, 0.5)
+            first.finish(trial)
+            held.close()
+        return found
+
+    monkeypatch.setattr(second._study, "get_trials", look_and_wait)
+    with second.next_trial() as other:
+        assert (trial.number, other.number) == (0, 1)
+
+
+@pytest.mark.slow
 def test_a_trial_below_the_median_is_pruned_and_a_failed_one_has_its_reason(tmp_path):
     study = opened(tmp_path, prune_after=2, prune_from=2)
     for value in (0.8, 0.6):
@@ -121,11 +146,27 @@ def test_a_trial_below_the_median_is_pruned_and_a_failed_one_has_its_reason(tmp_
 
 
 def test_another_sweep_or_file_in_the_folder_is_refused(tmp_path):
-    opened(tmp_path)
+    ranges = {"optim.lr": {"low": 0.1}, "optim.name": {"values": ["adam", "sgd"]}}
+    identity = {"search_space()": ranges, "config.train.steps": 5}
+    opened(tmp_path, identity=identity)
     with pytest.raises(InputError, match="config.train.steps=5, now 6"):
-        opened(tmp_path, identity={"config.train.steps": 6})
+        opened(tmp_path, identity=identity | {"config.train.steps": 6})
+    # Only what differs, of many.
+    other = ranges | {"optim.lr": {"low": 0.2}, "optim.b1": {}}
+    with pytest.raises(
+        InputError, match=r"=\{'optim.lr': \{'low': 0.1\}\}, now \{.*'optim.b1': \{"
+    ):
+        opened(tmp_path, identity=identity | {"search_space()": other})
     other = tmp_path / "other"
     other.mkdir()
     (other / DATABASE).write_text("no database at all, and long enough to be looked at" * 20)
     with pytest.raises(InputError, match="cannot be read"):
+        opened(other)
+    # For SQLite an empty file is a new database.
+    (other / DATABASE).write_bytes(b"")
+    opened(other)
+    (other / "trials" / "0000").mkdir()
+    (other / "trials" / "0000" / "config.json").write_text("{}")
+    (other / DATABASE).write_bytes(b"")
+    with pytest.raises(InputError, match="is missing or empty, and .*trials has runs"):
         opened(other)

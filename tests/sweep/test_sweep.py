@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from hpa_jax import main as command
-from hpa_jax.sweep.trial import TrialProcess, last_words, setting_flags
+from hpa_jax.config import Config, Sweep
+from hpa_jax.sweep.space import Range
+from hpa_jax.tracking.metrics_file import format_record
+
+pytest.importorskip("optuna", reason="the extra `sweep` is not installed")
+
+from hpa_jax.sweep.study import SweepStudy
+from hpa_jax.sweep.trial import TrialProcess, TrialWatch, last_words, setting_flags
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -21,11 +28,6 @@ def flags(small_run):
     # Of a new net macro F1 is 0 at first.
     metric = "--config.checkpoint.metric=macro_average_precision"
     return ["--mode=sweep", *small_run, *few, metric]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def needs_optuna(request):
-    pytest.importorskip("optuna", reason="the extra `sweep` is not installed")
 
 
 def refusal(capsys, *arguments):
@@ -80,6 +82,36 @@ def test_last_words_are_those_of_the_last_start(tmp_path):
         "--config.augment.scale=(0.5, 1.0)",
         "--config.optim.name=adam",
     ]
+
+
+def test_a_run_is_judged_once_it_has_gone_on_and_not_at_its_end(tmp_path):
+    config = Config(sweep=Sweep(trials=3, prune_after=1))
+    study = SweepStudy(tmp_path, {"optim.lr": Range(0.1, 1.0)}, config.sweep, {}, None)
+    path = tmp_path / "metrics.jsonl"
+
+    def watched(trial, *records):
+        with open(path, "a") as file:
+            for step, split, value in records:
+                file.write(format_record({"step": step, "split": split, "macro_f1": value}))
+        watch = TrialWatch(trial, path, config)
+        watch.look()
+        return watch
+
+    with study.next_trial() as trial:
+        assert not watched(trial, (2, "validation", 0.7), (4, "validation", 0.8)).pruned
+        study.finish(trial)
+    path.unlink()
+    with study.next_trial() as trial:
+        assert not watched(trial, (2, "train", 0.0), (2, "validation", 0.1)).pruned
+        # Neither what comes after that counts, nor whether it is read by another worker.
+        assert watched(trial, (3, "train", 0.0), (4, "validation", 0.9)).pruned
+        assert study.record(1).evaluations == {2: 0.1}
+        study.prune(trial)
+    path.unlink()
+    with study.next_trial() as trial:
+        assert not watched(trial, (4, "train", 0.0), (4, "validation", 0.1)).pruned
+        study.finish(trial)
+    assert [record.state for record in study.records()] == ["complete", "pruned", "complete"]
 
 
 def test_a_trial_that_is_asked_to_stop_before_it_can_listen_is_started_again(tmp_path):

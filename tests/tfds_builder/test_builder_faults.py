@@ -241,7 +241,8 @@ VALUES = ["--data_dir=/nowhere/at/all", "--workers=1"]
     [
         (
             ["--config=kagle"],
-            "unknown --config=kagle; there are kaggle_512, kaggle_full, hpav18, folder, synthetic",
+            "unknown --config=kagle; there are kaggle_512, kaggle_full, hpav18, s_biad2443, "
+            "folder, synthetic",
         ),
         ([], "the following arguments are required: --config"),
         (["--config=synthetic", "--imagse=3"], "unrecognized arguments: --imagse=3"),

@@ -58,7 +58,7 @@ def test_nothing_is_written_without_a_digest(server, tmp_path, capsys):
     assert call(server, folder, *flags) == 0
     out = capsys.readouterr().out
     assert "8 antibodies (train 5, validation 2, test 1); 0 of them in two lists." in out
-    assert "test_antibodies.txt has 1 lines, and 3460 in the copy that is known" in out
+    assert "test_antibodies.txt has 1 antibodies, and 3460 in the copies that are known" in out
     for name, data in contents().items():
         assert (folder / name).read_bytes() == data
     asked = len(server.log)
@@ -120,9 +120,15 @@ def test_lists_that_are_none(tmp_path):
     write_lists(tmp_path, valid="")
     with pytest.raises(InputError, match="valid_antibodies.txt is empty"):
         antibodies.load("subcell", tmp_path)
-    # Twice in one list is on one side.
-    write_lists(tmp_path, valid="HPA000003\nHPA000003\n")
-    assert antibodies.load("subcell", tmp_path).find("3") == "validation"
+    # The last line of a file that is cut off.
+    write_lists(tmp_path, train="HPA000001\nHPA00000")
+    with pytest.raises(InputError, match="train_antibodies.txt, line 2: 'HPA00000' is no antibody"):
+        antibodies.load("subcell", tmp_path)
+    # Twice in one list is on one side. Of Windows, and without a last line end.
+    write_lists(tmp_path, valid="\ufeffHPA000003\r\nHPA000007\r\nHPA000003")
+    split = antibodies.load("subcell", tmp_path)
+    assert split.find("3") == split.find("7") == "validation"
+    assert "valid_antibodies.txt has 1 antibodies that it had before." in split.remarks
 
 
 def test_images_of_no_list_are_told_of(tmp_path):

@@ -6,13 +6,17 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.antibody_lists import write_lists
+from support.atlas_downloads import QUICK, counts
 from support.image_files import smooth
+from support.misbehaving_server import Server
 
 from hpa_jax.errors import InputError
 from hpa_jax.labels import CHANNELS, LABELS
 from tfds_builder.hpa.__main__ import main
+from tfds_builder.hpa.download.__main__ import main as download
 from tfds_builder.hpa.files import layouts
 from tfds_builder.hpa.files.s_biad2443 import join
+from tfds_builder.hpa.lists.__main__ import main as fetch
 from tfds_builder.hpa.lists.catalog import MASTER, TRAINED_ON
 
 NAMES = [label.lower() for label in LABELS]
@@ -42,12 +46,15 @@ def trained_on(files=TRAIN):
     return "".join(f"{line}\n" for line in ("n,file", *(f"0,{name}" for name in files))).encode()
 
 
+def id_of(image):
+    return image[0].rpartition("/")[2].partition(".")[0]
+
+
 def write(folder, pattern="512_whole_images/{id}_{channel}.png"):
     folder.mkdir()
     (folder / MASTER).write_bytes(master())
     (folder / TRAINED_ON).write_bytes(trained_on())
-    for number, (path, *_) in enumerate(IMAGES):
-        id = path.rpartition("/")[2].partition(".")[0]
+    for number, id in enumerate(map(id_of, IMAGES)):
         for channel, colour in enumerate(CHANNELS):
             file = folder / pattern.format(id=id, channel=colour)
             file.parent.mkdir(exist_ok=True)
@@ -69,13 +76,16 @@ def test_the_tables_become_one():
 
 
 def test_rows_that_fit_nothing_are_told_of():
-    images = (*IMAGES, ("/d/9_1_A1_1.png", "BJ", "Elsewhere", (0,)))
+    again = (IMAGES[0], ("/other/1_02_A1_3.png", "U-2 OS", "Website", (3,)))
+    images = (*IMAGES, ("/d/9_1_A1_1.png", "BJ", "Elsewhere", (0,)), *again)
     joined = join(master(images), trained_on((*TRAIN, "x/8_1_A1_1.png")), "DIR")
     assert joined.notes == (
+        f"2 rows of {MASTER} are of an image that an earlier row has, 1 of them with other labels; "
+        "the first counts.",
         f"1 rows of {MASTER} are of neither Website nor Kaggle, and left out.",
         f"1 files of {TRAINED_ON} are in no row of {MASTER}.",
     )
-    assert b"9_1_A1_1" not in joined.data
+    assert b"9_1_A1_1" not in joined.data and joined.data.count(b"1_02_A1_3") == 1
 
 
 @pytest.mark.parametrize(
@@ -86,7 +96,7 @@ def test_rows_that_fit_nothing_are_told_of():
         ((master(), b""), "has no column file"),
         ((master(), b"file\n"), "has no rows"),
         ((master() + b"1,2\n", trained_on()), "line 8: has another number of columns"),
-        ((b"\xff" + master(), trained_on()), r"is not UTF-8 \(byte 0\)"),
+        ((b"\xff" + master(), trained_on()), "is not UTF-8"),
         ((master(), b'file\n"x'), "cannot be read"),
         ((master(), trained_on(("other.png",))), "is in Master_fovHPA_512.csv; they are of two"),
     ],
@@ -120,8 +130,7 @@ def test_what_the_source_lists(tmp_path):
 
 def test_one_file_an_image(tmp_path):
     folder = write(tmp_path / "ebi")
-    for number, (path, *_) in enumerate(IMAGES):
-        id = path.rpartition("/")[2].partition(".")[0]
+    for number, id in enumerate(map(id_of, IMAGES)):
         planes = [smooth((32, 32), 10 * number + plane) for plane in range(4)]
         file = folder / f"512_whole_images/{id}.png"
         Image.fromarray(np.dstack(planes), "RGBA").save(file)
@@ -134,6 +143,43 @@ def test_one_file_an_image(tmp_path):
     # 000a892-bbb, the fifth, is the first by its Id.
     np.testing.assert_array_equal(pixels[..., 3], smooth((32, 32), 40))
     np.testing.assert_array_equal(pixels[..., 0], smooth((32, 32), 43))
+
+
+def test_the_tables_are_fetched_with_digests(tmp_path, capsys):
+    folder = tmp_path / "ebi"
+    with Server() as server:
+        server.bodies |= {f"/{MASTER}": master(), f"/{TRAINED_ON}": trained_on()}
+        flags = ["--list=s_biad2443", f"--url=http://127.0.0.1:{server.server_port}"]
+        assert fetch([*flags, f"--to={folder}"]) == 2
+        line = capsys.readouterr().err
+        digests = [word for word in line.split() if word.startswith("--sha256=")]
+        assert len(digests) == 2 and not folder.exists()
+        assert fetch([*flags, *digests, f"--to={folder}"]) == 0
+        assert (folder / MASTER).read_bytes() == master()
+        assert (folder / TRAINED_ON).read_bytes() == trained_on()
+        server.bodies[f"/{MASTER}"] = b"<!DOCTYPE html><title>sign in</title>"
+        assert fetch([*flags, *digests, f"--to={tmp_path / 'page'}"]) == 2
+    assert f"{MASTER} has no column Path in its first line" in capsys.readouterr().err
+
+
+def test_images_of_the_website_are_fetched_beside_the_tables(tmp_path, capsys):
+    folder = tmp_path / "ebi"
+    folder.mkdir()
+    again = (IMAGES[0], ("/d/oddly-named.png", "BJ", "Website", (0,)))
+    (folder / MASTER).write_bytes(master((*IMAGES, *again)))
+    (folder / TRAINED_ON).write_bytes(trained_on())
+    website = sorted(id for id in map(id_of, IMAGES) if "_" in id)
+    with Server() as server:
+        flags = [f"--to={folder}", f"--url={server.url}", *QUICK]
+        assert download([f"--csv={folder / MASTER}", *flags]) == 0
+        assert counts(capsys.readouterr().out) == (4 * len(website), 0, 4 * len(website), 0)
+    names = {f"{id}_{channel}.jpg" for id in website for channel in CHANNELS}
+    assert {path.name for path in (folder / "images").iterdir()} == names
+    source = layouts.s_biad2443(folder, pattern="images/{id}_{channel}.jpg")
+    listing = source.examples()
+    assert website == [example.id for example in listing.examples]
+    # Of the challenge, and without an address.
+    assert [fault.id for fault in listing.faults] == ["000a892-bbb", "oddly-named"]
 
 
 @pytest.mark.slow

@@ -92,7 +92,10 @@ def test_names_found_in_the_csv(tmp_path):
     rows = "Id,Target\na_1,Cilia|Basal body\nb_2,cilia; Axoneme\n"
     source = folder(tmp_path, rows, labels="csv")
     assert source.vocabulary.labels == ("Axoneme", "Basal body", "Cilia")
+    assert not any("Each image has exactly one" in note for note in source.examples().notes)
     assert labels_of(source) == {"a_1": (1, 2), "b_2": (0, 2)}
+    one_each = folder(tmp_path, "Id,Target\na_1,Cilia\nb_2,Axoneme\n", labels="csv")
+    assert any("Each image has exactly one" in note for note in one_each.examples().notes)
 
 
 def test_names_found_in_columns(tmp_path):

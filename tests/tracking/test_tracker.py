@@ -1,6 +1,8 @@
-"""Trackers: what is refused, and Weights & Biases offline, where it is installed."""
+"""Trackers: what is refused, and Weights & Biases offline."""
 
+import importlib
 import importlib.util
+import time
 
 import pytest
 
@@ -19,6 +21,25 @@ def shown(folder, name, first_step):
     tracker.close()
 
 
+@pytest.fixture
+def wandb():
+    """The package, which reads its variables once for each of its sessions."""
+    package = importlib.import_module("wandb")
+    package.teardown()
+    yield package
+    package.teardown()
+
+
+def written(file, wanted):
+    """The content of a file once it has what is wanted: another process writes it."""
+    for _ in range(1200):
+        if wanted in file.read_bytes():
+            break
+        time.sleep(0.05)
+    assert wanted in file.read_bytes()
+    return file.read_bytes()
+
+
 def test_none_writes_nothing(tmp_path):
     shown(tmp_path, "none", 0)
     assert list(tmp_path.iterdir()) == []
@@ -34,14 +55,36 @@ def test_a_package_that_is_missing_is_named_with_what_installs_it(monkeypatch):
         check_tracker("wandb")
 
 
-def test_wandb_keeps_the_id_of_the_run_when_it_resumes(tmp_path, monkeypatch):
-    pytest.importorskip("wandb")
+def test_wandb_keeps_the_id_of_the_run_when_it_resumes(tmp_path, monkeypatch, wandb):
     monkeypatch.setenv("WANDB_MODE", "offline")
     shown(tmp_path, "wandb", 0)
     shown(tmp_path, "wandb", 2)
     files = list((tmp_path / "wandb").glob(f"offline-run-*/run-{RUN_ID}.wandb"))
     assert len(files) == 2
     for file in files:
-        content = file.read_bytes()
-        assert b"train/loss" in content and b"0.01" in content
-        assert RUN_ID.encode() in content
+        content = written(file, b"train/loss")
+        assert b"0.01" in content and RUN_ID.encode() in content
+
+
+@pytest.mark.slow
+def test_a_host_of_wandb_that_is_away_does_not_stop_a_run(tmp_path, monkeypatch, capsys, wandb):
+    monkeypatch.setenv("WANDB_MODE", "online")
+    # Nothing listens there.
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_API_KEY", 40 * "a")
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "3")
+    shown(tmp_path, "wandb", 0)
+    assert "warning: Weights & Biases cannot be reached" in capsys.readouterr().err
+    (file,) = (tmp_path / "wandb").glob(f"offline-run-*/run-{RUN_ID}.wandb")
+    assert written(file, b"train/loss")
+
+
+def test_a_wandb_that_fails_meanwhile_is_told_of_once(tmp_path, monkeypatch, capsys, wandb):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    tracker = open_tracker("wandb", tmp_path, first_step=0, run_id=RUN_ID, settings={})
+    # Its own process ends.
+    wandb.teardown()
+    tracker.write_scalars(1, {"train/loss": 1.0})
+    tracker.write_scalars(2, {"train/loss": 0.5})
+    tracker.close()
+    assert capsys.readouterr().err.count("warning: Weights & Biases has failed") == 1

@@ -2,19 +2,21 @@
 
 import dataclasses
 import json
+import shutil
 
 import jax
 import numpy as np
 import optax
 import pytest
 from flax.traverse_util import flatten_dict
-from support.made_runs import made_run, restored_state
+from support.made_runs import made_run, restored_state, started_run
 
 from hpa_jax.data import pipeline
 from hpa_jax.data.identity import id_hashes
 from hpa_jax.errors import InputError
 from hpa_jax.models import create_model, init_variables
 from hpa_jax.optim.optimizer import make_optimizer
+from hpa_jax.parallel.mesh import make_mesh
 from hpa_jax.training.retraining import BackboneSource
 from hpa_jax.workdir import read_config, read_learned_ids
 
@@ -25,6 +27,7 @@ def of_backbone(tree):
     return flatten_dict(tree["backbone"], sep="/")
 
 
+@pytest.mark.slow
 def test_a_frozen_backbone_does_what_it_does_in_evaluation():
     model = create_model(
         "densenet_tiny", num_labels=3, dropout=0.5, dtype="float32", frozen_backbone=True
@@ -76,9 +79,10 @@ def test_the_optimizer_of_a_head_leaves_the_backbone_and_keeps_nothing_for_it(na
 
 @pytest.fixture(scope="module")
 def source(small_data, tmp_path_factory):
-    """A run, and its resolved configuration."""
+    """A run that has begun, and its resolved configuration."""
     workdir = tmp_path_factory.mktemp("source") / "run"
-    return workdir, made_run(workdir, small_data)
+    config, _ = started_run(workdir, small_data)
+    return workdir, config
 
 
 def retrained(source, **changes):
@@ -108,7 +112,9 @@ def test_what_a_backbone_is_not_for_is_refused(source, tmp_path):
         assert "config.train.retrain_head=" in str(caught.value)
         assert "\n" not in str(caught.value)
     # Another head is what it is for.
-    BackboneSource(retrained(source, model__head="linear"), nothing, [])
+    found = BackboneSource(retrained(source, model__head="linear"), nothing, [])
+    with pytest.raises(InputError, match=r"config\.train\.retrain_head=.* has no checkpoint yet"):
+        found.load({}, make_mesh())
 
 
 def test_a_backbone_that_has_seen_the_held_out_images_is_refused(source):
@@ -124,9 +130,10 @@ def test_a_backbone_that_has_seen_the_held_out_images_is_refused(source):
 
 @pytest.mark.slow
 def test_only_the_head_learns_and_a_run_that_resumes_ends_as_one_that_was_not_stopped(
-    run, small_run, source, tmp_path
+    run, small_run, small_data, tmp_path
 ):
-    folder, _ = source
+    folder = tmp_path / "source"
+    made_run(folder, small_data)
     flags = (
         *small_run,
         f"--config.train.retrain_head={folder}",
@@ -155,6 +162,15 @@ def test_only_the_head_learns_and_a_run_that_resumes_ends_as_one_that_was_not_st
     )
     learned = read_learned_ids(tmp_path / "whole")
     assert np.isin(read_learned_ids(folder), learned).all()
+
+    damaged = shutil.copytree(folder, tmp_path / "damaged")
+    for path in damaged.glob("checkpoints/1/**/d/*"):
+        path.write_bytes(path.read_bytes()[::-1])
+    refused = run(*flags, f"--config.train.retrain_head={damaged}", f"--workdir={tmp_path}/refused")
+    assert refused.returncode == 2
+    assert "its best checkpoint" in refused.stderr
+    assert "evaluate.checkpoint" not in refused.stderr
+    assert not (tmp_path / "refused" / "config.json").exists()
 
     part = run(*flags, "--config.train.steps=2", f"--workdir={tmp_path}/part")
     assert part.returncode == 0, part.stderr

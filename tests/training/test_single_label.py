@@ -12,6 +12,8 @@ from hpa_jax.evaluation.predictor import load_run
 from hpa_jax.evaluation.score_table import load
 from hpa_jax.metrics import single_label
 from hpa_jax.metrics.single_label_summary import evaluate
+from hpa_jax.metrics.temperature import apply_temperature, fit_temperature
+from hpa_jax.serving import decision
 
 LOSS = "--config.train.loss=softmax_cross_entropy"
 # No image of the small dataset has two of them.
@@ -42,13 +44,16 @@ def trained(small_run, run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("single_label") / "run"
     steps = ("--config.train.steps=4", "--config.train.eval_every=2")
     metric = "--config.checkpoint.metric=mean_class_accuracy"
-    done = run(*small_run, LOSS, LABELS, *steps, metric, f"--workdir={folder}")
+    mix = "--config.data.channel_mix=rgb"
+    done = run(*small_run, LOSS, LABELS, *steps, metric, mix, f"--workdir={folder}")
     assert done.returncode == 0, done.stderr
+    assert "of which the net sees red, green, blue (config.data.channel_mix=rgb)" in done.stdout
     assert re.search(
         r"step 4, validation: accuracy 0\.\d{4}, mean class accuracy 0\.\d{4}", done.stdout
     )
-    for mode in ("evaluate", "report", "export"):
-        flags = () if mode == "export" else ("--config.data.eval_split=all",)
+    of_all = ("--config.data.eval_split=all",)
+    calls = (("evaluate", ()), ("evaluate", of_all), ("report", of_all), ("export", ()))
+    for mode, flags in calls:
         done = run(f"--mode={mode}", f"--workdir={folder}", *flags)
         assert done.returncode == 0, (mode, done.stderr)
     return folder
@@ -93,7 +98,7 @@ def test_an_export_gives_the_runs_probabilities_and_one_label(trained, backend):
     np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
     predictor = load_run(trained)
     np.testing.assert_allclose(found, predictor(images), atol=1e-4)
-    decided = serving.decision.decide(served.description, found)
+    decided = decision.decide(served.description, found)
     np.testing.assert_array_equal(decided, predictor.decide(found))
     card = (trained / "export" / "README.md").read_text()
     assert "exactly one of these labels" in card and "mean class accuracy" in card
@@ -101,10 +106,33 @@ def test_an_export_gives_the_runs_probabilities_and_one_label(trained, backend):
 
 
 @pytest.mark.slow
+def test_an_export_at_a_temperature_gives_the_softmax_at_it(trained, run, tmp_path):
+    flags = ("--config.export.temperature=True", "--config.export.onnx=none", f"--out={tmp_path}")
+    done = run("--mode=export", f"--workdir={trained}", *flags)
+    assert done.returncode == 0, done.stderr
+    table = load(trained / "scores" / "validation.npz")
+    temperature = fit_temperature(table.scores, table.targets, single_label=True)
+    assert abs(temperature - 1) > 0.05
+    tempered = serving.load(tmp_path / "export", backend="jax")
+    assert tempered.description["temperature"] == pytest.approx(temperature)
+    assert tempered.description["temperature_fitted_on"] == "validation"
+    plain = serving.load(trained / "export", backend="jax")
+    images = plain.golden()["images"]
+    expected = apply_temperature(plain.probabilities(images), temperature, single_label=True)
+    np.testing.assert_allclose(tempered.probabilities(images), expected, atol=1e-5)
+    card = (tmp_path / "export" / "README.md").read_text()
+    assert f"at the temperature {temperature:.4g}, fitted on the split validation" in card
+    # Of probabilities at the temperature 1: they may order the images of a label otherwise.
+    assert "mean class accuracy" in card and "macro AUC" not in card
+
+
+@pytest.mark.slow
 def test_what_is_not_made_for_such_runs_is_refused_by_name(trained, tmp_path, capsys):
     evaluating = ("--mode=evaluate", f"--workdir={trained}", f"--out={tmp_path}")
     largest = ("--config.evaluate.crops=5", "--config.evaluate.combine=max")
     assert "combine=max: the run has learnt one label" in refused(capsys, *evaluating, *largest)
+    mapped = "--config.evaluate.label_map=published"
+    assert "data of its own labels" in refused(capsys, *evaluating, mapped)
     runs = (f"--config.evaluate.runs={trained}", f"--workdir={tmp_path / 'both'}")
     assert "evaluate it by itself" in refused(capsys, "--mode=evaluate", *runs)
     compared = f"--config.report.compare={trained}"

@@ -8,6 +8,7 @@ from hpa_jax.labels import CHANNELS
 from hpa_jax.transforms.channel_mix import (
     CHANNEL_MIXES,
     IMAGENET,
+    channels_of_mix,
     mixed_statistics,
     parse_channel_mix,
 )
@@ -51,6 +52,12 @@ def test_channels_by_name_in_any_order():
     assert parse_channel_mix("yellow") == ((0, 0, 0, 1),)
     assert parse_channel_mix("green,green,green") == ((0, 1, 0, 0),) * 3
     assert parse_channel_mix("red,green,blue") == CHANNEL_MIXES["rgb"]
+
+
+def test_the_channels_that_a_mix_reads():
+    assert channels_of_mix("hpa_densenet_iii") == ("red", "green", "blue")
+    assert channels_of_mix("yellow,blue") == ("blue", "yellow")
+    assert channels_of_mix("[[0, 0, -1, 0]]") == ("blue",)
 
 
 def test_matrices_of_whole_and_negative_numbers():

@@ -4,8 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from hpa_jax.parallel.mesh import batch_sharding, make_mesh
-from hpa_jax.transforms.mixing import box_weights, draw_mix, mix_images
+from hpa_jax.transforms.mixing import Mix, box_weights, draw_mix, mix_images
 
 HEIGHT, WIDTH = 12, 16
 
@@ -22,9 +21,8 @@ def drawn(count, **settings):
 
 
 def test_mixup_averages_each_image_with_the_next():
-    mix = draw_mix(jax.random.key(1), HEIGHT, WIDTH, mixup=0.4)
-    fraction = float(mix.fraction)
-    assert 0 < fraction < 1
+    fraction = 0.3
+    mix = Mix(np.full((HEIGHT, WIDTH), fraction, np.float32), np.float32(fraction))
     expected = np.empty_like(images())
     for number in range(8):
         other = images()[(number + 1) % 8]
@@ -46,6 +44,7 @@ def test_cutmix_puts_a_box_of_the_next_image_in():
     np.testing.assert_array_equal(mix_images(images(), mix), expected)
 
 
+@pytest.mark.slow
 def test_fractions_are_of_the_beta_distribution_and_kinds_as_often():
     weights, fractions = drawn(1000, mixup=0.4)
     assert (weights == weights[:, :1, :1]).all()
@@ -60,12 +59,3 @@ def test_fractions_are_of_the_beta_distribution_and_kinds_as_often():
     assert mixed.mean() == pytest.approx(0.75, abs=0.06)
     assert boxes.sum() / mixed.sum() == pytest.approx(0.5, abs=0.07)
     np.testing.assert_array_equal(weights[~mixed], 1)
-
-
-def test_eight_devices_mix_as_one_does():
-    def mixed(batch):
-        return mix_images(batch, draw_mix(jax.random.key(5), HEIGHT, WIDTH, mixup=1.0, cutmix=1.0))
-
-    jitted = jax.jit(mixed)
-    sharded = jitted(jax.device_put(images(16), batch_sharding(make_mesh())))
-    np.testing.assert_allclose(sharded, jitted(images(16)), rtol=1e-6)

@@ -16,6 +16,7 @@ KINDS = ("best", "the recipe's own values", "other complete trials", "pruned")
 _OTHER, _PRUNED = 2, 3
 _SMALL = (300, 180)  # px of a chart of one setting
 _WIDE = (620, 260)  # px of a chart of all trials
+_LONGEST_LABEL = 15  # characters under a tick
 
 
 def kind_of(sweep: Sweep, trial: SweepTrial) -> int:
@@ -82,12 +83,15 @@ def parallel_section(sweep: Sweep) -> Section:
         data["chart"] = line_chart(
             lines,
             f"{len(trials)} trials: a line through the values of {', '.join(data['names'])}",
-            Axis(-0.3, count - 0.7, places, data["names"]),
+            # Without sections, for want of room; the table below has them.
+            Axis(-0.3, count - 0.7, places, [*map(_field_of, sweep.space), "metric"]),
             Axis(-0.05, 1.05, (0.0, 1.0), ("low", "high")),
             size=_WIDE,
         )
         for name, allowed in sweep.space.items():
             labels = axis_of(allowed).labels
+            if "values" in allowed:
+                labels = list(map(str, allowed["values"]))
             data["ends"].append((name, labels[0], labels[-1]))
         data["ends"].append((sweep.metric, metric_axis.labels[0], metric_axis.labels[-1]))
     return Section("together", "All settings together", "sweep/parallel.html", data)
@@ -129,7 +133,7 @@ def axis_of(allowed: Mapping[str, Any]) -> Axis:
     """The axis of a setting: its range, or its choices with equal distances."""
     if "values" in allowed:
         count = len(allowed["values"])
-        labels = [str(value) for value in allowed["values"]]
+        labels = [_shortened(str(value)) for value in allowed["values"]]
         return Axis(-0.5, count - 0.5, list(range(count)), labels)
     low = allowed["low"]
     high = allowed["high"]
@@ -148,6 +152,18 @@ def _decades_between(low: float, high: float) -> Sequence[float]:
     margin = 0.12 * (high - low)
     powers = np.arange(np.ceil(low), np.floor(high) + 1)
     return [power for power in powers if low + margin < power < high - margin]
+
+
+def _field_of(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _shortened(text: str) -> str:
+    """A text that fits under a tick, by its beginning and its end."""
+    if len(text) <= _LONGEST_LABEL:
+        return text
+    half = (_LONGEST_LABEL - 1) // 2
+    return f"{text[:half]}\u2026{text[-half:]}"
 
 
 def _fraction(value: float, axis: Axis) -> float:

@@ -54,23 +54,13 @@ def describe_package(
         "format_version": FORMAT,
         "type": "model",
         "name": _name(facts),
-        "description": (
-            f"Probabilities of {len(facts.labels)} labels of protein localisation of a field of "
-            f"view in four channels (microtubules, protein, nucleus, endoplasmic reticulum), "
-            f"{facts.size} px. {NOT_FOR_DIAGNOSIS}"
-        ),
+        "description": f"{_what(facts)}, {facts.size} px. {NOT_FOR_DIAGNOSIS}",
         "documentation": CARD,
         "covers": [COVER],
         "attachments": [_file(SETTINGS, digests)],
         "authors": _authors(facts),
         "cite": [{"text": text, "doi": doi} for text, doi in papers(facts.net)],
-        "tags": [
-            "classification",
-            "fluorescence-light-microscopy",
-            "human-protein-atlas",
-            "protein-localization",
-            facts.net,
-        ],
+        "tags": _tags(facts),
         "inputs": [_input(facts, digests)],
         "outputs": [_output(facts, name, tensors[name], digests) for name in outputs],
         "weights": {
@@ -90,8 +80,25 @@ def describe_package(
     return description
 
 
+def _what(facts: Facts) -> str:
+    labels = f"Probabilities of {len(facts.labels)} labels"
+    if facts.is_of_the_atlas:
+        return (
+            f"{labels} of protein localisation of a field of view in four channels (microtubules, "
+            "protein, nucleus, endoplasmic reticulum)"
+        )
+    return f"{labels} of an image of fluorescence microscopy"
+
+
+def _tags(facts: Facts) -> list[str]:
+    tags = ["classification", "fluorescence-light-microscopy"]
+    if facts.is_of_the_atlas:
+        tags += ["human-protein-atlas", "protein-localization"]
+    return [*tags, facts.net]
+
+
 def _name(facts: Facts) -> str:
-    name = f"Protein localisation {facts.net} {facts.head} {facts.size} px"
+    name = f"{facts.task} {facts.net} {facts.head} {facts.size} px"
     return _ANY_NAME.sub(" ", name)[:_LONGEST_NAME].strip()
 
 

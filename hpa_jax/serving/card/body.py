@@ -64,7 +64,7 @@ def papers(net: str) -> list[tuple[str, str]]:
 def body(facts: Facts) -> str:
     """The card without its head, as Markdown."""
     parts = [
-        f"# Protein localisation: {facts.net}, {facts.size} px",
+        f"# {facts.task}: {facts.net}, {facts.size} px",
         _summary(facts),
         f"> **{NOT_FOR_DIAGNOSIS}** This is a research tool. It was not validated for samples of "
         "patients, and no decision about a person may rest on it.",
@@ -92,10 +92,15 @@ def body(facts: Facts) -> str:
 
 def _summary(facts: Facts) -> str:
     provenance = facts.description["provenance"]
+    labels = f"the probability of each of {len(facts.labels)} labels"
+    what = f"an image of fluorescence microscopy {labels}"
+    if facts.is_of_the_atlas:
+        what = (
+            "a field of view of fluorescence microscopy, in the four channels of the Human Protein "
+            f"Atlas, {labels}: where in its cells the protein is"
+        )
     return (
-        f"A net that gives a field of view of fluorescence microscopy, in the four channels of the "
-        f"Human Protein Atlas, the probability of each of {len(facts.labels)} labels: where in "
-        f"its cells the protein is. Trained and exported with hpa_jax "
+        f"A net that gives {what}. Trained and exported with hpa_jax "
         f"{escape(provenance['hpa_jax'])}, from checkpoint {provenance['checkpoint']}."
     )
 
@@ -106,14 +111,16 @@ def _limits(facts: Facts) -> str:
     if is_single_label(facts.description):
         labels = "exactly one label"
         unknown = "gets one that is, and may look sure"
+    other = "An image of anything"
+    if facts.is_of_the_atlas:
+        other = "A protein in a place"
     lines = [
         f"- It labels an image as a whole, with {labels}. It finds no single cell and measures no "
         "amount of protein.",
         f"- It has learnt from {_datasets(facts)}, and knows nothing else: not other stains, "
         "microscopes, magnifications, cell lines or tissues. It answers all the same, without a "
         "warning, when it is shown them.",
-        "- It knows no other labels. A protein in a place that is not in the table below "
-        f"{unknown}.",
+        f"- It knows no other labels. {other} that is not in the table below {unknown}.",
         f"- A probability is a score. {_how_sure(facts)}",
     ]
     if facts.pretrained:
@@ -131,7 +138,7 @@ def _how_sure(facts: Facts) -> str:
             "How far it can be taken at its word is the calibration error below, and holds for "
             "images like those that were evaluated."
         )
-    fitted_on = facts.description["thresholds_fitted_on"]
+    fitted_on = facts.description["temperature_fitted_on"]
     return (
         f"It is at the temperature {temperature:.4g}, fitted on the split {escape(fitted_on)} "
         "(arXiv:1706.04599), and holds for images like those."
@@ -183,7 +190,8 @@ def _single_labels(facts: Facts) -> str:
         row = [escape(name)]
         if evaluation is not None:
             figures = evaluation.by_label[name]
-            row += [str(figures.positives), _cell(figures.recall), _cell(figures.f1)]
+            found = _cell(figures.recall) if figures.positives else "no images"
+            row += [str(figures.positives), found, _cell(figures.f1)]
         rows.append(row)
     lines = [
         "Each image has exactly one of these labels: the most probable is predicted. The "
@@ -216,11 +224,10 @@ def _evaluation(facts: Facts) -> str:
     lines = [_evaluated_on(evaluation), ""]
     rows = [(figure.name, _cell(figure)) for figure in evaluation.figures]
     lines.append(table(("metric", f"value ({100 * evaluation.level:g} % interval)"), rows))
-    lines += [
-        "",
-        "Intervals are from a bootstrap over independent images. Cross-fitted: each image is "
-        "decided by thresholds that were fitted on others.",
-    ]
+    note = "Intervals are from a bootstrap over independent images."
+    if not is_single_label(facts.description):
+        note += " Cross-fitted: each image is decided by thresholds that were fitted on others."
+    lines += ["", note]
     return "\n".join(lines)
 
 

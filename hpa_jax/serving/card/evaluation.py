@@ -77,8 +77,6 @@ class Evaluation:
     by_label: dict[str, LabelFigures]
 
 
-_CALIBRATION_ERROR = "calibration error"
-
 # Name, Hugging Face's kind of metric, and key.
 _FIGURES = (
     ("macro F1, thresholds cross-fitted", "f1", "macro_f1_crossfit"),
@@ -87,7 +85,7 @@ _FIGURES = (
     ("macro F1 at 0.5", "f1", "macro_f1"),
     ("macro average precision", "average_precision", "macro_average_precision"),
     ("macro AUC", "roc_auc", "macro_auc"),
-    (_CALIBRATION_ERROR, "calibration_error", "calibration_error"),
+    ("calibration error", "calibration_error", "calibration_error"),
 )
 _SINGLE_LABEL_FIGURES = (
     ("accuracy", "accuracy", "accuracy"),
@@ -98,9 +96,18 @@ _SINGLE_LABEL_FIGURES = (
 _PLAIN = ("whole image", "none", "")
 
 
-def without_calibration(evaluation: Evaluation) -> Evaluation:
-    """The same without the calibration error, for a net whose probabilities are other ones."""
-    kept = [figure for figure in evaluation.figures if figure.name != _CALIBRATION_ERROR]
+def untempered(evaluation: Evaluation, *, single_label: bool) -> Evaluation:
+    """The figures that hold at any temperature, for a net that is exported at one.
+
+    Args:
+      evaluation: at the temperature 1.
+      single_label: every image has exactly one label. A softmax at another temperature may order
+        the images of a label anew, and what follows from their order goes as well.
+    """
+    dropped = {"calibration_error"}
+    if single_label:
+        dropped |= {"average_precision", "roc_auc"}
+    kept = [figure for figure in evaluation.figures if figure.kind not in dropped]
     return dataclasses.replace(evaluation, figures=tuple(kept))
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from hpa_jax.config import Config, listed
-from hpa_jax.serving.card.evaluation import Evaluation, read_evaluation, without_calibration
+from hpa_jax.labels import HPA_2018, LABEL_SETS
+from hpa_jax.serving.card.evaluation import Evaluation, read_evaluation, untempered
 from hpa_jax.serving.card.markdown import plain
+from hpa_jax.serving.decision import is_single_label
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,18 @@ class Facts:
         return [label["name"] for label in self.description["labels"]]
 
     @property
+    def is_of_the_atlas(self) -> bool:
+        """Whether the labels are those of the Atlas, places of proteins, and not a user's own."""
+        return self.description.get("vocabulary", HPA_2018.name) in LABEL_SETS
+
+    @property
+    def task(self) -> str:
+        """What the net does, in two words."""
+        if self.is_of_the_atlas:
+            return "Protein localisation"
+        return "Image classification"
+
+    @property
     def size(self) -> int:
         """Px a side of the images."""
         return self.description["input"]["shape"][1]
@@ -84,7 +98,7 @@ def gather(
         evaluation = read_evaluation(folders, step, labels)
         if description.get("temperature", 1.0) != 1:
             # Evaluated without it. F1 at 0.5 stays, since the temperature leaves 0.5 where it is.
-            evaluation = without_calibration(evaluation)
+            evaluation = untempered(evaluation, single_label=is_single_label(description))
     except ValueError as error:
         reason = str(error)
     return Facts(

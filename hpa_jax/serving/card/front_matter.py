@@ -17,8 +17,8 @@ _TAGS = (
     "biology",
     "microscopy",
     "fluorescence-microscopy",
-    "protein-localization",
 )
+_ATLAS_TAG = "protein-localization"
 # What the Hub takes for a dataset's name.
 _DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
@@ -29,7 +29,10 @@ def front_matter(facts: Facts) -> dict:
     Without an evaluation there is no `model-index`; a dataset whose name cannot be one on the Hub
     is named in the card alone.
     """
-    tags = [*_TAGS, f"{_kind(facts)}-classification", "jax"]
+    tags = list(_TAGS)
+    if facts.is_of_the_atlas:
+        tags.append(_ATLAS_TAG)
+    tags += [f"{_kind(facts)}-classification", "jax"]
     if ONNX in facts.files:
         tags.append("onnx")
     if TORCHVISION in facts.files:

@@ -37,6 +37,12 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+# From here on four digits need an exponent.
+_LARGE = 10_000
+
+
 def number(value: float) -> str:
     """A number as people read it: four digits, no exponent where it can be helped."""
+    if abs(value) >= _LARGE:
+        return f"{value:.0f}"
     return f"{value:.4g}"

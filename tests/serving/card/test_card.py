@@ -104,6 +104,14 @@ def test_a_person_reads_what_it_is_and_is_not():
     assert "21 images, 18 of them independent" in body
 
 
+def test_labels_of_ones_own_are_no_places_of_proteins():
+    head, body = split(model_card(facts(vocabulary="own")))
+    assert "protein-localization" not in yaml.safe_load(head)["tags"]
+    assert "# Image classification: " in body
+    assert "An image of anything that is not in the table" in body
+    assert "Human Protein Atlas, the probability" not in body
+
+
 def test_the_preparation_of_images_is_told_step_by_step():
     _, body = split(model_card(facts()))
     page = Page(body)

@@ -1,6 +1,7 @@
 """Downloads the JPGs of HPA v18: `python -m tfds_builder.hpa.download --csv=FILE --to=DIR`.
 
-The folder is the `--manual_dir` of the builder configuration `hpav18`. Files that are there are
+The folder is the `--manual_dir` of the builder configuration `hpav18`. With the table of S-BIAD2443
+as the list, and its folder, it is that of `s_biad2443`. Files that are there are
 left alone, so a download that was stopped, or killed, resumes with the same command.
 """
 
@@ -33,7 +34,7 @@ from hpa_jax.http_fetch import Policy
 from hpa_jax.labels import CHANNELS
 from tfds_builder.hpa.download.folder import RESUME
 from tfds_builder.hpa.download.run import Tally, download
-from tfds_builder.hpa.files import csv_rows, csv_table
+from tfds_builder.hpa.files import csv_rows, csv_table, s_biad2443
 
 URL = "https://images.proteinatlas.org/{antibody}/{rest}_{channel}.jpg"
 MAX_BYTES = 64 << 20  # of a file; the largest JPG of the Atlas that was seen has 0.6 MB
@@ -61,7 +62,8 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         type=path_flag("--csv"),
         metavar="FILE",
-        help="what: columns Id,Target",
+        help="what: columns Id,Target; or Master_fovHPA_512.csv of S-BIAD2443, of which the images "
+        "of the Atlas's website are fetched",
     )
     add("--to", required=True, type=path_flag("--to"), metavar="DIR", help="where to")
     add("--workers", type=int, default=8, metavar="N", help="files at a time (default 8)")
@@ -89,6 +91,8 @@ def _rows(path: Path, folder: Path, limit: int | None) -> list[csv_rows.Row]:
         raise InputError(
             f"--csv={path} cannot be read ({one_line(error)}); {advice(error)}"
         ) from None
+    if s_biad2443.is_master(data):
+        return s_biad2443.website_rows(data, str(path))[:limit]
     rows, faults = csv_table.read(data, str(path))
     if len(faults) > 1:
         raise InputError(f"{faults[0]} ({len(faults)} rows are faulty; this is the first)")

@@ -6,7 +6,8 @@ Design:
   been tried. It has the images of which every file is there; what failed is in `missing.csv`.
 - A lock keeps a second download of the same folder out.
 - The folder carries a mark. Into one with anybody's files in it nothing is written, and nothing of
-  it is removed; one of an older version, without a mark, is known by what it holds.
+  it is removed; one of an older version, without a mark, is known by what it holds. The tables of
+  S-BIAD2443 may be there: the builder wants them and the images in one folder.
 """
 
 import contextlib
@@ -28,6 +29,7 @@ from hpa_jax.http_fetch import Failed, HttpClient
 from hpa_jax.labels import CHANNELS
 from tfds_builder.hpa.download import check
 from tfds_builder.hpa.files.csv_rows import Row
+from tfds_builder.hpa.lists.catalog import MASTER, TRAINED_ON
 
 RESUME = "start the same command again to resume"
 
@@ -141,8 +143,8 @@ def _is_image(path: Path) -> bool:
 
 
 def _is_table(path: Path) -> bool:
-    """Whether this is the lock, or one of the tables by its name and its header."""
-    if path.name == _LOCK:
+    """Whether this is the lock, a table of S-BIAD2443, or one of ours by its name and header."""
+    if path.name in (_LOCK, MASTER, TRAINED_ON):
         return True
     header = _HEADERS.get(path.name)
     if header is None or not path.is_file():

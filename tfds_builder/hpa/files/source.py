@@ -162,7 +162,7 @@ class Files:
         white = self.images.rule.white
         said.check_white(white, where)
         notes = said.notes(white, self.pixel_size)
-        notes += self._label_notes(data, csv_where, reading)
+        notes += self._label_notes(data, csv_where, reading, rows)
         notes += self._group_notes(rows)
         notes += channel_notes.odd_names(self.images.names, self.columns.paths)
         notes += self._place_notes(csv_where, where)
@@ -216,12 +216,19 @@ class Files:
             return []
         return [f"{alone} rows of {len(rows)} have no {column}: each is a group of its own."]
 
-    def _label_notes(self, data: bytes, where: str, reading: csv_rows.Reading) -> list[str]:
+    def _label_notes(
+        self, data: bytes, where: str, reading: csv_rows.Reading, rows: Sequence[csv_rows.Row]
+    ) -> list[str]:
         """Which labels there are, where the user did not choose a set by its name."""
         notes = []
         if self.vocabulary.name not in LABEL_SETS:
             names = csv_labels.shown_names(self.vocabulary)
             notes.append(f"{len(self.vocabulary)} labels: {names}.")
+            if all(len(row.labels) == 1 for row in rows):
+                notes.append(
+                    "Each image has exactly one: --config.train.loss=softmax_cross_entropy makes "
+                    "a net choose among them (docs/one_label.md)."
+                )
         if self.layout == "folder":
             notes += csv_table.describe_labels(data, where, reading)
         return notes

@@ -15,7 +15,8 @@ from hpa_jax.errors import InputError, one_line
 from tfds_builder.hpa.lists.catalog import PUBLIC_LISTS, ListFile, PublicList
 from tfds_builder.hpa.sources import Example, Fault
 
-_NAME = re.compile(r"[A-Z]{2,6}\d{3,8}")
+# Of all lines of the copies that were seen; a line that is cut off has fewer.
+_NAME = re.compile(r"(HPA|CAB)\d{6}")
 _NUMBER = re.compile(r"\d{1,6}")
 _KINDS = ("HPA", "CAB")
 _SHOWN = 3
@@ -29,11 +30,13 @@ class AntibodySplit:
       name: of the public list.
       digests: SHA-256 of each of its files, by name.
       split_of: the split of each antibody.
+      remarks: where a file is not as the copies that are known, a line each.
     """
 
     name: str
     digests: dict[str, str]
     split_of: dict[str, str] = field(repr=False)
+    remarks: tuple[str, ...] = ()
 
     def settings(self) -> dict:
         """What determines where images go, as JSON."""
@@ -100,7 +103,7 @@ class AntibodySplit:
         used = {example.group_key for example in placed}
         line = f"--split={self.name}: {len(placed)} images of {len(used)} antibodies are placed"
         if not missing:
-            return [f"{line}; all antibodies are in the lists."]
+            return [f"{line}; all antibodies are in the lists.", *self.remarks]
         line = f"{line}; left out, see rejects.csv:"
         named = sorted(filter(None, missing))
         parts = []
@@ -110,7 +113,7 @@ class AntibodySplit:
             parts.append(f"{images} images of {len(named)} antibodies in no list ({shown})")
         if "" in missing:
             parts.append(f"{missing['']} images without an antibody")
-        return [f"{line} {', '.join(parts)}."]
+        return [f"{line} {', '.join(parts)}.", *self.remarks]
 
 
 def load(name: str, folder: Path) -> AntibodySplit:
@@ -133,10 +136,13 @@ def of_contents(public: PublicList, contents: dict[str, bytes]) -> AntibodySplit
     digests = {}
     split_of: dict[str, str] = {}
     file_of: dict[str, str] = {}
+    remarks = []
     for file in public.of_split():
         data = contents[file.name]
         digests[file.name] = hashlib.sha256(data).hexdigest()
-        for antibody in antibodies(data, file):
+        listed = antibodies(data, file)
+        remarks += _remarks(listed, file)
+        for antibody in listed:
             if file_of.get(antibody, file.name) != file.name:
                 raise InputError(
                     f"{antibody} is in {file_of[antibody]} and in {file.name}: an antibody is on "
@@ -144,7 +150,20 @@ def of_contents(public: PublicList, contents: dict[str, bytes]) -> AntibodySplit
                 )
             file_of[antibody] = file.name
             split_of[antibody] = file.split
-    return AntibodySplit(public.name, digests, split_of)
+    return AntibodySplit(public.name, digests, split_of, tuple(remarks))
+
+
+def _remarks(listed: list[str], file: ListFile) -> list[str]:
+    remarks = []
+    if len(listed) != file.lines:
+        remarks.append(
+            f"{file.name} has {len(listed)} antibodies, and {file.lines} in the copies that are "
+            "known: it is of another version, or cut off; name its digest beside any result."
+        )
+    twice = len(listed) - len(set(listed))
+    if twice:
+        remarks.append(f"{file.name} has {twice} antibodies that it had before.")
+    return remarks
 
 
 def antibodies(data: bytes, file: ListFile) -> list[str]:
@@ -153,7 +172,7 @@ def antibodies(data: bytes, file: ListFile) -> list[str]:
     Raises:
       InputError: it is no list of antibodies.
     """
-    lines = data.decode("utf-8", "replace").splitlines()
+    lines = data.decode("utf-8-sig", "replace").splitlines()
     found = [line.strip() for line in lines if line.strip()]
     for number, line in enumerate(found, start=1):
         if not _NAME.fullmatch(line):

@@ -17,7 +17,7 @@ class ListFile(NamedTuple):
 
     Attributes:
       name: of the file.
-      lines: that it has, as its publisher's copy had; 0 where that is not known.
+      lines: antibodies in the copies that are known, one a line; 0 where that is not known.
       split: whose antibodies it has; empty where it is a table.
       columns: that a table must have.
       sha256: hex digits; empty where none is known.
