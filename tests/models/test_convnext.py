@@ -12,7 +12,7 @@ from support.drawn_variables import drawn
 from support.torchvision_nets import convnext, import_torchvision
 
 from hpa_jax.errors import InputError
-from hpa_jax.models import create_model, init_variables
+from hpa_jax.models import create_model, depthwise, init_variables
 from hpa_jax.models.convnext import Block
 from hpa_jax.models.depthwise import (
     convolution,
@@ -51,8 +51,15 @@ def as_torch(images):
     return torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
 
 
-def test_equals_torchvision_in_values_and_gradients():
-    """Odd sides: every stage drops a row or a column that does not fill its stride."""
+@pytest.mark.parametrize("form", ["convolution", pytest.param("taps", marks=pytest.mark.slow)])
+def test_equals_torchvision_in_values_and_gradients(form, monkeypatch):
+    """Odd sides: every stage drops a row or a column that does not fill its stride.
+
+    Taps are what a CPU computes, and take longer to compile.
+    """
+    if form == "convolution":
+        monkeypatch.setattr(depthwise, "sum_of_taps", convolution)
+        monkeypatch.setattr(depthwise, "tap_kernel_gradient", convolution_kernel_gradient)
     net, channels, size = "convnext_test", 5, (45, 71)
     ours, arrays, theirs = pair_of(net, channels, size)
     images = images_of(channels, size)
