@@ -6,10 +6,10 @@ from hep2_data import FOLDS, NUM_FOLDS, PUBLISHED
 from learning_recipes import PLAIN, SYMMETRIES, Run, config_flags
 
 RECIPE = "configs/hep2.py"
-STEPS = 3000
+STEPS = 6500
 """Of configs/hep2.py, in at most 60 minutes on two quiet cores."""
 
-FOLD_STEPS = 1250
+FOLD_STEPS = 2400
 """Of each fold, in at most 25 minutes."""
 
 CONVNEXT_STEPS = 2400
