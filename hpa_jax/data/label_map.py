@@ -2,7 +2,7 @@
 
 A label of one vocabulary may stand for several of the other: `Actin filaments` of 2021 are actin
 filaments or focal adhesion sites of 2018. What is compared is then the coarser of the two: its
-score is the largest of those that it stands for, and an image bears it that bears one of them.
+score is the largest of those that it stands for, and an image has it that has one of them.
 
 Sources of what is finer than the 19 of 2021:
   the names of the classes of that challenge's cells in Cell-DINO (facebookresearch/dinov2, data
