@@ -40,7 +40,7 @@ def get_config() -> Config:
 
 def search_space() -> dict[str, Range | Choice]:
     return {
-        "optim.lr": Range(3e-4, 1e-2, log=True),
+        "optim.lr": Range(1e-4, 5e-3, log=True),
         "optim.weight_decay": Range(1e-3, 1e-1, log=True),
         "optim.schedule": Choice(("constant", "cosine_decay", "warmup_cosine_decay")),
         "train.ema": Choice((0.0, 0.99)),

@@ -94,7 +94,9 @@ def reference(compilation_cache, small_run, tmp_path_factory):
 def test_two_learn_what_one_learns_stop_when_the_second_is_asked_to_and_one_resumes(
     job, reference, tmp_path
 ):
-    two = job(tmp_path, 2, *MODEST)
+    program = tmp_path.with_suffix(".py")
+    program.write_text(SLOW_STEPS)
+    two = job(tmp_path, 2, *MODEST, programs=dict.fromkeys(range(2), [str(program)]))
     two.until_step(3)
     two.signal(1, signal.SIGTERM)
     (first, out, err), (second, silent_out, silent_err) = two.end()
