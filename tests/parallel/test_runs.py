@@ -81,6 +81,14 @@ def check_same_run(workdir, reference):
     assert (np.abs(np.diff(expected)) / expected[1:]).min() > 2e-4
 
 
+@pytest.fixture
+def slow_steps(tmp_path):
+    """The program of a process whose steps are slow."""
+    program = tmp_path.with_suffix(".py")
+    program.write_text(SLOW_STEPS)
+    return [str(program)]
+
+
 @pytest.fixture(scope="module")
 def reference(compilation_cache, small_run, tmp_path_factory):
     """One process with all the devices."""
@@ -92,11 +100,9 @@ def reference(compilation_cache, small_run, tmp_path_factory):
 
 
 def test_two_learn_what_one_learns_stop_when_the_second_is_asked_to_and_one_resumes(
-    job, reference, tmp_path
+    job, reference, slow_steps, tmp_path
 ):
-    program = tmp_path.with_suffix(".py")
-    program.write_text(SLOW_STEPS)
-    two = job(tmp_path, 2, *MODEST, programs=dict.fromkeys(range(2), [str(program)]))
+    two = job(tmp_path, 2, *MODEST, programs=dict.fromkeys(range(2), slow_steps))
     two.until_step(3)
     two.signal(1, signal.SIGTERM)
     (first, out, err), (second, silent_out, silent_err) = two.end()
@@ -134,12 +140,10 @@ def state_of(workdir):
 
 
 @pytest.mark.slow
-def test_two_then_four_then_one_see_the_images_that_one_sees(job, reference, tmp_path):
-    program = tmp_path.with_suffix(".py")
-    program.write_text(SLOW_STEPS)
+def test_two_then_four_then_one_see_the_images_that_one_sees(job, reference, slow_steps, tmp_path):
     for count, victim in ((2, 0), (4, 3)):
         resumed_at = len(losses(tmp_path))
-        programs = dict.fromkeys(range(count), [str(program)])
+        programs = dict.fromkeys(range(count), slow_steps)
         several = job(tmp_path, count, *MODEST, programs=programs)
         several.until_step(resumed_at + 3)
         several.signal(victim, signal.SIGTERM)
@@ -150,11 +154,11 @@ def test_two_then_four_then_one_see_the_images_that_one_sees(job, reference, tmp
 
 
 @pytest.mark.slow
-def test_two_resume_from_the_newest_checkpoint_that_is_not_damaged(job, reference, tmp_path):
+def test_two_resume_from_the_newest_checkpoint_that_is_not_damaged(
+    job, reference, slow_steps, tmp_path
+):
     often = (*MODEST, "--config.checkpoint.every=2", "--config.checkpoint.keep=3")
-    program = tmp_path.with_suffix(".py")
-    program.write_text(SLOW_STEPS)
-    two = job(tmp_path, 2, *often, programs=dict.fromkeys(range(2), [str(program)]))
+    two = job(tmp_path, 2, *often, programs=dict.fromkeys(range(2), slow_steps))
     two.until_step(5)
     two.signal(0, signal.SIGTERM)
     assert [status for status, _, _ in two.end()] == [75, 75]
