@@ -216,6 +216,8 @@ def check_peer() -> None:
 def compare(args: argparse.Namespace) -> None:
     """Builds, trains and scores what is asked for, prints the tables and writes the rows."""
     scale = recipes.QUICK if args.quick else recipes.Scale()
+    if args.quick:
+        print("--quick: nets that have learned nothing; this table says only that it runs")
     if "peer" in args.only:
         check_peer()
     folder = args.folder.resolve()

@@ -38,7 +38,7 @@ def compare(args: Namespace) -> None:
     from hpa_jax.parallel.compile import compile_for
     from hpa_jax.parallel.mesh import put_batch
     from hpa_jax.plan import measure, steps
-    from hpa_jax.training import components
+    from hpa_jax.training import components, parts
 
     config = Config()
     config.data.image_size = args.size
@@ -49,7 +49,7 @@ def compare(args: Namespace) -> None:
     config.model.head = "pooled"
     mesh = steps.mesh_of(config, jax.devices())
     setup = components.Setup(config, mesh, num_steps=steps.STEPS)
-    variables = components.initial_variables(setup.model, setup.input_shape, seed=0)
+    variables = parts.initial_variables(setup.model, setup.input_shape, seed=0)
     state = setup.initial_state(variables)
     training = steps.training_step(config, mesh)
     program = compile_for("cpu", training.function, *training.arguments)

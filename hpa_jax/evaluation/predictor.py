@@ -25,7 +25,7 @@ from hpa_jax.metrics import single_label, thresholds
 from hpa_jax.optim.losses import is_single_label
 from hpa_jax.parallel import memory
 from hpa_jax.parallel.mesh import batch_sharding, put_batch
-from hpa_jax.training import components
+from hpa_jax.training import components, parts
 from hpa_jax.training.state import eval_variables
 from hpa_jax.training.steps import make_score_step
 from hpa_jax.transforms import normalize
@@ -109,7 +109,7 @@ class Predictor:
         data = pipeline.choose_versions(config.data, self.record.datasets, self.record.images)
         config = dataclasses.replace(config, data=data)
         self.config = config
-        self.mesh = components.make_mesh(config.data, config.model, config.devices.space)
+        self.mesh = parts.make_mesh(config.data, config.model, config.devices.space)
         self.label_ids = config.label_ids()
         self.labels = config.label_names()
         self.image_size = config.data.image_size
@@ -229,7 +229,7 @@ class Predictor:
         Args:
           config: `config.data.name` decides which channel statistics normalize the images.
         """
-        model = components.make_model(config.model, len(config.label_ids()))
+        model = parts.make_model(config.model, len(config.label_ids()))
         preparation = normalize.preparation(config.data)
         score_step = make_score_step(model, preparation=preparation, mesh=self.mesh)
         tta_score_step = tta.make_tta_score_step(

@@ -17,7 +17,7 @@ from hpa_jax.plan.estimate import memory_columns
 from hpa_jax.plan.program import read_program, roofline
 from hpa_jax.plan.steps import STEPS, Step, evaluation_step, mesh_of, training_step
 from hpa_jax.plan.topologies import HERE
-from hpa_jax.training import components
+from hpa_jax.training import components, parts
 from hpa_jax.training.state import eval_variables
 
 MAX_STEPS = 20
@@ -80,7 +80,7 @@ def _measure_steps(config: Config, mesh: jax.sharding.Mesh, row: dict, report: C
     arrays = random_batch(config)
 
     setup = components.Setup(config, mesh, num_steps=STEPS)
-    variables = components.initial_variables(setup.model, setup.input_shape, config.train.seed)
+    variables = parts.initial_variables(setup.model, setup.input_shape, config.train.seed)
     state = setup.initial_state(variables)
     report(stage="here: compiling the training step")
     start = time.monotonic()

@@ -21,7 +21,7 @@ from hpa_jax.probe.examples import EMBEDDING, HISTOGRAM, UNTRAINED
 from hpa_jax.probe.histogram import intensity_histograms
 from hpa_jax.serving import Served
 from hpa_jax.serving.forward import forward_pass
-from hpa_jax.training import components
+from hpa_jax.training import parts
 
 Embed = Callable[[np.ndarray], np.ndarray]
 
@@ -65,7 +65,7 @@ def of_export(served: Served, batch_size: int, seed: int) -> Sequence[Embedder]:
         raise InputError(f"{served.folder} gives no embedding; export the run again")
     config = _exported_config(served)
     config.data.batch_size = batch_size
-    mesh = components.make_mesh(config.data, config.model)
+    mesh = parts.make_mesh(config.data, config.model)
 
     def embed(images: np.ndarray) -> np.ndarray:
         return served.run(images, (EMBEDDING,))[EMBEDDING]
@@ -84,9 +84,9 @@ def _exported_config(served: Served) -> Config:
 
 
 def _baselines(config: Config, mesh: Mesh, seed: int) -> tuple[Embedder, Embedder]:
-    model = components.make_model(config.model, len(config.label_ids()))
-    shape = components.input_shape(config.data)
-    variables = components.initial_variables(model, shape, seed)
+    model = parts.make_model(config.model, len(config.label_ids()))
+    shape = parts.input_shape(config.data)
+    variables = parts.initial_variables(model, shape, seed)
     untrained = _embed_with(config, put_replicated(variables, mesh), mesh)
     return Embedder(UNTRAINED, untrained), Embedder(HISTOGRAM, intensity_histograms)
 

@@ -4,8 +4,9 @@ Read loop.py first, then run.py and experiment.py.
 
 loop.py                the order of things, which is a contract
 run.py                 one start of a run: what it opens, and what each part of the loop does
-experiment.py          data, mesh, model, optimizer and steps, each made once; components.py makes
-                       them from sections of the configuration
+experiment.py          data, mesh, model, optimizer and steps, each made once
+components.py          those of them that need no dataset, together
+parts.py               each of those from sections of the configuration
 steps.py               what runs on the devices
 state.py               the training state
 evaluator.py           metrics between two steps

@@ -20,7 +20,7 @@ from hpa_jax.parallel.memory import advice
 from hpa_jax.parallel.mesh import process_slice, put_batch, put_replicated
 from hpa_jax.parallel.process_group import SINGLE_PROCESS, ProcessGroup, SingleProcess
 from hpa_jax.tracking.throughput import Utilization
-from hpa_jax.training import components
+from hpa_jax.training import components, parts
 from hpa_jax.training.evaluator import Evaluator, StatisticsEstimator, metric_names
 from hpa_jax.training.retraining import BackboneSource
 from hpa_jax.training.state import TrainState, eval_variables
@@ -58,7 +58,7 @@ class Experiment:
         self.dataset = pipeline.open_sources(data)
         data = pipeline.resolve_data(data, self.dataset)
         self.config = dataclasses.replace(config, data=data)
-        self.mesh = components.make_mesh(data, config.model, config.devices.space)
+        self.mesh = parts.make_mesh(data, config.model, config.devices.space)
         self.eval_dataset = pipeline.open_split(data, data.eval_split)
         if single_label:
             _check_single_labels(self.dataset, data.train_split)
@@ -68,12 +68,12 @@ class Experiment:
         self.data_identity = pipeline.identify(data, self.dataset)
         self.order = pipeline.make_order(data, self.dataset, config.train.seed)
         epoch_length = self.order.epoch_length
-        self.num_steps = components.total_steps(config.train, epoch_length, data.batch_size)
+        self.num_steps = parts.total_steps(config.train, epoch_length, data.batch_size)
         self.eval_every = config.train.eval_every or max(1, round(epoch_length / data.batch_size))
 
         self.setup = components.Setup(self.config, self.mesh, num_steps=self.num_steps)
         self.train_step = self.setup.make_train_step(self.dataset.targets())
-        self.learning_rate = components.make_learning_rate(config.optim, self.num_steps)
+        self.learning_rate = parts.make_learning_rate(config.optim, self.num_steps)
         self._evaluator = Evaluator(
             self.eval_dataset,
             self.mesh,
@@ -127,7 +127,7 @@ class Experiment:
         """
         config = self.config
         targets = self.dataset.targets() if config.train.prior_bias else None
-        variables = components.initial_variables(
+        variables = parts.initial_variables(
             self.setup.model,
             self.setup.input_shape,
             config.train.seed,

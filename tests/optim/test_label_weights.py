@@ -9,7 +9,7 @@ import torch.nn.functional as torch_nn
 from hpa_jax import config
 from hpa_jax.optim import label_weights
 from hpa_jax.optim.losses import make_loss
-from hpa_jax.training.components import make_loss_from
+from hpa_jax.training.parts import make_loss_from
 
 
 def targets_with(*positives, images=100):

@@ -10,7 +10,7 @@ from hpa_jax.config import Config
 from hpa_jax.data import pipeline
 from hpa_jax.parallel.mesh import make_mesh
 from hpa_jax.recipes import load_config
-from hpa_jax.training import components
+from hpa_jax.training import components, parts
 from hpa_jax.training.checkpoint import Checkpoints
 from hpa_jax.training.state import TrainState
 from hpa_jax.workdir import RunRecord, claim, read_config
@@ -59,7 +59,7 @@ def started_run(workdir: Path, data_dir: Path, **fields) -> tuple[Config, RunRec
 def first_variables(config: Config) -> dict:
     """The random `{'params', 'batch_stats'}` that a run starts from."""
     setup = components.Setup(config, make_mesh())
-    return components.initial_variables(setup.model, setup.input_shape, config.train.seed)
+    return parts.initial_variables(setup.model, setup.input_shape, config.train.seed)
 
 
 def first_state(config: Config) -> TrainState:

@@ -19,7 +19,7 @@ from hpa_jax.parallel.chips import Chip
 from hpa_jax.parallel.mesh import put_batch
 from hpa_jax.recipes import parse
 from hpa_jax.tracking.data_wait import DataWaitTimer, idle_seconds_of
-from hpa_jax.training import components
+from hpa_jax.training import components, parts
 from hpa_jax.training.run import STEPS_AHEAD
 
 CHIP = Chip("made up", 1e10, 2**30, 1e9, None, "for tests")
@@ -101,7 +101,7 @@ def test_batches_are_on_the_devices_ahead_of_time_and_never_more_than_three(smal
     _, _, config = parse([*small_run, "--workdir=none"])
     dataset = pipeline.open_sources(config.data)
     data = pipeline.resolve_data(config.data, dataset)
-    mesh = components.make_mesh(data, config.model)
+    mesh = parts.make_mesh(data, config.model)
     put, threads = [], set()
 
     def put_and_count(batch):

@@ -11,7 +11,7 @@ from scipy.special import expit, softmax
 from hpa_jax.config import Augment
 from hpa_jax.errors import InputError
 from hpa_jax.optim.losses import make_loss
-from hpa_jax.training import components
+from hpa_jax.training import parts
 from hpa_jax.training.state import new_state
 from hpa_jax.training.steps import make_train_step
 from hpa_jax.transforms.channel_mix import CHANNEL_MIXES
@@ -135,7 +135,7 @@ def test_images_that_are_never_mixed_are_learnt_as_without():
 
 
 def test_a_batch_of_one_image_cannot_be_mixed():
-    assert components.mixing(Augment(), 1) is None
-    assert components.mixing(Augment(mixup=0.2), 2)["mixup"] == 0.2
+    assert parts.mixing(Augment(), 1) is None
+    assert parts.mixing(Augment(mixup=0.2), 2)["mixup"] == 0.2
     with pytest.raises(InputError, match="config.data.batch_size=1: with config.augment.mixup"):
-        components.mixing(Augment(cutmix=1.0), 1)
+        parts.mixing(Augment(cutmix=1.0), 1)

@@ -8,7 +8,7 @@ import pytest
 from hpa_jax.config import Config, Data, Model, Train
 from hpa_jax.optim.optimizer import make_optimizer
 from hpa_jax.optim.packing import pack
-from hpa_jax.training import components
+from hpa_jax.training import components, parts
 from hpa_jax.training.state import new_state
 
 COMPILED = "Finished XLA compilation of "
@@ -30,8 +30,8 @@ def compilations():
 def test_the_state_before_the_first_step_needs_no_compiling(compilations):
     data = Data(batch_size=8, image_size=32, mean=(0.1,) * 4, std=(0.2,) * 4)
     config = Config(data=data, model=Model(name="densenet_tiny"), train=Train(ema=0.9))
-    setup = components.Setup(config, components.make_mesh(config.data, config.model), num_steps=10)
-    variables = components.initial_variables(setup.model, setup.input_shape, seed=0)
+    setup = components.Setup(config, parts.make_mesh(config.data, config.model), num_steps=10)
+    variables = parts.initial_variables(setup.model, setup.input_shape, seed=0)
     state = setup.initial_state(variables)
     assert compilations == [0] and int(state.step) == 0
     jax.jit(lambda x: x + 1)(state.step)

@@ -20,7 +20,7 @@ from hpa_jax.errors import InputError
 from hpa_jax.main import main
 from hpa_jax.parallel.mesh import make_mesh
 from hpa_jax.recipes import parse
-from hpa_jax.training import components
+from hpa_jax.training import components, parts
 from hpa_jax.workdir import claim, read_config
 
 STEPS = 28
@@ -173,7 +173,7 @@ def test_every_option_was_at_work(uninterrupted, small_run):
     record = lines(uninterrupted / "metrics.jsonl")
     rates = {r["step"]: r["lr"] for r in record if r["split"] == "train"}
     scale = {r["step"]: r for r in record if r["split"] == "validation"}
-    schedule = components.make_learning_rate(read_config(uninterrupted).optim, STEPS)
+    schedule = parts.make_learning_rate(read_config(uninterrupted).optim, STEPS)
     assert rates[3] == schedule(2) == schedule(3) != schedule(1) and rates[STEPS] == pytest.approx(
         schedule(STEPS - 1) * float(state_at(uninterrupted, STEPS - 1).progress.rate_scale)
     )

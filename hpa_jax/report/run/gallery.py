@@ -21,7 +21,7 @@ from hpa_jax.report.html import Section
 from hpa_jax.report.pictures import PANELS, SIDE, WIDTH, data_uri, overlay_strip
 from hpa_jax.report.run.load import Run
 from hpa_jax.report.tables import Table
-from hpa_jax.training import components
+from hpa_jax.training import parts
 from hpa_jax.transforms import normalize
 
 MAX_ERRORS = 12
@@ -168,7 +168,7 @@ def _overlay_strips(
     dataset = pipeline.open_split(config.data, run.table.split, source)
     index_of = {image_id: i for i, image_id in enumerate(dataset.ids())}
     grad_cam = make_grad_cam(
-        components.make_model(config.model, len(config.label_ids())),
+        parts.make_model(config.model, len(config.label_ids())),
         preparation=normalize.preparation(config.data),
         mesh=predictor.mesh,
     )

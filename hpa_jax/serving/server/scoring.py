@@ -129,7 +129,7 @@ class Scorer:
             raise Refusal(422, text) from None
         wanted = ("probabilities", *(o for o in options.outputs if o != "probabilities"))
         found = await self._batcher.score(prepared.pixels, wanted)
-        return self._as_json(image_id, images, prepared, found)
+        return self._as_json(image_id, options.missing, prepared, found)
 
     def _prepared(self, images: ImageFolder, number: int, options: Options) -> _Prepared:
         pixels, facts = images.read(number)
@@ -140,7 +140,7 @@ class Scorer:
             raise FaultyImage(images.ids[number], facts.files[0], str(refused)) from None
 
     def _as_json(
-        self, image_id: str, images: ImageFolder, prepared: _Prepared, found: dict
+        self, image_id: str, missing: Sequence[str], prepared: _Prepared, found: dict
     ) -> dict:
         description = self._description
         probabilities = found["probabilities"]
@@ -177,7 +177,7 @@ class Scorer:
         answer = {
             "id": image_id,
             "labels": labels,
-            "missing": list(images.missing),
+            "missing": list(missing),
             "note": Notes(self._preparation).of(row),
         }
         for name, array in found.items():
