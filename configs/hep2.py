@@ -27,9 +27,9 @@ def get_config() -> Config:
         augment=Augment(flips=True, rotate_degrees=180.0, scale=(0.85, 1.1)),
         optim=Optim(
             name="adamw",
-            lr=2e-3,
-            schedule="warmup_cosine_decay",
-            weight_decay=1e-2,
+            lr=9e-4,
+            schedule="cosine_decay",
+            weight_decay=2e-2,
             clip=1.0,
         ),
         train=Train(steps=3000, eval_every=500, loss="softmax_cross_entropy", ema=0.99),
