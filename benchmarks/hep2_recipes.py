@@ -70,9 +70,9 @@ def published(scale: Scale, seed: int) -> Run:
 def convnext(scale: Scale, seed: int) -> Run:
     """The recipe with a ConvNeXt-T from random weights, on the published split.
 
-    Weight decay and stochastic depth are the paper's (arXiv:2201.03545, table 5). Assumed: the
-    learning rate, half of the recipe's, and a warm-up, as the paper has one; its 4e-3 is for batches
-    of 4,096. Length: what fits 60 minutes.
+    Weight decay and stochastic depth are the paper's (arXiv:2201.03545, table 5), which warms up as
+    well. Assumed: the learning rate, half of the recipe's; the paper's 4e-3 is for batches of
+    4,096. Length: what fits 60 minutes.
     """
     run = published(scale, seed)
     net = {"name": scale.convnext, "head": "norm_linear", "stochastic_depth": 0.1}
