@@ -26,7 +26,7 @@ class Preparation:
 
     Attributes:
       size: side in px of the net's images.
-      channels: that the training images had; all others are black.
+      channels: that the net sees; all others are black.
       datasets: names of what the net was trained on.
       white: the value that became 255, by bits of the file.
       edge: px of the longer side to which images were scaled first; 0: they were not.

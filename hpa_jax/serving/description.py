@@ -14,7 +14,7 @@ from hpa_jax.labels import CHANNELS
 from hpa_jax.metrics.temperature import apply_temperature
 from hpa_jax.serving.decision import ARGMAX, THRESHOLDS
 from hpa_jax.transforms import normalize
-from hpa_jax.transforms.channel_mix import mixed_statistics
+from hpa_jax.transforms.channel_mix import channels_of_mix, mixed_statistics
 
 # Of the configuration, what made the net.
 _PROVENANCE = ("data", "model", "augment", "optim", "train", "loss", "checkpoint")
@@ -118,7 +118,7 @@ def _preparation(data: Data, made: Mapping[str, Mapping[str, Any]]) -> dict[str,
     """How images were prepared before they came to the net, for whoever has no dataset.
 
     Of several sources it is that of the one whose channel statistics normalize images; the channels
-    are all that any of them had.
+    are all that any of them had and the channel mix reads.
 
     Args:
       data: section of the configuration.
@@ -133,7 +133,7 @@ def _preparation(data: Data, made: Mapping[str, Mapping[str, Any]]) -> dict[str,
     channels = None
     if all(preparation["channels"] is not None for preparation in made.values()):
         had = {channel for preparation in made.values() for channel in preparation["channels"]}
-        channels = [channel for channel in CHANNELS if channel in had]
+        channels = [channel for channel in channels_of_mix(data.channel_mix) if channel in had]
     return {
         "datasets": list(data.source_names()),
         "pixel_size": found["pixel_size"],

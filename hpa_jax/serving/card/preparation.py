@@ -64,7 +64,7 @@ def _channel_table(channels: Any) -> str:
         if channels is not None:
             seen = "yes" if name in channels else "no: black"
         rows.append((name, stain, seen))
-    return table(("channel", "in the Atlas", "in the training images"), rows)
+    return table(("channel", "in the Atlas", "seen by the net"), rows)
 
 
 def _steps(found: dict[str, Any]) -> list[str]:

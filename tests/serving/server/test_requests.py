@@ -7,7 +7,8 @@ import zipfile
 import numpy as np
 import pytest
 import requests
-from support.http_server import exchange, head, until
+from support.exports import tiny_export
+from support.http_server import Server, exchange, head, until
 from support.image_files import encoded
 
 from hpa_jax.images.folder import find_images
@@ -143,6 +144,21 @@ def test_missing_channels_are_black_and_said(server, field):
     black = encoded(np.zeros(SHAPE, np.uint8), "PNG")
     files = {name: black for name in CHANNELS} | {"green": field["green"]}
     np.testing.assert_array_equal(scores, scores_of(ask(server, files=files)))
+
+
+@pytest.mark.slow
+def test_a_channel_that_the_net_does_not_use_is_not_missing(tmp_path, field):
+    export = tiny_export(tmp_path / "export", data__channel_mix="green")
+    green_only = Server(export).wait()
+    try:
+        answer = ask(green_only, files={"green": field["green"]})
+        with_all = ask(green_only, files=field)
+        refused = ask(green_only, files={"red": field["red"]})
+    finally:
+        green_only.stop()
+    np.testing.assert_array_equal(scores_of(answer), scores_of(with_all))
+    assert answer.json()["images"][0]["missing"] == []
+    assert "green" in refusal(refused, 422)
 
 
 def test_further_outputs(server, export, field):
