@@ -21,8 +21,21 @@ def changes_to_best() -> dict[str, Change]:
     constant_adam = {
         "name": "adam",
         "lr": 0.01,
+        "backbone_lr": 1.0,
         "schedule": "constant",
         "weight_decay": 0.0,
+    }
+    assumed = {
+        "lr": 4e-3,
+        "backbone_lr": 1.0,
+        "schedule": "warmup_cosine_decay",
+        "weight_decay": 1e-2,
+    }
+    found_constant = {
+        "lr": 4.7e-3,
+        "backbone_lr": 0.74,
+        "schedule": "constant",
+        "weight_decay": 1.7e-3,
     }
     return {
         "best_mix": Change(
@@ -46,8 +59,16 @@ def changes_to_best() -> dict[str, Change]:
             config_flags("model", {"head": "pooled", "dropout": 0.5}),
         ),
         "best_rate": Change(
-            "Adam at a constant 0.01 in place of AdamW, warm-up and cosine",
+            "Adam at a constant 0.01 in place of AdamW and cosine",
             config_flags("optim", constant_adam),
+        ),
+        "best_assumed": Change(
+            "rates and schedule as assumed before they were searched",
+            config_flags("optim", assumed),
+        ),
+        "best_constant": Change(
+            "the best trial of the search, a constant 0.0047",
+            config_flags("optim", found_constant),
         ),
         "best_clip": Change(
             "gradients not clipped",
@@ -128,10 +149,10 @@ def changes_to_hpa_densenet() -> dict[str, Change]:
     }
     adamw = {
         "name": "adamw",
-        "lr": 4e-3,
-        "weight_decay": 1e-2,
+        "lr": 1.2e-2,
+        "weight_decay": 9e-4,
         "clip": 1.0,
-        "schedule": "warmup_cosine_decay",
+        "schedule": "cosine_decay",
     }
     return {
         "hpa_densenet_mix": Change(
@@ -151,7 +172,7 @@ def changes_to_hpa_densenet() -> dict[str, Change]:
             config_flags("model", {"head": "linear", "dropout": 0.0}),
         ),
         "hpa_densenet_rate": Change(
-            "AdamW, warm-up and cosine, gradients clipped",
+            "AdamW, cosine, gradients clipped",
             config_flags("optim", adamw),
         ),
         "hpa_densenet_ema": Change(

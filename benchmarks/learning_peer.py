@@ -24,7 +24,6 @@ import checkout  # noqa: F401
 import numpy as np
 import torch
 from command_line import run
-from learning_peer_augment import augment
 from learning_peer_net import (
     SCHEDULES,
     EmaNet,
@@ -51,8 +50,9 @@ HONORED = """
 data.data_dir data.name data.image_size data.batch_size data.sampling data.repeat_threshold
 data.rare_below data.rare_copies data.threads data.channel_mix
 model.name model.head model.dropout model.dtype model.stem
-augment.flips augment.rotate_degrees augment.scale augment.shift
+augment.flips
 optim.name optim.lr optim.schedule optim.schedule_options optim.weight_decay optim.clip
+optim.backbone_lr
 train.steps train.epochs train.seed train.loss train.prior_bias train.ema train.ema_batches
 train.log_every train.eval_every
 checkpoint.metric checkpoint.keep
@@ -102,19 +102,9 @@ def selected_channels(config: Config) -> list[int] | None:
 
 
 def prepare(images: np.ndarray, config: Config) -> torch.Tensor:
-    """`uint8 [B, H, W, 4]` to normalized `float32 [B, C, H, W]`."""
-    return normalized(as_planes(images, config), config)
-
-
-def as_planes(images: np.ndarray, config: Config) -> torch.Tensor:
-    """`uint8 [B, H, W, 4]` to the net's channels `float32 [B, C, H, W]`, 0 to 255."""
-    planes = torch.from_numpy(images[..., selected_channels(config)])
-    return planes.permute(0, 3, 1, 2).float()
-
-
-def normalized(planes: torch.Tensor, config: Config) -> torch.Tensor:
-    """Planes of `as_planes` by the mean and std of their channels."""
+    """`uint8 [B, H, W, 4]` to the net's channels, normalized: `float32 [B, C, H, W]`."""
     channels = selected_channels(config)
+    planes = torch.from_numpy(images[..., channels]).permute(0, 3, 1, 2).float()
     mean = torch.tensor(config.data.mean)[channels, None, None]
     std = torch.tensor(config.data.std)[channels, None, None]
     return (planes / 255 - mean) / std
@@ -166,8 +156,10 @@ def train(config: Config, workdir: Path) -> torch.nn.Module:
     bar = tqdm(first_batches, total=steps, unit="step", disable=None)
     with open(workdir / "metrics.jsonl", "w", encoding="utf-8") as log:
         for step, batch in enumerate(bar, start=1):
-            planes = augment(as_planes(batch["image"], config), config.augment, generator)
-            images = normalized(planes, config)
+            images = prepare(batch["image"], config)
+            if config.augment.flips:
+                drawn = torch.randint(0, VIEWS[SYMMETRIES], (len(images),), generator=generator)
+                images = symmetries(images, drawn)
             logits = net(images.contiguous(memory_format=torch.channels_last))
             targets = torch.from_numpy(batch["targets"]).float()
             loss = loss_of(logits, targets, config)

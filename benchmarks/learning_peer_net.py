@@ -103,20 +103,21 @@ def warmup_cosine(step: int, warmup: int, total: int) -> float:
 def build_optimizer(
     net: torch.nn.Module, optim: Optim, steps: int
 ) -> tuple[torch.optim.Optimizer, LambdaLR]:
-    """AdamW with decay of kernels alone, and the schedule of its learning rate.
+    """AdamW with decay of kernels alone, and the schedule of its learning rates.
 
     Args:
-      net: to train.
+      net: to train; its backbone is `net.features`.
       optim: section of the configuration, its schedule one of SCHEDULES.
       steps: of the run.
     """
-    kernels = [parameter for parameter in net.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in net.parameters() if parameter.ndim == 1]
-    groups = [
-        {"params": kernels, "weight_decay": optim.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=optim.lr, betas=(optim.b1, optim.b2), eps=optim.eps)
+    groups = []
+    for name, parameter in net.named_parameters():
+        rate = optim.lr
+        if name.startswith("features."):
+            rate *= optim.backbone_lr
+        decay = optim.weight_decay if parameter.ndim > 1 else 0.0
+        groups.append({"params": [parameter], "lr": rate, "weight_decay": decay})
+    optimizer = torch.optim.AdamW(groups, betas=(optim.b1, optim.b2), eps=optim.eps)
     if optim.schedule == "constant":
         return optimizer, LambdaLR(optimizer, lambda step: 1.0)
     warmup = 0
