@@ -31,11 +31,11 @@ def changes_to_best() -> dict[str, Change]:
         "schedule": "warmup_cosine_decay",
         "weight_decay": 1e-2,
     }
-    found_constant = {
-        "lr": 4.7e-3,
-        "backbone_lr": 0.74,
-        "schedule": "constant",
-        "weight_decay": 1.7e-3,
+    found_with_decay = {
+        "lr": 1.2e-2,
+        "backbone_lr": 0.68,
+        "schedule": "cosine_decay",
+        "weight_decay": 9e-4,
     }
     return {
         "best_mix": Change(
@@ -59,16 +59,16 @@ def changes_to_best() -> dict[str, Change]:
             config_flags("model", {"head": "pooled", "dropout": 0.5}),
         ),
         "best_rate": Change(
-            "Adam at a constant 0.01 in place of AdamW and cosine",
+            "Adam at 0.01 in place of AdamW at 0.0047",
             config_flags("optim", constant_adam),
         ),
         "best_assumed": Change(
             "rates and schedule as assumed before they were searched",
             config_flags("optim", assumed),
         ),
-        "best_constant": Change(
-            "the best trial of the search, a constant 0.0047",
-            config_flags("optim", found_constant),
+        "best_cosine": Change(
+            "the best trial of the search with a decay, cosine from 0.012",
+            config_flags("optim", found_with_decay),
         ),
         "best_clip": Change(
             "gradients not clipped",
@@ -149,10 +149,10 @@ def changes_to_hpa_densenet() -> dict[str, Change]:
     }
     adamw = {
         "name": "adamw",
-        "lr": 1.2e-2,
-        "weight_decay": 9e-4,
+        "lr": 4.7e-3,
+        "weight_decay": 1.7e-3,
         "clip": 1.0,
-        "schedule": "cosine_decay",
+        "schedule": "constant",
     }
     return {
         "hpa_densenet_mix": Change(
@@ -172,7 +172,7 @@ def changes_to_hpa_densenet() -> dict[str, Change]:
             config_flags("model", {"head": "linear", "dropout": 0.0}),
         ),
         "hpa_densenet_rate": Change(
-            "AdamW, cosine, gradients clipped",
+            "AdamW at 0.0047, gradients clipped",
             config_flags("optim", adamw),
         ),
         "hpa_densenet_ema": Change(
