@@ -7,13 +7,13 @@ from learning_recipes import PLAIN, SYMMETRIES, Run, config_flags
 
 RECIPE = "configs/hep2.py"
 STEPS = 10000
-"""Of configs/hep2.py: half an hour of one core."""
+"""Of configs/hep2.py: 20 minutes of one core."""
 
 FOLD_STEPS = 5000
 """Of each fold, in at most 25 minutes."""
 
 CONVNEXT_STEPS = 1000
-"""Of a ConvNeXt-T: half an hour of one core, too."""
+"""Of a ConvNeXt-T, whose step has 25 times the arithmetic; how long they take was not measured."""
 
 QUICK_STEPS = 2
 
