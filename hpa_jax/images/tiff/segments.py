@@ -36,7 +36,7 @@ def decode_page(data: bytes, page: Page, plane: int | None = None) -> np.ndarray
 
     Returns:
       [H, W, S] of the values in the file, S being 1 for a page with separate planes: uint8 up to 8
-      bits, uint16 up to 16, uint32 or float32 for 32.
+      bits, uint16 up to 16, float32 for floating-point numbers.
 
     Raises:
       Refused: a segment does not decode, or is longer or shorter than announced.
