@@ -9,7 +9,8 @@ MONAI.
 
 The published split has cells of one specimen on both sides, which look alike: the row of `folds`
 keeps each inferred specimen on one side, and is what cells of a new specimen would meet. Its
-scores are of five nets, each of the fold that it has not learnt from, evaluated together.
+scores are of five nets, each of the fold that it has not learnt from, evaluated together. Below
+stands where the mistakes lie, by pattern and by specimen, with the eight symmetries.
 
 An interval (95 %) draws whole specimens again, for the first of the seeds. Folds are trained with
 the first seed alone, and so are the peer and the ConvNeXt-T, which is trained only where `--only`
@@ -39,12 +40,14 @@ from hep2_data import (
     build,
     read_cells,
 )
+from hep2_specimens import confusion_markdown, specimens_markdown, specimens_of, summary
 from learning_program import run_resumable
 from learning_recipes import PLAIN, SYMMETRIES, Run
 from learning_runs import run_all
 from learning_statistics import std
 from results import make_row, write_rows
 
+from hpa_jax.data.catalog import read_vocabulary
 from hpa_jax.environment.paths import path_flag
 from hpa_jax.environment.program import exit_on_signals, run_program
 from hpa_jax.errors import InputError
@@ -77,18 +80,38 @@ def net_rows(title: str, runs: Sequence[Sequence[Run]], folder: Path) -> list[di
     for tta, name in NAMES.items():
         found = []
         for of_seed in runs:
-            tables = [_scores(run, folder, tta) for run in of_seed]
-            found.append(evaluated(*map(np.concatenate, zip(*tables, strict=True))))
+            found.append(evaluated(*_scores_of_all(of_seed, folder, tta)))
         row = _row(f"{title}{name}", found)
         row["minutes"] = [sum(_minutes(run, folder) for run in of_seed) for of_seed in runs]
         rows.append(row)
     return rows
 
 
+def mistakes_text(runs: Sequence[Run], folder: Path, patterns: Sequence[str]) -> str:
+    """Where the mistakes of nets that are evaluated together lie, with the eight symmetries.
+
+    Args:
+      runs: no cell is scored by two of them.
+      folder: of all runs.
+      patterns: names.
+    """
+    scores, targets, groups = _scores_of_all(runs, folder, SYMMETRIES)
+    specimens = specimens_of(scores, targets, groups)
+    confusion = confusion_markdown(scores, targets, groups, patterns)
+    worst = specimens_markdown(specimens, patterns)
+    return f"{confusion}\n\n{summary(specimens)}\n\n{worst}"
+
+
 def _minutes(run: Run, folder: Path) -> float:
     """What a run took, training and scoring."""
     result = json.loads((folder / "runs" / run.name / "result.json").read_text())
     return result["seconds"] / 60
+
+
+def _scores_of_all(runs: Sequence[Run], folder: Path, tta: str) -> list[np.ndarray]:
+    """Scores, targets and groups of the cells of all runs together."""
+    tables = [_scores(run, folder, tta) for run in runs]
+    return [np.concatenate(columns) for columns in zip(*tables, strict=True)]
 
 
 def _scores(run: Run, folder: Path, tta: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -226,9 +249,16 @@ def compare(args: argparse.Namespace) -> None:
     on_folds = _on_folds(args, scale, folder, data_dir)
     if on_published:
         print(f"\nthe published split, 2,720 test cells\n\n{markdown(on_published, OTHERS)}")
+    if "published" in args.only:
+        first = [recipes.published(scale, args.seeds[0])]
+        print(f"\n{summary(specimens_of(*_scores_of_all(first, folder, SYMMETRIES)))}")
     if on_folds:
         title = "five folds, each specimen on one side"
         print(f"\n{title}\n\n{markdown(on_folds, ())}")
+    if "folds" in args.only:
+        runs = recipes.folds(scale, args.seeds[0])
+        patterns = read_vocabulary(data_dir, FOLDS).labels
+        print(f"\n{mistakes_text(runs, folder, patterns)}")
     print(f"\non other splits\n\n{markdown((), ELSEWHERE)}")
     write_rows(args.json, on_published + on_folds)
 

@@ -10,7 +10,7 @@ STEPS = 10000
 """Of configs/hep2.py: 20 minutes of one core."""
 
 FOLD_STEPS = 5000
-"""Of each fold, in at most 25 minutes."""
+"""Of each fold: nine minutes of one core."""
 
 CONVNEXT_STEPS = 1000
 """Of a ConvNeXt-T, whose step has 25 times the arithmetic; how long they take was not measured."""

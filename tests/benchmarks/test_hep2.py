@@ -9,6 +9,7 @@ import hep2
 import hep2_baselines
 import hep2_data
 import hep2_recipes
+import hep2_specimens
 import learning_peer
 import numpy as np
 import pytest
@@ -40,6 +41,28 @@ def test_the_table_has_our_rows_above_others():
     )
     cells = [cell.strip() for cell in theirs.split("|")]
     assert cells[1:5] == ["AlexNet, last layer tuned (george-chou, README)", "0.92", "", ""]
+
+
+def test_mistakes_are_counted_by_specimen_and_by_pattern():
+    patterns = np.array([0, 0, 0, 1, 1, 1, 1])
+    given = np.array([0, 0, 0, 2, 2, 1, 0])
+    groups = np.array([5, 5, 5, 9, 9, 9, 9])
+    targets = np.eye(3, dtype=np.uint8)[patterns]
+    scores = np.eye(3, dtype=np.float32)[given]
+    specimens = hep2_specimens.specimens_of(scores, targets, groups)
+    assert specimens == [(1, 2, 4, 3), (0, 0, 3, 0)]
+    assert hep2_specimens.summary(specimens) == (
+        "2 specimens: 1 with 95% of their cells right and more, 1 taken for another pattern as a "
+        "whole; 1 hold half of the 3 mistakes"
+    )
+    *_, worst, _ = hep2_specimens.specimens_markdown(specimens, "ABC").splitlines()
+    assert worst == "| B | 4 | 1 | C |"
+    rows = hep2_specimens.confusion_markdown(scores, targets, groups, "ABC").splitlines()
+    assert rows[2:] == [
+        "| A | 3 | 0 | 0 | 1.000 | 1 |",
+        "| B | 1 | 1 | 2 | 0.250 | 1 |",
+        "| C | 0 | 0 | 0 |  | 0 |",
+    ]
 
 
 @pytest.mark.parametrize(
