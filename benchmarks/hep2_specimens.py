@@ -57,7 +57,7 @@ def summary(specimens: Sequence[Specimen]) -> str:
     half = int(np.searchsorted(mistakes, mistakes[-1] / 2)) + 1
     return (
         f"{len(specimens)} specimens: {mostly_right} with {MOSTLY_RIGHT:.0%} of their cells right "
-        f"and more, {taken_for_another} taken for another pattern as a whole; {half} hold half of "
+        f"and more, {taken_for_another} mostly taken for another pattern; {half} hold half of "
         f"the {mistakes[-1]} mistakes"
     )
 

@@ -52,8 +52,8 @@ def test_mistakes_are_counted_by_specimen_and_by_pattern():
     specimens = hep2_specimens.specimens_of(scores, targets, groups)
     assert specimens == [(1, 2, 4, 3), (0, 0, 3, 0)]
     assert hep2_specimens.summary(specimens) == (
-        "2 specimens: 1 with 95% of their cells right and more, 1 taken for another pattern as a "
-        "whole; 1 hold half of the 3 mistakes"
+        "2 specimens: 1 with 95% of their cells right and more, 1 mostly taken for another "
+        "pattern; 1 hold half of the 3 mistakes"
     )
     *_, worst, _ = hep2_specimens.specimens_markdown(specimens, "ABC").splitlines()
     assert worst == "| B | 4 | 1 | C |"
