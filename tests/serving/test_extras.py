@@ -143,8 +143,8 @@ def test_without_a_model_there_is_no_package(bare):
 def test_weights_that_are_not_the_nets_are_refused(bare, monkeypatch):
     right = extras.to_torchvision
 
-    def wrong(variables, head):
-        arrays = right(variables, head)
+    def wrong(variables, net, head):
+        arrays = right(variables, net, head)
         kernel = arrays["features.denseblock1.denselayer1.conv2.weight"]
         arrays["features.denseblock1.denselayer1.conv2.weight"] = kernel[::-1].copy()
         return arrays

@@ -61,7 +61,6 @@ def test_real_cells_of_six_patterns(run_quickly, tmp_path):
         "--config.data.name=cells",
         "--config.data.image_size=32",
         "--config.model.name=densenet_tiny",
-        '--config.optim.schedule_options={"warmup_steps": 1}',
         "--config.train.steps=4",
         "--config.train.eval_every=2",
         "--config.train.ema_batches=1",
