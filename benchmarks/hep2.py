@@ -40,7 +40,7 @@ from hep2_data import (
     build,
     read_cells,
 )
-from hep2_specimens import confusion_markdown, specimens_markdown, specimens_of, summary
+from hep2_specimens import mistakes_text, specimens_of, summary
 from learning_program import run_resumable
 from learning_recipes import PLAIN, SYMMETRIES, Run
 from learning_runs import run_all
@@ -85,21 +85,6 @@ def net_rows(title: str, runs: Sequence[Sequence[Run]], folder: Path) -> list[di
         row["minutes"] = [sum(_minutes(run, folder) for run in of_seed) for of_seed in runs]
         rows.append(row)
     return rows
-
-
-def mistakes_text(runs: Sequence[Run], folder: Path, patterns: Sequence[str]) -> str:
-    """Where the mistakes of nets that are evaluated together lie, with the eight symmetries.
-
-    Args:
-      runs: no cell is scored by two of them.
-      folder: of all runs.
-      patterns: names.
-    """
-    scores, targets, groups = _scores_of_all(runs, folder, SYMMETRIES)
-    specimens = specimens_of(scores, targets, groups)
-    confusion = confusion_markdown(scores, targets, groups, patterns)
-    worst = specimens_markdown(specimens, patterns)
-    return f"{confusion}\n\n{summary(specimens)}\n\n{worst}"
 
 
 def _minutes(run: Run, folder: Path) -> float:
@@ -256,9 +241,9 @@ def compare(args: argparse.Namespace) -> None:
         title = "five folds, each specimen on one side"
         print(f"\n{title}\n\n{markdown(on_folds, ())}")
     if "folds" in args.only:
-        runs = recipes.folds(scale, args.seeds[0])
+        found = _scores_of_all(recipes.folds(scale, args.seeds[0]), folder, SYMMETRIES)
         patterns = read_vocabulary(data_dir, FOLDS).labels
-        print(f"\n{mistakes_text(runs, folder, patterns)}")
+        print(f"\n{mistakes_text(*found, patterns)}")
     print(f"\non other splits\n\n{markdown((), ELSEWHERE)}")
     write_rows(args.json, on_published + on_folds)
 

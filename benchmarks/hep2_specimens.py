@@ -17,7 +17,7 @@ class Specimen(NamedTuple):
 
     Attributes:
       pattern: position in the vocabulary.
-      taken_for: the pattern that most of its cells were given.
+      taken_for: the pattern that more of its cells were given than any other.
       cells: their number.
       mistakes: cells that were given another pattern than theirs.
     """
@@ -26,6 +26,22 @@ class Specimen(NamedTuple):
     taken_for: int
     cells: int
     mistakes: int
+
+
+def mistakes_text(
+    scores: np.ndarray, targets: np.ndarray, groups: np.ndarray, names: Sequence[str]
+) -> str:
+    """Tables by pattern and by specimen, and a line between them.
+
+    Args:
+      scores: float `[N, L]`.
+      targets: 0/1 `[N, L]`, one 1 a row.
+      groups: int `[N]`, the specimen of each cell.
+      names: of the L patterns.
+    """
+    specimens = specimens_of(scores, targets, groups)
+    confusion = confusion_markdown(scores, targets, groups, names)
+    return f"{confusion}\n\n{summary(specimens)}\n\n{specimens_markdown(specimens, names)}"
 
 
 def specimens_of(scores: np.ndarray, targets: np.ndarray, groups: np.ndarray) -> list[Specimen]:
@@ -51,6 +67,8 @@ def specimens_of(scores: np.ndarray, targets: np.ndarray, groups: np.ndarray) ->
 def summary(specimens: Sequence[Specimen]) -> str:
     """How few specimens hold the mistakes, in a line."""
     mistakes = np.cumsum([specimen.mistakes for specimen in specimens])
+    if not mistakes[-1]:
+        return f"{len(specimens)} specimens, and no mistake"
     right = [1 - specimen.mistakes / specimen.cells for specimen in specimens]
     mostly_right = sum(fraction >= MOSTLY_RIGHT for fraction in right)
     taken_for_another = sum(specimen.taken_for != specimen.pattern for specimen in specimens)
@@ -64,7 +82,7 @@ def summary(specimens: Sequence[Specimen]) -> str:
 
 def specimens_markdown(specimens: Sequence[Specimen], names: Sequence[str]) -> str:
     """The specimens with the most mistakes as a table."""
-    lines = ["| specimen of | cells | right | most cells taken for |", "| --- " * 4 + "|"]
+    lines = ["| specimen of | cells | right | taken for most often |", "| --- " * 4 + "|"]
     for specimen in specimens[:SHOWN]:
         right = specimen.cells - specimen.mistakes
         pattern, taken_for = names[specimen.pattern], names[specimen.taken_for]

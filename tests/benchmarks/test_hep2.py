@@ -55,6 +55,7 @@ def test_mistakes_are_counted_by_specimen_and_by_pattern():
         "2 specimens: 1 with 95% of their cells right and more, 1 mostly taken for another "
         "pattern; 1 hold half of the 3 mistakes"
     )
+    assert hep2_specimens.summary(specimens[1:]) == "1 specimens, and no mistake"
     *_, worst, _ = hep2_specimens.specimens_markdown(specimens, "ABC").splitlines()
     assert worst == "| B | 4 | 1 | C |"
     rows = hep2_specimens.confusion_markdown(scores, targets, groups, "ABC").splitlines()
