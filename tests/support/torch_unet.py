@@ -177,28 +177,33 @@ _LEAVES = {
 }
 
 
-def load_ours(net, arrays, name):
-    """Puts flat arrays of ours into a TorchUNet; each of its arrays gets a value.
+def as_state(arrays, name):
+    """Flat arrays of ours, or their gradients, under the keys of a TorchUNet.
 
     Args:
-      net: a TorchUNet.
       arrays: by `params/head/level16/project/kernel` and the like.
       name: of the encoder.
     """
     state = {}
+    is_torchvision = not name.startswith("resnet")
     for key, array in arrays.items():
-        collection, part, *layers, leaf = key.split("/")
-        assert collection in ("params", "batch_stats")
-        if part == "backbone" and not name.startswith("resnet"):
+        _, part, *layers, leaf = key.split("/")
+        if part == "backbone" and is_torchvision:
             continue
         if leaf == "kernel":
             if array.ndim == 2:
                 array = array[None, None]
-            array = array.transpose(3, 2, 0, 1)
-        state[".".join([part, *layers, _LEAVES[leaf]])] = torch.tensor(np.ascontiguousarray(array))
-    if not name.startswith("resnet"):
+            array = np.ascontiguousarray(array.transpose(3, 2, 0, 1))
+        state[".".join([part, *layers, _LEAVES[leaf]])] = array
+    if is_torchvision:
         for key, array in to_torchvision(arrays, name, "other").items():
-            state[f"backbone.module.{key}"] = torch.tensor(array)
+            state[f"backbone.module.{key}"] = array
+    return state
+
+
+def load_ours(net, arrays, name):
+    """Puts flat arrays of ours into a TorchUNet; each of its arrays gets a value."""
+    state = {key: torch.tensor(array) for key, array in as_state(arrays, name).items()}
     missing, unexpected = net.load_state_dict(state, strict=False)
     assert not unexpected
     left = [key for key in missing if not key.endswith("num_batches_tracked")]
