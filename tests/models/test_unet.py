@@ -56,7 +56,7 @@ def pair_of(name, size, channels):
     ours = unet(name)
     arrays = arrays_of(ours, size, channels)
     kind = next(kind for kind in ENCODERS if name.startswith(kind))
-    widths = {stride: WIDTH * stride for stride in (16, 8, 4, 2, 1)}
+    widths = {stride: WIDTH * min(stride, 8) for stride in (16, 8, 4, 2, 1)}
     theirs = TorchUNet(ENCODERS[kind](name, channels), channels, OUTPUTS, widths)
     load_ours(theirs, arrays, name)
     return ours, arrays, theirs
