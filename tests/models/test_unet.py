@@ -186,6 +186,25 @@ def test_the_encoder_is_the_classifiers_backbone():
         )
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "encoder", "decoder"),
+    [
+        ("densenet_small", 66_424, 885_777),
+        ("densenet_medium", 311_028, 1_112_465),
+        ("densenet121", 6_956_992, 2_782_225),
+        ("convnext_tiny", 27_820_128, 1_532_945),
+        ("resnet50", 23_537_728, 2_913_297),
+    ],
+)
+def test_the_numbers_of_parameters_are_the_documented_ones(name, encoder, decoder):
+    model = create_unet(name, outputs={"y": 1})
+    image = jax.ShapeDtypeStruct((1, 64, 64, 4), jnp.float32)
+    shapes = jax.eval_shape(lambda image: model.init(jax.random.key(0), image, train=False), image)
+    for part, count in (("backbone", encoder), ("head", decoder)):
+        assert sum(leaf.size for leaf in jax.tree.leaves(shapes["params"][part])) == count
+
+
 def test_nets_that_crop_are_no_encoders():
     assert {"convnext_tiny", "densenet121", "resnet50"} <= set(list_encoders())
     for name in ("all_cnn", "inception_resnet_v2"):
