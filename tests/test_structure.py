@@ -21,7 +21,7 @@ LAYERS = (
     ("environment",),
     ("config", "files", "http_fetch", "images", "metrics", "models", "optim"),
     ("folders",),
-    ("data", "parallel", "pretrained", "transforms"),
+    ("data", "parallel", "pretrained", "segmentation", "transforms"),
     ("workdir",),
     ("recipes", "tracking"),
     ("training",),
