@@ -8,7 +8,7 @@ The builder (`python -m tfds_builder.hpa`) writes `DATA_DIR/hpa/NAME/VERSION`. `
 newest version, `NAME:VERSION` as that one. TensorFlow is not needed to read.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,6 +49,7 @@ def load_dataset(
     vocabulary: Sequence[str] | None = None,
     labels_needed: bool = True,
     with_masks: bool = False,
+    transform: Callable[[dict], dict] | None = None,
 ) -> ImageDataset:
     """Opens a split of `DATA_DIR/hpa/NAME`.
 
@@ -72,6 +73,7 @@ def load_dataset(
         without some of these labels. If not, the targets of such images are 0, and
         `labels_known()` is False.
       with_masks: whether `dataset[i]` has the instance masks of cells and nuclei too.
+      transform: makes of each `dataset[i]` what is read in its place.
 
     Returns:
       A sequence with `len(dataset)` and `dataset[i]`, `{"id": str, "image": uint8 [H, W, 4],
@@ -113,6 +115,7 @@ def load_dataset(
         folds=folds,
         labels_needed=labels_needed,
         with_masks=with_masks,
+        transform=transform,
     )
 
 

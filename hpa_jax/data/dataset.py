@@ -10,7 +10,7 @@ vocabulary, found by its name in the dataset's.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -77,6 +77,7 @@ class ImageDataset:
         folds: Sequence[int] | None = None,
         labels_needed: bool = True,
         with_masks: bool = False,
+        transform: Callable[[dict], dict] | None = None,
     ):
         """Selects images among the records.
 
@@ -89,6 +90,7 @@ class ImageDataset:
           labels_needed: whether images of which nobody knows the labels are refused; if not, their
             targets are 0, and they are not left out for having no label.
           with_masks: whether `dataset[i]` has the instance masks that the records hold.
+          transform: makes of each `dataset[i]` what is read in its place, by the threads that read.
 
         Raises:
           InputError: an image is in no known codec, has a label that is none of ours, or its labels
@@ -110,6 +112,7 @@ class ImageDataset:
         self._known = known[self._kept]
         self._aspect = aspect
         self._with_masks = with_masks
+        self._transform = transform
         self.num_labels = columns.count
 
         if labels_needed:
@@ -171,10 +174,10 @@ class ImageDataset:
         }
         if self._with_masks:
             example["masks"] = self.masks(i)
-        return example
+        return self._transformed(example)
 
     def padding(self) -> dict:
-        """What fills a batch that is not full: an example without an Id, all zeros."""
+        """What fills a batch that is not full: an example without an Id, of zeros."""
         example = {
             "id": "",
             "image": np.zeros(self.image_shape, np.uint8),
@@ -182,7 +185,10 @@ class ImageDataset:
         }
         if self._with_masks:
             example["masks"] = np.zeros((*self.image_shape[:2], len(PLANES)), np.uint16)
-        return example
+        return self._transformed(example)
+
+    def _transformed(self, example: dict) -> dict:
+        return self._transform(example) if self._transform else example
 
     def image(self, i: int) -> np.ndarray:
         """Reads and decodes image `i`.

@@ -106,16 +106,10 @@ def resolve_image_size(data: Data, dataset: ConcatDataset) -> int:
     return height
 
 
-def open_split(
-    data: Data,
-    split: str,
-    name: str = "",
-    labels_needed: bool = True,
-    with_masks: bool = False,
-) -> ImageDataset:
+def open_split(data: Data, split: str, name: str = "", **options) -> ImageDataset:
     """Opens a split of the dataset `name` (default: `data.name`), as configured.
 
-    `labels_needed` and `with_masks` are those of `ImageDataset`.
+    `options` are those of `load_dataset`: labels_needed, with_masks, transform.
 
     Raises:
       InputError: no such dataset or split, its labels are others, or none of its images has one of
@@ -132,8 +126,7 @@ def open_split(
         aspect=data.aspect or NEW_ASPECT,
         label_ids=tuple(data.labels) or None,
         vocabulary=data.vocabulary,
-        labels_needed=labels_needed,
-        with_masks=with_masks,
+        **options,
     )
     if len(dataset) == 0:
         raise InputError(
@@ -142,8 +135,8 @@ def open_split(
     return dataset
 
 
-def open_sources(data: Data, with_masks: bool = False) -> ConcatDataset:
-    """Opens the images to train on: `train_split` of every source; `with_masks` as of `open_split`.
+def open_sources(data: Data, **options) -> ConcatDataset:
+    """Opens the images to train on: `train_split` of every source; `options` as of `open_split`.
 
     Raises:
       InputError: as of `open_split`, or the sources' images differ in size.
@@ -152,7 +145,7 @@ def open_sources(data: Data, with_masks: bool = False) -> ConcatDataset:
     data = resolve_labels(data)
     sources = []
     for name in names:
-        sources.append(open_split(data, data.train_split, name, with_masks=with_masks))
+        sources.append(open_split(data, data.train_split, name, **options))
     return ConcatDataset(sources, names)
 
 
