@@ -20,8 +20,8 @@ LAYERS = (
     ("deprecations", "errors", "labels", "lazy"),
     ("environment",),
     ("config", "files", "http_fetch", "images", "metrics", "models", "optim"),
-    ("folders",),
-    ("data", "parallel", "pretrained", "segmentation", "transforms"),
+    ("folders", "segmentation"),
+    ("data", "parallel", "pretrained", "transforms"),
     ("workdir",),
     ("recipes", "tracking"),
     ("training",),
@@ -76,7 +76,8 @@ OWNERS = {
     "tensorboardX": (),
     "keras": (),
     "sklearn": (),
-    "tifffile": ("images/",),
+    "tifffile": ("images/", "segmentation/label_image.py"),
+    "skimage": ("segmentation/",),
     "imagecodecs": ("images/",),
     "PIL": (),
     "simplejpeg": ("images/",),
@@ -117,6 +118,8 @@ WITHOUT_JAX = (
     "hpa_jax.images.prepare",
     "hpa_jax.serving.predict.command",
     "hpa_jax.serving.predict.similar",
+    "hpa_jax.serving.segment.command",
+    "hpa_jax.segmentation.classical",
 )
 
 

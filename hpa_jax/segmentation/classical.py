@@ -40,28 +40,29 @@ def segment(field: np.ndarray) -> Instances:
       The masks, int32 [H, W]; nothing, where blue has nothing that stands out.
     """
     height, width = field.shape[:2]
-    reduced = _scaled(field, min(1.0, _LARGEST_SIDE / max(height, width)))
-    diameter = nucleus_diameter(reduced[..., _BLUE])
+    factor = min(1.0, _LARGEST_SIDE / max(height, width))
+    blue = _scaled(field[..., _BLUE], factor)
+    diameter = nucleus_diameter(blue)
     if diameter is None:
         nothing = np.zeros((height, width), np.int32)
         return Instances(nothing, nothing.copy())
-    factor = min(1.0, _WORKING_DIAMETER / diameter)
-    reduced = _scaled(reduced, factor)
-    diameter *= factor
-    nuclei = find_nuclei(reduced[..., _BLUE], diameter)
-    signal = cytoplasm_signal(reduced[..., _CYTOPLASM], diameter)
-    cells = grow_cells(nuclei, signal, diameter)
-    cells = enlarge(cells, height, width)
+    again = min(1.0, _WORKING_DIAMETER / diameter)
+    blue = _scaled(blue, again)
+    diameter *= again
+    nuclei = find_nuclei(blue, diameter)
+    planes = [_scaled(_scaled(field[..., number], factor), again) for number in _CYTOPLASM]
+    signal = cytoplasm_signal(np.stack(planes, axis=-1), diameter)
+    cells = enlarge(grow_cells(nuclei, signal, diameter), height, width)
     nuclei = enlarge(nuclei, height, width)
     # Interpolated apart, a nucleus may reach over its cell by a pixel.
     return Instances(cells, np.where(nuclei == cells, nuclei, 0))
 
 
-def _scaled(field: np.ndarray, factor: float) -> np.ndarray:
-    """The field in float32, scaled by a factor of 1 at most; each pixel is a mean over an area."""
-    image = field.astype(np.float32, copy=False)
+def _scaled(plane: np.ndarray, factor: float) -> np.ndarray:
+    """A plane in float32, scaled by a factor of 1 at most; each pixel is a mean over an area."""
+    image = plane.astype(np.float32)
     if factor == 1:
         return image
-    height, width = image.shape[:2]
+    height, width = image.shape
     size = max(1, round(width * factor)), max(1, round(height * factor))
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)

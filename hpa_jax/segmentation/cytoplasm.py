@@ -23,7 +23,7 @@ _OPENING = 0.06
 _REACH_WITHOUT_SIGNAL = 0.25
 
 # Intensity at the edge of a cell, as a fraction of that beside its nucleus.
-_EDGE_INTENSITY = 0.2
+_EDGE_INTENSITY = 0.16
 # Of the signal beside a nucleus above black, as a fraction of the field's median.
 _LEAST_CONTRAST = 0.4
 # What a nucleus's diameter of distance counts, in units of the brightest cytoplasm.
