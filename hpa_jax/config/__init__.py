@@ -19,7 +19,7 @@ from hpa_jax.config.checks import check, check_label_ids
 from hpa_jax.config.data import Data
 from hpa_jax.config.learning import Augment, Checkpoint, Loss, Model, Optim, Train, profile_window
 from hpa_jax.config.machine import Devices, Plan, Sweep, Verify
-from hpa_jax.config.results import LICENCES, Evaluate, Export, Predict, Probe, Report
+from hpa_jax.config.results import LICENCES, Evaluate, Export, Predict, Probe, Report, Segment
 from hpa_jax.config.run_config import (
     RUN,
     Config,
@@ -48,6 +48,7 @@ __all__ = [
     "Probe",
     "RUN",
     "Report",
+    "Segment",
     "Sweep",
     "Train",
     "Verify",

@@ -10,7 +10,7 @@ from typing import Any
 from hpa_jax.config.data import Data
 from hpa_jax.config.learning import Augment, Checkpoint, Loss, Model, Optim, Train
 from hpa_jax.config.machine import Devices, Plan, Sweep, Verify
-from hpa_jax.config.results import Evaluate, Export, Predict, Probe, Report
+from hpa_jax.config.results import Evaluate, Export, Predict, Probe, Report, Segment
 from hpa_jax.deprecations import current_spelling
 from hpa_jax.environment.paths import expand_path
 from hpa_jax.errors import InputError
@@ -30,6 +30,7 @@ class Config:
     evaluate: Evaluate = field(default_factory=Evaluate)
     export: Export = field(default_factory=Export)
     predict: Predict = field(default_factory=Predict)
+    segment: Segment = field(default_factory=Segment)
     probe: Probe = field(default_factory=Probe)
     report: Report = field(default_factory=Report)
     devices: Devices = field(default_factory=Devices)

@@ -22,6 +22,7 @@ MODES = (
     "train",
     "evaluate",
     "predict",
+    "segment",
     "export",
     "probe",
     "report",
@@ -141,7 +142,7 @@ def _configured(recipe: str, mode: str, workdir: Path, field_flags: Sequence[str
         devices = dataclasses.replace(config.devices, processes=0, process=-1, coordinator="")
         return dataclasses.replace(config, devices=devices)
     has_runs = any("evaluate.runs" in flag for flag in field_flags)
-    if mode in ("evaluate", "probe", "report") or has_runs:
+    if mode in ("evaluate", "probe", "report", "segment") or has_runs:
         # Scores or embeddings of a file, a dataset, or runs that have recipes of their own.
         return Config()
     raise InputError(
@@ -163,7 +164,7 @@ def _reads_the_run(config: Config, mode: str, workdir: Path) -> bool:
     """Whether the mode is about the trained run in `workdir`."""
     if mode in ("train", "plan", "sweep", "verify"):
         return False
-    if mode == "report" and not holds_run(workdir):
+    if mode in ("report", "segment") and not holds_run(workdir):
         return False  # of a dataset
     if mode == "probe":
         return not (config.probe.export or config.probe.embeddings)

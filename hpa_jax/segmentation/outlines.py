@@ -11,7 +11,7 @@ _CELL = (255, 255, 255)
 _NUCLEUS = (0, 255, 255)
 # A line is so much of the longer side of the picture, and a pixel at least.
 _LINE = 1 / 800
-_LARGEST_SIDE = 1536
+_LARGEST_SIDE = 1024
 
 
 def draw_outlines(field: np.ndarray, instances: Instances) -> np.ndarray:
@@ -22,7 +22,7 @@ def draw_outlines(field: np.ndarray, instances: Instances) -> np.ndarray:
       instances: of the field.
 
     Returns:
-      uint8 [h, w, 3] RGB, no side longer than 1536 px.
+      uint8 [h, w, 3] RGB, no side longer than 1024 px.
     """
     height, width = field.shape[:2]
     factor = min(1.0, _LARGEST_SIDE / max(height, width))

@@ -90,4 +90,4 @@ def test_outlines_are_drawn_on_the_cells():
     assert white[30, 11] and white[30, 39] and not white[30, 25]
     assert cyan[30, 19] and cyan.sum() < white.sum()
     large = draw_outlines(np.zeros((2000, 3072, 4), np.uint8), Instances(*[two_cells().cells] * 2))
-    assert large.shape == (1000, 1536, 3)
+    assert large.shape == (667, 1024, 3)
