@@ -17,11 +17,11 @@ from hpa_jax.images.false_color import false_color, stretch_contrast
 from hpa_jax.images.resize import resize
 from hpa_jax.serving import decision
 from hpa_jax.serving.predict.cells.found import FieldCells
-from hpa_jax.serving.predict.overlays import PictureFolder
+from hpa_jax.serving.predict.overlays import MOST_LABELS, PictureFolder
 
 _SMALLEST_SIDE = 512
 _LARGEST_SIDE = 1024
-_LIST_WIDTH = 420
+_LIST_WIDTH = 540
 _LINE_HEIGHT = 18
 _MARGIN = 8
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -70,11 +70,11 @@ def draw(field: np.ndarray, found: FieldCells, description: Mapping[str, Any]) -
         thickness = 1 if cell.touches_border else 2
         corners = np.rint((outline + 0.5) * factor - 0.5).astype(np.int32)
         cv2.polylines(picture, [corners], True, colour, thickness, cv2.LINE_AA)
-    for cell, colour in zip(found.cells, colours, strict=True):
-        place = (int(cell.centroid_x * factor) - 6, int(cell.centroid_y * factor) + 5)
+    for cell in found.cells:
+        place = (int(cell.centroid_x * factor) - 8, int(cell.centroid_y * factor) + 6)
         # A dark rim keeps the number readable on bright cells.
-        cv2.putText(picture, str(cell.cell), place, _FONT, 0.45, _BLACK, 3, cv2.LINE_AA)
-        cv2.putText(picture, str(cell.cell), place, _FONT, 0.45, colour, 1, cv2.LINE_AA)
+        cv2.putText(picture, str(cell.cell), place, _FONT, 0.6, _BLACK, 5, cv2.LINE_AA)
+        cv2.putText(picture, str(cell.cell), place, _FONT, 0.6, _WHITE, 1, cv2.LINE_AA)
     return _with_list(picture, found, colours, lines)
 
 
@@ -93,11 +93,14 @@ def shown_field(field: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def decided_labels(description: Mapping[str, Any], probabilities: np.ndarray) -> list[int]:
-    """Positions of the labels that a cell has, float32 [L]: the surest first; may be none."""
+    """Positions of the labels that a cell's scores, float32 [L], decide on.
+
+    The surest first, MOST_LABELS at most; may be none.
+    """
     decided = decision.decide(description, probabilities[None])[0]
     nearness = decision.nearness(description, probabilities[None])[0]
     order = np.argsort(-nearness, kind="stable")
-    return [int(k) for k in order if decided[k]]
+    return [int(k) for k in order if decided[k]][:MOST_LABELS]
 
 
 def caption(description: Mapping[str, Any], probabilities: np.ndarray, labels: list[int]) -> str:
@@ -112,7 +115,7 @@ def caption(description: Mapping[str, Any], probabilities: np.ndarray, labels: l
 def colour_of(label: int) -> tuple[int, int, int]:
     """The colour of a label by its position, RGB; bright, since images are dark."""
     hue = (label * _HUE_STEP) % 1
-    saturation = (0.55, 0.85)[label % 2]
+    saturation = (0.5, 0.75)[label % 2]
     red, green, blue = colorsys.hsv_to_rgb(hue, saturation, 1.0)
     return round(255 * red), round(255 * green), round(255 * blue)
 
