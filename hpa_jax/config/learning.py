@@ -203,7 +203,7 @@ class Train:
     task: str = setting(
         "classification",
         "what the net learns: one of hpa_jax.training.tasks.TASKS. classification: which labels "
-        "an image has",
+        "an image has; cell_masks: which pixel belongs to which cell",
     )
     loss: str = setting(
         "bce",

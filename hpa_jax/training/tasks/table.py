@@ -4,10 +4,12 @@ from jax.sharding import Mesh
 
 from hpa_jax.config import Config
 from hpa_jax.errors import InputError
+from hpa_jax.training.tasks.cell_masks import CellMasks
 from hpa_jax.training.tasks.classification import Classification
 from hpa_jax.training.tasks.task import Task
 
 TASKS: dict[str, type[Task]] = {
+    "cell_masks": CellMasks,
     "classification": Classification,
 }
 """Every task, by its name."""
