@@ -117,6 +117,7 @@ WITHOUT_JAX = (
     "hpa_jax.images.image_file",
     "hpa_jax.images.folder",
     "hpa_jax.images.prepare",
+    "hpa_jax.serving.predict.cells.run",
     "hpa_jax.serving.predict.command",
     "hpa_jax.serving.predict.similar",
     "hpa_jax.serving.segment.command",

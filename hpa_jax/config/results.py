@@ -130,11 +130,33 @@ class Predict:
     )
     out: str = setting(
         "",
-        "the table, .csv, .parquet, .h5ad or .npy; '': predictions.csv in WORKDIR, or OUT",
+        "the table, .csv, .parquet, .h5ad or .npy; '': predictions.csv in WORKDIR, or OUT; with "
+        "cells: cells.csv",
         path="one",
     )
     overlays: str = setting(
         "", "folder for a PNG an image with what the net looked at; '': none", path="one"
+    )
+    cells: bool = setting(False, "a row for each cell of each image, not for each image")
+    masks: str = setting(
+        "",
+        "of cells: folder of label images named by Ids; '': cells are segmented",
+        path="one",
+    )
+    cell_window: str = setting(
+        "",
+        "of cells, what a crop shows: repeat (a cell as large as in a field, and its mirror images "
+        "around it), field (without these), box (each cell fills the crop), or a side in px of the "
+        "images; '': repeat",
+    )
+    keep_neighbours: bool = setting(False, "of cells: other cells in a crop are not made black")
+    skip_border: bool = setting(
+        False, "of cells: those that touch the border of their image are left out"
+    )
+    pool: str = setting(
+        "",
+        "of cells, how the scores of an image's cells become one: mean, max; '': mean",
+        choices=("", "mean", "max"),
     )
     pattern: str = setting(
         "", "of the files' names, '{id}_{channel}.tif' or '{id}.tif'; '': found from the names"

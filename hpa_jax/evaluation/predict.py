@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from hpa_jax.config import Config
+from hpa_jax.errors import InputError
 from hpa_jax.evaluation.evaluate import score_run
 from hpa_jax.evaluation.score_table import ScoreTable
 from hpa_jax.files import write_csv
@@ -20,7 +21,14 @@ def predict(config: Config, workdir: Path, out: Path | None = None) -> None:
     score is above their threshold, separated by spaces as in the challenge's csv files. With
     config.evaluate.fill_empty an image above no threshold has the label that comes nearest to its
     own. Where every image has one label, `labels` is the one with the largest score.
+
+    Raises:
+      InputError: as of `score_run`, or config.predict.cells: a dataset is not scored cell by cell.
     """
+    if config.predict.cells:
+        raise InputError(
+            "config.predict.cells is for a folder of images: give config.predict.images too"
+        )
     table = score_run(config, workdir, out, labels_needed=False)
     decided = table.decide(fill_empty=config.evaluate.fill_empty)
     path = (out or workdir) / "predictions.csv"

@@ -10,6 +10,7 @@ progress_file.py  what was done so far, on the disk
 notes.py          what differs from the training images
 outputs.py        where results go; tables/ writes them
 overlays.py       pictures of what the net looked at
+cells/            the same for each cell of an image: `predict EXPORT DIR --cells`
 similar.py        `similar EXPORT TABLE DIR`; reference.py reads the table, similar_page.py shows it
 
 Importing this starts no JAX.

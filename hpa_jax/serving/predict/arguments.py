@@ -11,6 +11,8 @@ from hpa_jax.errors import InputError
 from hpa_jax.images.channel_names import parse_channels
 from hpa_jax.images.rule import PROJECTIONS
 from hpa_jax.labels import CHANNELS
+from hpa_jax.segmentation.crops import REPEAT
+from hpa_jax.serving.predict.cells.request import POOLS, CellRequest, window_flag
 from hpa_jax.serving.predict.request import Request
 
 _BACKENDS = ("auto", "onnx", "jax")
@@ -116,6 +118,85 @@ def add_scoring(parser: Parser) -> None:
     )
 
 
+def add_cells(parser: Parser) -> None:
+    """The flags of predicting cell by cell."""
+    add = parser.add_argument
+    add(
+        "--cells",
+        action="store_true",
+        help="a row for each cell of each image, not for each image: its place, area, scores and "
+        "embedding; beside it OUT.fields.csv, a row an image, and a page",
+    )
+    add(
+        "--masks",
+        type=path_flag("--masks"),
+        metavar="DIR",
+        help="of --cells: label images named by Ids, PNG or TIFF, 0 is background (default: cells "
+        "are segmented)",
+    )
+    add(
+        "--cell_window",
+        type=window_flag,
+        metavar="WINDOW",
+        help="of --cells, what a crop shows: repeat (default: a cell as large as in a field, and "
+        "its mirror images around it), field (without these), box (each cell fills the crop), or "
+        "a side in px of your images: 640",
+    )
+    add(
+        "--keep_neighbours",
+        action="store_true",
+        help="of --cells: other cells in a crop are left (default: they are black)",
+    )
+    add(
+        "--skip_border",
+        action="store_true",
+        help="of --cells: cells that touch the border of their image are left out",
+    )
+    add(
+        "--pool",
+        choices=POOLS,
+        help="of --cells: how the scores of an image's cells become one (default mean)",
+    )
+
+
+def cell_request(
+    cells: bool,
+    masks: Path | None,
+    window: str | int | None,
+    keep_neighbours: bool,
+    skip_border: bool,
+    pool: str | None,
+) -> CellRequest | None:
+    """What is asked for cell by cell; None: nothing.
+
+    Raises:
+      InputError: something is, without `cells`.
+    """
+    given = {
+        "masks": masks,
+        "cell_window": window,
+        "keep_neighbours": keep_neighbours,
+        "skip_border": skip_border,
+        "pool": pool,
+    }
+    if not cells:
+        for name, value in given.items():
+            if value:
+                raise InputError(f"{name} is about the cells of an image; give cells too")
+        return None
+    if keep_neighbours and window in (None, REPEAT):
+        raise InputError(
+            f"keep_neighbours is for a cell_window of field, box or px: {REPEAT} shows one cell"
+        )
+    return CellRequest(
+        masks=masks,
+        window=window or REPEAT,
+        keep_neighbours=keep_neighbours,
+        skip_border=skip_border,
+        pool=pool or POOLS[0],
+    )
+
+
 def add_export(parser: Parser) -> None:
     """The export that scores."""
     parser.add_argument("export", type=path_flag("EXPORT"), metavar="EXPORT")
@@ -193,7 +274,11 @@ def _number(flag: str, text: str, kind: type, low: float, high: float, what: str
     return value
 
 
-def make_request(flags: argparse.Namespace, overlays: Path | None = None) -> Request:
+def make_request(
+    flags: argparse.Namespace,
+    overlays: Path | None = None,
+    cells: CellRequest | None = None,
+) -> Request:
     """What is to be predicted, by the flags of `add_images` and the command's own `out`."""
     return Request(
         images=flags.images,
@@ -211,4 +296,5 @@ def make_request(flags: argparse.Namespace, overlays: Path | None = None) -> Req
         batch=flags.batch,
         threads=flags.threads,
         overlays=overlays,
+        cells=cells,
     )

@@ -2,6 +2,7 @@
 
 DIR is a folder or a zip of images: four files an image, or one. No csv, no labels, no dataset. The
 images are prepared as those were that the net learned from. A second start after a kill goes on.
+With --cells: a row for each cell of each image.
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,14 @@ from collections.abc import Sequence
 from hpa_jax.environment.paths import path_flag
 from hpa_jax.environment.program import exit_on_signals
 from hpa_jax.errors import EXIT_OK
-from hpa_jax.serving.predict.arguments import Parser, add_export, add_images, make_request
+from hpa_jax.serving.predict.arguments import (
+    Parser,
+    add_cells,
+    add_export,
+    add_images,
+    cell_request,
+    make_request,
+)
 from hpa_jax.serving.predict.net import ExportedNet, open_export
 from hpa_jax.serving.predict.run import predict
 
@@ -22,15 +30,29 @@ def main(arguments: Sequence[str]) -> int:
     """
     flags = _parser().parse_args(arguments)
     exit_on_signals()
-    request = make_request(flags, overlays=flags.overlays)
+    cells = cell_request(
+        flags.cells,
+        flags.masks,
+        flags.cell_window,
+        flags.keep_neighbours,
+        flags.skip_border,
+        flags.pool,
+    )
+    request = make_request(flags, overlays=flags.overlays, cells=cells)
 
     def open_net() -> ExportedNet:
-        needs_maps = flags.overlays is not None
+        needs_maps = flags.overlays is not None and cells is None
         return open_export(
             flags.export, flags.backend, needs_maps=needs_maps, threads=flags.threads
         )
 
-    predict(request, open_net)
+    if cells is None:
+        predict(request, open_net)
+        return EXIT_OK
+    # Segmenting needs more packages than scoring.
+    from hpa_jax.serving.predict.cells.run import predict_cells
+
+    predict_cells(request, open_net)
     return EXIT_OK
 
 
@@ -55,7 +77,8 @@ def _parser() -> Parser:
         "--overlays",
         type=path_flag("--overlays"),
         metavar="DIR",
-        help="a PNG for each image with what the net looked at",
+        help="a PNG for each image with what the net looked at; with --cells with their outlines",
     )
+    add_cells(parser)
     add_images(parser)
     return parser

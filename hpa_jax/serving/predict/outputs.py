@@ -70,8 +70,14 @@ def check_rejects(out: Path) -> None:
 
 
 def files_of(out: Path) -> list[Path]:
-    """All that may be written with a table's name: it, its JSON, its page and its rejects."""
-    return [out, out.with_suffix(".json"), out.with_suffix(".html"), rejects_path(out)]
+    """All that may be written with a table's name: it, its JSON, its page and what is beside."""
+    beside = [out.with_suffix(".json"), out.with_suffix(".html")]
+    return [out, *beside, rejects_path(out), fields_path(out)]
+
+
+def fields_path(out: Path) -> Path:
+    """Where the table of images lies, beside one of cells."""
+    return out.with_name(f"{out.name}.fields.csv")
 
 
 def rejects_path(out: Path) -> Path:

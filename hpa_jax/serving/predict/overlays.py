@@ -36,8 +36,8 @@ _KIND = "overlays"
 _ADVICE = "choose another --overlays"
 
 
-class Overlays:
-    """Writes the pictures of a prediction.
+class PictureFolder:
+    """A folder with a PNG for each image.
 
     Args:
       folder: for the pictures; it is made.
@@ -55,11 +55,21 @@ class Overlays:
         check_writable(folder, _ADVICE)
         write_mark(folder, _KIND)
         self._folder = folder
-        self._description = description
+        self.description = description
 
     def has(self, image_id: str) -> bool:
         """Whether the picture of an image is there."""
         return (self._folder / file_name(image_id)).is_file()
+
+    def put(self, image_id: str, picture: np.ndarray) -> None:
+        """Writes the picture of an image, uint8 [height, width, 3] RGB."""
+        # OpenCV takes blue first.
+        _, encoded = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
+        write_atomically(self._folder / file_name(image_id), encoded.tobytes())
+
+
+class Overlays(PictureFolder):
+    """Writes the pictures of a prediction; see `PictureFolder`."""
 
     def write(
         self,
@@ -76,13 +86,10 @@ class Overlays:
           probabilities: float32 [L].
           maps: float32 [h, w, L], larger where more speaks for the label.
         """
-        labels = shown_labels(self._description, probabilities)
-        names = decision.label_names(self._description)
+        labels = shown_labels(self.description, probabilities)
+        names = decision.label_names(self.description)
         captions = [f"{names[k]}  {probabilities[k]:.2f}" for k in labels]
-        picture = draw(pixels, [maps[..., k] for k in labels], captions)
-        # OpenCV takes blue first.
-        _, encoded = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
-        write_atomically(self._folder / file_name(image_id), encoded.tobytes())
+        self.put(image_id, draw(pixels, [maps[..., k] for k in labels], captions))
 
 
 def _refuse_foreign(folder: Path) -> None:

@@ -81,12 +81,14 @@ def _read_h5ad(path: Path) -> Reference:
         )
     # Other programs store what is mostly zeros sparsely.
     embeddings = table.X.toarray() if hasattr(table.X, "toarray") else table.X
+    facts = json.loads(about["about"])
+    _refuse_cells(path, facts)
     return Reference(
         ids=list(map(str, table.obs_names)),
         label_names=list(map(str, table.obs["label_names"])),
         embeddings=np.asarray(embeddings, np.float32),
         net=str(about["net"]),
-        missing=tuple(json.loads(about["about"])["missing"]),
+        missing=tuple(facts["missing"]),
     )
 
 
@@ -107,6 +109,7 @@ def _read_parquet(path: Path) -> Reference:
             f"{path} has no embeddings of predict; write it again as .h5ad or .parquet"
         )
     about = json.loads(text)
+    _refuse_cells(path, about)
     table = parquet.read_table(path, columns=["id", "label_names", "embedding"])
     size = schema.field("embedding").type.list_size
     values = table["embedding"].combine_chunks().flatten().to_numpy()
@@ -118,3 +121,13 @@ def _read_parquet(path: Path) -> Reference:
         net=str(about["net"]),
         missing=tuple(about["missing"]),
     )
+
+
+def _refuse_cells(path: Path, about: dict) -> None:
+    """An image is no cell: their embeddings are not compared.
+
+    Raises:
+      InputError: the table is one of cells.
+    """
+    if about.get("cells"):
+        raise InputError(f"{path} is a table of cells; give one of images, without --cells")

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpa_jax.serving.predict.cells.request import CellRequest
+
 
 @dataclass(frozen=True)
 class Request:
@@ -20,6 +22,7 @@ class Request:
       batch: images a batch; None: by the net's size.
       threads: that read; None: one a core.
       overlays: folder for pictures of what the net looked at; None: none.
+      cells: what is asked for cell by cell; None: images are scored alone.
     """
 
     images: Path
@@ -37,3 +40,4 @@ class Request:
     batch: int | None = None
     threads: int | None = None
     overlays: Path | None = None
+    cells: CellRequest | None = None

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hpa_jax.serving.predict.cells.found import FieldCells
+
 
 @dataclass(frozen=True)
 class Row:
@@ -18,6 +20,8 @@ class Row:
       means: mean of each channel as the net took it, as fractions of 255: four numbers.
       file: that was refused.
       reason: why, and what to do; empty if it was scored.
+      cells: of the image, where they were scored one by one.
+      extra: values of the table's extra columns.
     """
 
     id: str
@@ -28,6 +32,8 @@ class Row:
     means: tuple[float, ...] = ()
     file: str = ""
     reason: str = ""
+    cells: FieldCells | None = None
+    extra: tuple = ()
 
     @property
     def is_scored(self) -> bool:

@@ -2,13 +2,15 @@
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import cv2
 from tqdm import tqdm
 
 from hpa_jax.environment.cores import available_cores
 from hpa_jax.files import exclusive_lock, remove_partial_files_of
+from hpa_jax.images.folder import ImageFolder
 from hpa_jax.images.prepare import Preparation
 from hpa_jax.serving.predict import outputs
 from hpa_jax.serving.predict.intake import open_images
@@ -64,16 +66,7 @@ def scored(
     Raises:
       InputError: as of `predict`.
     """
-    preparation = Preparation.from_description(net.description)
-    images = open_images(request, preparation)
-    print(f"{images.where}: {len(images)} images, {images.layout}")
-    if not preparation.is_known:
-        print(
-            f"warning: {net.name} does not say how its training images were prepared (it is of an "
-            "older version): these are taken as they are, and only scaled to "
-            f"{preparation.size} px",
-            file=sys.stderr,
-        )
+    images, preparation = announced_images(request, net)
     job = Job(
         images=images,
         preparation=preparation,
@@ -85,15 +78,52 @@ def scored(
         pixel_size=request.pixel_size,
         overlays=overlays,
     )
+    with scored_job(request, job) as progress:
+        yield job, progress
+
+
+def announced_images(request: Request, net: Net) -> tuple[ImageFolder, Preparation]:
+    """Opens the images, says what they are, and how the net wants them."""
+    preparation = Preparation.from_description(net.description)
+    images = open_images(request, preparation)
+    print(f"{images.where}: {len(images)} images, {images.layout}")
+    if not preparation.is_known:
+        print(
+            f"warning: {net.name} does not say how its training images were prepared (it is of an "
+            "older version): these are taken as they are, and only scaled to "
+            f"{preparation.size} px",
+            file=sys.stderr,
+        )
+    return images, preparation
+
+
+@contextlib.contextmanager
+def scored_job(
+    request: Request,
+    job: Job,
+    kind: type[ProgressFile] = ProgressFile,
+    settings: Mapping[str, Any] | None = None,
+) -> Iterator[ProgressFile]:
+    """Does a job, all of it that is not done yet.
+
+    Args:
+      request: what is asked for.
+      job: what is to be done.
+      kind: of progress file.
+      settings: that its rows follow from, besides those of every prediction.
+
+    Yields:
+      The rows. They are removed when the block ends without an error.
+    """
     # The threads that read are the parallelism: OpenCV's own would compete for the same cores.
     cv2.setNumThreads(1)
-    with _progress(request, job) as progress:
+    with _progress(request, job, kind, settings or {}) as progress:
         bar = tqdm(
-            total=len(images), unit="image", desc="predict", dynamic_ncols=True, disable=None
+            total=len(job.images), unit="image", desc="predict", dynamic_ncols=True, disable=None
         )
         with bar:
             score(job, progress, bar)
-        yield job, progress
+        yield progress
         progress.remove()
 
 
@@ -107,7 +137,9 @@ def _wanted_outputs(net: Net, kind: outputs.Format, needs_maps: bool) -> tuple[s
 
 
 @contextlib.contextmanager
-def _progress(request: Request, job: Job) -> Iterator[ProgressFile]:
+def _progress(
+    request: Request, job: Job, kind: type[ProgressFile], more: Mapping[str, Any]
+) -> Iterator[ProgressFile]:
     path = request.out.with_name(f"{request.out.name}{SUFFIX}")
     settings = {
         "net": job.net.version,
@@ -123,13 +155,14 @@ def _progress(request: Request, job: Job) -> Iterator[ProgressFile]:
         "float_range": request.float_range,
         "pixel_size": request.pixel_size,
         "ids": settings_digest(job.images.ids),
+        **more,
     }
     lock = exclusive_lock(
         path.with_name(f"{path.name}.lock"),
         busy=f"--out={request.out} is being written",
         advice="wait for it, or choose another --out",
     )
-    with lock, ProgressFile(path, settings) as progress:
+    with lock, kind(path, settings) as progress:
         for file in outputs.files_of(request.out):
             remove_partial_files_of(file)
         yield progress

@@ -21,6 +21,7 @@ from hpa_jax.evaluation.predictor import Predictor
 from hpa_jax.serving.description import describe
 from hpa_jax.serving.forward import forward_pass
 from hpa_jax.serving.predict import arguments
+from hpa_jax.serving.predict.cells.request import window_flag
 from hpa_jax.serving.predict.net import settings_digest
 from hpa_jax.serving.predict.request import Request
 from hpa_jax.serving.predict.run import predict
@@ -103,9 +104,18 @@ def predict_folder(config: Config, workdir: Path, out: Path | None = None) -> No
             "its runs"
         )
     settings = config.predict
+    cells = arguments.cell_request(
+        settings.cells,
+        Path(settings.masks) if settings.masks else None,
+        _given(window_flag, settings.cell_window),
+        settings.keep_neighbours,
+        settings.skip_border,
+        settings.pool,
+    )
+    usual = "predictions.csv" if cells is None else "cells.csv"
     request = Request(
         images=Path(settings.images),
-        out=Path(settings.out) if settings.out else (out or workdir) / "predictions.csv",
+        out=Path(settings.out) if settings.out else (out or workdir) / usual,
         pattern=settings.pattern or None,
         channels=_given(arguments.channels_flag, settings.channels),
         order=_given(arguments.order_flag, settings.order),
@@ -120,8 +130,15 @@ def predict_folder(config: Config, workdir: Path, out: Path | None = None) -> No
         batch=config.data.batch_size,
         threads=config.data.threads,
         overlays=Path(settings.overlays) if settings.overlays else None,
+        cells=cells,
     )
-    predict(request, lambda: RunNet(config, workdir))
+    if cells is None:
+        predict(request, lambda: RunNet(config, workdir))
+        return
+    # Segmenting needs more packages than scoring.
+    from hpa_jax.serving.predict.cells.run import predict_cells
+
+    predict_cells(request, lambda: RunNet(config, workdir))
 
 
 def _given(parse: Callable, text: str):

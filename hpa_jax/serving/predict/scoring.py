@@ -81,6 +81,20 @@ class Job:
             raise FaultyImage(image_id, file, str(refused)) from None
         return Prepared(prepared, pixel_size)
 
+    def stamp(self, number: int) -> str:
+        """Changes when what an image's row follows from does: its files."""
+        return digest_of(self.images.stamp(number))
+
+    def rows(self, numbers: range, stamps: list[str], futures: list[Future]) -> list[Row]:
+        """The rows of a batch.
+
+        Args:
+          numbers: of its images.
+          stamps: of each.
+          futures: what `prepare` gives for each.
+        """
+        return _scored(self, numbers, stamps, futures)
+
 
 def score(job: Job, progress: ProgressFile, bar) -> None:
     """Scores all images that `progress` does not have yet.
@@ -97,7 +111,7 @@ def score(job: Job, progress: ProgressFile, bar) -> None:
     with ThreadPoolExecutor(job.threads) as pool:
         try:
             for numbers, stamps, found in _batches(job, progress, pool, bar):
-                for row, number in zip(_scored(job, numbers, stamps, found), numbers, strict=True):
+                for row, number in zip(job.rows(numbers, stamps, found), numbers, strict=True):
                     progress.put(number, row)
                     _heed(job, row)
                 progress.flush()
@@ -116,7 +130,7 @@ def _batches(
     ahead = 1 + -(-job.threads // job.batch)
     for start in range(0, len(job.images), job.batch):
         numbers = range(start, min(start + job.batch, len(job.images)))
-        stamps = [_stamp(job.images, number) for number in numbers]
+        stamps = [job.stamp(number) for number in numbers]
         rows = [progress.get(number) for number in numbers]
         if _are_current(job, numbers, stamps, rows):
             for row in rows:
@@ -149,20 +163,11 @@ def _heed(job: Job, row: Row) -> None:
 
 def _scored(job: Job, numbers: range, stamps: list[str], futures: list[Future]) -> list[Row]:
     """The rows of a batch."""
-    rows: list[Row | None] = []
-    good: list[Prepared] = []
-    for number, stamp, future in zip(numbers, stamps, futures, strict=True):
-        try:
-            good.append(future.result())
-            rows.append(None)
-        except FaultyImage as fault:
-            image_id = job.images.ids[number]
-            reason = with_flags(fault.reason)
-            rows.append(Row(image_id, stamp, file=fault.file, reason=reason))
+    rows, good = read_or_refused(job, numbers, stamps, futures)
     if not good:
         return rows
     outputs = job.net.run(np.stack([one.pixels for one in good]), job.outputs, job.batch)
-    _check_finite(outputs["probabilities"], job)
+    check_finite(outputs["probabilities"], job)
     at = 0
     for place, (number, stamp) in enumerate(zip(numbers, stamps, strict=True)):
         if rows[place] is not None:
@@ -170,7 +175,6 @@ def _scored(job: Job, numbers: range, stamps: list[str], futures: list[Future]) 
         embedding = None
         if "embedding" in outputs:
             embedding = outputs["embedding"][at]
-        means = good[at].pixels.mean(axis=(0, 1)) / 255
         if job.overlays is not None:
             job.overlays.write(
                 job.images.ids[number],
@@ -184,13 +188,45 @@ def _scored(job: Job, numbers: range, stamps: list[str], futures: list[Future]) 
             probabilities=outputs["probabilities"][at],
             embedding=embedding,
             pixel_size=good[at].pixel_size,
-            means=tuple(round(mean, 6) for mean in means.tolist()),
+            means=channel_means(good[at].pixels),
         )
         at += 1
     return rows
 
 
-def _check_finite(probabilities: np.ndarray, job: Job) -> None:
+def read_or_refused(
+    job: Job, numbers: range, stamps: list[str], futures: list[Future]
+) -> tuple[list[Row | None], list]:
+    """Waits for the images of a batch.
+
+    Returns:
+      For each image None, or the row of one that cannot be read; and what was read of the others.
+    """
+    rows: list[Row | None] = []
+    good = []
+    for number, stamp, future in zip(numbers, stamps, futures, strict=True):
+        try:
+            good.append(future.result())
+            rows.append(None)
+        except FaultyImage as fault:
+            image_id = job.images.ids[number]
+            reason = with_flags(fault.reason)
+            rows.append(Row(image_id, stamp, file=fault.file, reason=reason))
+    return rows, good
+
+
+def channel_means(pixels: np.ndarray) -> tuple[float, ...]:
+    """The mean of each channel of uint8 [H, W, C], as a fraction of 255."""
+    means = pixels.mean(axis=(0, 1)) / 255
+    return tuple(round(mean, 6) for mean in means.tolist())
+
+
+def check_finite(probabilities: np.ndarray, job: Job) -> None:
+    """Refuses a net that gives what is no number.
+
+    Raises:
+      InputError: it does.
+    """
     if not np.isfinite(probabilities).all():
         raise InputError(
             f"{job.net.name} gives probabilities that are no numbers; check it with: python -m "
@@ -198,6 +234,6 @@ def _check_finite(probabilities: np.ndarray, job: Job) -> None:
         )
 
 
-def _stamp(images: ImageFolder, number: int) -> str:
-    text = repr(images.stamp(number))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def digest_of(stamp: tuple) -> str:
+    """A stamp as 16 hex digits."""
+    return hashlib.sha256(repr(stamp).encode()).hexdigest()[:16]

@@ -20,11 +20,24 @@ NAME_SEPARATOR = "; "
 """Between the names of labels, which may hold spaces and commas."""
 
 
+class Column(NamedTuple):
+    """A column that a table has besides those of every table.
+
+    Attributes:
+      name: of the column.
+      type: of its values: str, int, float or bool.
+    """
+
+    name: str
+    type: type
+
+
 class Decided(NamedTuple):
     """A row of a table.
 
     Attributes:
-      id: of the image.
+      id: of the image, or of the cell.
+      extra: values of the extra columns.
       missing: channels that were black for want of files, separated by spaces.
       note: what is unlike the images that the net learned from; empty if nothing is.
       probabilities: float32 [L].
@@ -35,6 +48,7 @@ class Decided(NamedTuple):
     """
 
     id: str
+    extra: tuple
     missing: str
     note: str
     probabilities: np.ndarray
@@ -67,6 +81,7 @@ class Content:
       embedding_size: E; 0: there are none.
       scored: gives the rows of those images in their order, anew at each call.
       note_of: what is unlike the images that the net learned from, of a row.
+      extra: columns that this table has besides, after the Id.
     """
 
     description: Mapping[str, Any]
@@ -77,6 +92,7 @@ class Content:
     embedding_size: int
     scored: Callable[[], Iterator[Row]]
     note_of: Callable[[Row], str]
+    extra: tuple[Column, ...] = ()
 
     @cached_property
     def names(self) -> list[str]:
@@ -89,7 +105,13 @@ class Content:
     @cached_property
     def label_columns(self) -> list[str]:
         """The columns of probabilities: the labels' names, each another one."""
-        return distinct_names(self.names, _TAKEN)
+        taken = {*_TAKEN, *(column.name for column in self.extra), *self.feature_columns}
+        return distinct_names(self.names, taken)
+
+    @cached_property
+    def feature_columns(self) -> list[str]:
+        """Names of the values of an embedding."""
+        return [f"feature_{number}" for number in range(self.embedding_size)]
 
     def rows(self) -> Iterator[Decided]:
         """The rows of the table, in the order of Ids."""
@@ -99,6 +121,7 @@ class Content:
             positions = np.flatnonzero(decided)
             yield Decided(
                 id=row.id,
+                extra=row.extra,
                 missing=missing,
                 note=self.note_of(row),
                 probabilities=row.probabilities,

@@ -1,8 +1,8 @@
 """Embeddings as AnnData, for scanpy: `X` the embedding, `obsm["probabilities"]`, `obs`, `uns`.
 
 `obs` has the decided labels: a column True or False for each, `label_names`, `labels`; and
-`missing` and `note`. `uns["hpa_jax"]` has the model card, model.json as text, the names of the
-labels, their ids and thresholds.
+`missing` and `note`, and of a table of cells their places. `uns["hpa_jax"]` has the model card,
+model.json as text, the names of the labels, their ids and thresholds.
 """
 
 import json
@@ -42,21 +42,27 @@ def write(path: Path, content: Content) -> None:
             "--out=scores.parquet"
         )
     columns = {"missing": [], "note": [], "label_names": [], "labels": []}
+    extra = [[] for _ in content.extra]
     ids = []
     decided = np.zeros((content.count, len(content.names)), bool)
     for number, row in enumerate(content.rows()):
         ids.append(row.id)
+        for values, value in zip(extra, row.extra, strict=True):
+            values.append(value)
         decided[number] = row.decided
         columns["missing"].append(row.missing)
         columns["note"].append(row.note)
         columns["label_names"].append(row.label_names)
         columns["labels"].append(row.label_ids)
-    obs = pandas.DataFrame(columns, index=pandas.Index(ids, dtype=str), dtype=str)
+    index = pandas.Index(ids, dtype=str)
+    obs = pandas.DataFrame(columns, index=index, dtype=str)
+    for number, (column, values) in enumerate(zip(content.extra, extra, strict=True)):
+        obs.insert(number, column.name, pandas.Series(values, index, column.type))
     # A slash would be a group of the file.
     names = [name.replace("/", "|") for name in content.label_columns]
-    for number, name in enumerate(distinct_names(names, [*columns, *_TAKEN])):
+    for number, name in enumerate(distinct_names(names, [*obs.columns, *_TAKEN])):
         obs[name] = decided[:, number]
-    var = [f"feature_{number}" for number in range(content.embedding_size)]
+    var = content.feature_columns
     shell = anndata.AnnData(
         obs=obs, var=pandas.DataFrame(index=pandas.Index(var, dtype=str)), uns=_uns(content)
     )

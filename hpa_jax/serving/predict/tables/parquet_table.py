@@ -24,7 +24,16 @@ def write(path: Path, content: Content) -> None:
     import pyarrow
     from pyarrow import parquet
 
-    fields = [pyarrow.field(name, pyarrow.string()) for name in ("id", "missing", "note")]
+    types = {
+        str: pyarrow.string(),
+        int: pyarrow.int64(),
+        float: pyarrow.float64(),
+        bool: pyarrow.bool_(),
+    }
+    fields = [pyarrow.field("id", pyarrow.string())]
+    for column in content.extra:
+        fields.append(pyarrow.field(column.name, types[column.type]))
+    fields += [pyarrow.field(name, pyarrow.string()) for name in ("missing", "note")]
     for name in content.label_columns:
         fields.append(pyarrow.field(name, pyarrow.float32()))
     fields.append(pyarrow.field("label_names", pyarrow.list_(pyarrow.string())))
@@ -38,11 +47,12 @@ def write(path: Path, content: Content) -> None:
     with complete_file(path) as hidden, parquet.ParquetWriter(hidden, schema) as writer:
         rows = content.rows()
         while group := list(islice(rows, _ROWS_A_GROUP)):
-            columns = [
-                pyarrow.array([row.id for row in group]),
-                pyarrow.array([row.missing for row in group]),
-                pyarrow.array([row.note for row in group]),
-            ]
+            columns = [pyarrow.array([row.id for row in group])]
+            for number, column in enumerate(content.extra):
+                values = [row.extra[number] for row in group]
+                columns.append(pyarrow.array(values, types[column.type]))
+            columns.append(pyarrow.array([row.missing for row in group]))
+            columns.append(pyarrow.array([row.note for row in group]))
             probabilities = np.stack([row.probabilities for row in group])
             for column in probabilities.T:
                 columns.append(pyarrow.array(np.ascontiguousarray(column)))

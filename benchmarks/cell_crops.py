@@ -1,0 +1,116 @@
+"""What a net that learned from fields makes of single cells, by how a cell is cut out.
+
+    python benchmarks/cell_crops.py --export=EXPORT [--fields=240] [--seed=99]
+
+EXPORT is of a net that learned from the synthetic dataset. Fields that it has not seen are drawn at
+its size, and their cells cut out by exact masks, in each of the ways of `predict --cells`. Printed
+are macro average precisions: of cells, each with its field's labels (of whole ones, which do not
+touch the border, too); and of fields by the mean and the maximum over their cells. The peer is the
+net's score of the whole field.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import checkout  # noqa: F401
+import numpy as np
+from command_line import make_parser, run
+from results import make_row, write_rows
+
+from hpa_jax.environment.paths import path_flag
+from hpa_jax.environment.program import run_program
+from hpa_jax.labels import LABELS
+from hpa_jax.metrics.ranking import average_precision
+from hpa_jax.segmentation.cell_table import measure_cells
+from hpa_jax.segmentation.crops import BOX, FIELD, REPEAT, CropRule, crop
+from hpa_jax.segmentation.instances import Instances
+from hpa_jax.segmentation.numbering import pair
+from hpa_jax.serving import Served, load
+from tfds_builder.hpa.synthetic.render import cells_of, draw_labels, render
+
+BATCH = 32
+WINDOWS = (REPEAT, FIELD, BOX)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = make_parser(__doc__)
+    parser.add_argument("--export", type=path_flag("--export"), required=True)
+    parser.add_argument("--fields", type=int, default=240)
+    parser.add_argument("--seed", type=int, default=99)
+    args = parser.parse_args(argv)
+    return run(lambda: compare(args.export, args.fields, args.seed, args.json))
+
+
+def compare(export: Path, count: int, seed: int, json: Path | None) -> None:
+    """Scores the cells in each way, prints a line each and writes the rows."""
+    served = load(export)
+    size = served.description["input"]["shape"][1]
+    fields, masks, targets = drawn(count, seed, size)
+    peer = macro(score(served, fields), targets)
+    print(f"{count} fields of {size} px; the net on whole fields: {peer:.3f}")
+    print("window     neighbours   cells   whole cells   fields, mean   fields, max")
+    rows = []
+    for window in WINDOWS:
+        for keep in (False,) if window == REPEAT else (False, True):
+            found = of_cells(served, fields, masks, targets, CropRule(size, window, keep))
+            left = "left" if keep else "black"
+            shown = "   ".join(f"{value:11.3f}" for value in found)
+            print(f"{window:<10} {left:<10} {shown}")
+            name = f"macro_ap_of_cells_{window}_{left}"
+            rows.append(
+                make_row(name, found[0], "AP", peer="fields", peer_value=peer, device="any")
+            )
+    write_rows(json, rows)
+
+
+def drawn(count: int, seed: int, size: int) -> tuple[list[np.ndarray], list[Instances], np.ndarray]:
+    """Fields uint8 [S, S, 4], their exact masks, and their labels bool [N, L]."""
+    fields, masks = [], []
+    targets = np.zeros((count, len(LABELS)), bool)
+    for index, labels in enumerate(draw_labels(seed, count, "tempered")):
+        targets[index, list(labels)] = True
+        fields.append(render(seed, index, labels, size))
+        masks.append(pair(cells_of(seed, index, size).owner + 1))
+    return fields, masks, targets
+
+
+def score(served: Served, images: list[np.ndarray]) -> np.ndarray:
+    """float32 [N, L]."""
+    batches = []
+    for start in range(0, len(images), BATCH):
+        batches.append(served.probabilities(np.stack(images[start : start + BATCH])))
+    return np.concatenate(batches)
+
+
+def of_cells(
+    served: Served,
+    fields: list[np.ndarray],
+    masks: list[Instances],
+    targets: np.ndarray,
+    rule: CropRule,
+) -> tuple[float, float, float, float]:
+    """Macro average precision of cells, of whole cells, and of fields by mean and by maximum."""
+    crops, owners, is_whole = [], [], []
+    for index, (field, instances) in enumerate(zip(fields, masks, strict=True)):
+        for cell in measure_cells(instances):
+            crops.append(crop(field, instances.cells, cell, rule))
+            owners.append(index)
+            is_whole.append(not cell.touches_border)
+    scores, owner, whole = score(served, crops), np.array(owners), np.array(is_whole)
+    of_field = [scores[owner == index] for index in range(len(fields))]
+    return (
+        macro(scores, targets[owner]),
+        macro(scores[whole], targets[owner[whole]]),
+        macro(np.stack([one.mean(axis=0) for one in of_field]), targets),
+        macro(np.stack([one.max(axis=0) for one in of_field]), targets),
+    )
+
+
+def macro(scores: np.ndarray, targets: np.ndarray) -> float:
+    """Mean over the labels of the average precision."""
+    found = [average_precision(scores[:, k], targets[:, k]) for k in range(targets.shape[1])]
+    return float(np.mean(found))
+
+
+if __name__ == "__main__":
+    run_program(main)
