@@ -8,14 +8,20 @@ from hpa_jax.models.classifier import (
     list_models,
     split_multiple,
 )
+from hpa_jax.models.embedding_head import EMBEDDING_HEADS, class_weights
 from hpa_jax.models.heads import HEADS
 from hpa_jax.models.initializers import class_prior_bias, init_variables, prior_bias
+from hpa_jax.models.metric_net import MetricNet, create_metric_net
 
 __all__ = [
     "BACKBONES",
+    "EMBEDDING_HEADS",
     "HEADS",
     "Classifier",
+    "MetricNet",
     "check_size",
+    "class_weights",
+    "create_metric_net",
     "create_model",
     "init_variables",
     "list_models",
