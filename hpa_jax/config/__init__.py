@@ -9,6 +9,7 @@ To add a setting, add a field to its section: its range and its line of `--help`
 setting.py     how a field is declared
 data.py        which images a net sees, and how they are prepared
 learning.py    net, augmentation, optimizer, training, losses, checkpoints
+metric.py      metric learning: embeddings in place of labels
 results.py     figures, exports, tables, pages of a finished run
 machine.py     devices, plans, searches
 run_config.py  all sections; config.json, paths, help
@@ -19,6 +20,7 @@ from hpa_jax.config.checks import check, check_label_ids
 from hpa_jax.config.data import Data
 from hpa_jax.config.learning import Augment, Checkpoint, Loss, Model, Optim, Train, profile_window
 from hpa_jax.config.machine import Devices, Plan, Sweep, Verify
+from hpa_jax.config.metric import Metric
 from hpa_jax.config.results import LICENCES, Evaluate, Export, Predict, Probe, Report
 from hpa_jax.config.run_config import (
     RUN,
@@ -41,6 +43,7 @@ __all__ = [
     "Export",
     "LICENCES",
     "Loss",
+    "Metric",
     "Model",
     "Optim",
     "Plan",

@@ -10,6 +10,7 @@ from typing import Any
 from hpa_jax.config.data import Data
 from hpa_jax.config.learning import Augment, Checkpoint, Loss, Model, Optim, Train
 from hpa_jax.config.machine import Devices, Plan, Sweep, Verify
+from hpa_jax.config.metric import Metric
 from hpa_jax.config.results import Evaluate, Export, Predict, Probe, Report
 from hpa_jax.deprecations import current_spelling
 from hpa_jax.environment.paths import expand_path
@@ -26,6 +27,7 @@ class Config:
     optim: Optim = field(default_factory=Optim)
     train: Train = field(default_factory=Train)
     loss: Loss = field(default_factory=Loss)
+    metric: Metric = field(default_factory=Metric)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     evaluate: Evaluate = field(default_factory=Evaluate)
     export: Export = field(default_factory=Export)
