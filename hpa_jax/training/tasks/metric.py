@@ -45,7 +45,7 @@ class MetricLearning(Task):
     """
 
     LEARNS = "embeddings"
-    AFTERWARDS = "--mode=export and, with the export, python -m hpa_jax.serving similar"
+    AFTERWARDS = "--mode=export and probe and, with the export, python -m hpa_jax.serving similar"
 
     def __init__(self, config: Config, mesh: Mesh):
         super().__init__(config, mesh)
