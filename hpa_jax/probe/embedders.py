@@ -100,10 +100,20 @@ def _exported_config(served: Served) -> Config:
 
 
 def _baselines(config: Config, mesh: Mesh, seed: int) -> tuple[Embedder, Embedder]:
+    return untrained(config, mesh, seed), Embedder(HISTOGRAM, intensity_histograms)
+
+
+def untrained(config: Config, mesh: Mesh, seed: int) -> Embedder:
+    """The configured net before any training.
+
+    Args:
+      config: resolved, as a run's config.json has it.
+      mesh: of the devices.
+      seed: of its weights.
+    """
     seeded = dataclasses.replace(config, train=dataclasses.replace(config.train, seed=seed))
     variables = make_task(seeded, mesh).initial_variables()
-    untrained = _embed_with(config, put_replicated(variables, mesh), mesh)
-    return Embedder(UNTRAINED, untrained), Embedder(HISTOGRAM, intensity_histograms)
+    return Embedder(UNTRAINED, _embed_with(config, put_replicated(variables, mesh), mesh))
 
 
 def _embed_with(config: Config, variables: dict, mesh: Mesh) -> Embed:
