@@ -17,7 +17,7 @@ class Model:
         "pooled",
         "hpa_densenet (the baseline's: flatten, for one image size), pooled (mean and max, for any "
         "size), linear, norm_linear (ConvNeXts': a layer norm before it), all_cnn (that net's "
-        "own), attention (learned weights of places or tiles)",
+        "own), attention (learned weights of places or tiles); with train.task=metric arcface",
     )
     pretrained: str = setting(
         "",
@@ -203,7 +203,8 @@ class Train:
     task: str = setting(
         "classification",
         "what the net learns: one of hpa_jax.training.tasks.TASKS. classification: which labels "
-        "an image has; cell_masks: which pixel belongs to which cell",
+        "an image has; cell_masks: which pixel belongs to which cell; metric: embeddings, near for "
+        "images that belong together (section metric)",
     )
     loss: str = setting(
         "bce",

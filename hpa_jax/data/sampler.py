@@ -239,7 +239,7 @@ class Order:
         images = np.arange(self.num_images, dtype=np.int32)
         if (counts != 1).any():
             images = np.repeat(images, counts)
-        images = images[_permutation(len(images), generator)]
+        images = images[permutation(len(images), generator)]
         images.flags.writeable = False
         return images
 
@@ -250,7 +250,7 @@ class Order:
         of 1, and an image is drawn where a point falls on its fraction.
         """
         wanted = self.epoch_length - int(self._whole_parts.sum())
-        order = _permutation(len(self._fractions), generator)
+        order = permutation(len(self._fractions), generator)
         ends = np.cumsum(self._fractions[order], dtype=np.int64)
         points, rest = divmod(int(ends[-1]), _ONE)
         # The first point decides whether `points` or one more lie on the line. It is drawn among
@@ -285,7 +285,7 @@ def _check_factors(factors: np.ndarray) -> None:
         )
 
 
-def _permutation(length: int, generator: np.random.Philox) -> np.ndarray:
+def permutation(length: int, generator: np.random.Philox) -> np.ndarray:
     """The numbers 0 to `length` - 1 in random order, int64.
 
     Random 64-bit numbers are sorted, whose lowest bits were replaced by those numbers.

@@ -11,16 +11,22 @@ from hpa_jax.models.classifier import (
     list_models,
     split_multiple,
 )
+from hpa_jax.models.embedding_head import EMBEDDING_HEADS, class_weights
 from hpa_jax.models.heads import HEADS
 from hpa_jax.models.initializers import class_prior_bias, init_variables, prior_bias
+from hpa_jax.models.metric_net import MetricNet, create_metric_net
 from hpa_jax.models.unet import UNet, create_unet, list_encoders
 
 __all__ = [
     "BACKBONES",
+    "EMBEDDING_HEADS",
     "HEADS",
     "Classifier",
     "UNet",
+    "MetricNet",
     "check_size",
+    "class_weights",
+    "create_metric_net",
     "create_model",
     "create_unet",
     "init_variables",

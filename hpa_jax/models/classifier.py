@@ -105,7 +105,17 @@ class Classifier(nn.Module):
         if self.stochastic_depth:
             form["stochastic_depth"] = self.stochastic_depth
         self._backbone = BACKBONES[self.backbone](**shared, **form, name="backbone")
-        self._head = HEADS[self.head](self.num_labels, **shared, name="head")
+        self._head = self.make_head()
+
+    def make_head(self) -> nn.Module:
+        """What makes logits of feature maps; nets for other ends (metric_net.py) have another."""
+        return HEADS[self.head](
+            self.num_labels,
+            dropout=self.dropout,
+            momentum=self.momentum,
+            dtype=self.dtype,
+            name="head",
+        )
 
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         """Logits of images.

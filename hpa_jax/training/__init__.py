@@ -10,8 +10,10 @@ parts.py               each of those from sections of the configuration
 tasks/                 what a net can learn
 update.py              a training step of any task
 steps.py               what runs on the devices where a net learns labels
+metric_steps.py        the same where it learns embeddings
 state.py               the training state
 evaluator.py           metrics between two steps; map_evaluator.py: of masks
+retrieval_evaluator.py the same of embeddings
 retraining.py          the backbone of a finished run, for a new head
 unlogged_steps.py      metrics of the steps since the last log line
 step_memory.py         whether a step fits into memory
