@@ -13,6 +13,7 @@ score_arrays.py        scores, targets and groups from .npy files
 ensemble.py            several runs as one classifier; ensemble_file.py keeps its weights
 held_out.py            whether a run has learnt from the images it is evaluated on
 acquisition.py         whether those images are of the kind it was trained on
+channel_figures.py     how well channels are filled in, beside two baselines
 console.py             metrics as text for the terminal, single_label_console.py where images have
                        one label each; text.py writes their numbers
 """
