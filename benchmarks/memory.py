@@ -55,8 +55,7 @@ def compare(args: Namespace) -> None:
     program = compile_for("cpu", training.function, *training.arguments)
     evaluation = steps.evaluation_step(config, mesh)
     evaluation_program = evaluation.function.lower(*evaluation.arguments).compile()
-    arrays = measure.random_batch(config)
-    batch = put_batch({name: arrays[name] for name in training.arguments[1]}, mesh)
+    batch = put_batch(measure.random_arrays(training.arguments[1]), mesh)
 
     Path("/proc/self/clear_refs").write_text("5")  # sets VmHWM back
     before = _resident("VmRSS")

@@ -200,6 +200,11 @@ class Train:
     epochs: float = setting(30.0, "passes over train_split", above=0)
     steps: int = setting(0, "if above 0: so many steps, in place of epochs", at_least=0)
     seed: int = setting(0, "of weights, order, augmentation and dropout", at_least=0)
+    task: str = setting(
+        "classification",
+        "what the net learns: one of hpa_jax.training.tasks.TASKS. classification: which labels "
+        "an image has",
+    )
     loss: str = setting(
         "bce",
         "one of hpa_jax.optim.losses.LOSSES, or a weighted sum of them: focal:0.5,lovasz:0.5; "

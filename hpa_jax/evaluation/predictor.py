@@ -28,6 +28,7 @@ from hpa_jax.parallel.mesh import batch_sharding, put_batch
 from hpa_jax.training import components, parts
 from hpa_jax.training.state import eval_variables
 from hpa_jax.training.steps import make_score_step
+from hpa_jax.training.tasks import check_task
 from hpa_jax.transforms import normalize
 from hpa_jax.workdir import read_config, read_record
 
@@ -81,10 +82,12 @@ class Predictor:
       workdir: the run's folder, which is only read.
 
     Raises:
-      InputError: no such checkpoint, an unknown setting, or devices that cannot share the batches.
+      InputError: the run has learnt no labels, no such checkpoint, an unknown setting, or devices
+        that cannot share the batches.
     """
 
     def __init__(self, config: Config, workdir: Path):
+        check_task(config, "classification", str(workdir))
         settings = config.evaluate
         self._tta_settings = {
             "tta": settings.tta,

@@ -8,7 +8,6 @@ import jax
 import numpy as np
 
 from hpa_jax.config import Config
-from hpa_jax.labels import CHANNELS
 from hpa_jax.parallel import memory
 from hpa_jax.parallel.chips import Chip, chip_of
 from hpa_jax.parallel.compile import compile_for, use_cpu_cores
@@ -17,7 +16,7 @@ from hpa_jax.plan.estimate import memory_columns
 from hpa_jax.plan.program import read_program, roofline
 from hpa_jax.plan.steps import STEPS, Step, evaluation_step, mesh_of, training_step
 from hpa_jax.plan.topologies import HERE
-from hpa_jax.training import components, parts
+from hpa_jax.training import components
 from hpa_jax.training.state import eval_variables
 
 MAX_STEPS = 20
@@ -77,10 +76,9 @@ def _measure_steps(config: Config, mesh: jax.sharding.Mesh, row: dict, report: C
     device = mesh.devices.flat[0]
     chip = chip_of(device.device_kind)
     device_ms_per_second = 1e3 * row["devices"] / row["batch_size"]
-    arrays = random_batch(config)
 
     setup = components.Setup(config, mesh, num_steps=STEPS)
-    variables = parts.initial_variables(setup.model, setup.input_shape, config.train.seed)
+    variables = setup.task.initial_variables()
     state = setup.initial_state(variables)
     report(stage="here: compiling the training step")
     start = time.monotonic()
@@ -93,7 +91,7 @@ def _measure_steps(config: Config, mesh: jax.sharding.Mesh, row: dict, report: C
         advice=memory.advice(config, "plan"),
     )
     row["state_bytes"] = step.state_bytes
-    batch = put_batch({name: arrays[name] for name in step.arguments[1]}, mesh)
+    batch = put_batch(random_arrays(step.arguments[1]), mesh)
     report(stage="here: timing the training step")
     state, seconds = _time(lambda state: program(state, batch)[0], state)
     row["ms_per_image"] = seconds * device_ms_per_second
@@ -103,7 +101,7 @@ def _measure_steps(config: Config, mesh: jax.sharding.Mesh, row: dict, report: C
     step = evaluation_step(config, mesh)
     program = step.function.lower(*step.arguments).compile()
     row |= _columns(step, program, row, chip, "eval_", time.monotonic() - start)
-    batch = put_batch({name: arrays[name] for name in step.arguments[2]}, mesh)
+    batch = put_batch(random_arrays(step.arguments[2]), mesh)
     counts = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), step.arguments[0])
     counts = jax.device_put(counts, replicated(mesh))
     variables = eval_variables(state)
@@ -133,18 +131,19 @@ def _columns(
     return {prefix + key: value for key, value in columns.items()}
 
 
-def random_batch(config: Config) -> dict[str, np.ndarray]:
-    """The arrays that training and evaluation steps of a configuration take, on the host."""
+def random_arrays(batch: dict[str, jax.ShapeDtypeStruct]) -> dict[str, np.ndarray]:
+    """The arrays of a batch, on the host: any pixels, targets 0 or 1, masks that leave none out."""
     rng = np.random.default_rng(0)
-    images = config.data.batch_size
-    side = config.data.image_size
-    num_labels = len(config.label_ids())
-    return {
-        "image": rng.integers(0, 256, (images, side, side, len(CHANNELS)), np.uint8),
-        "targets": rng.integers(0, 2, (images, num_labels), np.uint8),
-        "source": np.zeros(images, np.int32),
-        "mask": np.ones(images, bool),
-    }
+    arrays = {}
+    for name, array in batch.items():
+        if array.dtype == bool:
+            arrays[name] = np.ones(array.shape, bool)
+        elif array.dtype == np.uint8:
+            values = 256 if name == "image" else 2
+            arrays[name] = rng.integers(0, values, array.shape, np.uint8)
+        else:
+            arrays[name] = np.zeros(array.shape, array.dtype)
+    return arrays
 
 
 def _time(step: Callable, carried) -> tuple:

@@ -3,14 +3,11 @@
 from typing import NamedTuple
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
 
 from hpa_jax.config import Config
-from hpa_jax.labels import CHANNELS
-from hpa_jax.metrics import histogram
 from hpa_jax.models import split_multiple
-from hpa_jax.parallel.mesh import batch_sharding, make_mesh, replicated, space_for
+from hpa_jax.parallel.mesh import make_mesh, space_for
 from hpa_jax.training import components
 from hpa_jax.training.state import eval_variables
 
@@ -55,34 +52,11 @@ def training_step(config: Config, mesh: Mesh) -> Step:
 
 
 def evaluation_step(config: Config, mesh: Mesh) -> Step:
-    """The step that training/evaluator.py compiles."""
+    """The step that an evaluation between two steps compiles."""
     setup = components.Setup(config, mesh, num_steps=STEPS)
-    num_labels = len(config.label_ids())
-    if setup.single_label:
-        counts = _counts((num_labels, num_labels), mesh)
-    else:
-        by_label = _counts((num_labels, histogram.BINS + 2), mesh)
-        by_image = _counts((num_labels + 1, 2 * num_labels + 1), mesh)
-        counts = (histogram.ScoreCounts(by_label, by_label), by_image)
-
-    images = config.data.batch_size
-    side = config.data.image_size
-    sharding = batch_sharding(mesh)
-
-    def batch_array(shape: tuple[int, ...], dtype) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((images, *shape), dtype, sharding=sharding)
-
-    batch = {
-        "image": batch_array((side, side, len(CHANNELS)), np.uint8),
-        "targets": batch_array((num_labels,), np.uint8),
-        "mask": batch_array((), np.bool_),
-    }
-    arguments = (counts, eval_variables(setup.abstract_state()), batch)
-    return Step("evaluation", setup.make_count_step(), arguments, _bytes(counts))
-
-
-def _counts(shape: tuple[int, ...], mesh: Mesh) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(shape, np.int32, sharding=replicated(mesh))
+    variables = eval_variables(setup.abstract_state())
+    step = setup.task.evaluation_step(variables)
+    return Step("evaluation", step.function, step.arguments, _bytes(step.arguments[0]))
 
 
 def _bytes(tree) -> int:

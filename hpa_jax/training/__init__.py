@@ -7,7 +7,9 @@ run.py                 one start of a run: what it opens, and what each part of 
 experiment.py          data, mesh, model, optimizer and steps, each made once
 components.py          those of them that need no dataset, together
 parts.py               each of those from sections of the configuration
-steps.py               what runs on the devices
+tasks/                 what a net can learn
+update.py              a training step of any task
+steps.py               what runs on the devices where a net learns labels
 state.py               the training state
 evaluator.py           metrics between two steps
 retraining.py          the backbone of a finished run, for a new head

@@ -9,11 +9,8 @@ import numpy as np
 from hpa_jax import pretrained
 from hpa_jax.config import Config, to_dict
 from hpa_jax.data import pipeline
-from hpa_jax.data.dataset import ConcatDataset, ImageDataset
 from hpa_jax.data.loader import train_batches
 from hpa_jax.errors import InputError
-from hpa_jax.metrics.checks import check_single_labels
-from hpa_jax.optim.losses import is_single_label
 from hpa_jax.optim.plateau import after_evaluation
 from hpa_jax.parallel.compile import compile_for
 from hpa_jax.parallel.memory import advice
@@ -21,9 +18,10 @@ from hpa_jax.parallel.mesh import process_slice, put_batch, put_replicated
 from hpa_jax.parallel.process_group import SINGLE_PROCESS, ProcessGroup, SingleProcess
 from hpa_jax.tracking.throughput import Utilization
 from hpa_jax.training import components, parts
-from hpa_jax.training.evaluator import Evaluator, StatisticsEstimator, metric_names
+from hpa_jax.training.evaluator import StatisticsEstimator
 from hpa_jax.training.retraining import BackboneSource
 from hpa_jax.training.state import TrainState, eval_variables
+from hpa_jax.training.tasks import task_class
 from hpa_jax.transforms.channel_mix import channels_of_mix
 
 
@@ -38,7 +36,8 @@ class Experiment:
       num_steps: length of the run.
       eval_every: steps between evaluations.
       mesh: of the devices.
-      setup: model and optimizer.
+      setup: task and optimizer.
+      task: what is learnt.
       train_step: jitted, the state donated.
       learning_rate: the schedule's, of a step counted from 0, without the factor of a plateau.
 
@@ -51,46 +50,39 @@ class Experiment:
     """
 
     def __init__(self, config: Config, group: SingleProcess | ProcessGroup = SINGLE_PROCESS):
-        single_label = is_single_label(config.train.loss)
-        _check_metric(config, metric_names(single_label=single_label))
+        task_type = task_class(config)
+        _check_metric(config, task_type.metric_names(config))
         group.check_same_config(to_dict(config))
-        data = pipeline.resolve_labels(config.data)
-        self.dataset = pipeline.open_sources(data)
-        data = pipeline.resolve_data(data, self.dataset)
-        self.config = dataclasses.replace(config, data=data)
+        config = dataclasses.replace(config, data=pipeline.resolve_labels(config.data))
+        self.dataset = task_type.open_sources(config)
+        data = pipeline.resolve_data(config.data, self.dataset)
+        config = task_type.resolve(dataclasses.replace(config, data=data), self.dataset)
+        self.config = config
         self.mesh = parts.make_mesh(data, config.model, config.devices.space)
-        self.eval_dataset = pipeline.open_split(data, data.eval_split)
-        if single_label:
-            _check_single_labels(self.dataset, data.train_split)
-            _check_single_labels(self.eval_dataset, data.eval_split)
+        self.eval_dataset = task_type.open_split(config, data.eval_split)
+        task_type.check_data(config, self.dataset, self.eval_dataset)
         group.check_equal("the data to train on (as SHA-256)", self.dataset.fingerprint())
         group.check_equal("the data to evaluate on (as SHA-256)", self.eval_dataset.fingerprint())
         self.data_identity = pipeline.identify(data, self.dataset)
-        self.order = pipeline.make_order(data, self.dataset, config.train.seed)
+        self.order = task_type.make_order(config, self.dataset)
         epoch_length = self.order.epoch_length
         self.num_steps = parts.total_steps(config.train, epoch_length, data.batch_size)
         self.eval_every = config.train.eval_every or max(1, round(epoch_length / data.batch_size))
 
-        self.setup = components.Setup(self.config, self.mesh, num_steps=self.num_steps)
-        self.train_step = self.setup.make_train_step(self.dataset.targets())
+        self.setup = components.Setup(config, self.mesh, num_steps=self.num_steps)
+        self.task = self.setup.task
+        self.train_step = self.setup.make_train_step(self.dataset)
         self.learning_rate = parts.make_learning_rate(config.optim, self.num_steps)
-        self._evaluator = Evaluator(
-            self.eval_dataset,
-            self.mesh,
-            self.setup.make_count_step(),
-            split=data.eval_split,
-            batch_size=data.batch_size,
-            threads=data.threads,
-            few_positives=config.evaluate.few_positives,
-            single_label=single_label,
-            advice=advice(config),
-        )
-        self._statistics_estimator = StatisticsEstimator(
-            self.setup.make_statistics_step(),
-            self.mesh,
-            self._host_batches,
-            num_batches=config.train.ema_batches,
-        )
+        self._batch_names = tuple(self.task.batch_arrays(self.dataset.image_shape))
+        self._evaluate = self.task.make_evaluator(self.eval_dataset, advice(config))
+        self._estimate_statistics = None
+        if config.train.ema:
+            self._estimate_statistics = StatisticsEstimator(
+                self.setup.make_statistics_step(),
+                self.mesh,
+                self._host_batches,
+                num_batches=config.train.ema_batches,
+            )
 
     def shape_notes(self) -> list[str]:
         """What becomes of images that are not square, a line for each dataset that has some."""
@@ -126,14 +118,7 @@ class Experiment:
           InputError: those weights are not there, or of another net; or images of a wrong size.
         """
         config = self.config
-        targets = self.dataset.targets() if config.train.prior_bias else None
-        variables = parts.initial_variables(
-            self.setup.model,
-            self.setup.input_shape,
-            config.train.seed,
-            targets,
-            single_label=self.setup.single_label,
-        )
+        variables = self.task.initial_variables(self.dataset)
         loaded = None
         if use_pretrained and config.train.retrain_head:
             source = BackboneSource(config, self.data_identity.learned, self.eval_dataset.ids())
@@ -166,7 +151,7 @@ class Experiment:
 
     def put_batch(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
         """What a training step takes of this process's part of a batch, on the devices."""
-        arrays = {name: batch[name] for name in ("image", "targets", "source")}
+        arrays = {name: batch[name] for name in self._batch_names}
         return put_batch(arrays, self.mesh)
 
     def batch_ids(self, position: int) -> list[str]:
@@ -186,7 +171,7 @@ class Experiment:
 
     def numbers_of(self, metrics: dict) -> dict[str, float]:
         """Of the metrics of an evaluation, those that a log line has."""
-        names = metric_names(single_label=self.setup.single_label)
+        names = self.task.metric_names(self.config)
         return {name: metrics[name] for name in names}
 
     def evaluate(
@@ -207,11 +192,11 @@ class Experiment:
         """
         average = state.average
         if average is not None and average.batch_stats:
-            average = self._statistics_estimator(average, stopped)
+            average = self._estimate_statistics(average, stopped)
         evaluated = state.replace(average=average)
         metrics = None
         if not stopped("an evaluation"):
-            metrics = self._evaluator(eval_variables(evaluated), stopped)
+            metrics = self._evaluate(eval_variables(evaluated), stopped)
         if metrics is None:
             return state, None
         if state.progress is not None:
@@ -230,11 +215,9 @@ def _check_metric(config: Config, known: tuple[str, ...]) -> None:
     metric = config.checkpoint.metric
     if metric not in known:
         choices = ", ".join(known)
+        learnt = f"config.train.loss={config.train.loss!r}"
+        if config.train.task != "classification":
+            learnt = f"config.train.task={config.train.task!r}"
         raise InputError(
-            f"config.checkpoint.metric={metric!r} is unknown with "
-            f"config.train.loss={config.train.loss!r}; choose one of {choices}"
+            f"config.checkpoint.metric={metric!r} is unknown with {learnt}; choose one of {choices}"
         )
-
-
-def _check_single_labels(dataset: ImageDataset | ConcatDataset, split: str) -> None:
-    check_single_labels(dataset.targets(), dataset.ids(), f"images of {split}")

@@ -8,14 +8,10 @@ from hpa_jax.errors import NOT_FINITE
 from hpa_jax.training.experiment import Experiment
 from hpa_jax.training.state import TrainState
 
-# Metrics that every evaluation line has.
-_ALWAYS_SHOWN = ("macro_f1", "micro_f1", "accuracy", "mean_class_accuracy")
-
 
 def start(experiment: Experiment, workdir: Path, state: TrainState, first_step: int) -> str:
     """The lines of a start: the net, the data, the devices, the steps."""
     data = experiment.config.data
-    model = experiment.config.model
     mesh = experiment.mesh
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     space = mesh.shape["space"]
@@ -26,8 +22,8 @@ def start(experiment: Experiment, workdir: Path, state: TrainState, first_step: 
     if first_step:
         steps = f"resuming at step {first_step} of {experiment.num_steps}"
     return (
-        f"{workdir}: {model.name} with the {model.head} head, "
-        f"{parameters / 1e6:.1f} million parameters, {model.dtype}, "
+        f"{workdir}: {experiment.task.describe_net()}, "
+        f"{parameters / 1e6:.1f} million parameters, {experiment.config.model.dtype}, "
         f"{data.image_size} px\n"
         f"{', '.join(data.source_names())}: "
         f"{len(experiment.dataset)} images of {data.train_split} to train on, "
@@ -38,23 +34,11 @@ def start(experiment: Experiment, workdir: Path, state: TrainState, first_step: 
     )
 
 
-def evaluation(step: int, split: str, metric: str, metrics: dict[str, float]) -> str:
-    """The line of an evaluation; `metric` is the one that ranks checkpoints."""
-    ranking = ""
-    if metric not in _ALWAYS_SHOWN:
-        ranking = f"{metric} {metrics[metric]:.4f}; "
-    if "mean_class_accuracy" in metrics:
-        return (
-            f"step {step}, {split}: accuracy {metrics['accuracy']:.4f}, "
-            f"mean class accuracy {metrics['mean_class_accuracy']:.4f}, "
-            f"macro F1 {metrics['macro_f1']:.4f}"
-        )
-    return (
-        f"step {step}, {split}: {ranking}"
-        f"macro F1 {metrics['macro_f1']:.4f}, "
-        f"micro F1 {metrics['micro_f1']:.4f}, "
-        f"accuracy {metrics['accuracy']:.4f} at threshold 0.5"
-    )
+def evaluation(experiment: Experiment, step: int, metrics: dict[str, float]) -> str:
+    """The line of an evaluation."""
+    config = experiment.config
+    shown = experiment.task.describe_evaluation(metrics, config.checkpoint.metric)
+    return f"step {step}, {config.data.eval_split}: {shown}"
 
 
 def end(best: int, metric: str, metrics: dict[str, float], workdir: Path) -> str:

@@ -366,8 +366,7 @@ class Run:
     def _log_evaluation(self, step: int, metrics: dict) -> None:
         split = self._config.data.eval_split
         self._logger.log_metrics(step, split, self._experiment.numbers_of(metrics))
-        metric = self._config.checkpoint.metric
-        self._logger.info(messages.evaluation(step, split, metric, metrics))
+        self._logger.info(messages.evaluation(self._experiment, step, metrics))
 
     def _write_thresholds_and_log_best(self) -> None:
         best = self._checkpoints.best()

@@ -227,7 +227,7 @@ def test_same_losses_from_the_same_weights(small_data, tmp_path):
     dataset = pipeline.open_sources(config.data)
     order = pipeline.make_order(config.data, dataset, config.train.seed)
     batches = iter(train_batches(dataset, order, batch_size=8, threads=1))
-    step = setup.make_train_step(dataset.targets())
+    step = setup.make_train_step(dataset)
     ours = []
     for _ in range(config.train.steps):
         batch = next(batches)
