@@ -16,6 +16,7 @@ __version__ = "0.3.0"
 _PUBLIC = {
     "Config": "hpa_jax.config:Config",
     "create_model": "hpa_jax.models.classifier:create_model",
+    "create_unet": "hpa_jax.models.unet:create_unet",
     "evaluate": "hpa_jax.metrics.summary:evaluate",
     "list_models": "hpa_jax.models.classifier:list_models",
     "load_config": "hpa_jax.recipes:load_config",

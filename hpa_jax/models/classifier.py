@@ -11,6 +11,11 @@ module with
     SPLIT_MULTIPLE                 only if the height may be sharded over devices: what then has to
                                    divide each device's part
     stochastic_depth               an attribute, only if its blocks can be dropped by image
+    STAGE_STRIDES                  only if it can be the encoder of a U-Net (unet.py): px to a
+                                   position of each map of `stages`, powers of two, finest first
+    stages(x, *, train)            with STAGE_STRIDES: the list of these maps. The last is what
+                                   `__call__` gives. The side of each is the image's over its
+                                   stride, where the last stride divides the image's sides
 
 tests/models/test_classifier.py checks all of that for every entry of the table.
 

@@ -108,15 +108,27 @@ class ConvNeXt(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     MIN_IMAGE_SIZE = 32
+    STAGE_STRIDES = (4, 8, 16, 32)
 
     @staticmethod
     def feature_map_size(image_size: int) -> int:
         """Side of the last feature map, for images of `image_size` px: a 32nd, rounded down."""
         return image_size // 32
 
+    def stages(self, x: jax.Array, *, train: bool) -> list[jax.Array]:
+        """A map for each of STAGE_STRIDES: what the last block of each stage gives."""
+        skips = []
+        last = self(x, train=train, skips=skips)
+        return [*skips, last]
+
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """`float [B, H, W, C]` to `dtype [B, H/32, W/32, widths[-1]]`."""
+    def __call__(
+        self, x: jax.Array, *, train: bool, skips: list[jax.Array] | None = None
+    ) -> jax.Array:
+        """`float [B, H, W, C]` to `dtype [B, H/32, W/32, widths[-1]]`.
+
+        The earlier maps of `stages` are appended to `skips`, where they are wanted.
+        """
         norm = partial(layer_norm, dtype=self.dtype)
         conv = partial(Conv, dtype=self.dtype)
         last = sum(self.depths) - 1
@@ -127,6 +139,8 @@ class ConvNeXt(nn.Module):
         stages = zip(self.depths, self.widths, strict=True)
         for stage, (depth, width) in enumerate(stages, start=1):
             if stage > 1:
+                if skips is not None:
+                    skips.append(x)
                 x = norm(name=f"stage{stage}_norm")(x)
                 x = conv(width, (2, 2), strides=2, name=f"stage{stage}_conv")(x)
             for of_stage in range(1, depth + 1):

@@ -82,6 +82,7 @@ class DenseNet(nn.Module):
     MIN_IMAGE_SIZE = 32
     # A height that it divides is halved five times without remainder.
     SPLIT_MULTIPLE = 32
+    STAGE_STRIDES = (2, 4, 8, 16, 32)
 
     @staticmethod
     def feature_map_size(image_size: int) -> int:
@@ -89,25 +90,39 @@ class DenseNet(nn.Module):
         # The stem and its pool round up, the three transitions round down.
         return -(-image_size // 4) // 8
 
+    def stages(self, x: jax.Array, *, train: bool) -> list[jax.Array]:
+        """A map for each of STAGE_STRIDES: the stem's, and each block's after its norm and ReLU."""
+        skips = []
+        last = self(x, train=train, skips=skips)
+        return [*skips, last]
+
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, *, train: bool, skips: list[jax.Array] | None = None
+    ) -> jax.Array:
         """Feature maps after the final norm and ReLU.
 
         Args:
           x: `float [B, H, W, C]`, sides of at least 32 px.
           train: normalize by batch moments, and use the form `block`.
+          skips: to which the earlier maps of `stages` are appended; None: they are not wanted.
 
         Returns:
           `dtype [B, H/32, W/32, F]`.
+
+        Raises:
+          ValueError: earlier maps are wanted of fused blocks, which keep none.
         """
         norm = partial(BatchNorm, momentum=self.momentum, dtype=self.dtype)
         # Only a training step has a backward pass; the plain form creates the parameters.
         form = "plain"
         if train and not self.is_initializing():
             form = self.block
+        if form == "fused" and skips is not None:
+            raise ValueError("block='fused' keeps no maps of earlier stages")
 
-        stem = _stem
-        if form != "plain":
+        stem = partial(_stem, skips=skips)
+        if form != "plain" and skips is None:
             # On a TPU the images fill eight times their bytes in the layout in which the stem
             # convolves them, so its result is kept for the backward pass in their place.
             policy = jax.checkpoint_policies.save_only_these_names("stem")
@@ -123,6 +138,8 @@ class DenseNet(nn.Module):
             x, moments = dense_block(x, block)
             name = f"transition{block}"
             x = nn.relu(norm(name=f"{name}_norm")(x, train=train, moments=moments))
+            if skips is not None:
+                skips.append(x)
             half = x.shape[-1] // 2
             x = Dense(half, use_bias=False, dtype=self.dtype, name=f"{name}_conv")(x)
             x = nn.avg_pool(x, (2, 2), strides=(2, 2))
@@ -216,7 +233,13 @@ class DenseNet(nn.Module):
         return updated
 
 
-def _stem(net: DenseNet, x: jax.Array, norm: partial, train: bool) -> jax.Array:
+def _stem(
+    net: DenseNet,
+    x: jax.Array,
+    norm: partial,
+    train: bool,
+    skips: list[jax.Array] | None = None,
+) -> jax.Array:
     """Convolution, norm, ReLU, pool; the convolution's result is named for the remat policy."""
     conv = partial(Conv, strides=2, padding=3, use_bias=False, dtype=net.dtype)
     x = conv(net.stem, (7, 7), name="stem_conv")(x)
@@ -226,6 +249,8 @@ def _stem(net: DenseNet, x: jax.Array, norm: partial, train: bool) -> jax.Array:
         # Kept as well: they are few, and would take another pass over the result.
         moments = checkpoint_name(batch_moments(x), "stem")
     x = nn.relu(norm(name="stem_norm")(x, train=train, moments=moments))
+    if skips is not None:
+        skips.append(x)
     return max_pool(x, padding=1)
 
 

@@ -73,23 +73,39 @@ class ResNet(nn.Module):
     MIN_IMAGE_SIZE = 32
     # A height that it divides is halved five times without remainder.
     SPLIT_MULTIPLE = 32
+    STAGE_STRIDES = (2, 4, 8, 16, 32)
 
     @staticmethod
     def feature_map_size(image_size: int) -> int:
         """Side of the last feature map, for images of `image_size` px: a 32nd, rounded up."""
         return -(-image_size // 32)
 
+    def stages(self, x: jax.Array, *, train: bool) -> list[jax.Array]:
+        """A map for each of STAGE_STRIDES: the stem's before its pool, and each stage's."""
+        skips = []
+        last = self(x, train=train, skips=skips)
+        return [*skips, last]
+
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """`float [B, H, W, C]` to `dtype [B, H/32, W/32, 2048]`, after a ReLU."""
+    def __call__(
+        self, x: jax.Array, *, train: bool, skips: list[jax.Array] | None = None
+    ) -> jax.Array:
+        """`float [B, H, W, C]` to `dtype [B, H/32, W/32, 2048]`, after a ReLU.
+
+        The earlier maps of `stages` are appended to `skips`, where they are wanted.
+        """
         norm = partial(BatchNorm, momentum=self.momentum, dtype=self.dtype)
 
         x = Conv(64, (7, 7), strides=2, padding=3, dtype=self.dtype, name="stem_conv")(x)
         x = nn.relu(norm(name="stem_norm")(x, train=train))
+        if skips is not None:
+            skips.append(x)
         # Keras pads with zeros, which change no maximum of values that a ReLU has passed.
         x = max_pool(x, padding=1)
 
         for stage, depth in enumerate(self.depths, start=1):
+            if skips is not None and stage > 1:
+                skips.append(x)
             width = 64 * 2 ** (stage - 1)
             for block in range(1, depth + 1):
                 is_first = block == 1
