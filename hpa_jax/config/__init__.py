@@ -8,6 +8,7 @@ To add a setting, add a field to its section: its range and its line of `--help`
 
 setting.py     how a field is declared
 data.py        which images a net sees, and how they are prepared
+channels.py    channels that are filled in
 learning.py    net, augmentation, optimizer, training, losses, checkpoints
 results.py     figures, exports, tables, pages of a finished run
 machine.py     devices, plans, searches
@@ -15,6 +16,7 @@ run_config.py  all sections; config.json, paths, help
 checks.py      values that no type can refuse
 """
 
+from hpa_jax.config.channels import Channels
 from hpa_jax.config.checks import check, check_label_ids
 from hpa_jax.config.data import Data
 from hpa_jax.config.learning import Augment, Checkpoint, Loss, Model, Optim, Train, profile_window
@@ -33,6 +35,7 @@ from hpa_jax.config.setting import listed, setting
 
 __all__ = [
     "Augment",
+    "Channels",
     "Checkpoint",
     "Config",
     "Data",

@@ -203,7 +203,7 @@ class Train:
     task: str = setting(
         "classification",
         "what the net learns: one of hpa_jax.training.tasks.TASKS. classification: which labels "
-        "an image has",
+        "an image has; channels: channels from the others (section channels)",
     )
     loss: str = setting(
         "bce",

@@ -9,6 +9,7 @@ as channel dropout draws them, is thus one array.
   would.
 - `gradient`: mean absolute difference of the steps from pixel to pixel: edges where they belong.
 - `ms_ssim`: 1 - MS-SSIM: structure at several scales, whatever the brightness.
+- `pearson`: 1 - the correlation of all pixels: the pattern, whatever offset and contrast.
 
 To add one: write it here, add it to `IMAGE_LOSSES`, and a NumPy reference to
 `tests/optim/test_image_losses.py`.
@@ -40,6 +41,7 @@ RADIUS = 5
 
 WINDOW = 2 * RADIUS + 1
 
+_CONSTANT = 1e-16
 _K1 = 0.01
 _K2 = 0.03
 
@@ -115,6 +117,35 @@ def ms_ssim(predicted: jax.Array, truth: jax.Array, mask: jax.Array) -> jax.Arra
         term = ssim if is_last else contrast_structure
         similarity = similarity * _power(jnp.mean(term, axis=(1, 2)), weight)
     return masked_mean(1 - similarity, mask)
+
+
+def pearson(predicted: jax.Array, truth: jax.Array, mask: jax.Array) -> jax.Array:
+    """1 - Pearson's coefficient of the pixels.
+
+    Args:
+      predicted, truth, mask: as of `l1`. A constant channel counts as uncorrelated.
+
+    Returns:
+      float32 scalar, as of `l1`.
+    """
+    return masked_mean(1 - correlations(predicted, truth), mask)
+
+
+def correlations(predicted: jax.Array, truth: jax.Array) -> jax.Array:
+    """Pearson's coefficient of each channel of each image, float32 `[B, C]`.
+
+    Args:
+      predicted, truth: as of `l1`. Where one of them is constant it is 0.
+    """
+    predicted, truth = _float32(predicted, truth)
+    predicted = predicted - jnp.mean(predicted, axis=(1, 2), keepdims=True)
+    truth = truth - jnp.mean(truth, axis=(1, 2), keepdims=True)
+    covariance = jnp.mean(predicted * truth, axis=(1, 2))
+    variances = jnp.mean(predicted**2, axis=(1, 2)) * jnp.mean(truth**2, axis=(1, 2))
+    # The root has no gradient at 0, and a variance below a thousandth of a grey level is rounding.
+    defined = variances > _CONSTANT
+    root = jnp.sqrt(jnp.where(defined, variances, 1))
+    return jnp.where(defined, covariance / root, 0)
 
 
 def scale_weights(side: int) -> tuple[float, ...]:
@@ -215,7 +246,12 @@ def _power(base: jax.Array, exponent: float) -> jax.Array:
     return jnp.where(positive, safe**exponent, 0)
 
 
-IMAGE_LOSSES: dict[str, ImageLoss] = {"l1": l1, "gradient": gradient, "ms_ssim": ms_ssim}
+IMAGE_LOSSES: dict[str, ImageLoss] = {
+    "l1": l1,
+    "gradient": gradient,
+    "ms_ssim": ms_ssim,
+    "pearson": pearson,
+}
 
 
 def make_image_loss(terms: str, setting: str = "config.channels.loss") -> ImageLoss:

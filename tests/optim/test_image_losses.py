@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
+from scipy.stats import pearsonr
 from skimage.metrics import structural_similarity
 
 from hpa_jax.errors import InputError
@@ -101,8 +102,8 @@ def test_one_scale_is_scikit_image_and_several_are_the_papers_formula():
 
 @cache
 def summed():
-    """Value and gradient of a sum of all three, compiled once."""
-    loss = make_image_loss("l1, gradient:0.5,ms_ssim:2")
+    """Value and gradient of a sum of them all, compiled once."""
+    loss = make_image_loss("l1, gradient:0.5,ms_ssim:2,pearson:0.3")
     return jax.jit(jax.value_and_grad(loss), compiler_options=FAST)
 
 
@@ -112,6 +113,9 @@ def test_masks_weigh_pairs_and_terms_are_summed():
     by_pair = np.abs(np.float64(predicted) - truth).mean((1, 2))
     by_pair += 0.5 * numpy_gradient(predicted, truth)
     by_pair += 2 * (1 - numpy_ms_ssim(predicted, truth, [1.0]))
+    for image, channel in np.ndindex(by_pair.shape):
+        flat = predicted[image, ..., channel].ravel(), truth[image, ..., channel].ravel()
+        by_pair[image, channel] += 0.3 * (1 - pearsonr(*flat).statistic)
     # What does not count may be broken.
     predicted[0, ..., 1] = np.nan
     total, _ = summed()(predicted, truth, mask)

@@ -3,6 +3,7 @@
 table.py            every task, by its name
 task.py             what a task is
 classification.py   which labels an image has
+channels.py         channels from the others; channel_steps.py has its programs
 """
 
 from hpa_jax.training.tasks.table import TASKS, check_task, make_task, task_class
