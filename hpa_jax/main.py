@@ -18,6 +18,9 @@
                               DIR/predictions.csv; of several runs too; or of a folder of images,
                               config.predict.images
                     export    the net for serving, to DIR/export
+                    synthesize  a net that has learnt to fill in channels (train.task=channels)
+                              makes those that were not imaged, of config.data.eval_split or of a
+                              folder, config.predict.images, to DIR/synthesized
                     report    what the run in DIR has learned, to DIR/report.html, beside those
                               that --config.report.compare names; where DIR holds no run, what a
                               dataset looks like
@@ -80,6 +83,8 @@ from hpa_jax.recipes.command_line import (
     make_parser,
     parse_call,
 )
+
+_OF_ONE_NET = ("train", "evaluate", "predict", "synthesize")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -164,7 +169,7 @@ def _writes_to_out(call: Call) -> bool:
 
 def _use_cpu_cores(config: Config, mode: str, group) -> None:
     """Makes each core of the CPU a device, where one net works in one process."""
-    is_of_one_net = mode in ("train", "evaluate", "predict") and not config.evaluate.runs
+    is_of_one_net = mode in _OF_ONE_NET and not config.evaluate.runs
     if is_of_one_net and group.count == 1:
         from hpa_jax.parallel.compile import use_cpu_cores
 
@@ -238,6 +243,10 @@ def _run(call: Call, group) -> int:
         from hpa_jax.evaluation.predict import predict
 
         predict(config, workdir, out)
+    elif mode == "synthesize":
+        from hpa_jax.serving.synthesize.run import synthesize
+
+        synthesize(config, workdir, out)
     elif mode == "report":
         from hpa_jax.report.write import write_report
 

@@ -63,25 +63,33 @@ class ChannelFigures:
           itself, `pearson_over_ridge` with its interval. None where something is undefined.
         """
         rows = []
-        for pair, by_method in self._values.items():
-            of_ridge = by_method.get(RIDGE)
-            for method, images in by_method.items():
-                row = {
-                    "target": pair.target,
-                    "sources": list(pair.sources),
-                    "method": method,
-                    "images": len(images),
-                }
-                for name in SIMILARITIES:
-                    values = _column(images, name)
-                    row |= _mean_entries(name, values, groups, draws)
-                pearson = _column(images, "pearson")
-                row["pearson_median"] = _quantile(pearson, 0.5)
-                row["pearson_p10"] = _quantile(pearson, 0.1)
-                if of_ridge is not None and method != RIDGE:
-                    over = pearson - _column(of_ridge, "pearson")
-                    row |= _mean_entries("pearson_over_ridge", over, groups, draws)
-                rows.append(row)
+        for pair in self._values:
+            rows += self.rows_of(pair, groups, **draws)
+        return rows
+
+    def rows_of(
+        self, pair: Pair, groups: Sequence[int] | np.ndarray | None = None, **draws
+    ) -> list[dict]:
+        """The rows of one pair, as of `rows`; `groups` are those of its images."""
+        by_method = self._values[pair]
+        of_ridge = by_method.get(RIDGE)
+        rows = []
+        for method, images in by_method.items():
+            row = {
+                "target": pair.target,
+                "sources": list(pair.sources),
+                "method": method,
+                "images": len(images),
+            }
+            for name in SIMILARITIES:
+                row |= _mean_entries(name, _column(images, name), groups, draws)
+            pearson = _column(images, "pearson")
+            row["pearson_median"] = _quantile(pearson, 0.5)
+            row["pearson_p10"] = _quantile(pearson, 0.1)
+            if of_ridge is not None and method != RIDGE:
+                over = pearson - _column(of_ridge, "pearson")
+                row |= _mean_entries("pearson_over_ridge", over, groups, draws)
+            rows.append(row)
         return rows
 
 
