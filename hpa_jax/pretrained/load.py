@@ -12,7 +12,7 @@ import numpy as np
 
 from hpa_jax.environment.paths import local_path
 from hpa_jax.errors import InputError
-from hpa_jax.models import Classifier, check_size, init_variables
+from hpa_jax.models import Classifier, UNet, check_size, init_variables
 from hpa_jax.pretrained.formats import read
 from hpa_jax.pretrained.locate import locate
 from hpa_jax.pretrained.match import match
@@ -86,7 +86,7 @@ class Loaded:
 
 
 def load_pretrained(
-    model: Classifier,
+    model: Classifier | UNet,
     source: str,
     *,
     channels: int = 4,
@@ -100,7 +100,7 @@ def load_pretrained(
     What the file has no values for, such as a head for other labels, is drawn from `seed`. A linear
     head is taken as well where the file has one for as many labels, and an export's head where all
     its shapes agree. Of a ConvNeXt's own head, `norm_linear`, the norm is taken for other labels,
-    too.
+    too. A U-Net's encoder is such a backbone, and its decoder is what is drawn.
 
         model = hpa_jax.create_model("densenet121", head="pooled", num_labels=28)
         variables = hpa_jax.load_pretrained(model, "torchvision_densenet121")
@@ -110,7 +110,7 @@ def load_pretrained(
     the first three of the channels.
 
     Args:
-      model: as made by `hpa_jax.create_model`.
+      model: as made by `hpa_jax.create_model` or `hpa_jax.create_unet`.
       source: a file (`.pth`, `.ckpt`, `.safetensors`, `.h5`, `.weights.h5`, told apart by
         content), an index of several (`.index.json`), the folder of an export or of such an index,
         or a name of `hpa_jax.pretrained.SOURCES`, which is downloaded once.
@@ -135,7 +135,9 @@ def load_pretrained(
       https://github.com/huggingface/pytorch-image-models
     """
     image_shape = (image_size, image_size, channels)
-    check_size(model, image_shape)
+    # A U-Net takes images of any size.
+    if isinstance(model, Classifier):
+        check_size(model, image_shape)
     variables = init_variables(model, image_shape, seed)
     loaded, _ = load_described(
         source,

@@ -60,6 +60,12 @@ for name in BACKBONES:
     marks = pytest.mark.slow if name in DEEPER else ()
     EVERY_KIND.append(pytest.param(name, marks=marks))
 
+ENCODERS = []
+for name in BACKBONES:
+    if hasattr(BACKBONES[name](), "STAGE_STRIDES"):
+        marks = () if name in SMALL else pytest.mark.slow
+        ENCODERS.append(pytest.param(name, marks=marks))
+
 
 def shapes_of(model, image_shape, **options):
     """Shapes of the result for two images, and of the variables."""
@@ -110,6 +116,19 @@ def test_the_feature_map_has_the_size_that_the_size_check_expects(name):
     features, _ = shapes_of(model, (height, width, 3), method="features")
     expected = (backbone.feature_map_size(height), backbone.feature_map_size(width))
     assert features.shape[1:3] == expected
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_the_stages_of_an_encoder_lie_on_the_grid_that_it_states(name):
+    """unet.py joins them with maps of its own; the last is the feature map itself."""
+    backbone = BACKBONES[name]()
+    strides = backbone.STAGE_STRIDES
+    assert strides == (2, 4, 8, 16, 32)[-len(strides) :] and strides[0] in (2, 4)
+    height, width = 64, 96
+    maps, _ = shapes_of(backbone, (height, width, 3), method="stages")
+    assert [found.shape[1:3] for found in maps] == [(height // s, width // s) for s in strides]
+    features = (backbone.feature_map_size(height), backbone.feature_map_size(width))
+    assert maps[-1].shape[1:3] == features
 
 
 @pytest.mark.parametrize("name", ["all_cnn", "inception_resnet_v2"])

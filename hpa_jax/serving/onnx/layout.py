@@ -4,13 +4,18 @@ A value of three axes or more may lie either way (`Value.channels_first`); the o
 layout. Nothing is transposed between a net's layers: a convolution's result lies channels first,
 and whatever follows takes it as it lies. Where an output of the model has to be channels last, its
 values are picked by number (`Gather`) rather than transposed, since optimizers of runtimes move a
-Transpose upward, before the convolutions.
+Transpose upward, before the convolutions. The numbers lie in the model, so images of many pixels
+are transposed after all; those of one channel lie the same way in both.
 """
 
 import numpy as np
 
 from hpa_jax.serving.onnx.graph import Graph
 from hpa_jax.serving.onnx.values import Value, is_concrete
+
+
+# Values of one image that are picked by number, at most: 1 MiB of numbers.
+_MOST_PICKED = 1 << 18
 
 
 def has_layouts(rank: int) -> bool:
@@ -47,14 +52,16 @@ def channels_last(graph: Graph, value: Value) -> Value:
     if not value.channels_first:
         return value
     inner = value.shape[1:]
-    if not is_concrete(inner):
+    if not is_concrete(inner) or (inner[-1] > 1 and np.prod(inner) > _MOST_PICKED):
         order = np.argsort(first_order(len(value.shape)))
         return graph.add("Transpose", [value.name], value.shape, value.dtype, perm=order.tolist())
+    back = graph.constant(np.array([-1, *inner], np.int64))
+    if inner[-1] == 1:
+        return graph.add("Reshape", [value.name, back], value.shape, value.dtype)
     flat_shape = (value.shape[0], int(np.prod(inner)))
     to_flat = graph.constant(np.array([-1, flat_shape[1]], np.int64))
     flat = graph.add("Reshape", [value.name, to_flat], flat_shape, value.dtype)
     picked = _picked(graph, flat, _numbers(inner))
-    back = graph.constant(np.array([-1, *inner], np.int64))
     return graph.add("Reshape", [picked.name, back], value.shape, value.dtype)
 
 

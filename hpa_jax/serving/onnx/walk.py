@@ -8,6 +8,7 @@ from hpa_jax.serving.onnx.folding import fold
 from hpa_jax.serving.onnx.graph import Graph
 from hpa_jax.serving.onnx.layout import channels_last
 from hpa_jax.serving.onnx.primitives import BROADCASTING, RULES
+from hpa_jax.serving.onnx.primitives.shapes import expanded
 from hpa_jax.serving.onnx.values import Value, is_concrete, is_known
 
 _INNER = ("jaxpr", "call_jaxpr", "fun_jaxpr")
@@ -100,7 +101,7 @@ def _convert(graph: Graph, equation, inputs: list) -> list:
 def _full(graph: Graph, equation, inputs: list) -> list | None:
     """The inputs as a rule takes them: no axis shorter than in the jaxpr, flattened maps in order.
 
-    None where a node's output has a shorter axis.
+    None where the number of images is such an axis.
     """
     if equation.primitive.name in BROADCASTING:
         return inputs
@@ -112,7 +113,9 @@ def _full(graph: Graph, equation, inputs: list) -> list | None:
                 return None
             value = np.broadcast_to(value, shape)
         elif value.shape != shape:
-            return None
+            value = expanded(graph, value, shape)
+            if value is None:
+                return None
         elif value.positions and equation.primitive.name != "dot_general":
             value = channels_last(graph, value)
         full.append(value)

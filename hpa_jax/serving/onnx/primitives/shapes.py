@@ -27,8 +27,12 @@ def _broadcast(graph: Graph, equation, inputs: list) -> Value | np.ndarray:
         lengths[axis] = length
     if is_known(x):
         return np.reshape(x, lengths)
-    x = channels_last(graph, x)
     added = [axis for axis in range(len(shape)) if axis not in axes]
+    # New axes among those of the positions, as where each position of a map is repeated.
+    keeps_ends = axes[:1] == (0,) and axes[-1:] == (len(shape) - 1,)
+    if added and keeps_ends and x.channels_first:
+        return _with_axes(graph, x, lengths, added, first=True)
+    x = channels_last(graph, x)
     if not added:
         return x
     # The last axis goes to the last one: as channels, which lie first.
@@ -36,16 +40,29 @@ def _broadcast(graph: Graph, equation, inputs: list) -> Value | np.ndarray:
     # A number for each position of an image, as a layer norm subtracts.
     is_by_position = len(shape) == 4 and added == [3]
     first = has_layouts(len(shape)) and (has_channels or is_by_position)
+    return _with_axes(graph, x, lengths, added, first=first)
+
+
+def _with_axes(graph: Graph, x: Value, lengths: list, added: list[int], *, first: bool) -> Value:
+    """`x` with axes of length 1; `added` are their places in the jaxpr."""
     if first:
-        order = first_order(len(shape))
+        order = first_order(len(lengths))
         added = sorted(order.index(axis) for axis in added)
-    return graph.add(
-        "Unsqueeze",
-        [x.name, _integers(graph, added)],
-        lengths,
-        x.dtype,
-        channels_first=first,
-    )
+    names = [x.name, _integers(graph, added)]
+    return graph.add("Unsqueeze", names, lengths, x.dtype, channels_first=first)
+
+
+def expanded(graph: Graph, x: Value, shape: tuple) -> Value | None:
+    """`x` with its axes of length 1 as long as in the jaxpr; None for a symbolic length."""
+    factors = [1] * len(shape)
+    for axis, (length, full) in enumerate(zip(x.shape, shape, strict=True)):
+        if length == full:
+            continue
+        if not is_concrete((length, full)):
+            return None
+        factors[axis_of(x, axis)] = full
+    names = [x.name, _integers(graph, factors)]
+    return graph.add("Expand", names, shape, x.dtype, channels_first=x.channels_first)
 
 
 def _iota(graph: Graph, equation, inputs: list) -> np.ndarray:
@@ -162,6 +179,18 @@ def _sliced(graph: Graph, x: Value, axis: int, start: int, end: int, stride: int
     return graph.add("Slice", names, tuple(shape), x.dtype, channels_first=x.channels_first)
 
 
+def _rev(graph: Graph, equation, inputs: list) -> Value:
+    """Backward along some axes, as where an image is reflected at its edge."""
+    (x,) = inputs
+    for axis in equation.params["dimensions"]:
+        names = [x.name]
+        # From the last position to before the first.
+        for number in (-1, np.iinfo(np.int64).min, axis_of(x, axis), -1):
+            names.append(_integers(graph, [number]))
+        x = graph.add("Slice", names, x.shape, x.dtype, channels_first=x.channels_first)
+    return x
+
+
 def _reshape(graph: Graph, equation, inputs: list) -> Value | None:
     (x,) = inputs
     old = x.shape
@@ -199,6 +228,7 @@ RULES = {
     "gather": _gather,
     "iota": _iota,
     "reshape": _reshape,
+    "rev": _rev,
     "slice": _slice,
     "squeeze": _squeeze,
     "stack": _stack,
