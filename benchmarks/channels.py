@@ -1,29 +1,40 @@
-"""How well is a channel that was not imaged filled in from the others?
+"""How well is a channel that was not imaged filled in from the others, and what is it worth?
 
-    python benchmarks/channels.py --sample_dir=DIR [--only=real,drawn] [--no_net]
+    python benchmarks/channels.py --sample_dir=DIR [--only=real,drawn,worth] [--no_net]
                                   [--folder=runs/channels] [--size=256] [--json=FILE] [--quick]
 
 real: the fields in DIR/kaggle_512 (Kaggle's own layout, train.csv and train/), in five folds: what
 is fitted or trained on four is scored on the fifth, so that every field is scored once. They are
-few, and the intervals are wide for it. Near-duplicates share a fold.
+few, and the intervals are wide for it. Near-duplicates share a fold. Of a net its last step is
+scored, since no other images are left to choose one.
 
 drawn: synthetic fields, fitted or trained on `train` and scored on `test`.
 
+worth: macro F1 of classifiers that see the generated yellow in the place of black, on synthetic
+images of real frequencies (channels_worth.py).
+
 Beside a net stand two baselines (hpa_jax/metrics/channel_baselines.py): the best raw channel, and
 ridge regression on the other channels, blurred by 0 to 16 px, and their roots. --no_net prints
-these alone, in a minute.
+these alone, in minutes. The nets are those of configs/channels.py, which an accelerator trains; the
+same command resumes where it was stopped.
 """
 
 import argparse
+import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import channels_worth
 import checkout  # noqa: F401
+import learning_recipes
+import learning_runs
 import numpy as np
 from channels_data import REAL, build_drawn, build_real
+from channels_net import Scale, score_net, train
 from command_line import make_parser
 from learning_program import run_resumable
+from learning_statistics import mean
 from results import make_row, write_rows
 from tqdm import tqdm
 
@@ -36,7 +47,13 @@ from hpa_jax.labels import CHANNELS
 from hpa_jax.metrics import channel_baselines
 from hpa_jax.transforms.channel_subsets import Pair
 
-PARTS = ("real", "drawn")
+PARTS = ("real", "drawn", "worth")
+
+QUICK = Scale(net="densenet_tiny", size=32, steps=2, batch=8)
+"""Seconds, for tests: does it run?"""
+
+MISSING = "yellow"
+"""In the part `worth`."""
 
 PAIRS = (
     Pair("red", ("blue", "yellow")),
@@ -67,8 +84,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=256, help="px a side (default %(default)s)")
     parser.add_argument("--images", type=int, default=400, help="drawn (default %(default)s)")
     parser.add_argument("--no_net", action="store_true", help="the baselines alone")
+    parser.add_argument("--net", default="densenet121", help="the encoder (default %(default)s)")
+    parser.add_argument("--steps", type=int, default=3000, help="of each net (default %(default)s)")
+    parser.add_argument("--batch", type=int, default=16, help="images a step (default %(default)s)")
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="of each classifier of worth (default %(default)s)"
+    )
+    parser.add_argument("--jobs", type=int, default=2, help="classifiers at a time")
+    parser.add_argument("--quick", action="store_true", help="a few steps of tiny nets")
     args = parser.parse_args(argv)
     args.sample_dir = args.sample_dir.resolve()
+    if args.no_net and args.only == PARTS:
+        args.only = ("real", "drawn")
     exit_on_signals()
     return run_resumable(lambda: compare(args))
 
@@ -84,40 +111,82 @@ def _parts(text: str) -> tuple[str, ...]:
 def compare(args: argparse.Namespace) -> None:
     """Prints a table a part, and writes the rows."""
     rows = []
-    data_dir = args.folder.resolve() / "data"
+    folder = args.folder.resolve()
+    data_dir = folder / "data"
+    scale = QUICK
+    images = 40
+    if not args.quick:
+        scale = Scale(args.net, args.size, args.steps, args.batch)
+        images = args.images
     if "real" in args.only:
         build_real(args.sample_dir, data_dir)
-        dataset = load_dataset(data_dir, REAL, split="all", image_size=args.size)
-        rows += _part("real", dataset, fold_of_each=dataset.folds())
+        rows += _real(folder, data_dir, scale, with_net=not args.no_net)
     if "drawn" in args.only:
-        name = build_drawn(data_dir, images=args.images, size=args.size)
-        dataset = load_dataset(data_dir, name, split="all")
-        # The split `test` has no fold, -1; the others are what is fitted on.
-        rows += _part("drawn", dataset, fold_of_each=dataset.folds(), scored=(-1,))
+        name = build_drawn(data_dir, images=images, size=scale.size)
+        rows += _drawn(folder, data_dir, name, scale, with_net=not args.no_net)
+    if "worth" in args.only:
+        rows += _worth(args, folder, scale)
     write_rows(args.json, rows)
 
 
-def _part(
-    name: str,
-    dataset: ImageDataset,
-    *,
-    fold_of_each: np.ndarray,
-    scored: Sequence[int] | None = None,
-) -> list[dict]:
-    """Prints the table of one part, and returns its rows.
-
-    Args:
-      name: of the part.
-      dataset: all its images.
-      fold_of_each: int [N].
-      scored: the folds that are scored; None: all.
-    """
+def _real(folder: Path, data_dir: Path, scale: Scale, *, with_net: bool) -> list[dict]:
+    dataset = load_dataset(data_dir, REAL, split="all", image_size=scale.size)
+    fold_of_each = dataset.folds()
+    folds = np.unique(fold_of_each).tolist()
     figures = ChannelFigures()
-    folds = np.unique(fold_of_each) if scored is None else scored
+    order = []
+    if with_net:
+        for fold in folds:
+            workdir = folder / "runs" / f"real_{scale.net}_{scale.size}_{fold}"
+            train(workdir, data_dir, REAL, scale, fold=fold)
+            numbers = np.flatnonzero(fold_of_each == fold).tolist()
+            score_net(figures, dataset, numbers, PAIRS, workdir, "latest")
     order = score_baselines(figures, dataset, fold_of_each, folds)
+    return _table("real", figures, dataset, order)
+
+
+def _drawn(folder: Path, data_dir: Path, name: str, scale: Scale, *, with_net: bool) -> list[dict]:
+    dataset = load_dataset(data_dir, name, split="all", image_size=scale.size)
+    # The split `test` has no fold, -1.
+    fold_of_each = dataset.folds()
+    figures = ChannelFigures()
+    if with_net:
+        workdir = folder / "runs" / f"{name}_{scale.net}"
+        train(workdir, data_dir, name, scale)
+        numbers = np.flatnonzero(fold_of_each == -1).tolist()
+        score_net(figures, dataset, numbers, PAIRS, workdir, "best")
+    order = score_baselines(figures, dataset, fold_of_each, [-1])
+    return _table("drawn", figures, dataset, order)
+
+
+def _table(
+    part: str, figures: ChannelFigures, dataset: ImageDataset, order: Sequence[int]
+) -> list[dict]:
+    """Prints the table of a part; returns its rows."""
     found = figures.rows(groups=dataset.groups()[order])
-    print(f"\n{name}: {len(order)} images of {dataset.image_shape[0]} px\n\n{markdown(found)}")
-    return [_row(name, row) for row in found]
+    print(f"\n{part}: {len(order)} images of {dataset.image_shape[0]} px\n\n{markdown(found)}")
+    return [_row(part, row) for row in found]
+
+
+def _worth(args: argparse.Namespace, folder: Path, scale: Scale) -> list[dict]:
+    of_classifiers = learning_recipes.QUICK if args.quick else learning_recipes.Scale()
+    net = dataclasses.replace(scale, size=of_classifiers.size)
+    data_dir = learning_runs.build(of_classifiers, folder)
+    found = channels_worth.measure(
+        of_classifiers,
+        net,
+        folder,
+        data_dir,
+        target=MISSING,
+        seeds=args.seeds,
+        jobs=args.jobs,
+    )
+    print(f"\nworth\n\n{channels_worth.markdown(found, MISSING)}")
+    rows = []
+    for row in found:
+        name = f"channels_worth_{row['classifier']}_{row['in_its_place']}".replace(" ", "_")
+        rows.append(make_row(name, mean(row["seeds"]), "macro F1", device="any", **row))
+    return rows
 
 
 def score_baselines(

@@ -39,7 +39,7 @@ def test_each_fold_is_scored_by_fits_on_the_others(small_data):
 def test_an_unknown_part_and_a_missing_sample_are_named(tmp_path, capsys):
     with pytest.raises(SystemExit):
         channels.main(["--only=real,draw"])
-    assert "'draw' is none of real, drawn" in capsys.readouterr().err
+    assert "'draw' is none of real, drawn, worth" in capsys.readouterr().err
     flags = [f"--sample_dir={tmp_path}", f"--folder={tmp_path}", "--only=real", "--no_net"]
     assert channels.main(flags) == 2
     assert "kaggle_512 is not there; give --sample_dir=DIR" in capsys.readouterr().err
