@@ -20,6 +20,9 @@
                     segment   the cells in the images of config.data.eval_split, one by one, to
                               DIR/segmentation; of a dataset alone too, no run is needed
                     export    the net for serving, to DIR/export
+                    synthesize  a net that has learnt to fill in channels (train.task=channels)
+                              makes those that were not imaged, of config.data.eval_split or of a
+                              folder, config.predict.images, to DIR/synthesized
                     report    what the run in DIR has learned, to DIR/report.html, beside those
                               that --config.report.compare names; where DIR holds no run, what a
                               dataset looks like
@@ -82,6 +85,8 @@ from hpa_jax.recipes.command_line import (
     make_parser,
     parse_call,
 )
+
+_OF_ONE_NET = ("train", "evaluate", "predict", "synthesize")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -166,7 +171,7 @@ def _writes_to_out(call: Call) -> bool:
 
 def _use_cpu_cores(config: Config, mode: str, group) -> None:
     """Makes each core of the CPU a device, where one net works in one process."""
-    is_of_one_net = mode in ("train", "evaluate", "predict") and not config.evaluate.runs
+    is_of_one_net = mode in _OF_ONE_NET and not config.evaluate.runs
     if is_of_one_net and group.count == 1:
         from hpa_jax.parallel.compile import use_cpu_cores
 
@@ -244,6 +249,10 @@ def _run(call: Call, group) -> int:
         from hpa_jax.serving.segment.split import segment_split
 
         segment_split(config, out)
+    elif mode == "synthesize":
+        from hpa_jax.serving.synthesize.run import synthesize
+
+        synthesize(config, workdir, out)
     elif mode == "report":
         from hpa_jax.report.write import write_report
 

@@ -8,6 +8,7 @@ To add a setting, add a field to its section: its range and its line of `--help`
 
 setting.py     how a field is declared
 data.py        which images a net sees, and how they are prepared
+channels.py    channels that are filled in
 learning.py    net, augmentation, optimizer, training, losses, checkpoints
 cell_masks.py  a net that finds each cell
 metric.py      metric learning: embeddings in place of labels
@@ -18,6 +19,7 @@ checks.py      values that no type can refuse
 """
 
 from hpa_jax.config.cell_masks import CellMasks
+from hpa_jax.config.channels import Channels
 from hpa_jax.config.checks import check, check_label_ids
 from hpa_jax.config.data import Data
 from hpa_jax.config.learning import Augment, Checkpoint, Loss, Model, Optim, Train, profile_window
@@ -38,6 +40,7 @@ from hpa_jax.config.setting import listed, setting
 __all__ = [
     "Augment",
     "CellMasks",
+    "Channels",
     "Checkpoint",
     "Config",
     "Data",

@@ -204,7 +204,8 @@ class Train:
         "classification",
         "what the net learns: one of hpa_jax.training.tasks.TASKS. classification: which labels "
         "an image has; cell_masks: which pixel belongs to which cell; metric: embeddings, near for "
-        "images that belong together (section metric)",
+        "images that belong together (section metric); channels: channels from the others (section "
+        "channels)",
     )
     loss: str = setting(
         "bce",

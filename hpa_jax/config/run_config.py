@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpa_jax.config.cell_masks import CellMasks
+from hpa_jax.config.channels import Channels
 from hpa_jax.config.data import Data
 from hpa_jax.config.learning import Augment, Checkpoint, Loss, Model, Optim, Train
 from hpa_jax.config.machine import Devices, Plan, Sweep, Verify
@@ -30,6 +31,7 @@ class Config:
     loss: Loss = field(default_factory=Loss)
     cell_masks: CellMasks = field(default_factory=CellMasks)
     metric: Metric = field(default_factory=Metric)
+    channels: Channels = field(default_factory=Channels)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     evaluate: Evaluate = field(default_factory=Evaluate)
     export: Export = field(default_factory=Export)

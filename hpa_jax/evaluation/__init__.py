@@ -5,6 +5,7 @@ predict.py             --mode=predict: a table of scores and labels
 predictor.py           a checkpoint that scores images
 split_scores.py        its scores of a whole split, kept in the run's folder
 embedding_run.py       a checkpoint that embeds images
+synthesizer.py         a checkpoint that fills in channels
 chosen_checkpoint.py   which checkpoint that is
 common_labels.py       what is told of labels that a net and the data have in common
 tta.py                 test-time augmentation
@@ -14,6 +15,7 @@ score_arrays.py        scores, targets and groups from .npy files
 ensemble.py            several runs as one classifier; ensemble_file.py keeps its weights
 held_out.py            whether a run has learnt from the images it is evaluated on
 acquisition.py         whether those images are of the kind it was trained on
+channel_figures.py     how well channels are filled in, beside two baselines
 console.py             metrics as text for the terminal, single_label_console.py where images have
                        one label each; text.py writes their numbers
 """

@@ -30,6 +30,7 @@ flag_words.py     reasons in the words of a command line
 For a net and for people:
 
 resize.py         resizing, to a square too
+square.py         the square that a net sees, and the way back
 prepare.py        as the training images were prepared
 false_color.py    the four channels as a picture
 

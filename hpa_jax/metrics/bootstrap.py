@@ -108,6 +108,49 @@ def bootstrap_intervals(
     return _intervals(over_all, level), _intervals(by_label, level)
 
 
+def mean_interval(
+    values: np.ndarray,
+    groups: np.ndarray | None = None,
+    *,
+    replicates: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The mean over images of values that each image has, and its interval.
+
+    Of the differences between two methods' values on the same images it is the interval of a paired
+    comparison.
+
+    Args:
+      values: float64 [N, ...]; NaN (undefined for that image) is left out of the means.
+      groups: int [N], drawn as one; None: every image is its own group.
+      replicates: draws of the groups.
+      level: of the interval, 0 to 1.
+      seed: of the draws.
+
+    Returns:
+      float64 [...] and [..., 2], low and high; NaN where no image has a value.
+    """
+    group, count = resampling.group_index(len(values), groups)
+    flat = np.reshape(np.asarray(values, np.float64), (len(values), -1))
+    defined = ~np.isnan(flat)
+    totals = np.zeros((count, flat.shape[1]))
+    counts = np.zeros_like(totals)
+    np.add.at(totals, group, np.where(defined, flat, 0))
+    np.add.at(counts, group, defined)
+    weights = bootstrap_weights(count, range(replicates), seed)
+    shape = np.shape(values)[1:]
+    means = _ratio(totals.sum(0), counts.sum(0)).reshape(shape)
+    drawn = _ratio(totals.T @ weights, counts.T @ weights)
+    ends = percentile_interval(drawn, level)
+    return means, ends.reshape(*shape, 2)
+
+
+def _ratio(totals: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """NaN where there is nothing to divide by."""
+    return np.where(counts > 0, totals / np.maximum(counts, 1), np.nan)
+
+
 def _intervals(metrics: dict, level: float) -> dict:
     return {name: percentile_interval(values, level) for name, values in metrics.items()}
 

@@ -34,7 +34,6 @@ Notes:
 - Scores trained with a loss other than `bce` are not calibrated probabilities: fit thresholds.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -47,6 +46,7 @@ from hpa_jax.errors import InputError
 from hpa_jax.optim.label_weights import positive_weights
 from hpa_jax.optim.set_losses import lovasz, soft_f1
 from hpa_jax.optim.single_label_losses import SINGLE_LABEL_LOSSES
+from hpa_jax.optim.terms import parse_weights
 
 __all__ = [
     "FROM_LABELS",
@@ -318,40 +318,14 @@ def parse_terms(terms: str) -> dict[str, float]:
       InputError: an unknown name, a name twice, a weight that is not a number above 0, or losses
         for one label and for several in one sum.
     """
-    setting = f"config.train.loss={terms!r}"
-    weights = {}
-    for term in terms.split(","):
-        name, colon, number = term.partition(":")
-        name = name.strip()
-        number = number.strip()
-        if name not in _ALL:
-            raise InputError(
-                f"{setting}: {name!r} is unknown; choose from {', '.join(_ALL)}, "
-                "each NAME or NAME:WEIGHT, separated by commas"
-            )
-        if name in weights:
-            raise InputError(f"{setting} has {name!r} twice; add up its weights")
-        weight = _parse_weight(number) if colon else 1.0
-        if not 0 < weight < math.inf:
-            raise InputError(
-                f"{setting}: the weight {number!r} of {name!r} is not a number above 0"
-            )
-        weights[name] = weight
+    weights = parse_weights(terms, _ALL, "config.train.loss")
     for_one_label = [name for name in weights if name in SINGLE_LABEL_LOSSES]
     if for_one_label and len(for_one_label) < len(weights):
         raise InputError(
-            f"{setting}: {for_one_label[0]!r} is for images with one label each and cannot be "
-            "summed with losses for several; leave one kind out"
+            f"config.train.loss={terms!r}: {for_one_label[0]!r} is for images with one label "
+            "each and cannot be summed with losses for several; leave one kind out"
         )
     return weights
 
 
 _ALL = LOSSES | SINGLE_LABEL_LOSSES
-
-
-def _parse_weight(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        # Fails the check of its range, as a written "nan" does.
-        return math.nan

@@ -18,6 +18,7 @@ reliability.py  how often scores were right
 decision.py     which labels probabilities decide on
 predict/        from a folder of images to a table, and to the nearest images of another
 segment/        from a folder of images to the cells in them
+synthesize/     channels that were not imaged, made from the others
 __main__.py     `python -m hpa_jax.serving COMMAND EXPORT`
 
 Importing this package does not import JAX; loading an export does.

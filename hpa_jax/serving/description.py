@@ -65,7 +65,7 @@ def describe(
             "mean": list(mean),
             "std": list(std),
         },
-        "preparation": _preparation(config.data, predictor.preparations()),
+        "preparation": describe_preparation(config.data, predictor.preparations()),
         "temperature": temperature,
         "temperature_fitted_on": predictor.thresholds_split if temperature != 1 else None,
         "calibration": calibration,
@@ -125,7 +125,9 @@ def _labels(config: Config) -> list[dict]:
     return labels
 
 
-def _preparation(data: Data, made: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+def describe_preparation(
+    data: Data, made: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any] | None:
     """How images were prepared before they came to the net, for whoever has no dataset.
 
     Of several sources it is that of the one whose channel statistics normalize images; the channels

@@ -5,6 +5,7 @@ task.py             what a task is
 classification.py   which labels an image has
 cell_masks.py       which pixel belongs to which cell
 metric.py           embeddings, near for images that belong together
+channels.py         channels from the others; channel_steps.py has its programs
 """
 
 from hpa_jax.training.tasks.table import TASKS, check_task, make_task, task_class

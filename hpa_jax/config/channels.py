@@ -1,0 +1,37 @@
+"""The section of channels that are filled in from the others."""
+
+from dataclasses import dataclass
+
+from hpa_jax.config.setting import setting
+
+
+@dataclass(slots=True)
+class Channels:
+    """A net that fills in channels (train.task=channels), and what --mode=synthesize fills in."""
+
+    targets: str = setting(
+        "red,blue,yellow", "channels that the net learns to predict; green only if it is named"
+    )
+    sources: str = setting(
+        "red,blue,yellow",
+        "channels that the net is shown, a random subset of them at a time; green, the protein, "
+        "only if it is named",
+    )
+    loss: str = setting(
+        "l1,gradient,ms_ssim:0.5",
+        "one of hpa_jax.optim.image_losses.IMAGE_LOSSES, or a weighted sum of them",
+    )
+    width: int = setting(
+        16, "maps of the U-Net's decoder at full resolution", at_least=4, at_most=256
+    )
+    fill: str = setting(
+        "",
+        "synthesize: the channels to make, such as yellow; '': those of predict.missing, or of a "
+        "dataset those that were not imaged",
+    )
+    baseline_images: int = setting(
+        200,
+        "synthesize: training images at most, spread evenly, on which the two baselines are "
+        "fitted; 0: no baselines",
+        at_least=0,
+    )
