@@ -9,6 +9,7 @@ To add a setting, add a field to its section: its range and its line of `--help`
 setting.py     how a field is declared
 data.py        which images a net sees, and how they are prepared
 learning.py    net, augmentation, optimizer, training, losses, checkpoints
+fusion.py      several nets as one
 results.py     figures, exports, tables, pages of a finished run
 machine.py     devices, plans, searches
 run_config.py  all sections; config.json, paths, help
@@ -17,6 +18,7 @@ checks.py      values that no type can refuse
 
 from hpa_jax.config.checks import check, check_label_ids
 from hpa_jax.config.data import Data
+from hpa_jax.config.fusion import Fusion
 from hpa_jax.config.learning import Augment, Checkpoint, Loss, Model, Optim, Train, profile_window
 from hpa_jax.config.machine import Devices, Plan, Sweep, Verify
 from hpa_jax.config.results import LICENCES, Evaluate, Export, Predict, Probe, Report
@@ -39,6 +41,7 @@ __all__ = [
     "Devices",
     "Evaluate",
     "Export",
+    "Fusion",
     "LICENCES",
     "Loss",
     "Model",

@@ -84,7 +84,7 @@ def _exported_config(served: Served) -> Config:
 
 
 def _baselines(config: Config, mesh: Mesh, seed: int) -> tuple[Embedder, Embedder]:
-    model = parts.make_model(config.model, len(config.label_ids()))
+    model = parts.make_net(config)
     shape = parts.input_shape(config.data)
     variables = parts.initial_variables(model, shape, seed)
     untrained = _embed_with(config, put_replicated(variables, mesh), mesh)
