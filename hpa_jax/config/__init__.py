@@ -12,6 +12,7 @@ channels.py    channels that are filled in
 learning.py    net, augmentation, optimizer, training, losses, checkpoints
 cell_masks.py  a net that finds each cell
 metric.py      metric learning: embeddings in place of labels
+fusion.py      several nets as one
 results.py     figures, exports, tables, pages of a finished run
 machine.py     devices, plans, searches
 run_config.py  all sections; config.json, paths, help
@@ -22,6 +23,7 @@ from hpa_jax.config.cell_masks import CellMasks
 from hpa_jax.config.channels import Channels
 from hpa_jax.config.checks import check, check_label_ids
 from hpa_jax.config.data import Data
+from hpa_jax.config.fusion import Fusion
 from hpa_jax.config.learning import Augment, Checkpoint, Loss, Model, Optim, Train, profile_window
 from hpa_jax.config.machine import Devices, Plan, Sweep, Verify
 from hpa_jax.config.metric import Metric
@@ -47,6 +49,7 @@ __all__ = [
     "Devices",
     "Evaluate",
     "Export",
+    "Fusion",
     "LICENCES",
     "Loss",
     "Metric",

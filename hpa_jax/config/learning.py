@@ -12,12 +12,16 @@ from hpa_jax.deprecations import accept_old_names
 class Model:
     """The net, and the weights that it starts from."""
 
-    name: str = setting("densenet121", "the backbone: one of hpa_jax.models.BACKBONES")
+    name: str = setting(
+        "densenet121",
+        "the backbone: one of hpa_jax.models.BACKBONES; or fusion, of several (section fusion)",
+    )
     head: str = setting(
         "pooled",
         "hpa_densenet (the baseline's: flatten, for one image size), pooled (mean and max, for any "
         "size), linear, norm_linear (ConvNeXts': a layer norm before it), all_cnn (that net's "
-        "own), attention (learned weights of places or tiles); with train.task=metric arcface",
+        "own), attention (learned weights of places or tiles), fusion (of that net); with "
+        "train.task=metric arcface",
     )
     pretrained: str = setting(
         "",

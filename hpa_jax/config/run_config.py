@@ -10,6 +10,7 @@ from typing import Any
 from hpa_jax.config.cell_masks import CellMasks
 from hpa_jax.config.channels import Channels
 from hpa_jax.config.data import Data
+from hpa_jax.config.fusion import Fusion
 from hpa_jax.config.learning import Augment, Checkpoint, Loss, Model, Optim, Train
 from hpa_jax.config.machine import Devices, Plan, Sweep, Verify
 from hpa_jax.config.metric import Metric
@@ -32,6 +33,7 @@ class Config:
     cell_masks: CellMasks = field(default_factory=CellMasks)
     metric: Metric = field(default_factory=Metric)
     channels: Channels = field(default_factory=Channels)
+    fusion: Fusion = field(default_factory=Fusion)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     evaluate: Evaluate = field(default_factory=Evaluate)
     export: Export = field(default_factory=Export)

@@ -232,7 +232,7 @@ class Predictor:
         Args:
           config: `config.data.name` decides which channel statistics normalize the images.
         """
-        model = parts.make_model(config.model, len(config.label_ids()))
+        model = parts.make_net(config)
         preparation = normalize.preparation(config.data)
         score_step = make_score_step(model, preparation=preparation, mesh=self.mesh)
         tta_score_step = tta.make_tta_score_step(

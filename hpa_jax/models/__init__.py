@@ -12,6 +12,7 @@ from hpa_jax.models.classifier import (
     split_multiple,
 )
 from hpa_jax.models.embedding_head import EMBEDDING_HEADS, class_weights
+from hpa_jax.models.fusion import FUSION, FusionNet, create_fusion_net, part_names
 from hpa_jax.models.heads import HEADS
 from hpa_jax.models.initializers import class_prior_bias, init_variables, prior_bias
 from hpa_jax.models.metric_net import MetricNet, create_metric_net
@@ -20,18 +21,22 @@ from hpa_jax.models.unet import UNet, create_unet, list_encoders
 __all__ = [
     "BACKBONES",
     "EMBEDDING_HEADS",
+    "FUSION",
+    "FusionNet",
     "HEADS",
     "Classifier",
     "UNet",
     "MetricNet",
     "check_size",
     "class_weights",
+    "create_fusion_net",
     "create_metric_net",
     "create_model",
     "create_unet",
     "init_variables",
     "list_encoders",
     "list_models",
+    "part_names",
     "class_prior_bias",
     "prior_bias",
     "split_multiple",

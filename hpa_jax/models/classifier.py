@@ -97,15 +97,25 @@ class Classifier(nn.Module):
     stochastic_depth: float = 0.0
 
     def setup(self):
-        shared = {"dropout": self.dropout, "momentum": self.momentum, "dtype": self.dtype}
+        self._backbone = self.make_backbone()
+        self._head = self.make_head()
+
+    @nn.nowrap
+    def make_backbone(self) -> nn.Module:
+        """What makes feature maps of images; a fused net (fusion.py) has several as one."""
         # Not all nets have these attributes; `create_model` refuses them for the others.
         form = {}
         if self.block != "plain":
             form = {"block": self.block, "mesh": self.mesh}
         if self.stochastic_depth:
             form["stochastic_depth"] = self.stochastic_depth
-        self._backbone = BACKBONES[self.backbone](**shared, **form, name="backbone")
-        self._head = self.make_head()
+        return BACKBONES[self.backbone](
+            dropout=self.dropout,
+            momentum=self.momentum,
+            dtype=self.dtype,
+            name="backbone",
+            **form,
+        )
 
     def make_head(self) -> nn.Module:
         """What makes logits of feature maps; nets for other ends (metric_net.py) have another."""
@@ -268,7 +278,7 @@ def check_size(model: Classifier, image_shape: tuple[int, int, int]) -> None:
       InputError: a side below the backbone's minimum, tiles that do not fit, or a flattening head
         over too large a feature map.
     """
-    backbone = BACKBONES[model.backbone]()
+    backbone = model.make_backbone()
     height, width, _ = image_shape
     minimum = backbone.MIN_IMAGE_SIZE
     if min(height, width) < minimum:
@@ -278,8 +288,8 @@ def check_size(model: Classifier, image_shape: tuple[int, int, int]) -> None:
         )
     if model.tile:
         _check_tile(model.tile, height, width, minimum)
+    positions = backbone.feature_map_size(height) * backbone.feature_map_size(width)
     if model.head == "hpa_densenet":
-        positions = backbone.feature_map_size(height) * backbone.feature_map_size(width)
         _check_flattened(model, HPA_DENSENET_CHANNELS * positions, height, width)
 
 

@@ -149,6 +149,10 @@ def advice(
     return ways
 
 
+_NETS = ("Classifier", "FusionNet", "MetricNet")
+"""Of `hpa_jax.models`, as they are in the names of operations."""
+
+
 def _is_filled_by_the_net(largest: list[dict]) -> bool:
     """Whether half of the bytes or more are the net's own arrays.
 
@@ -158,7 +162,7 @@ def _is_filled_by_the_net(largest: list[dict]) -> bool:
     outside = 0
     for array in largest:
         total += array["bytes"]
-        if array["op_name"] and "Classifier" not in array["op_name"]:
+        if array["op_name"] and not any(net in array["op_name"] for net in _NETS):
             outside += array["bytes"]
     return outside <= total / 2
 
@@ -169,7 +173,7 @@ def _smaller_feature_maps(config: Config) -> list[str]:
     if model.dtype == "float32":
         ways.append("--config.model.dtype=bfloat16 halves the feature maps")
     leaner_blocks = {"plain": ("remat", "fused"), "remat": ("fused",), "fused": ()}
-    if hasattr(BACKBONES[model.name](), "block"):
+    if model.name in BACKBONES and hasattr(BACKBONES[model.name](), "block"):
         for block in leaner_blocks[model.block]:
             ways.append(
                 f"--config.model.block={block} keeps fewer feature maps for the backward pass"

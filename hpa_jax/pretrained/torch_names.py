@@ -36,8 +36,10 @@ def scheme_of(net: str) -> Scheme | None:
     """The names of a net's arrays; None for a net of which no such files are read.
 
     Args:
-      net: one of hpa_jax.models.BACKBONES.
+      net: one of hpa_jax.models.BACKBONES, or a net of several of them, which has none.
     """
+    if net not in BACKBONES:
+        return None
     names = _FAMILIES.get(type(BACKBONES[net]()))
     if names is None:
         return None

@@ -30,13 +30,15 @@ def module_arguments(net: str) -> dict | None:
     """What torchvision's module has to be called with to be a net of ours.
 
     Args:
-      net: one of hpa_jax.models.BACKBONES.
+      net: one of hpa_jax.models.BACKBONES, or a net of several of them.
 
     Returns:
       Keyword arguments, as JSON has them: those of `torchvision.models.DenseNet`; for
       `torchvision.models.ConvNeXt` the `block_setting`, with the arguments of each
       `torchvision.models.convnext.CNBlockConfig`. None for a net that torchvision has no module of.
     """
+    if net not in BACKBONES:
+        return None
     module = BACKBONES[net]()
     if isinstance(module, DenseNet):
         return {
@@ -73,6 +75,10 @@ def to_torchvision(
       layer; with the keys of its classifier where the head is the module's.
     """
     scheme = scheme_of(net)
+    if scheme is None:
+        raise InputError(
+            f"config.model.name={net!r} is no net of torchvision's, and has no weights for it"
+        )
     module = BACKBONES[net]()
     arrays = {}
     for name, array in variables.items():

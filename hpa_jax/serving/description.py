@@ -8,11 +8,12 @@ from typing import Any
 import jax
 
 import hpa_jax
-from hpa_jax.config import Config, Data, to_dict
+from hpa_jax.config import Config, Data, listed, to_dict
 from hpa_jax.evaluation.predictor import Predictor
 from hpa_jax.labels import CHANNELS
 from hpa_jax.metrics.temperature import apply_temperature
 from hpa_jax.serving.decision import ARGMAX, THRESHOLDS
+from hpa_jax.training.fusion import is_fusion
 from hpa_jax.transforms import normalize
 from hpa_jax.transforms.channel_mix import channels_of_mix, mixed_statistics
 
@@ -178,4 +179,7 @@ def _provenance(config: Config) -> dict:
     for section, name in (("model", "pretrained"), ("train", "retrain_head")):
         path = sections[section][name]
         sections[section][name] = os.path.basename(path.rstrip("/"))
+    if is_fusion(config):
+        names = [os.path.basename(path.rstrip("/")) for path in listed(config.fusion.runs)]
+        sections["fusion"] = to_dict(config)["fusion"] | {"runs": ",".join(names)}
     return sections

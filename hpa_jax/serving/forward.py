@@ -1,5 +1,6 @@
 """The forward pass that is exported: from its Python form to the bytes of forward.jaxexport."""
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -9,10 +10,11 @@ from flax.traverse_util import unflatten_dict
 
 from hpa_jax.config import Config
 from hpa_jax.labels import CHANNELS
-from hpa_jax.models import create_metric_net, create_model
+from hpa_jax.models import create_metric_net
 from hpa_jax.optim.losses import is_single_label, probabilities_function
 from hpa_jax.serving.artifact import PLATFORMS
 from hpa_jax.serving.maps import CLOSED_FORMS, gradient_maps
+from hpa_jax.training import parts
 from hpa_jax.transforms import normalize
 from hpa_jax.transforms.augment import prepare
 
@@ -36,15 +38,8 @@ def forward_pass(config: Config, *, closed_form: bool = False) -> Callable:
     """
     if config.train.task == "metric":
         return _embedding_pass(config)
-    model = create_model(
-        config.model.name,
-        head=config.model.head,
-        num_labels=len(config.label_ids()),
-        tile=config.model.tile,
-        dropout=config.model.dropout,
-        momentum=config.model.bn_momentum,
-        dtype="float32",
-    )
+    exact = dataclasses.replace(config.model, dtype="float32")
+    model = parts.make_net(dataclasses.replace(config, model=exact))
     preparation = normalize.preparation(config.data)
     probabilities = probabilities_function(single_label=is_single_label(config.train.loss))
     maps_of = CLOSED_FORMS.get(model.head)

@@ -15,6 +15,8 @@ state.py               the training state
 evaluator.py           metrics between two steps; map_evaluator.py: of masks
 retrieval_evaluator.py the same of embeddings
 retraining.py          the backbone of a finished run, for a new head
+fusion.py              which runs a fused net is made of; fusion_source.py reads theirs
+finished_run.py        whether a run fits; backbone_reader.py reads its backbone
 unlogged_steps.py      metrics of the steps since the last log line
 step_memory.py         whether a step fits into memory
 messages.py            what the terminal shows

@@ -19,6 +19,8 @@ from hpa_jax.parallel.process_group import SINGLE_PROCESS, ProcessGroup, SingleP
 from hpa_jax.tracking.throughput import Utilization
 from hpa_jax.training import components, parts
 from hpa_jax.training.evaluator import StatisticsEstimator
+from hpa_jax.training.fusion import is_fusion
+from hpa_jax.training.fusion_source import FusionSource
 from hpa_jax.training.retraining import BackboneSource
 from hpa_jax.training.state import TrainState, eval_variables
 from hpa_jax.training.tasks import task_class
@@ -106,13 +108,18 @@ class Experiment:
                 )
         return notes
 
+    def starts_from_weights(self) -> bool:
+        """Whether there is something to start from, as `initial_state` has it."""
+        config = self.config
+        return bool(config.model.pretrained or config.train.retrain_head or is_fusion(config))
+
     def initial_state(self, *, use_pretrained: bool) -> tuple[TrainState, pretrained.Loaded | None]:
         """The state before the first step, and which weights it starts from.
 
         Args:
-          use_pretrained: start from `config.model.pretrained` or the backbone of
-            `config.train.retrain_head`, if one of them is set. What that run has learnt from is
-            then part of `data_identity`.
+          use_pretrained: start from `config.model.pretrained`, or from the backbones of
+            `config.train.retrain_head` or `config.fusion.runs`, if one of them is set. What those
+            runs have learnt from is then part of `data_identity`.
 
         Raises:
           InputError: those weights are not there, or of another net; or images of a wrong size.
@@ -120,8 +127,9 @@ class Experiment:
         config = self.config
         variables = self.task.initial_variables(self.dataset)
         loaded = None
-        if use_pretrained and config.train.retrain_head:
-            source = BackboneSource(config, self.data_identity.learned, self.eval_dataset.ids())
+        if use_pretrained and (config.train.retrain_head or is_fusion(config)):
+            source_type = FusionSource if is_fusion(config) else BackboneSource
+            source = source_type(config, self.data_identity.learned, self.eval_dataset.ids())
             variables, loaded = source.load(variables, self.mesh)
             learned = np.union1d(self.data_identity.learned, source.learned)
             self.data_identity = dataclasses.replace(self.data_identity, learned=learned)

@@ -25,7 +25,7 @@ from hpa_jax.parallel.shared_folder import check_shared_folder
 from hpa_jax.tracking.tracker import check_tracker
 from hpa_jax.training.experiment import Experiment
 from hpa_jax.training.run import Run
-from hpa_jax.workdir import read_record, with_aspect_of_run
+from hpa_jax.workdir import read_record, with_aspect_of_run, with_parts_of_run
 
 
 def train(config: Config, workdir: str | Path) -> int:
@@ -66,6 +66,7 @@ def train_loop(
         check_tracker(config.train.tracker)
         check_shared_folder(group, workdir, config.devices.timeout_s)
         config = with_aspect_of_run(_with_recorded_versions(config, workdir), workdir)
+        config = with_parts_of_run(config, workdir)
         experiment = Experiment(config, group)
         run = on_exit.enter_context(Run(experiment, workdir, group, preemption))
         state, step = run.restore_or_init()

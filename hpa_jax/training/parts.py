@@ -7,13 +7,15 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from hpa_jax.config import Augment, Data, Loss, Metric, Model, Optim, Train
+from hpa_jax.config import Augment, Config, Data, Loss, Metric, Model, Optim, Train
 from hpa_jax.errors import InputError
 from hpa_jax.models import (
+    FUSION,
     Classifier,
     MetricNet,
     check_size,
     class_prior_bias,
+    create_fusion_net,
     create_metric_net,
     create_model,
     init_variables,
@@ -25,6 +27,27 @@ from hpa_jax.optim.losses import LossFunction, make_loss, parse_terms
 from hpa_jax.optim.optimizer import make_optimizer, make_schedule
 from hpa_jax.parallel.mesh import mesh_for
 from hpa_jax.transforms.channel_mix import parse_channel_mix
+
+
+def make_net(config: Config, mesh: Mesh | None = None, *, only_head: bool = False) -> Classifier:
+    """The net of a run that learns labels, a logit each.
+
+    Args:
+      config: of the run, resolved by its task.
+      mesh, only_head: as of `make_model`; a fused net has one form only.
+    """
+    num_labels = len(config.data.label_ids())
+    model = config.model
+    if model.name != FUSION:
+        return make_model(model, num_labels, mesh, only_head=only_head)
+    return create_fusion_net(
+        config.fusion.parts,
+        num_labels=num_labels,
+        width=config.fusion.width,
+        dropout=model.dropout,
+        momentum=model.bn_momentum,
+        dtype=model.dtype,
+    )
 
 
 def make_model(

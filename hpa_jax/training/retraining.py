@@ -9,37 +9,22 @@ References:
   arXiv:1910.09217, section 4.
 """
 
-import hashlib
 from pathlib import Path
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from hpa_jax.config import Config, Data
-from hpa_jax.data.identity import id_hashes
+from hpa_jax.config import Config
 from hpa_jax.errors import InputError
 from hpa_jax.pretrained import Loaded
-from hpa_jax.training import components, manifest
-from hpa_jax.training.checkpoint import Checkpoints
-from hpa_jax.training.state import TrainState, eval_variables
-from hpa_jax.workdir import read_config, read_learned_ids, read_record
+from hpa_jax.training.backbone_reader import read_backbone
+from hpa_jax.training.finished_run import OF_ITS_IMAGES, FinishedRun
 
 _SETTING = "config.train.retrain_head"
 
-# Of the sections `model` and `data`: what a backbone's weights are for.
-_OF_A_BACKBONE = {
-    "model": ("name", "tile"),
-    "data": (
-        "image_size",
-        "aspect",
-        "channel_mix",
-        "mean",
-        "std",
-        "input_mean",
-        "input_std",
-    ),
-}
+# Of the section `model`: which backbone it is.
+_OF_A_BACKBONE = ("name", "tile")
 
 
 class BackboneSource:
@@ -59,51 +44,18 @@ class BackboneSource:
     """
 
     def __init__(self, config: Config, learned: np.ndarray, eval_ids: list[str]):
-        self._folder = Path(config.train.retrain_head)
+        folder = Path(config.train.retrain_head)
         if config.model.pretrained:
             raise InputError(
-                f"{_SETTING}={str(self._folder)!r} and "
+                f"{_SETTING}={str(folder)!r} and "
                 f"config.model.pretrained={config.model.pretrained!r}: the backbone can start from "
                 "one of them; set the other to ''"
             )
-        if not (self._folder / "config.json").is_file():
-            raise InputError(
-                f"{_SETTING}={str(self._folder)!r} holds no run (no config.json); give the folder "
-                "of a finished one"
-            )
-        self._config = read_config(self._folder)
-        self._check_same_backbone(config)
-        found = read_learned_ids(self._folder)
-        if found is None:
-            raise InputError(
-                f"{_SETTING}={str(self._folder)!r} does not tell which images it has learnt from: "
-                "it is of version 0.2 or before; --mode=verify --config.verify.seal=True writes "
-                "that down where its data are there"
-            )
-        self.learned = found
-        self._check_held_out(config.data, learned, eval_ids)
-
-    def _check_same_backbone(self, config: Config) -> None:
-        for section, names in _OF_A_BACKBONE.items():
-            for name in names:
-                before = getattr(getattr(self._config, section), name)
-                now = getattr(getattr(config, section), name)
-                if before != now:
-                    raise InputError(
-                        f"{_SETTING}={str(self._folder)!r} is a run with "
-                        f"config.{section}.{name}={before!r}, now {now!r}; set it as there"
-                    )
-
-    def _check_held_out(self, data: Data, learned: np.ndarray, eval_ids: list[str]) -> None:
-        # What the new run learns from and is evaluated on, it was told to.
-        held_out = np.setdiff1d(id_hashes(eval_ids), learned)
-        count = int(np.isin(held_out, self.learned).sum())
-        if count:
-            raise InputError(
-                f"{_SETTING}={str(self._folder)!r} has learnt from {count} of the {len(eval_ids)} "
-                f"images of {data.eval_split} that this run would be evaluated on; set "
-                f"config.data.fold={self._config.data.fold} and the splits as there"
-            )
+        self._run = FinishedRun(folder, _SETTING)
+        self._run.check_same(config, "model", _OF_A_BACKBONE)
+        self._run.check_same(config, "data", OF_ITS_IMAGES)
+        self.learned = self._run.learned_ids()
+        self._run.check_held_out(config.data, learned, eval_ids)
 
     def load(self, variables: dict, mesh: Mesh) -> tuple[dict, Loaded]:
         """Puts the run's backbone, of its best checkpoint, in place of a drawn one.
@@ -118,45 +70,19 @@ class BackboneSource:
         Raises:
           InputError: there is no checkpoint, or it is damaged.
         """
-        checkpoints = Checkpoints(
-            self._folder / "checkpoints",
-            metric=self._config.checkpoint.metric,
-            run_id=read_record(self._folder).id,
-        )
-        if not checkpoints.steps():
-            raise InputError(
-                f"{_SETTING}={str(self._folder)!r} has no checkpoint yet; give the folder of a "
-                "finished run"
-            )
-        step = checkpoints.choose("best")
-        path = checkpoints.path(step)
-        try:
-            state = checkpoints.read(step, self._abstract_state(mesh))
-        except manifest.DamagedCheckpoint as error:
-            raise InputError(
-                f"{_SETTING}={str(self._folder)!r}: its best checkpoint, {path}, is damaged: "
-                f"{error}; put it back from a copy"
-            ) from error
-        restored = jax.device_get(eval_variables(state))
-        checkpoints.close()
+        backbone = read_backbone(self._run, mesh)
         merged = {}
         for collection, arrays in variables.items():
             merged[collection] = dict(arrays)
-            if "backbone" in restored[collection]:
-                merged[collection]["backbone"] = restored[collection]["backbone"]
-        backbones = [collection.get("backbone", {}) for collection in restored.values()]
+            if backbone.variables[collection]:
+                merged[collection]["backbone"] = backbone.variables[collection]
         loaded = Loaded(
-            source=str(self._folder),
-            file=f"checkpoints/{step}",
-            sha256=hashlib.sha256((path / manifest.FILE_NAME).read_bytes()).hexdigest(),
+            source=str(self._run.folder),
+            file=backbone.file,
+            sha256=backbone.sha256,
             layout="run",
-            arrays=len(jax.tree.leaves(backbones)),
+            arrays=len(jax.tree.leaves(backbone.variables)),
             head="left",
             stem="the backbone stays as it is, and the head is new",
         )
         return merged, loaded
-
-    def _abstract_state(self, mesh: Mesh) -> TrainState:
-        # What is None is not read: Adam's state is twice as large as the net.
-        state = components.Setup(self._config, mesh).abstract_state()
-        return state.replace(opt_state=None)

@@ -112,7 +112,7 @@ class Run:
 
     def _initial_state(self) -> tuple[TrainState, Loaded | None]:
         use_pretrained = False
-        if self._config.model.pretrained or self._config.train.retrain_head:
+        if self._experiment.starts_from_weights():
             # A run that resumes does not need the weights that it started from.
             is_new = not has_checkpoint(self._workdir / "checkpoints")
             use_pretrained = self._group.broadcast(is_new)

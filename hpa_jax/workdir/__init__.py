@@ -12,7 +12,12 @@ start.py writes the first two at the first start, and compares them at each late
 config_file.py and learned_ids.py read and write one each; record.py is what a run is.
 """
 
-from hpa_jax.workdir.config_file import read_config, read_record, with_aspect_of_run
+from hpa_jax.workdir.config_file import (
+    read_config,
+    read_record,
+    with_aspect_of_run,
+    with_parts_of_run,
+)
 from hpa_jax.workdir.learned_ids import LEARNED_IDS, read_learned_ids
 from hpa_jax.workdir.record import RunRecord
 from hpa_jax.workdir.start import check_same_datasets, claim, write_record
@@ -26,5 +31,6 @@ __all__ = [
     "read_learned_ids",
     "read_record",
     "with_aspect_of_run",
+    "with_parts_of_run",
     "write_record",
 ]

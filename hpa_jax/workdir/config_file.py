@@ -70,6 +70,20 @@ def with_aspect_of_run(config: Config, workdir: Path) -> Config:
     return dataclasses.replace(config, data=dataclasses.replace(config.data, aspect=aspect))
 
 
+def with_parts_of_run(config: Config, workdir: Path) -> Config:
+    """`config`, with the parts of the fused net in `workdir` if it names none and there is a run.
+
+    Without that a run could not be resumed where the runs that it was made of are gone.
+
+    Raises:
+      InputError: as of `read_config`.
+    """
+    if config.fusion.parts or not (workdir / "config.json").is_file():
+        return config
+    parts = read_config(workdir).fusion.parts
+    return dataclasses.replace(config, fusion=dataclasses.replace(config.fusion, parts=parts))
+
+
 def read(workdir: Path) -> tuple[Config, RunRecord]:
     """Both of what config.json holds.
 

@@ -25,7 +25,10 @@ SHAPE = (70, 90)
 NETS = [
     *[("convnext_test", head) for head in HEADS if head not in BACKBONES],
     ("densenet_tiny", "norm_linear"),
+    ("fusion", "fusion"),
 ]
+# Of a net that is several.
+PARTS = ("densenet_tiny", "convnext_test")
 
 pytestmark = pytest.mark.slow
 
@@ -36,6 +39,8 @@ def exported(request, tmp_path_factory):
     net, head = request.param
     folder = tmp_path_factory.mktemp(f"{net}-{head}")
     fields = {"model__name": net, "model__head": head, "data__image_size": SIZE}
+    if net == "fusion":
+        fields["fusion__parts"] = PARTS
     export = tiny_export(folder / "export", **fields)
     write_images(folder / "images", ids=("A1", "B2"), shape=SHAPE)
     images = find_images(folder / "images")

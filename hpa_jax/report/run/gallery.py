@@ -168,7 +168,7 @@ def _overlay_strips(
     dataset = pipeline.open_split(config.data, run.table.split, source)
     index_of = {image_id: i for i, image_id in enumerate(dataset.ids())}
     grad_cam = make_grad_cam(
-        parts.make_model(config.model, len(config.label_ids())),
+        parts.make_net(config),
         preparation=normalize.preparation(config.data),
         mesh=predictor.mesh,
     )

@@ -19,6 +19,7 @@ from hpa_jax.optim.losses import is_single_label
 from hpa_jax.parallel.mesh import batch_sharding, replicated
 from hpa_jax.training import parts
 from hpa_jax.training.evaluator import Evaluator, make_count_step, metric_names
+from hpa_jax.training.fusion import is_fusion, resolve_fusion
 from hpa_jax.training.steps import label_objective, make_statistics_step
 from hpa_jax.training.tasks.task import EvaluationStep, Task
 from hpa_jax.training.update import Objective
@@ -45,13 +46,19 @@ class Classification(Task):
         super().__init__(config, mesh)
         self.input_shape = parts.input_shape(config.data)
         self.single_label = is_single_label(config.train.loss)
-        self.only_head = bool(config.train.retrain_head)
+        self.only_head = bool(config.train.retrain_head) or is_fusion(config)
         self._num_labels = len(config.data.label_ids())
-        self.model = parts.make_model(config.model, self._num_labels)
+        self.model = parts.make_net(config)
 
     @staticmethod
     def metric_names(config: Config) -> tuple[str, ...]:
         return metric_names(single_label=is_single_label(config.train.loss))
+
+    @staticmethod
+    def resolve(config: Config, dataset: ConcatDataset) -> Config:
+        if is_fusion(config):
+            return resolve_fusion(config)
+        return config
 
     @staticmethod
     def check_data(config: Config, dataset: ConcatDataset, eval_dataset: ImageDataset) -> None:
@@ -92,7 +99,7 @@ class Classification(Task):
             is_rare = sampler.rare_labels(targets, config.data.rare_below)
             only_labels = tuple(np.flatnonzero(is_rare).tolist())
         return label_objective(
-            parts.make_model(config.model, self._num_labels, self.mesh, only_head=self.only_head),
+            parts.make_net(config, self.mesh, only_head=self.only_head),
             parts.make_loss_from(config.loss, config.train.loss, targets, num_steps),
             augmentation=parts.augmentation(config.augment),
             preparation=preparation_by_source(config.data),
@@ -106,7 +113,7 @@ class Classification(Task):
         model = self.config.model
         bare = dataclasses.replace(model, dropout=0.0, stochastic_depth=0.0, bn_momentum=0.0)
         return make_statistics_step(
-            parts.make_model(bare, self._num_labels, only_head=self.only_head),
+            parts.make_net(dataclasses.replace(self.config, model=bare), only_head=self.only_head),
             preparation=preparation_by_source(self.config.data),
             mesh=self.mesh,
         )
@@ -159,6 +166,8 @@ class Classification(Task):
 
     def describe_net(self) -> str:
         model = self.config.model
+        if is_fusion(self.config):
+            return f"{' and '.join(self.config.fusion.parts)} fused"
         return f"{model.name} with the {model.head} head"
 
     def describe_evaluation(self, metrics: dict[str, Any], ranking: str) -> str:
