@@ -161,7 +161,10 @@ def test_masks_of_another_program(plates, tmp_path, capsys):
 @pytest.mark.parametrize(
     "flags, words",
     [
-        (["--method=unet"], "--method"),
+        (["--method=magic"], "--method"),
+        (["--method=unet"], "--weights=EXPORT"),
+        (["--scale=0.5"], "classical finds its own"),
+        (["--scale=none"], "a factor from"),
         (["--weights=x"], "classical has none"),
         (["--masks=.", "--method=classical"], "leave out --method"),
         (["--masks=no/such"], "no folder with label images"),
