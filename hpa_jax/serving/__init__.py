@@ -16,6 +16,8 @@ check.py        whether an export is as it was written, and runs here
 reliability.py  how often scores were right
 decision.py     which labels probabilities decide on
 predict/        from a folder of images to a table, and to the nearest images of another
+kinds.py        what an export's net is for
+channel_net/    the export of a net that fills in channels
 synthesize/     channels that were not imaged, made from the others
 __main__.py     `python -m hpa_jax.serving COMMAND EXPORT`
 

@@ -177,7 +177,9 @@ def _number(flag: str, text: str, kind: type, low: float, high: float, what: str
     return value
 
 
-def make_request(flags: argparse.Namespace, overlays: Path | None = None) -> Request:
+def make_request(
+    flags: argparse.Namespace, overlays: Path | None = None, synthesize: Path | None = None
+) -> Request:
     """What is to be predicted, by the flags of `add_images` and the command's own `out`."""
     return Request(
         images=flags.images,
@@ -195,4 +197,5 @@ def make_request(flags: argparse.Namespace, overlays: Path | None = None) -> Req
         batch=flags.batch,
         threads=flags.threads,
         overlays=overlays,
+        synthesize=synthesize,
     )

@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     flags = _parser().parse_args(arguments)
     exit_on_signals()
-    request = make_request(flags, overlays=flags.overlays)
+    request = make_request(flags, overlays=flags.overlays, synthesize=flags.synthesize)
 
     def open_net() -> ExportedNet:
         needs_maps = flags.overlays is not None
@@ -56,6 +56,13 @@ def _parser() -> Parser:
         type=path_flag("--overlays"),
         metavar="DIR",
         help="a PNG for each image with what the net looked at",
+    )
+    parser.add_argument(
+        "--synthesize",
+        type=path_flag("--synthesize"),
+        metavar="EXPORT",
+        help="an export of a net that fills in channels: those of --missing are made from the "
+        "others, in place of black, and every row says so in a column synthesized",
     )
     add_images(parser)
     return parser

@@ -20,6 +20,8 @@ class Request:
       batch: images a batch; None: by the net's size.
       threads: that read; None: one a core.
       overlays: folder for pictures of what the net looked at; None: none.
+      synthesize: export of a net that makes the missing channels from the others; None: they stay
+        black.
     """
 
     images: Path
@@ -37,3 +39,4 @@ class Request:
     batch: int | None = None
     threads: int | None = None
     overlays: Path | None = None
+    synthesize: Path | None = None

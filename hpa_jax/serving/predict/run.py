@@ -19,7 +19,8 @@ from hpa_jax.serving.predict.progress_file import SUFFIX, ProgressFile
 from hpa_jax.serving.predict.request import Request
 from hpa_jax.serving.predict.rows import Row
 from hpa_jax.serving.predict.scoring import Job, score
-from hpa_jax.serving.predict.tables.content import Content
+from hpa_jax.serving.predict.synthesis import open_synthesis
+from hpa_jax.serving.predict.tables.content import SYNTHESIZED, Content
 from hpa_jax.serving.served import default_batch
 
 
@@ -65,7 +66,9 @@ def scored(
       InputError: as of `predict`.
     """
     preparation = Preparation.from_description(net.description)
-    images = open_images(request, preparation)
+    synthesis = open_synthesis(request, preparation)
+    others = synthesis.shown if synthesis else ()
+    images = open_images(request, preparation, others)
     print(f"{images.where}: {len(images)} images, {images.layout}")
     if not preparation.is_known:
         print(
@@ -84,6 +87,7 @@ def scored(
         policy=request.policy,
         pixel_size=request.pixel_size,
         overlays=overlays,
+        synthesis=synthesis,
     )
     # The threads that read are the parallelism: OpenCV's own would compete for the same cores.
     cv2.setNumThreads(1)
@@ -124,6 +128,8 @@ def _progress(request: Request, job: Job) -> Iterator[ProgressFile]:
         "pixel_size": request.pixel_size,
         "ids": settings_digest(job.images.ids),
     }
+    if job.synthesis is not None:
+        settings["synthesis"] = job.synthesis.version
     lock = exclusive_lock(
         path.with_name(f"{path.name}.lock"),
         busy=f"--out={request.out} is being written",
@@ -145,7 +151,9 @@ def _write(request: Request, job: Job, kind: outputs.Format, progress: ProgressF
     rejects = []
     embedding_size = 0
     good = 0
-    notes = Notes(job.preparation, job.images.missing)
+    made = job.synthesis.wanted if job.synthesis else ()
+    black = [channel for channel in job.images.missing if channel not in made]
+    notes = Notes(job.preparation, black)
     for row in progress.rows(count):
         if not row.is_scored:
             rejects.append((row.id, row.file, row.reason))
@@ -159,8 +167,10 @@ def _write(request: Request, job: Job, kind: outputs.Format, progress: ProgressF
     about = {
         "backend": job.net.backend,
         "layout": job.images.layout,
-        "missing": list(request.missing),
+        "missing": [channel for channel in request.missing if channel not in made],
     }
+    if made:
+        about[SYNTHESIZED] = list(made)
     content = Content(
         description=job.net.description,
         card=job.net.card,

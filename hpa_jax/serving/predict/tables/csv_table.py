@@ -1,5 +1,6 @@
 """Scores as a csv: Id, one probability a label, the labels that were decided."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from hpa_jax.files import complete_file, write_csv_lines
@@ -12,14 +13,16 @@ EMBEDDINGS = False
 
 def write(path: Path, content: Content) -> None:
     """Writes the table, completely or not at all."""
-    header = [*FIRST_COLUMNS, *content.label_columns, *LAST_COLUMNS]
+    first = content.first_columns
+    header = [*first, *content.label_columns, *LAST_COLUMNS]
     with complete_file(path) as hidden, open(hidden, "w", encoding="utf-8", newline="") as file:
-        write_csv_lines(file, header, map(_cells, content.rows()))
+        write_csv_lines(file, header, (_cells(row, first) for row in content.rows()))
 
 
-def _cells(row: Decided) -> list[str]:
+def _cells(row: Decided, first: Sequence[str]) -> list[str]:
+    facts = [getattr(row, name) for name in first]
     probabilities = [f"{probability:.6g}" for probability in row.probabilities]
-    return [row.id, row.missing, row.note, *probabilities, row.label_names, row.label_ids]
+    return [*facts, *probabilities, row.label_names, row.label_ids]
 
 
 def is_ours(path: Path) -> bool:

@@ -24,7 +24,8 @@ def write(path: Path, content: Content) -> None:
     import pyarrow
     from pyarrow import parquet
 
-    fields = [pyarrow.field(name, pyarrow.string()) for name in ("id", "missing", "note")]
+    first = content.first_columns
+    fields = [pyarrow.field(name, pyarrow.string()) for name in first]
     for name in content.label_columns:
         fields.append(pyarrow.field(name, pyarrow.float32()))
     fields.append(pyarrow.field("label_names", pyarrow.list_(pyarrow.string())))
@@ -38,11 +39,9 @@ def write(path: Path, content: Content) -> None:
     with complete_file(path) as hidden, parquet.ParquetWriter(hidden, schema) as writer:
         rows = content.rows()
         while group := list(islice(rows, _ROWS_A_GROUP)):
-            columns = [
-                pyarrow.array([row.id for row in group]),
-                pyarrow.array([row.missing for row in group]),
-                pyarrow.array([row.note for row in group]),
-            ]
+            columns = []
+            for name in first:
+                columns.append(pyarrow.array([getattr(row, name) for row in group]))
             probabilities = np.stack([row.probabilities for row in group])
             for column in probabilities.T:
                 columns.append(pyarrow.array(np.ascontiguousarray(column)))

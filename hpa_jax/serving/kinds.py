@@ -1,0 +1,32 @@
+"""What an export's net is for: the key `kind` of model.json, which exports of labels lack."""
+
+from pathlib import Path
+
+from hpa_jax.errors import InputError
+
+LABELS = "labels"
+FILLED_CHANNELS = "filled_channels"
+
+_USES = {
+    LABELS: "it tells which labels an image has: give it to predict, serve or page",
+    FILLED_CHANNELS: "it fills in channels: python -m hpa_jax.serving predict EXPORT_OF_LABELS "
+    "DIR --missing=yellow --synthesize=EXPORT --out=scores.csv",
+}
+
+
+def check_kind(description: dict, folder: Path | str, wanted: str) -> None:
+    """Refuses an export whose net is for something else.
+
+    Args:
+      description: contents of its model.json.
+      folder: of the export, for the message.
+      wanted: one of the kinds above.
+
+    Raises:
+      InputError: says what it is for.
+    """
+    kind = description.get("kind", LABELS)
+    if kind == wanted:
+        return
+    use = _USES.get(kind, f"it is of the kind {kind!r}, which this version does not know")
+    raise InputError(f"{folder} is an export of another kind: {use}")
