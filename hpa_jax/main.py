@@ -17,6 +17,8 @@
                     predict   scores and labels of config.data.eval_split, to
                               DIR/predictions.csv; of several runs too; or of a folder of images,
                               config.predict.images
+                    segment   the cells in the images of config.data.eval_split, one by one, to
+                              DIR/segmentation; of a dataset alone too, no run is needed
                     export    the net for serving, to DIR/export
                     synthesize  a net that has learnt to fill in channels (train.task=channels)
                               makes those that were not imaged, of config.data.eval_split or of a
@@ -247,6 +249,10 @@ def _run(call: Call, group) -> int:
         from hpa_jax.serving.synthesize.run import synthesize
 
         synthesize(config, workdir, out)
+    elif mode == "segment":
+        from hpa_jax.serving.segment.split import segment_split
+
+        segment_split(config, out)
     elif mode == "report":
         from hpa_jax.report.write import write_report
 

@@ -20,7 +20,7 @@ LAYERS = (
     ("deprecations", "errors", "labels", "lazy"),
     ("environment",),
     ("config", "files", "http_fetch", "images", "metrics", "models", "optim"),
-    ("folders",),
+    ("folders", "segmentation"),
     ("data", "parallel", "pretrained", "transforms"),
     ("workdir",),
     ("recipes", "tracking"),
@@ -68,6 +68,7 @@ OWNERS = {
         "pretrained/torchvision_weights.py",
         "probe/embedders.py",
         "training/",
+        "serving/cell_net/",
         "serving/channel_net/",
         "serving/forward.py",
         "serving/predict/run_net.py",
@@ -77,7 +78,8 @@ OWNERS = {
     "tensorboardX": (),
     "keras": (),
     "sklearn": (),
-    "tifffile": ("images/",),
+    "tifffile": ("images/", "segmentation/label_image.py"),
+    "skimage": ("segmentation/",),
     "imagecodecs": ("images/",),
     "PIL": (),
     "simplejpeg": ("images/",),
@@ -118,6 +120,8 @@ WITHOUT_JAX = (
     "hpa_jax.images.prepare",
     "hpa_jax.serving.predict.command",
     "hpa_jax.serving.predict.similar",
+    "hpa_jax.serving.segment.command",
+    "hpa_jax.segmentation.classical",
 )
 
 

@@ -10,18 +10,20 @@ setting.py     how a field is declared
 data.py        which images a net sees, and how they are prepared
 channels.py    channels that are filled in
 learning.py    net, augmentation, optimizer, training, losses, checkpoints
+cell_masks.py  a net that finds each cell
 results.py     figures, exports, tables, pages of a finished run
 machine.py     devices, plans, searches
 run_config.py  all sections; config.json, paths, help
 checks.py      values that no type can refuse
 """
 
+from hpa_jax.config.cell_masks import CellMasks
 from hpa_jax.config.channels import Channels
 from hpa_jax.config.checks import check, check_label_ids
 from hpa_jax.config.data import Data
 from hpa_jax.config.learning import Augment, Checkpoint, Loss, Model, Optim, Train, profile_window
 from hpa_jax.config.machine import Devices, Plan, Sweep, Verify
-from hpa_jax.config.results import LICENCES, Evaluate, Export, Predict, Probe, Report
+from hpa_jax.config.results import LICENCES, Evaluate, Export, Predict, Probe, Report, Segment
 from hpa_jax.config.run_config import (
     RUN,
     Config,
@@ -35,6 +37,7 @@ from hpa_jax.config.setting import listed, setting
 
 __all__ = [
     "Augment",
+    "CellMasks",
     "Channels",
     "Checkpoint",
     "Config",
@@ -51,6 +54,7 @@ __all__ = [
     "Probe",
     "RUN",
     "Report",
+    "Segment",
     "Sweep",
     "Train",
     "Verify",

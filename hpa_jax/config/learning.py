@@ -203,7 +203,8 @@ class Train:
     task: str = setting(
         "classification",
         "what the net learns: one of hpa_jax.training.tasks.TASKS. classification: which labels "
-        "an image has; channels: channels from the others (section channels)",
+        "an image has; channels: channels from the others (section channels); cell_masks: which "
+        "pixel belongs to which cell",
     )
     loss: str = setting(
         "bce",

@@ -171,6 +171,29 @@ class Predict:
 
 
 @dataclass(slots=True)
+class Segment:
+    """How --mode=segment finds the cells of config.data.eval_split, one by one."""
+
+    method: str = setting(
+        "classical", "what finds them: one of hpa_jax.serving.segment.methods.METHODS"
+    )
+    weights: str = setting(
+        "", "folder of an export, of a method that was trained; '': it has none", path="one"
+    )
+    masks: str = setting(
+        "",
+        "folder of label images by another program, in place of a method; '': none",
+        path="one",
+    )
+    format: str = setting("png", "of the masks, 16 bits", choices=("png", "tif"))
+    policy: str = setting(
+        "strict",
+        "strict: stop at an image that cannot be read; skip: leave it out and list it",
+        choices=("strict", "skip"),
+    )
+
+
+@dataclass(slots=True)
 class Probe:
     """What --mode=probe fits on frozen embeddings; the defaults are SubCell's protocol."""
 

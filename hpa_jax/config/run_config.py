@@ -7,11 +7,12 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any
 
+from hpa_jax.config.cell_masks import CellMasks
 from hpa_jax.config.channels import Channels
 from hpa_jax.config.data import Data
 from hpa_jax.config.learning import Augment, Checkpoint, Loss, Model, Optim, Train
 from hpa_jax.config.machine import Devices, Plan, Sweep, Verify
-from hpa_jax.config.results import Evaluate, Export, Predict, Probe, Report
+from hpa_jax.config.results import Evaluate, Export, Predict, Probe, Report, Segment
 from hpa_jax.deprecations import current_spelling
 from hpa_jax.environment.paths import expand_path
 from hpa_jax.errors import InputError
@@ -27,11 +28,13 @@ class Config:
     optim: Optim = field(default_factory=Optim)
     train: Train = field(default_factory=Train)
     loss: Loss = field(default_factory=Loss)
+    cell_masks: CellMasks = field(default_factory=CellMasks)
     channels: Channels = field(default_factory=Channels)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     evaluate: Evaluate = field(default_factory=Evaluate)
     export: Export = field(default_factory=Export)
     predict: Predict = field(default_factory=Predict)
+    segment: Segment = field(default_factory=Segment)
     probe: Probe = field(default_factory=Probe)
     report: Report = field(default_factory=Report)
     devices: Devices = field(default_factory=Devices)

@@ -14,7 +14,7 @@ One image after another, at random:
 records.py        any record of the shards
 shard_index.py    the index beside a shard; index_builder.py makes it
 tfrecord.py       the frames of a shard, and the Examples in them
-codec.py          an image inside a record: png.py or zstd_planes.py
+codec.py          an image inside a record: png.py or zstd_planes.py; masks.py: instance masks
 dataset.py        images as a sequence
 
 From the `data` section of a configuration to batches:

@@ -8,7 +8,7 @@ The builder (`python -m tfds_builder.hpa`) writes `DATA_DIR/hpa/NAME/VERSION`. `
 newest version, `NAME:VERSION` as that one. TensorFlow is not needed to read.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +34,7 @@ UNLABELLED = "unlabelled"
 _ALL = "all"
 
 _FEATURES = {"id", "image", "labels", "fold", "group"}
+_MASKS = "masks"  # a feature of datasets that were built with them
 
 
 def load_dataset(
@@ -47,6 +48,8 @@ def load_dataset(
     label_ids: Sequence[int] | None = None,
     vocabulary: Sequence[str] | None = None,
     labels_needed: bool = True,
+    with_masks: bool = False,
+    transform: Callable[[dict], dict] | None = None,
 ) -> ImageDataset:
     """Opens a split of `DATA_DIR/hpa/NAME`.
 
@@ -69,17 +72,24 @@ def load_dataset(
       labels_needed: whether images whose labels are unknown are refused, and so is a dataset
         without some of these labels. If not, the targets of such images are 0, and
         `labels_known()` is False.
+      with_masks: whether `dataset[i]` has the instance masks of cells and nuclei too.
+      transform: makes of each `dataset[i]` what is read in its place.
 
     Returns:
       A sequence with `len(dataset)` and `dataset[i]`, `{"id": str, "image": uint8 [H, W, 4],
       "targets": uint8 [L]}`; all Ids and targets at once with `ids()` and `targets()`.
 
     Raises:
-      InputError: no such dataset, split or fold; a dataset of other labels; damage (names shard,
-        record, Id).
+      InputError: no such dataset, split or fold; a dataset of other labels, or without masks where
+        they are wanted; damage (names shard, record, Id).
     """
     info, metadata = _open_info(data_dir, name)
     _check_format(info)
+    if with_masks and _MASKS not in info.features:
+        raise InputError(
+            f"{info.data_dir}: it has no instance masks; give a dataset that was built with "
+            "--config=synthetic --masks"
+        )
     present = [known for known in (*SPLITS, UNLABELLED) if known in info.splits]
     if split not in (*present, _ALL):
         choices = ", ".join((*present, _ALL))
@@ -104,6 +114,8 @@ def load_dataset(
         aspect=aspect,
         folds=folds,
         labels_needed=labels_needed,
+        with_masks=with_masks,
+        transform=transform,
     )
 
 

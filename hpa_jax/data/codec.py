@@ -17,7 +17,9 @@ HEAD_BYTES = 24
 """`read_size` needs this many of the first bytes of an encoded image."""
 
 _MAGIC_BYTES = 8
-_CHANNELS = 4
+CHANNELS = 4
+"""Of an image that is encoded."""
+
 _DTYPES = (np.uint8, np.uint16)
 
 
@@ -39,7 +41,7 @@ def encode(image: np.ndarray, codec: str) -> bytes:
     if codec not in CODECS:
         raise ValueError(f"no codec {codec!r}: choose one of {', '.join(CODECS)}")
     shape = list(image.shape)
-    if image.dtype not in _DTYPES or image.ndim != 3 or shape[2] != _CHANNELS:
+    if image.dtype not in _DTYPES or image.ndim != 3 or shape[2] != CHANNELS:
         raise ValueError(f"an image is uint8 or uint16 [H, W, 4], got {image.dtype} {shape}")
     if not 0 < shape[0] * shape[1] <= MAX_PIXELS:
         raise ValueError(f"an image has 1 to {MAX_PIXELS} pixels, got {shape}")
@@ -70,7 +72,7 @@ def decode(data: bytes, out: np.ndarray | None = None) -> np.ndarray:
     height, width = read_size(data)
     if not 0 < height * width <= MAX_PIXELS:
         raise ValueError(f"it claims {height} x {width} pixels (allowed: 1 to {MAX_PIXELS})")
-    shape = (height, width, _CHANNELS)
+    shape = (height, width, CHANNELS)
 
     if magic == zstd_planes.MAGIC:
         planes = zstd_planes.decode(data)

@@ -10,18 +10,19 @@ vocabulary, found by its name in the dataset's.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from hpa_jax.data import codec
+from hpa_jax.data.masks import PLANES, decode_masks
 from hpa_jax.data.records import Records
 from hpa_jax.data.shard_index import REMEDY
-from hpa_jax.data.tfrecord import example_image
+from hpa_jax.data.tfrecord import example_image, example_masks
 from hpa_jax.errors import InputError
-from hpa_jax.images.resize import fit_square
+from hpa_jax.images.resize import fit_square, fit_square_masks
 from hpa_jax.labels import CHANNELS
 
 # The threads that read are the parallelism: OpenCV's own would compete for the same cores.
@@ -58,8 +59,8 @@ class ImageDataset:
     """The images of a split in stored order. Made by `catalog.load_dataset`.
 
     `dataset[i]` is `{"id": str, "image": uint8 [H, W, 4], "targets": uint8 [L]}`: the channels are
-    red, green, blue and yellow, the targets 0 or 1. Safe to share between threads, and can be
-    pickled.
+    red, green, blue and yellow, the targets 0 or 1. With masks it has `"masks": uint16 [H, W, 2]`
+    too: of cells and nuclei. Safe to share between threads, and can be pickled.
 
     Attributes:
       image_shape: (H, W, 4) of all images; (0, 0, 4) if they have different sizes.
@@ -75,6 +76,8 @@ class ImageDataset:
         aspect: str = "pad",
         folds: Sequence[int] | None = None,
         labels_needed: bool = True,
+        with_masks: bool = False,
+        transform: Callable[[dict], dict] | None = None,
     ):
         """Selects images among the records.
 
@@ -86,6 +89,8 @@ class ImageDataset:
           folds: only images of these folds; None: all.
           labels_needed: whether images of which nobody knows the labels are refused; if not, their
             targets are 0, and they are not left out for having no label.
+          with_masks: whether `dataset[i]` has the instance masks that the records hold.
+          transform: makes of each `dataset[i]` what is read in its place, by the threads that read.
 
         Raises:
           InputError: an image is in no known codec, has a label that is none of ours, or its labels
@@ -106,6 +111,8 @@ class ImageDataset:
         self._targets = targets[self._kept]
         self._known = known[self._kept]
         self._aspect = aspect
+        self._with_masks = with_masks
+        self._transform = transform
         self.num_labels = columns.count
 
         if labels_needed:
@@ -160,11 +167,28 @@ class ImageDataset:
         return len(self._kept)
 
     def __getitem__(self, i: int) -> dict:
-        return {
+        example = {
             "id": self._records.id(int(self._kept[i])),
             "image": self.image(i),
             "targets": self._targets[i].copy(),
         }
+        if self._with_masks:
+            example["masks"] = self.masks(i)
+        return self._transformed(example)
+
+    def padding(self) -> dict:
+        """What fills a batch that is not full: an example without an Id, of zeros."""
+        example = {
+            "id": "",
+            "image": np.zeros(self.image_shape, np.uint8),
+            "targets": np.zeros(self.num_labels, np.uint8),
+        }
+        if self._with_masks:
+            example["masks"] = np.zeros((*self.image_shape[:2], len(PLANES)), np.uint16)
+        return self._transformed(example)
+
+    def _transformed(self, example: dict) -> dict:
+        return self._transform(example) if self._transform else example
 
     def image(self, i: int) -> np.ndarray:
         """Reads and decodes image `i`.
@@ -190,6 +214,26 @@ class ImageDataset:
         if not self._side:
             return image
         return fit_square(image, self._side, self._aspect)
+
+    def masks(self, i: int) -> np.ndarray:
+        """Reads the instance masks of image `i`, of the size of `image(i)`.
+
+        Returns:
+          uint16 [H, W, 2]: cells and nuclei, 0 is background. A nucleus has its cell's number.
+
+        Raises:
+          InputError: the record has none, or they are damaged (names shard, record, Id).
+        """
+        record = int(self._kept[i])
+        try:
+            masks = decode_masks(example_masks(self._records[record]))
+        except ValueError as error:
+            raise InputError(
+                f"{self._records.describe(record)}: its instance masks: {error}: {REMEDY}"
+            ) from None
+        if not self._side:
+            return masks
+        return fit_square_masks(masks, self._side, self._aspect)
 
     def shape_note(self, name: str) -> str:
         """What happens to images that are not square, in one line; "" where all are.

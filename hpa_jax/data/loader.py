@@ -136,12 +136,7 @@ class _PaddedImages:
     def __getitem__(self, i: int) -> dict:
         if i < len(self._dataset):
             return {**self._dataset[i], "mask": np.True_}
-        return {
-            "id": "",
-            "image": np.zeros(self._dataset.image_shape, np.uint8),
-            "targets": np.zeros(self._dataset.num_labels, np.uint8),
-            "mask": np.False_,
-        }
+        return {**self._dataset.padding(), "mask": np.False_}
 
 
 class _ProcessRows:

@@ -106,10 +106,10 @@ def resolve_image_size(data: Data, dataset: ConcatDataset) -> int:
     return height
 
 
-def open_split(data: Data, split: str, name: str = "", labels_needed: bool = True) -> ImageDataset:
+def open_split(data: Data, split: str, name: str = "", **options) -> ImageDataset:
     """Opens a split of the dataset `name` (default: `data.name`), as configured.
 
-    `labels_needed` is that of `ImageDataset`.
+    `options` are those of `load_dataset`: labels_needed, with_masks, transform.
 
     Raises:
       InputError: no such dataset or split, its labels are others, or none of its images has one of
@@ -126,7 +126,7 @@ def open_split(data: Data, split: str, name: str = "", labels_needed: bool = Tru
         aspect=data.aspect or NEW_ASPECT,
         label_ids=tuple(data.labels) or None,
         vocabulary=data.vocabulary,
-        labels_needed=labels_needed,
+        **options,
     )
     if len(dataset) == 0:
         raise InputError(
@@ -135,15 +135,17 @@ def open_split(data: Data, split: str, name: str = "", labels_needed: bool = Tru
     return dataset
 
 
-def open_sources(data: Data) -> ConcatDataset:
-    """Opens the images to train on: `train_split` of every source.
+def open_sources(data: Data, **options) -> ConcatDataset:
+    """Opens the images to train on: `train_split` of every source; `options` as of `open_split`.
 
     Raises:
       InputError: as of `open_split`, or the sources' images differ in size.
     """
     names = data.source_names()
     data = resolve_labels(data)
-    sources = [open_split(data, data.train_split, name) for name in names]
+    sources = []
+    for name in names:
+        sources.append(open_split(data, data.train_split, name, **options))
     return ConcatDataset(sources, names)
 
 

@@ -7,7 +7,8 @@ A TFRecord file is a chain of frames, each of which can be found only through th
 
 The data of a frame are a serialized `tf.train.Example` with the features `id`, `image` (in an
 encoding of `codec.py`), `labels`, `fold` and `group`, since version 3.0.0 of the datasets also
-`original_id` and `labels_known`.
+`original_id` and `labels_known`. Those of a dataset that was built with masks have `masks` too
+(`masks.py`).
 """
 
 import struct
@@ -113,5 +114,14 @@ def example_metadata(data: bytes) -> ExampleMetadata:
 
 def example_image(data: bytes) -> bytes:
     """The encoded image of a serialized Example; b"" if it has none."""
-    images = tf_example_pb2.Example.FromString(data).features.feature["image"].bytes_list.value
-    return images[0] if images else b""
+    return _bytes_feature(data, "image")
+
+
+def example_masks(data: bytes) -> bytes:
+    """The encoded instance masks of a serialized Example; b"" if it has none."""
+    return _bytes_feature(data, "masks")
+
+
+def _bytes_feature(data: bytes, name: str) -> bytes:
+    values = tf_example_pb2.Example.FromString(data).features.feature[name].bytes_list.value
+    return values[0] if values else b""

@@ -4,6 +4,7 @@ atomic.py     a file gets its name when it is complete
 json_file.py  objects as JSON, with a digest of their values
 csv_table.py  tables that no spreadsheet runs and no terminal obeys
 lock.py       what one process holds at a time
+safe_name.py  names of files for what is called by an Id
 """
 
 from hpa_jax.files.atomic import (
@@ -21,6 +22,7 @@ from hpa_jax.files.atomic import (
 from hpa_jax.files.csv_table import csv_cell, csv_text, plain_cell, write_csv, write_csv_lines
 from hpa_jax.files.json_file import SHA256, json_digest, read_json, sealed, write_json
 from hpa_jax.files.lock import exclusive_lock, locked
+from hpa_jax.files.safe_name import safe_stem
 
 __all__ = [
     "NOT_SUPPORTED",
@@ -39,6 +41,7 @@ __all__ = [
     "read_json",
     "remove_partial_files",
     "remove_partial_files_of",
+    "safe_stem",
     "sealed",
     "sync_folder",
     "write_atomically",

@@ -146,8 +146,8 @@ def read_whole(
         black = [channel for channel in CHANNELS if channel in (*lacking, *missing)]
         raise FileRefused(
             name,
-            f"holds {', '.join(found.channels)} and no {' and no '.join(lacking)}, which the net "
-            f"was trained on; feed black with --missing={','.join(black)}, or say what its "
+            f"holds {', '.join(found.channels)} and no {' and no '.join(lacking)}, which is "
+            f"needed; feed black with --missing={','.join(black)}, or say what its "
             "planes are with --order",
         )
     pixels = found.pixels

@@ -208,7 +208,7 @@ def _check_channels(where: str, layout: layouts.Layout, missing: Sequence[str]) 
     if lacking:
         black = [channel for channel in CHANNELS if channel in (*lacking, *missing)]
         raise InputError(
-            f"{where} has no {' and no '.join(lacking)}, which the net was trained on (found: "
+            f"{where} has no {' and no '.join(lacking)}, which is needed (found: "
             f"{', '.join(found)}; {layout.text}); say what the channel is called with --channels="
             f"{lacking[0]}=NAME, or feed black with --missing={','.join(black)}"
         )

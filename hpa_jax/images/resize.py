@@ -60,12 +60,31 @@ def fit_square(image: np.ndarray, size: int, aspect: str = "stretch") -> np.ndar
     Returns:
       uint8 [size, size, C].
     """
+    return resize(_square(image, aspect), (size, size))
+
+
+def fit_square_masks(masks: np.ndarray, size: int, aspect: str = "stretch") -> np.ndarray:
+    """Does to instance masks what `fit_square` does to their image: each pixel is the nearest's.
+
+    Args:
+      masks: uint16 [H, W, C].
+      size, aspect: as of `fit_square`.
+
+    Returns:
+      uint16 [size, size, C].
+    """
+    squared = _square(masks, aspect)
+    return cv2.resize(squared, (size, size), interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def _square(image: np.ndarray, aspect: str) -> np.ndarray:
+    """Padded or cropped to a square; as it is where it is to be stretched."""
     height, width = image.shape[:2]
     if height != width and aspect == "pad":
-        image = _padded(image)
-    elif height != width and aspect == "crop":
-        image = _cropped(image)
-    return resize(image, (size, size))
+        return _padded(image)
+    if height != width and aspect == "crop":
+        return _cropped(image)
+    return image
 
 
 def _padded(image: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ MODES = (
     "train",
     "evaluate",
     "predict",
+    "segment",
     "export",
     "synthesize",
     "probe",
@@ -34,6 +35,8 @@ MODES = (
 # What decides how a stored checkpoint is read: another value would be another net, or other inputs.
 FIXED_BY_TRAINING = (
     "model.",
+    "cell_masks.width",
+    "cell_masks.nucleus_diameters",
     "optim.",
     "train.task",
     "train.ema",
@@ -146,7 +149,7 @@ def _configured(recipe: str, mode: str, workdir: Path, field_flags: Sequence[str
         devices = dataclasses.replace(config.devices, processes=0, process=-1, coordinator="")
         return dataclasses.replace(config, devices=devices)
     has_runs = any("evaluate.runs" in flag for flag in field_flags)
-    if mode in ("evaluate", "probe", "report") or has_runs:
+    if mode in ("evaluate", "probe", "report", "segment") or has_runs:
         # Scores or embeddings of a file, a dataset, or runs that have recipes of their own.
         return Config()
     raise InputError(
@@ -168,7 +171,7 @@ def _reads_the_run(config: Config, mode: str, workdir: Path) -> bool:
     """Whether the mode is about the trained run in `workdir`."""
     if mode in ("train", "plan", "sweep", "verify"):
         return False
-    if mode == "report" and not holds_run(workdir):
+    if mode in ("report", "segment") and not holds_run(workdir):
         return False  # of a dataset
     if mode == "probe":
         return not (config.probe.export or config.probe.embeddings)

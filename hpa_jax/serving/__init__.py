@@ -12,6 +12,7 @@ artifact.py     checks and loads it, to be run by
 jax_backend.py  JAX, or by
 onnx/session.py onnxruntime, as
 served.py       one interface over both
+kinds.py        what a net is for: labels, or cells, of which cell_net/ writes the export
 check.py        whether an export is as it was written, and runs here
 reliability.py  how often scores were right
 decision.py     which labels probabilities decide on
@@ -19,6 +20,7 @@ predict/        from a folder of images to a table, and to the nearest images of
 kinds.py        what an export's net is for
 channel_net/    the export of a net that fills in channels
 synthesize/     channels that were not imaged, made from the others
+segment/        from a folder of images to the cells in them
 __main__.py     `python -m hpa_jax.serving COMMAND EXPORT`
 
 Importing this package does not import JAX; loading an export does.

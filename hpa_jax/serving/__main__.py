@@ -14,6 +14,7 @@ _COMMANDS = {
     "check": ("hpa_jax.serving.check", "compares its digests, reproduces the golden output"),
     "page": ("hpa_jax.serving.page.command", "writes it as one HTML file that a browser runs"),
     "predict": ("hpa_jax.serving.predict.command", "scores the images of a folder: a table"),
+    "segment": ("hpa_jax.serving.segment.command", "finds the cells of a folder's images"),
     "serve": ("hpa_jax.serving.server.command", "answers over HTTP, with a page for people"),
     "similar": ("hpa_jax.serving.predict.similar", "finds the nearest images of such a table"),
 }

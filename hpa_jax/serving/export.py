@@ -23,6 +23,8 @@ from hpa_jax.files import read_json
 from hpa_jax.folders.export_manifest import DESCRIPTION, ONNX, foreign_content
 from hpa_jax.folders.replace import refuse_foreign_folder, replace_folder
 from hpa_jax.serving.artifact import PLATFORMS
+from hpa_jax.serving.cell_net.run import CellRun
+from hpa_jax.serving.kinds import CELL_MASKS
 from hpa_jax.serving.served import PROBABILITIES
 from hpa_jax.serving.worker import write_export
 
@@ -59,6 +61,8 @@ def export(config: Config, workdir: Path, out: Path | None = None) -> None:
     if config.train.task == "channels":
         _check_onnx(config)
         Synthesizer(config, workdir)
+    elif config.train.task == CELL_MASKS:
+        CellRun(config, workdir)
     else:
         Predictor(config, workdir)
     cache = jax.config.jax_compilation_cache_dir
@@ -101,6 +105,8 @@ def _what(config: Config) -> str:
     if config.train.task == "channels":
         made = config.channels.targets
         return f"{made} from {config.channels.sources}, {config.data.image_size} px"
+    if config.train.task == CELL_MASKS:
+        return f"maps of cells and nuclei, tiles of {config.cell_masks.tile} px"
     return f"{len(config.label_ids())} labels, {config.data.image_size} px"
 
 

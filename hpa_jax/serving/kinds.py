@@ -5,10 +5,13 @@ from pathlib import Path
 from hpa_jax.errors import InputError
 
 LABELS = "labels"
+CELL_MASKS = "cell_masks"
 FILLED_CHANNELS = "filled_channels"
 
 _USES = {
     LABELS: "it tells which labels an image has: give it to predict, serve or page",
+    CELL_MASKS: "it finds cells: python -m hpa_jax.serving segment DIR --method=unet "
+    "--weights=EXPORT --out=FOLDER",
     FILLED_CHANNELS: "it fills in channels: python -m hpa_jax.serving predict EXPORT_OF_LABELS "
     "DIR --missing=yellow --synthesize=EXPORT --out=scores.csv",
 }

@@ -128,7 +128,7 @@ class Served:
                 return tolerances[output]
         if output == PROBABILITIES:
             return TOLERANCE
-        return RELATIVE_TOLERANCE
+        return self.description.get("tolerances", {}).get(output, RELATIVE_TOLERANCE)
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:

@@ -161,6 +161,11 @@ def _write(folder: str, workdir: str, config: dict, evaluated: Sequence[str] = (
 
         step, difference = write_channel_net(Path(folder), settings, Path(workdir))
         return {"step": step, "difference": difference}
+    if settings.train.task == "cell_masks":
+        from hpa_jax.serving.cell_net.write import write_cell_net
+
+        step, difference = write_cell_net(Path(folder), settings, Path(workdir))
+        return {"step": step, "difference": difference}
     return _write_labels(Path(folder), settings, workdir, evaluated)
 
 

@@ -11,7 +11,7 @@ tasks/                 what a net can learn
 update.py              a training step of any task
 steps.py               what runs on the devices where a net learns labels
 state.py               the training state
-evaluator.py           metrics between two steps
+evaluator.py           metrics between two steps; map_evaluator.py: of masks
 retraining.py          the backbone of a finished run, for a new head
 unlogged_steps.py      metrics of the steps since the last log line
 step_memory.py         whether a step fits into memory

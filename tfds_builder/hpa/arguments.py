@@ -331,6 +331,20 @@ def _add_synthetic(group) -> None:
         help="of the labels: those of the real train.csv, or tempered so that each label has some "
         "images (default)",
     )
+    # No default of False: only flags that were given are passed on.
+    add(
+        "--vary",
+        action="store_true",
+        default=None,
+        help="fields differ in size, density and shape of their cells, in blur, noise and "
+        "brightness: to train what is to find cells in real fields",
+    )
+    add(
+        "--masks",
+        action="store_true",
+        default=None,
+        help="store the exact instance masks of cells and nuclei with each image",
+    )
 
 
 def _planes(text: str) -> tuple[str, ...]:

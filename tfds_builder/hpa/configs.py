@@ -126,7 +126,7 @@ CONFIGS = {
         Synthetic,
         recipe="configs/quickstart.py",
         manual="",
-        flags=("images", "size", "frequencies", "seed"),
+        flags=("images", "size", "frequencies", "vary", "masks", "seed"),
         test=0.2,
         folds=8,
     ),

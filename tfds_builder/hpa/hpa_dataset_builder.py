@@ -21,8 +21,8 @@ from tfds_builder.hpa.beam import Beam, shard_keys
 from tfds_builder.hpa.build import Build, Map, Placed, Plan
 from tfds_builder.hpa.configs import CONFIGS
 from tfds_builder.hpa.metadata import VERSION, describe
-from tfds_builder.hpa.planning import encode_image, plan
-from tfds_builder.hpa.sources import Fault
+from tfds_builder.hpa.planning import encode_arrays, plan
+from tfds_builder.hpa.sources import Fault, has_masks
 
 
 class _DeterministicWriter(tfds.core.ExampleWriter):
@@ -113,6 +113,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 np.int64, doc="Images of one group are never in two splits."
             ),
         }
+        if self._build is not None and has_masks(self._build.source):
+            features["masks"] = tfds.features.Scalar(
+                np.object_,
+                doc="Instance masks, 16 bits: cells, nuclei and two empty channels, encoded as "
+                "the image is; see hpa_jax/data/masks.py.",
+            )
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict(features),
             homepage="https://www.kaggle.com/c/human-protein-atlas-image-classification",
@@ -148,10 +154,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return {split: generate(build, members) for split, members in planned.splits.items()}
 
     def _generate_examples(self, build: Build, members: list[Placed]) -> Iterator[tuple[str, dict]]:
-        encode = functools.partial(encode_image, build.source, build.codec)
-        images = self._read(encode, [placed.example for placed in members])
-        for placed, image in zip(members, images, strict=True):
-            yield placed.example.id, _features(placed, image)
+        encode = functools.partial(encode_arrays, build.source, build.codec)
+        encoded = self._read(encode, [placed.example for placed in members])
+        for placed, arrays in zip(members, encoded, strict=True):
+            yield placed.example.id, _features(placed, arrays)
 
     def _generate_by_beam(self, build: Build, members: list[Placed]) -> Any:
         """A PTransform in place of the generator above."""
@@ -167,20 +173,20 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 def _keyed_features(build: Build, item: tuple[int, Placed]) -> tuple[int, dict]:
     key, placed = item
     try:
-        image = encode_image(build.source, build.codec, placed.example)
+        arrays = encode_arrays(build.source, build.codec, placed.example)
     except Fault as fault:
         # Beam writes into an error's first argument, and may lose the others.
         raise RuntimeError(str(fault)) from None
-    return key, _features(placed, image)
+    return key, _features(placed, arrays)
 
 
-def _features(placed: Placed, image: bytes) -> dict:
-    """An example as TFDS stores it."""
+def _features(placed: Placed, arrays: dict[str, bytes]) -> dict:
+    """An example as TFDS stores it; `arrays` as of `encode_arrays`."""
     example = placed.example
     return {
         "id": example.id,
         "original_id": example.original_id or example.id,
-        "image": image,
+        **arrays,
         "labels": list(example.labels),
         "labels_known": example.labels_known,
         "fold": placed.fold,

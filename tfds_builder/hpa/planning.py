@@ -11,13 +11,22 @@ from typing import NamedTuple
 import numpy as np
 
 from hpa_jax.data import codec
+from hpa_jax.data.masks import encode_masks
 from hpa_jax.errors import InputError
 from hpa_jax.labels import CHANNELS
 from tfds_builder.hpa import image_statistics
 from tfds_builder.hpa.assignment import Assignment, assign_splits, labels_known
 from tfds_builder.hpa.build import TEST, TRAIN, UNLABELLED, VALIDATION, Build, Map, Placed, Plan
 from tfds_builder.hpa.grouping import Grouping, group_examples
-from tfds_builder.hpa.sources import Example, Fault, Listing, Progress, Source, no_progress
+from tfds_builder.hpa.sources import (
+    Example,
+    Fault,
+    Listing,
+    Progress,
+    Source,
+    has_masks,
+    no_progress,
+)
 from tfds_builder.hpa.split.duplicates import renumber_groups
 
 # Images that are looked at before all others, if there are many more.
@@ -44,12 +53,18 @@ class _Measured(NamedTuple):
         )
 
 
-def encode_image(source: Source, codec_name: str, example: Example) -> bytes:
-    """Reads an image and encodes it as it is stored.
+def encode_arrays(source: Source, codec_name: str, example: Example) -> dict[str, bytes]:
+    """Reads an image, and its masks where the source has some, and encodes them as stored.
 
     Encoding costs more than reading, so the worker processes do both.
+
+    Returns:
+      the features `image` and, of a source with masks, `masks`.
     """
-    return codec.encode(source.image(example), codec_name)
+    encoded = {"image": codec.encode(source.image(example), codec_name)}
+    if has_masks(source):
+        encoded["masks"] = encode_masks(source.instance_masks(example), codec_name)
+    return encoded
 
 
 def plan(

@@ -6,7 +6,7 @@ with the members of `Source` and register it in `configs.py`.
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeGuard
 
 import numpy as np
 
@@ -143,3 +143,23 @@ class Source(Protocol):
         Raises:
           InputError: they would not; says what to state.
         """
+
+
+class MaskedSource(Source, Protocol):
+    """A source that knows which pixel belongs to which cell and nucleus."""
+
+    masks: bool
+    """Whether the dataset is to hold the masks."""
+
+    def instance_masks(self, example: Example) -> np.ndarray:
+        """The instance masks of one image; runs in a worker process.
+
+        Returns:
+          uint16 [H, W, 2], of the image's size: cells and nuclei, 0 is background. A nucleus has
+          the number of its cell.
+        """
+
+
+def has_masks(source: Source) -> TypeGuard[MaskedSource]:
+    """Whether masks are stored with the images of this source."""
+    return getattr(source, "masks", False)

@@ -1,6 +1,6 @@
 """model.onnx of a run: converted, its weights as asked for, checked against the golden output."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -86,6 +86,7 @@ def build_model(
     golden: dict[str, np.ndarray],
     kind: str,
     calibration: Callable[[], np.ndarray] | None = None,
+    tolerances: Mapping[str, dict[str, float]] = TOLERANCES,
 ) -> BuiltModel:
     """Makes the model of a function of images, with its parameters, and checks it.
 
@@ -93,6 +94,7 @@ def build_model(
       function, shape: as of `convert`.
       golden, calibration: as of `build`.
       kind: of the weights: float32, fp16, or int8, for which `calibration` is needed.
+      tolerances: of each output, by kind; those of int8 are measured.
 
     Returns:
       The model and what is to be said of it.
@@ -102,10 +104,10 @@ def build_model(
     """
     model = convert(function, shape)
     # The conversion is exact, whatever the weights are made to be afterwards.
-    found = _checked(model, golden, TOLERANCES["float32"])
+    found = _checked(model, golden, tolerances["float32"])
     if kind == "fp16":
         model = weights.with_half_weights(model)
-        found = _checked(model, golden, TOLERANCES["fp16"])
+        found = _checked(model, golden, tolerances["fp16"])
     if kind == "int8":
         images = calibration()
         exact = model

@@ -18,6 +18,17 @@ _BACKENDS = ("auto", "onnx", "jax")
 
 def add_images(parser: Parser) -> None:
     """The flags of how images are found, read and scored."""
+    add_folder(parser, missing_flag)
+    add_scoring(parser)
+
+
+def add_folder(parser: Parser, missing: Callable[[str], tuple[str, ...]]) -> None:
+    """The flags of how images are found and read.
+
+    Args:
+      parser: that gets them.
+      missing: parses --missing.
+    """
     add = parser.add_argument
     add(
         "--pattern",
@@ -41,7 +52,7 @@ def add_images(parser: Parser) -> None:
     )
     add(
         "--missing",
-        type=missing_flag,
+        type=missing,
         default=(),
         metavar="LIST",
         help="channels that were not imaged: red,yellow. The net sees black, and every row says so",
@@ -52,12 +63,6 @@ def add_images(parser: Parser) -> None:
         metavar="V",
         help="the value that becomes 255 (default: as the "
         "files of the training set: 255, 16 bits 65535)",
-    )
-    add(
-        "--pixel_size",
-        type=pixel_size_flag,
-        metavar="UM",
-        help="of your images, in micrometres (default: as the files say)",
     )
     add(
         "--projection",
@@ -78,6 +83,17 @@ def add_images(parser: Parser) -> None:
         default="strict",
         help="strict: stop at the first image that cannot be read (default); skip: leave it out "
         "and list it in OUT.rejects.csv",
+    )
+
+
+def add_scoring(parser: Parser) -> None:
+    """The flags of how a net scores them."""
+    add = parser.add_argument
+    add(
+        "--pixel_size",
+        type=pixel_size_flag,
+        metavar="UM",
+        help="of your images, in micrometres (default: as the files say)",
     )
     add(
         "--backend",

@@ -6,8 +6,6 @@ label, and a blue line around where it does so at half its strength or more. Wit
 label, the one that came nearest has its panel.
 """
 
-import hashlib
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ import cv2
 import numpy as np
 
 from hpa_jax.errors import InputError, one_line
-from hpa_jax.files import check_writable, write_atomically
+from hpa_jax.files import check_writable, safe_stem, write_atomically
 from hpa_jax.folders.mark import has_mark, write_mark
 from hpa_jax.images.false_color import false_color, stretch_contrast
 from hpa_jax.images.resize import fit_square
@@ -36,7 +34,6 @@ _LINE_GRAY = 128
 # In the mark of a folder of pictures.
 _KIND = "overlays"
 _ADVICE = "choose another --overlays"
-_SAFE = re.compile(r"[^A-Za-z0-9_-]+")
 
 
 class Overlays:
@@ -141,11 +138,7 @@ def draw(pixels: np.ndarray, maps: list[np.ndarray], captions: list[str]) -> np.
 
 def file_name(image_id: str) -> str:
     """The name of an image's picture: safe, and another one for each Id."""
-    safe = _SAFE.sub("_", image_id).strip("_")[:100]
-    if image_id and safe == image_id:
-        return f"{image_id}.png"
-    digest = hashlib.sha256(image_id.encode()).hexdigest()[:8]
-    return f"{safe or 'image'}-{digest}.png"
+    return f"{safe_stem(image_id)}.png"
 
 
 def _tinted(gray: np.ndarray, heat: np.ndarray) -> np.ndarray:

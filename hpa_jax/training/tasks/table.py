@@ -4,11 +4,13 @@ from jax.sharding import Mesh
 
 from hpa_jax.config import Config
 from hpa_jax.errors import InputError
+from hpa_jax.training.tasks.cell_masks import CellMasks
 from hpa_jax.training.tasks.channels import ChannelTask
 from hpa_jax.training.tasks.classification import Classification
 from hpa_jax.training.tasks.task import Task
 
 TASKS: dict[str, type[Task]] = {
+    "cell_masks": CellMasks,
     "classification": Classification,
     "channels": ChannelTask,
 }

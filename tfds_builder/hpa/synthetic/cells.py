@@ -28,6 +28,7 @@ from tfds_builder.hpa.synthetic.layout import (
     cell_diameter,
     place,
 )
+from tfds_builder.hpa.synthetic.variation import PLAIN, Variation
 
 NO_NUCLEUS = 9.0
 """Distance from the nucleus, in diameters, where there is none."""
@@ -87,20 +88,25 @@ class Cells:
     bridge: np.ndarray
 
 
-def draw_cells(rng: np.random.Generator, size: int) -> Cells:
+def draw_cells(rng: np.random.Generator, size: int, variation: Variation = PLAIN) -> Cells:
     """Places the cells of one image and draws its masks.
 
     Args:
       rng: random stream.
       size: of the image in pixels.
+      variation: of the field. What it leaves as it is changes no draw.
     """
-    d = cell_diameter(size)
-    layout = place(rng, size, d)
+    d = variation.diameter(cell_diameter(size), size)
+    layout = place(rng, size, d, variation)
     # Bends every outline, in x and in y.
-    wobble = np.stack([smooth_noise(rng, size, 0.38 * d) * 0.07 * d for _ in range(2)])
-    owner = _owners(layout, wobble, size)
+    bend = 0.07 * variation.bend
+    wobble = np.stack([smooth_noise(rng, size, 0.38 * d) * bend * d for _ in range(2)])
+    reach = _REACH * max(1.0, variation.bend)
+    owner = _owners(layout, wobble, size, reach)
+    if variation.joined:
+        owner = _joined(owner, len(layout.kind))
     layout = layout.without_bridges()
-    nucleus_fields = _nuclei(rng, layout, owner, wobble, d)
+    nucleus_fields = _nuclei(rng, layout, owner, wobble, d, reach, variation)
     nuclei = np.clip(0.5 - nucleus_fields["nuclear"] * d, 0, 1)
     nucleoli = nucleus_fields["nucleoli"]
     holes = canvas(size)
@@ -131,8 +137,8 @@ def _window(centre: np.ndarray, reach: float, size: int) -> tuple[slice, slice]:
     return slice(low[1], high[1]), slice(low[0], high[0])
 
 
-def _cell_window(layout: Layout, cell: int, size: int) -> tuple[slice, slice]:
-    return _window(layout.centre[cell], _REACH * layout.axes[cell].max(), size)
+def _cell_window(layout: Layout, cell: int, size: int, reach: float) -> tuple[slice, slice]:
+    return _window(layout.centre[cell], reach * layout.axes[cell].max(), size)
 
 
 def _bent_grid(
@@ -159,12 +165,12 @@ def _ellipse_radius(
     return np.sqrt(along**2 + across**2, dtype=np.float32)
 
 
-def _owners(layout: Layout, wobble: np.ndarray, size: int) -> np.ndarray:
+def _owners(layout: Layout, wobble: np.ndarray, size: int, reach: float) -> np.ndarray:
     """Index of the cell that covers each pixel, -1 outside and under bridges; int16 [H, W]."""
     nearest = np.full((size, size), 1.0, np.float32)
     owner = np.full((size, size), -1, np.int16)
     for i, kind in enumerate(layout.kind):
-        window = _cell_window(layout, i, size)
+        window = _cell_window(layout, i, size, reach)
         # Dividing cells are round.
         strength = 1.0 if kind == INTERPHASE else 0.25
         x, y = _bent_grid(window, wobble, strength)
@@ -176,6 +182,19 @@ def _owners(layout: Layout, wobble: np.ndarray, size: int) -> np.ndarray:
         nearest[window][near] = radius[near]
         owner[window][near] = -1 if kind == BRIDGE else i
     return owner
+
+
+def _joined(owner: np.ndarray, count: int) -> np.ndarray:
+    """The same without the parts of a cell that are apart from its largest one."""
+    joined = owner.copy()
+    for i in range(count):
+        mask = (owner == i).astype(np.uint8)
+        parts, numbers, statistics, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
+        # Part 0 is all that is not the cell.
+        if parts > 2:
+            largest = 1 + int(np.argmax(statistics[1:, cv2.CC_STAT_AREA]))
+            joined[(mask > 0) & (numbers != largest)] = -1
+    return joined
 
 
 def _contact(owner: np.ndarray, d: float) -> np.ndarray:
@@ -197,7 +216,13 @@ def _edge(owner: np.ndarray, d: float) -> np.ndarray:
 
 
 def _nuclei(
-    rng: np.random.Generator, layout: Layout, owner: np.ndarray, wobble: np.ndarray, d: float
+    rng: np.random.Generator,
+    layout: Layout,
+    owner: np.ndarray,
+    wobble: np.ndarray,
+    d: float,
+    reach: float,
+    variation: Variation,
 ) -> dict:
     """The attributes of `Cells` about nuclei: nucleus, nucleus_axes, mtoc, nucleoli, nuclear."""
     kind = layout.kind
@@ -208,16 +233,19 @@ def _nuclei(
     toward = directions(rng.uniform(0, 2 * np.pi, n))
     offset = rng.uniform(0.02, 0.11, n) * np.where(is_interphase, 1.0, 0.3) * d
     nucleus = layout.centre - offset[:, None] * toward
-    radius = np.where(is_interphase, rng.uniform(0.30, 0.34, n), 0.21) * d
-    stretch = rng.uniform(1.0, 1.25, n)
+    radius = np.where(is_interphase, rng.uniform(0.30, 0.34, n), 0.21) * (d * variation.nucleus)
+    stretch = rng.uniform(1.0, variation.nucleus_stretch, n)
     axes = np.stack([radius * stretch, radius / stretch], -1)
     across_division = layout.angle + np.pi / 2
-    angle = np.where(kind == DAUGHTER, across_division, rng.uniform(0, np.pi, n))
+    own = rng.uniform(0, np.pi, n)
+    if variation.aligned:
+        own = layout.angle + 0.3 * (own - np.pi / 2)
+    angle = np.where(kind == DAUGHTER, across_division, own)
 
     nuclear = np.full((size, size), NO_NUCLEUS, np.float32)
     nucleoli = []
     for i in np.flatnonzero(kind != MITOTIC):
-        window = _cell_window(layout, i, size)
+        window = _cell_window(layout, i, size, reach)
         x, y = _bent_grid(window, wobble, 0.5)
         inside = owner[window] == i
         distance = _ellipse_radius(x, y, nucleus[i], axes[i], angle[i])[inside] - 1

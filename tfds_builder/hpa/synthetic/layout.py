@@ -4,6 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tfds_builder.hpa.synthetic.drawing import smooth_noise
+from tfds_builder.hpa.synthetic.variation import PLAIN, Variation
+
 INTERPHASE, MITOTIC, DAUGHTER, BRIDGE = range(4)
 
 
@@ -41,13 +44,14 @@ class Layout(NamedTuple):
         return Layout(*(column[is_cell] for column in columns), self.bridges)
 
 
-def place(rng: np.random.Generator, size: int, d: float) -> Layout:
+def place(rng: np.random.Generator, size: int, d: float, variation: Variation = PLAIN) -> Layout:
     """Places the cells of an image.
 
     Args:
       rng: random stream.
       size: of the image in pixels.
       d: diameter of a cell in pixels.
+      variation: of the field.
     """
     placing = _Placing(rng, size, d)
     area = (size / d) ** 2
@@ -56,7 +60,7 @@ def place(rng: np.random.Generator, size: int, d: float) -> Layout:
         placing.add_daughters()
     for _ in range(divisions):
         placing.add_mitotic()
-    placing.fill(spots=int(60 * (area + 4)))
+    placing.fill(int(60 * (area + 4)), variation)
     placing.add_bridges()
     return placing.layout()
 
@@ -110,20 +114,30 @@ class _Placing:
         self._add(MITOTIC, centre, (0.37 * d, 0.35 * d), rng.uniform(0, np.pi))
         self._occupy(centre, 0.36 * d)
 
-    def fill(self, spots: int) -> None:
+    def fill(self, spots: int, variation: Variation) -> None:
         """Adds cells in interphase until there is no space among `spots` random places."""
         rng = self._rng
         d = self._d
         places = rng.uniform(-0.25 * d, self._size + 0.25 * d, (spots, 2))
+        if variation.filled < 1:
+            places = places[self._in_patches(places, variation.filled)]
         space = self._gap(places, 0.40 * d)
-        crowding = rng.uniform(0.0, 0.12) * d
-        while space.max() > crowding - 0.05 * d:
+        crowding = (rng.uniform(0.0, 0.12) + variation.spacing) * d
+        while space.max(initial=-np.inf) > crowding - 0.05 * d:
             best = int(np.argmax(space > crowding - 0.05 * d))
-            stretch = rng.uniform(1.0, 1.25)
-            axes = (0.6 * d * stretch, 0.6 * d / stretch)
+            stretch = rng.uniform(1.0, variation.stretch)
+            half_axis = variation.half_axis * d
+            axes = (half_axis * stretch, half_axis / stretch)
             self._add(INTERPHASE, places[best], axes, rng.uniform(0, np.pi))
             away = np.linalg.norm(places - places[best], axis=1)
             space = np.minimum(space, away - 0.86 * d)
+
+    def _in_patches(self, places: np.ndarray, filled: float) -> np.ndarray:
+        """Which places lie in the patches, a fraction `filled` of the field; bool [n]."""
+        height = smooth_noise(self._rng, self._size, 1.5 * self._d)
+        level = np.quantile(height, filled)
+        column, row = np.clip(places, 0, self._size - 1).astype(int).T
+        return height[row, column] <= level
 
     def add_bridges(self) -> None:
         """The space between daughters, as cells of kind BRIDGE."""

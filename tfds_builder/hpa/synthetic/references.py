@@ -6,32 +6,38 @@ import numpy as np
 from tfds_builder.hpa.synthetic.cells import NO_NUCLEUS, Cells
 from tfds_builder.hpa.synthetic.drawing import band_noise, canvas, draw_line, unit
 from tfds_builder.hpa.synthetic.layout import MITOTIC
+from tfds_builder.hpa.synthetic.variation import PLAIN, Variation
+
+_FADING_REACH = 0.12  # diameters from a cell's edge
 
 
 def draw_references(
-    rng: np.random.Generator, cells: Cells
+    rng: np.random.Generator, cells: Cells, variation: Variation = PLAIN
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draws red (microtubules), blue (nucleus) and yellow (endoplasmic reticulum).
 
     Args:
       rng: random stream, the same whatever the labels.
       cells: of the image.
+      variation: of the field. What it leaves as it is changes no draw.
 
     Returns:
       uint8 [H, W] each.
     """
-    d = cells.diameter
     # Cells differ in brightness; the last level is of what is outside.
-    levels = np.append(rng.uniform(0.75, 1.0, len(cells.kind)), 0)
+    levels = np.append(rng.uniform(variation.dimmest, 1.0, len(cells.kind)), 0)
     level = levels.astype(np.float32)[cells.owner]
     red = _microtubules(cells, level)
     blue = _nuclei(rng, cells, level)
     yellow = _reticulum(rng, cells, level)
-    blur = max(0.5, 0.011 * d)
+    if variation.fading or variation.red_in_nucleus < 1:
+        red = red * (1 - (1 - variation.red_in_nucleus) * cells.nuclei)
+        fading = 1 - variation.fading * np.exp(-cells.edge / _FADING_REACH)
+        red = red * fading
+        yellow = yellow * fading
     finished = []
     for image in (red, blue, yellow):
-        gain = rng.uniform(0.6, 1.0)
-        finished.append(_finish(rng, image.astype(np.float32), gain, blur))
+        finished.append(_finish(rng, image.astype(np.float32), cells.diameter, variation))
     return tuple(finished)
 
 
@@ -61,9 +67,15 @@ def _reticulum(rng: np.random.Generator, cells: Cells, level: np.ndarray) -> np.
     return level * spread * (1 - 0.75 * cells.nuclei) * np.clip(1.25 - 0.6 * lace, 0.1, 1.2)
 
 
-def _finish(rng: np.random.Generator, image: np.ndarray, gain: float, blur: float) -> np.ndarray:
+def _finish(
+    rng: np.random.Generator, image: np.ndarray, d: float, variation: Variation
+) -> np.ndarray:
     """Optics and camera: blur, gain, background, noise; uint8."""
-    image = cv2.GaussianBlur(image, (0, 0), blur) * gain + rng.uniform(0.005, 0.03)
-    noise = rng.standard_normal(image.shape, dtype=np.float32)
+    gain = rng.uniform(*variation.gain)
+    if variation.gamma != 1:
+        image = np.power(np.maximum(image, 0), np.float32(variation.gamma))
+    blur = max(0.5, 0.011 * d) * variation.blur
+    image = cv2.GaussianBlur(image, (0, 0), blur) * gain + rng.uniform(0.005, variation.background)
+    noise = rng.standard_normal(image.shape, dtype=np.float32) * np.float32(variation.noise)
     image += noise * (0.012 + 0.05 * np.sqrt(np.maximum(image, 0)))
     return np.clip(image * 255, 0, 255).astype(np.uint8)

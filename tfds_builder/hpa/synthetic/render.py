@@ -18,6 +18,7 @@ from tfds_builder.hpa.synthetic.cells import Cells, draw_cells
 from tfds_builder.hpa.synthetic.drawing import smooth_noise
 from tfds_builder.hpa.synthetic.patterns import PATTERNS
 from tfds_builder.hpa.synthetic.references import draw_references
+from tfds_builder.hpa.synthetic.variation import PLAIN, Variation, draw_variation
 
 # Number of images with 1, 2, 3, 4 labels among the 31,072 of the challenge's train.csv.
 _IMAGES_BY_LABELS = (15126, 12485, 3160, 301)
@@ -27,7 +28,7 @@ _EXPONENT = {"tempered": 0.1, "real": 1.0}
 _MIN_SIZE = 32
 
 # Random streams of one image: separate, so that no draw of one can change another.
-_CELLS, _REFERENCES, _CAMERA, _PROTEIN = range(4)
+_CELLS, _REFERENCES, _CAMERA, _PROTEIN, _VARIATION = range(5)
 
 
 def _stream(seed: int, index: int, *name: int) -> np.random.Generator:
@@ -159,21 +160,30 @@ def _expose(rng: np.random.Generator, green: np.ndarray, cells: Cells) -> np.nda
     return np.clip(np.interp(green, at_rank, level) * 255, 0, 255).astype(np.uint8)
 
 
-def cells_of(seed: int, index: int, size: int) -> Cells:
+def _variation_of(seed: int, index: int, vary: bool) -> Variation:
+    return draw_variation(_stream(seed, index, _VARIATION)) if vary else PLAIN
+
+
+def cells_of(seed: int, index: int, size: int, vary: bool = False) -> Cells:
     """The cells of the image that `render` draws for these arguments, whatever its labels."""
-    return draw_cells(_stream(seed, index, _CELLS), size)
+    variation = _variation_of(seed, index, vary)
+    return draw_cells(_stream(seed, index, _CELLS), size, variation)
 
 
-def render(seed: int, index: int, labels: Sequence[int], size: int) -> np.ndarray:
+def render(
+    seed: int, index: int, labels: Sequence[int], size: int, vary: bool = False
+) -> np.ndarray:
     """Draws one image; the same arguments give the same bytes.
 
-    Red, blue and yellow depend on `seed`, `index` and `size` only.
+    Red, blue and yellow depend on `seed`, `index`, `size` and `vary` only.
 
     Args:
       seed: of the random streams.
       index: of the image.
       labels: label ids, in any order.
       size: pixels a side.
+      vary: whether fields differ in the size, density and shape of their cells, in blur, noise and
+        brightness (`variation.py`).
 
     Returns:
       uint8 [size, size, 4]: red microtubules, green protein, blue nucleus, yellow endoplasmic
@@ -192,8 +202,10 @@ def render(seed: int, index: int, labels: Sequence[int], size: int) -> np.ndarra
             f"synthetic image {index}: {size} px is too small for a cell: "
             f"use {_MIN_SIZE} px or more"
         )
-    cells = cells_of(seed, index, size)
-    red, blue, yellow = draw_references(_stream(seed, index, _REFERENCES), cells)
+    variation = _variation_of(seed, index, vary)
+    cells = draw_cells(_stream(seed, index, _CELLS), size, variation)
+    references = _stream(seed, index, _REFERENCES)
+    red, blue, yellow = draw_references(references, cells, variation)
     protein = _protein(seed, index, tuple(sorted(set(labels))), cells)
     green = _expose(_stream(seed, index, _CAMERA), protein, cells)
     return np.stack([red, green, blue, yellow], axis=-1)

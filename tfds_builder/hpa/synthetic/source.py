@@ -1,6 +1,7 @@
 """The source `synthetic`: images drawn from a seed, nothing to download.
 
-An image depends on seed, index, labels and size alone, so any worker draws the same one.
+An image depends on seed, index, labels, size and whether fields vary, so any worker draws the same
+one.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from hpa_jax.errors import InputError
 from hpa_jax.labels import HPA_2018, Vocabulary
 from tfds_builder.hpa.sources import Example, Listing, Progress, SourceImage, no_progress
 from tfds_builder.hpa.synthetic import render
+from tfds_builder.hpa.synthetic.masks import instance_masks
 
 FREQUENCIES = ("tempered", "real")
 DEFAULT_IMAGES = 4000
@@ -28,12 +30,16 @@ class Synthetic:
       size: pixels a side.
       seed: of labels and drawings.
       frequencies: of the labels: those of train.csv (`real`), or tempered.
+      vary: whether fields differ in cell size, density, shape, optics and brightness.
+      masks: whether the instance masks of cells and nuclei are stored with an image.
     """
 
     images: int = DEFAULT_IMAGES
     size: int = DEFAULT_SIZE
     seed: int = 0
     frequencies: str = FREQUENCIES[0]
+    vary: bool = False
+    masks: bool = False
     manual_dir: ClassVar[None] = None
     vocabulary: ClassVar[Vocabulary] = HPA_2018
 
@@ -46,13 +52,18 @@ class Synthetic:
 
     def settings(self) -> dict:
         """See `Source.settings`."""
-        return {
+        settings = {
             "source": "synthetic",
             "images": self.images,
             "size": self.size,
             "drawing_seed": self.seed,
             "frequencies": self.frequencies,
         }
+        # Datasets without them have the metadata that they had before there were these.
+        for name in ("vary", "masks"):
+            if getattr(self, name):
+                settings[name] = True
+        return settings
 
     def examples(self, progress: Progress = no_progress) -> Listing:
         """Draws the labels of all images; see `Source.examples`."""
@@ -65,7 +76,12 @@ class Synthetic:
 
     def image(self, example: Example) -> np.ndarray:
         """Draws one image; see `Source.image`."""
-        return render.render(self.seed, example.index, example.labels, self.size)
+        return render.render(self.seed, example.index, example.labels, self.size, self.vary)
+
+    def instance_masks(self, example: Example) -> np.ndarray:
+        """The exact masks of one image; see `sources.MaskedSource`."""
+        cells = render.cells_of(self.seed, example.index, self.size, self.vary)
+        return instance_masks(cells)
 
     def read(self, example: Example) -> SourceImage:
         """See `Source.read`."""

@@ -1,0 +1,16 @@
+"""Cells one by one: instance masks of a field, how good they are, and files that hold them.
+
+instances.py    what a segmentation is
+classical.py    finds cells without a trained net: nuclei.py, then cytoplasm.py; enlarge.py brings
+                masks to the field's own scale
+targets.py      maps of masks, which a net learns; from_maps.py makes masks of them again
+stretch.py      how a field is made ready for such a net
+numbering.py    numbers without gaps; nuclei and cells that were numbered apart
+measures.py     average precision and aggregated Jaccard index
+label_image.py  masks as PNG and TIFF, ours and those of others; mask_folder.py finds them by Id
+cell_table.py   place and size of each cell
+contours.py     polygons; geojson.py writes them for QuPath
+outlines.py     a picture of a field with its cells' outlines
+
+Importing this starts no JAX.
+"""
