@@ -137,12 +137,12 @@ def _filled(
 
 
 def channel_maker(workdir: Path, target: str) -> Callable[[np.ndarray], np.ndarray]:
-    """A function of an image uint8 [H, W, 4] that returns its target as a net makes it."""
+    """A function of images uint8 [N, H, W, 4] that returns their target as a net makes it."""
     synthesizer = load_synthesizer(workdir)
     place = synthesizer.targets.index(target)
     shown = [name for name in synthesizer.sources if name != target]
 
-    def make(image: np.ndarray) -> np.ndarray:
-        return synthesizer.fill(image[None], shown)[0, ..., place]
+    def make(images: np.ndarray) -> np.ndarray:
+        return synthesizer.fill(images, shown)[..., place]
 
     return make

@@ -17,7 +17,6 @@ from learning_runs import run_all
 from learning_statistics import mean, t_interval
 
 from hpa_jax.data.catalog import load_dataset
-from hpa_jax.data.dataset import ImageDataset
 from hpa_jax.evaluation.channel_figures import NET, RIDGE
 from hpa_jax.evaluation.predictor import load_run
 from hpa_jax.labels import CHANNELS
@@ -35,7 +34,8 @@ CLASSIFIERS = {
 FITTED_ON = 200
 """Training images of the ridge regression."""
 
-Replace = Callable[[np.ndarray], np.ndarray]
+Make = Callable[[np.ndarray], np.ndarray]
+"""Of images uint8 [N, H, W, 4] to a channel of them, uint8 [N, H, W]."""
 
 
 def measure(
@@ -67,16 +67,21 @@ def measure(
     run_all(runs, data_dir, folder, jobs)
     workdir = train(folder / "runs" / "channels_net", data_dir, scale.dataset, net)
     test = load_dataset(data_dir, scale.dataset, split="test")
-    planes = {BLACK: np.zeros_like}
-    planes[RIDGE] = _ridge(data_dir, scale.dataset, target)
-    planes[NET] = channel_maker(workdir, target)
-    made = {IMAGED: list(_images(test, target, None))}
-    for name, make in planes.items():
-        made[name] = list(_images(test, target, make))
+    images = np.stack([test.image(number) for number in range(len(test))])
+    place_of_target = CHANNELS.index(target)
+    makers = {
+        BLACK: lambda images: np.zeros_like(images[..., 0]),
+        RIDGE: _ridge(data_dir, scale.dataset, target),
+        NET: channel_maker(workdir, target),
+    }
+    shown = {IMAGED: images}
+    for name, make in makers.items():
+        shown[name] = images.copy()
+        shown[name][..., place_of_target] = make(images)
     rows = []
     for name in CLASSIFIERS:
         prefix = f"classifier_{name.replace(' ', '_')}"
-        for place, images in made.items():
+        for place, images in shown.items():
             values = []
             for seed in range(seeds):
                 predictor = load_run(folder / "runs" / f"{prefix}_{seed}", "latest")
@@ -86,25 +91,13 @@ def measure(
     return rows
 
 
-def _ridge(data_dir: Path, name: str, target: str) -> Replace:
+def _ridge(data_dir: Path, name: str, target: str) -> Make:
     dataset = load_dataset(data_dir, name, split="train")
     numbers = np.unique(np.linspace(0, len(dataset) - 1, FITTED_ON).astype(int))
     sums = [channel_baselines.sums_of(dataset.image(number)) for number in numbers.tolist()]
     others = [channel for channel in CHANNELS if channel not in (target, "green")]
     ridge = channel_baselines.fit_ridge(channel_baselines.total(sums), target, others)
-    return lambda image: np.rint(ridge(image)).astype(np.uint8)
-
-
-def _images(dataset: ImageDataset, target: str, make: Replace | None):
-    """The images, with a channel replaced by what `make` gives of an image."""
-    place = CHANNELS.index(target)
-    for number in range(len(dataset)):
-        image = dataset.image(number)
-        if make is not None:
-            made = make(image)
-            image = image.copy()
-            image[..., place] = made if made.ndim == 2 else made[..., place]
-        yield image
+    return lambda images: np.stack([np.rint(ridge(image)).astype(np.uint8) for image in images])
 
 
 def markdown(rows: Sequence[dict], target: str) -> str:

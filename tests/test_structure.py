@@ -69,6 +69,7 @@ OWNERS = {
         "probe/embedders.py",
         "training/",
         "serving/cell_net/",
+        "serving/channel_net/",
         "serving/forward.py",
         "serving/predict/run_net.py",
         "serving/worker.py",

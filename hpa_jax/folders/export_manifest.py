@@ -44,8 +44,11 @@ alone, and would find no label in any image."""
 CELL_FORMAT = 5
 """Of an export that finds cells. A reader of earlier formats would take its maps for labels."""
 
+CHANNEL_FORMAT = 6
+"""Of an export that fills in channels. A reader of earlier formats would look for labels in it."""
+
 # Format 2 has no optional files. Format 1 has no number.
-_WITH_OPTIONAL = (FORMAT, SINGLE_LABEL_FORMAT, CELL_FORMAT)
+_WITH_OPTIONAL = (FORMAT, SINGLE_LABEL_FORMAT, CELL_FORMAT, CHANNEL_FORMAT)
 _NUMBERED = (2, *_WITH_OPTIONAL)
 
 _EXPORT_AGAIN = "remove it and export it again"

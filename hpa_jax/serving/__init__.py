@@ -17,8 +17,10 @@ check.py        whether an export is as it was written, and runs here
 reliability.py  how often scores were right
 decision.py     which labels probabilities decide on
 predict/        from a folder of images to a table, and to the nearest images of another
-segment/        from a folder of images to the cells in them
+kinds.py        what an export's net is for
+channel_net/    the export of a net that fills in channels
 synthesize/     channels that were not imaged, made from the others
+segment/        from a folder of images to the cells in them
 __main__.py     `python -m hpa_jax.serving COMMAND EXPORT`
 
 Importing this package does not import JAX; loading an export does.

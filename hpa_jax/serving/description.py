@@ -18,7 +18,7 @@ from hpa_jax.transforms import normalize
 from hpa_jax.transforms.channel_mix import channels_of_mix, mixed_statistics
 
 # Of the configuration, what made the net.
-_PROVENANCE = ("data", "model", "augment", "optim", "train", "loss", "checkpoint")
+_PROVENANCE = ("data", "model", "augment", "optim", "train", "loss", "channels", "checkpoint")
 
 
 def describe(

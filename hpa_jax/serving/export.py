@@ -18,6 +18,7 @@ import jax
 from hpa_jax.config import Config, to_dict
 from hpa_jax.errors import InputError, one_line
 from hpa_jax.evaluation.predictor import Predictor
+from hpa_jax.evaluation.synthesizer import Synthesizer
 from hpa_jax.files import read_json
 from hpa_jax.folders.export_manifest import DESCRIPTION, ONNX, foreign_content
 from hpa_jax.folders.replace import refuse_foreign_folder, replace_folder
@@ -57,7 +58,10 @@ def export(config: Config, workdir: Path, out: Path | None = None) -> None:
     refuse_foreign_folder(folder, foreign_content, _ADVICE)
 
     # Refuses what cannot be exported, and warns, before the seconds that the process takes.
-    if config.train.task == CELL_MASKS:
+    if config.train.task == "channels":
+        _check_onnx(config)
+        Synthesizer(config, workdir)
+    elif config.train.task == CELL_MASKS:
         CellRun(config, workdir)
     else:
         Predictor(config, workdir)
@@ -88,8 +92,19 @@ def export(config: Config, workdir: Path, out: Path | None = None) -> None:
     print(f"check it anywhere with: python -m hpa_jax.serving {folder}")
 
 
+def _check_onnx(config: Config) -> None:
+    if config.export.onnx == "int8":
+        raise InputError(
+            "config.export.onnx=int8: weights of 8 bits are for nets that tell labels; choose "
+            "float32, fp16 or none"
+        )
+
+
 def _what(config: Config) -> str:
     """What the net makes of which images."""
+    if config.train.task == "channels":
+        made = config.channels.targets
+        return f"{made} from {config.channels.sources}, {config.data.image_size} px"
     if config.train.task == CELL_MASKS:
         return f"maps of cells and nuclei, tiles of {config.cell_masks.tile} px"
     return f"{len(config.label_ids())} labels, {config.data.image_size} px"

@@ -6,11 +6,14 @@ from hpa_jax.errors import InputError
 
 LABELS = "labels"
 CELL_MASKS = "cell_masks"
+FILLED_CHANNELS = "filled_channels"
 
 _USES = {
     LABELS: "it tells which labels an image has: give it to predict, serve or page",
     CELL_MASKS: "it finds cells: python -m hpa_jax.serving segment DIR --method=unet "
     "--weights=EXPORT --out=FOLDER",
+    FILLED_CHANNELS: "it fills in channels: python -m hpa_jax.serving predict EXPORT_OF_LABELS "
+    "DIR --missing=yellow --synthesize=EXPORT --out=scores.csv",
 }
 
 
@@ -20,7 +23,7 @@ def check_kind(description: dict, folder: Path | str, wanted: str) -> None:
     Args:
       description: contents of its model.json.
       folder: of the export, for the message.
-      wanted: LABELS or CELL_MASKS.
+      wanted: one of the kinds above.
 
     Raises:
       InputError: says what it is for.

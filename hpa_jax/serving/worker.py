@@ -156,6 +156,11 @@ def _write(folder: str, workdir: str, config: dict, evaluated: Sequence[str] = (
     settings = from_dict(config)
     # This process has one device, however many trained.
     settings.devices.space = 0
+    if settings.train.task == "channels":
+        from hpa_jax.serving.channel_net.write import write_channel_net
+
+        step, difference = write_channel_net(Path(folder), settings, Path(workdir))
+        return {"step": step, "difference": difference}
     if settings.train.task == "cell_masks":
         from hpa_jax.serving.cell_net.write import write_cell_net
 

@@ -1,5 +1,7 @@
 """Filled-in channels: every image of a fold is scored by what the others gave."""
 
+import json
+
 import channels
 import numpy as np
 import pytest
@@ -43,3 +45,16 @@ def test_an_unknown_part_and_a_missing_sample_are_named(tmp_path, capsys):
     flags = [f"--sample_dir={tmp_path}", f"--folder={tmp_path}", "--only=real", "--no_net"]
     assert channels.main(flags) == 2
     assert "kaggle_512 is not there; give --sample_dir=DIR" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_all_parts_but_the_real_one_run(tmp_path, capsys):
+    flags = ["--quick", "--only=drawn,worth", "--seeds=1", "--jobs=1"]
+    rows_file = tmp_path / "rows.json"
+    assert channels.main([*flags, f"--folder={tmp_path}", f"--json={rows_file}"]) == 0
+    shown = capsys.readouterr().out
+    assert "| yellow <- red, blue | net | " in shown
+    assert "| channel dropout | ridge on blurred channels | " in shown
+    rows = {row["name"]: row for row in json.loads(rows_file.read_text())}
+    assert "pearson_over_ridge" in rows["channels_drawn_yellow_from_red_blue_net"]
+    assert len(rows["channels_worth_all_channels_black"]["seeds"]) == 1

@@ -7,6 +7,7 @@ intake.py         opens the images, and asks what nobody can guess
 net.py            what scores them
 scoring.py        reads, prepares and scores; rows.py is what it finds
 progress_file.py  what was done so far, on the disk
+synthesis.py      missing channels, made by another net
 notes.py          what differs from the training images
 outputs.py        where results go; tables/ writes them
 overlays.py       pictures of what the net looked at

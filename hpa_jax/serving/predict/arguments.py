@@ -278,6 +278,7 @@ def make_request(
     flags: argparse.Namespace,
     overlays: Path | None = None,
     cells: CellRequest | None = None,
+    synthesize: Path | None = None,
 ) -> Request:
     """What is to be predicted, by the flags of `add_images` and the command's own `out`."""
     return Request(
@@ -297,4 +298,5 @@ def make_request(
         threads=flags.threads,
         overlays=overlays,
         cells=cells,
+        synthesize=synthesize,
     )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from hpa_jax.environment.paths import path_flag
 from hpa_jax.environment.program import exit_on_signals
-from hpa_jax.errors import EXIT_OK
+from hpa_jax.errors import EXIT_OK, InputError
 from hpa_jax.serving.predict.arguments import (
     Parser,
     add_cells,
@@ -38,7 +38,12 @@ def main(arguments: Sequence[str]) -> int:
         flags.skip_border,
         flags.pool,
     )
-    request = make_request(flags, overlays=flags.overlays, cells=cells)
+    if cells is not None and flags.synthesize is not None:
+        raise InputError(
+            "--cells and --synthesize: cells are found in the channels that were imaged, and are "
+            "not scored with made ones; leave one of the two out"
+        )
+    request = make_request(flags, overlays=flags.overlays, cells=cells, synthesize=flags.synthesize)
 
     def open_net() -> ExportedNet:
         needs_maps = flags.overlays is not None and cells is None
@@ -80,5 +85,12 @@ def _parser() -> Parser:
         help="a PNG for each image with what the net looked at; with --cells with their outlines",
     )
     add_cells(parser)
+    parser.add_argument(
+        "--synthesize",
+        type=path_flag("--synthesize"),
+        metavar="EXPORT",
+        help="an export of a net that fills in channels: those of --missing are made from the "
+        "others, in place of black, and every row says so in a column synthesized",
+    )
     add_images(parser)
     return parser

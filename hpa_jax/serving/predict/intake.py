@@ -1,6 +1,7 @@
 """Opens the images that are to be scored, and asks what cannot be known from them."""
 
 import dataclasses
+from collections.abc import Sequence
 
 from hpa_jax.errors import InputError
 from hpa_jax.images.folder import FaultyImage, ImageFolder, find_images
@@ -16,15 +17,23 @@ _LOOKED_AT = 8
 _FEW_OF_16_BITS = 2**12
 
 
-def open_images(request: Request, preparation: Preparation) -> ImageFolder:
+def open_images(
+    request: Request, preparation: Preparation, others: Sequence[str] = ()
+) -> ImageFolder:
     """The images, with the channels black that the net was not trained on.
+
+    Args:
+      request: what is asked for.
+      preparation: of the net.
+      others: further channels that are wanted, by another net.
 
     Raises:
       InputError: as of `find_images`; or nothing says what is white in dim files of 16 bits.
     """
     missing = []
     for channel in CHANNELS:
-        if channel in request.missing or channel not in preparation.channels:
+        is_wanted = channel in preparation.channels or channel in others
+        if channel in request.missing or not is_wanted:
             missing.append(channel)
     images = find_images(
         request.images,

@@ -23,6 +23,8 @@ class Request:
       threads: that read; None: one a core.
       overlays: folder for pictures of what the net looked at; None: none.
       cells: what is asked for cell by cell; None: images are scored alone.
+      synthesize: export of a net that makes the missing channels from the others; None: they stay
+        black.
     """
 
     images: Path
@@ -41,3 +43,4 @@ class Request:
     threads: int | None = None
     overlays: Path | None = None
     cells: CellRequest | None = None
+    synthesize: Path | None = None

@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -21,7 +21,8 @@ from hpa_jax.serving.predict.progress_file import SUFFIX, ProgressFile
 from hpa_jax.serving.predict.request import Request
 from hpa_jax.serving.predict.rows import Row
 from hpa_jax.serving.predict.scoring import Job, score
-from hpa_jax.serving.predict.tables.content import Content
+from hpa_jax.serving.predict.synthesis import open_synthesis
+from hpa_jax.serving.predict.tables.content import SYNTHESIZED, Content
 from hpa_jax.serving.served import default_batch
 
 
@@ -66,7 +67,10 @@ def scored(
     Raises:
       InputError: as of `predict`.
     """
-    images, preparation = announced_images(request, net)
+    preparation = Preparation.from_description(net.description)
+    synthesis = open_synthesis(request, preparation)
+    others = synthesis.shown if synthesis else ()
+    images = announced_images(request, net, preparation, others)
     job = Job(
         images=images,
         preparation=preparation,
@@ -77,15 +81,24 @@ def scored(
         policy=request.policy,
         pixel_size=request.pixel_size,
         overlays=overlays,
+        synthesis=synthesis,
     )
     with scored_job(request, job) as progress:
         yield job, progress
 
 
-def announced_images(request: Request, net: Net) -> tuple[ImageFolder, Preparation]:
-    """Opens the images, says what they are, and how the net wants them."""
-    preparation = Preparation.from_description(net.description)
-    images = open_images(request, preparation)
+def announced_images(
+    request: Request, net: Net, preparation: Preparation, others: Sequence[str] = ()
+) -> ImageFolder:
+    """Opens the images and says what they are.
+
+    Args:
+      request: what is asked for.
+      net: that scores.
+      preparation: of the net.
+      others: channels that are read besides those which the net sees.
+    """
+    images = open_images(request, preparation, others)
     print(f"{images.where}: {len(images)} images, {images.layout}")
     if not preparation.is_known:
         print(
@@ -94,7 +107,7 @@ def announced_images(request: Request, net: Net) -> tuple[ImageFolder, Preparati
             f"{preparation.size} px",
             file=sys.stderr,
         )
-    return images, preparation
+    return images
 
 
 @contextlib.contextmanager
@@ -157,6 +170,8 @@ def _progress(
         "ids": settings_digest(job.images.ids),
         **more,
     }
+    if job.synthesis is not None:
+        settings["synthesis"] = job.synthesis.version
     lock = exclusive_lock(
         path.with_name(f"{path.name}.lock"),
         busy=f"--out={request.out} is being written",
@@ -178,7 +193,9 @@ def _write(request: Request, job: Job, kind: outputs.Format, progress: ProgressF
     rejects = []
     embedding_size = 0
     good = 0
-    notes = Notes(job.preparation, job.images.missing)
+    made = job.synthesis.wanted if job.synthesis else ()
+    black = [channel for channel in job.images.missing if channel not in made]
+    notes = Notes(job.preparation, black)
     for row in progress.rows(count):
         if not row.is_scored:
             rejects.append((row.id, row.file, row.reason))
@@ -192,8 +209,10 @@ def _write(request: Request, job: Job, kind: outputs.Format, progress: ProgressF
     about = {
         "backend": job.net.backend,
         "layout": job.images.layout,
-        "missing": list(request.missing),
+        "missing": [channel for channel in request.missing if channel not in made],
     }
+    if made:
+        about[SYNTHESIZED] = list(made)
     content = Content(
         description=job.net.description,
         card=job.net.card,

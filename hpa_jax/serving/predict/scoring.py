@@ -23,6 +23,7 @@ from hpa_jax.serving.predict.net import Net
 from hpa_jax.serving.predict.overlays import Overlays
 from hpa_jax.serving.predict.progress_file import ProgressFile
 from hpa_jax.serving.predict.rows import Row
+from hpa_jax.serving.predict.synthesis import Synthesis
 
 POLICIES = ("strict", "skip")
 
@@ -53,6 +54,7 @@ class Job:
       policy: one of POLICIES: what happens at an image that cannot be read.
       pixel_size: micrometres a pixel, which overrides what files say; None: as they say.
       overlays: writes pictures of what the net looked at; None: none are wanted.
+      synthesis: makes missing channels from the others; None: they are black.
     """
 
     images: ImageFolder
@@ -64,6 +66,7 @@ class Job:
     policy: str
     pixel_size: float | None
     overlays: Overlays | None = None
+    synthesis: Synthesis | None = None
 
     def prepare(self, number: int) -> Prepared:
         """Reads an image and makes it what the net takes.
@@ -74,6 +77,8 @@ class Job:
         pixels, facts = self.images.read(number)
         pixel_size = self.pixel_size or facts.pixel_size
         try:
+            if self.synthesis is not None:
+                pixels = self.synthesis(pixels, pixel_size)
             prepared = self.preparation.prepare(pixels, pixel_size)
         except Refused as refused:
             image_id = self.images.ids[number]

@@ -76,7 +76,7 @@ def net_inputs(
     """
     visible = jnp.where(shown[:, None, None, :], images, 0)
     seen = prepare(visible, **preparation)
-    hidden = ~shown[:, jnp.array(places_of(sources))]
+    hidden = ~picked(shown, sources)
     planes = jnp.broadcast_to(hidden[:, None, None, :], seen.shape)
     return jnp.concatenate([seen, planes.astype(jnp.float32)], axis=-1)
 
@@ -90,13 +90,21 @@ def predicted_channels(outputs: dict[str, jax.Array], forms: ChannelForms) -> ja
 
 def true_channels(images: jax.Array, targets: Sequence[str]) -> jax.Array:
     """The targets of images 0 to 255 `[B, H, W, 4]` as fractions of white."""
-    chosen = images[..., jnp.array(places_of(targets))]
-    return chosen.astype(jnp.float32) / 255
+    return picked(images, targets).astype(jnp.float32) / 255
 
 
 def imaged_channels(images: jax.Array) -> jax.Array:
     """Which channels of `[B, H, W, 4]` are not black throughout, bool `[B, 4]`."""
-    return jnp.any(images > 0, axis=(1, 2))
+    return jnp.max(images.astype(jnp.float32), axis=(1, 2)) > 0
+
+
+def picked(array: jax.Array, names: Sequence[str]) -> jax.Array:
+    """Of an array `[..., 4]` those of the named channels, in their order: `[..., len(names)]`.
+
+    By slices: ONNX has no rule for every way in which JAX picks by an array of numbers.
+    """
+    columns = [array[..., place : place + 1] for place in places_of(names)]
+    return jnp.concatenate(columns, axis=-1)
 
 
 def places_of(names: Sequence[str]) -> list[int]:
@@ -118,7 +126,6 @@ def channel_objective(
     """
     shard_rows = row_sharder(mesh)
     replicate_images = image_replicator(mesh)
-    places = jnp.array(places_of(forms.targets))
 
     def prepare_batch(batch: Batch, key: jax.Array) -> FilledImages:
         images = augment_images(
@@ -135,7 +142,7 @@ def channel_objective(
         preparation = preparation_of(batch, forms.preparation)
         inputs = net_inputs(images, shown, forms.sources, preparation)
         truth = true_channels(images, forms.targets)
-        mask = (imaged & ~shown)[:, places]
+        mask = picked(imaged & ~shown, forms.targets)
         return FilledImages(shard_rows(inputs), shard_rows(truth), mask)
 
     def batch_loss(variables: dict, batch: FilledImages, step: jax.Array, key: jax.Array):
@@ -161,11 +168,14 @@ def make_fill_step(model: nn.Module, forms: ChannelForms, mesh=None) -> Callable
 
     Returns:
       A function of variables, images uint8 `[B, H, W, 4]` and the channels that are shown, bool
-      `[B, 4]`, to all targets, float32 `[B, H, W, T]`, 0 to 1.
+      `[B, 4]` (None: all), to all targets, float32 `[B, H, W, T]`, 0 to 1. What is black throughout
+      is not shown, whatever is said of it.
     """
     shard_rows = row_sharder(mesh)
 
-    def fill_step(variables: dict, images: jax.Array, shown: jax.Array) -> jax.Array:
+    def fill_step(variables: dict, images: jax.Array, shown: jax.Array | None = None) -> jax.Array:
+        imaged = imaged_channels(images)
+        shown = imaged if shown is None else shown & imaged
         inputs = net_inputs(images, shown, forms.sources, forms.preparation)
         outputs = model.apply(variables, shard_rows(inputs), train=False)
         return jnp.clip(predicted_channels(outputs, forms), 0, 1)
@@ -191,13 +201,13 @@ def make_sum_step(
 
     def sum_step(sums: tuple, variables: dict, batch: Batch) -> tuple[jax.Array, jax.Array]:
         images = batch["image"]
-        imaged = imaged_channels(images)
         totals = []
         counts = []
         for pair in pairs:
             place = forms.targets.index(pair.target)
             named = jnp.array([name in pair.sources for name in CHANNELS])
-            predicted = fill_step(variables, images, named & imaged)[..., place, None]
+            shown = jnp.broadcast_to(named, (len(images), len(CHANNELS)))
+            predicted = fill_step(variables, images, shown)[..., place, None]
             truth = true_channels(images, (pair.target,))
             found = correlations(predicted, truth)[:, 0]
             varies = jnp.max(truth, axis=(1, 2, 3)) > jnp.min(truth, axis=(1, 2, 3))

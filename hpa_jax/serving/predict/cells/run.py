@@ -8,6 +8,7 @@ from hpa_jax.environment.cores import available_cores
 from hpa_jax.errors import InputError
 from hpa_jax.files import write_atomically
 from hpa_jax.folders.results import is_page
+from hpa_jax.images.prepare import Preparation
 from hpa_jax.segmentation.crops import CropRule
 from hpa_jax.serving.predict import outputs
 from hpa_jax.serving.predict.cells import page, tables
@@ -64,7 +65,8 @@ def _job(
 ) -> CellJob:
     asked = request.cells
     finder = open_finder(asked.masks)
-    images, preparation = announced_images(request, net)
+    preparation = Preparation.from_description(net.description)
+    images = announced_images(request, net, preparation)
     print(finder.about)
     return CellJob(
         images=images,

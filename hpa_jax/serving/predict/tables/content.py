@@ -11,10 +11,11 @@ from hpa_jax.serving import decision
 from hpa_jax.serving.predict.rows import Row
 
 FIRST_COLUMNS = ("id", "missing", "note")
+SYNTHESIZED = "synthesized"
 LAST_COLUMNS = ("label_names", "labels")
 
 # A label's name is one of a person's own choice.
-_TAKEN = {*FIRST_COLUMNS, *LAST_COLUMNS, "embedding"}
+_TAKEN = {*FIRST_COLUMNS, SYNTHESIZED, *LAST_COLUMNS, "embedding"}
 
 NAME_SEPARATOR = "; "
 """Between the names of labels, which may hold spaces and commas."""
@@ -40,6 +41,7 @@ class Decided(NamedTuple):
       extra: values of the extra columns.
       missing: channels that were black for want of files, separated by spaces.
       note: what is unlike the images that the net learned from; empty if nothing is.
+      synthesized: channels that a net has made from the others, separated by spaces.
       probabilities: float32 [L].
       decided: bool [L].
       label_names: of the decided labels.
@@ -51,6 +53,7 @@ class Decided(NamedTuple):
     extra: tuple
     missing: str
     note: str
+    synthesized: str
     probabilities: np.ndarray
     decided: np.ndarray
     label_names: str
@@ -76,7 +79,8 @@ class Content:
       description: contents of the export's model.json.
       card: the export's README.md, or empty.
       net: a digest that tells the net from others.
-      about: what was called and found, as JSON: backend, layout, missing channels.
+      about: what was called and found, as JSON: backend, layout, missing channels; and those that
+        were synthesized, if any were.
       count: N, of the images that were scored.
       embedding_size: E; 0: there are none.
       scored: gives the rows of those images in their order, anew at each call.
@@ -113,9 +117,17 @@ class Content:
         """Names of the values of an embedding."""
         return [f"feature_{number}" for number in range(self.embedding_size)]
 
+    @property
+    def first_columns(self) -> tuple[str, ...]:
+        """Those before the labels; without a synthesized channel there is no column of them."""
+        if self.about.get(SYNTHESIZED):
+            return (*FIRST_COLUMNS, SYNTHESIZED)
+        return FIRST_COLUMNS
+
     def rows(self) -> Iterator[Decided]:
         """The rows of the table, in the order of Ids."""
         missing = " ".join(self.about["missing"])
+        synthesized = " ".join(self.about.get(SYNTHESIZED, ()))
         for row in self.scored():
             decided = decision.decide(self.description, row.probabilities[None])[0]
             positions = np.flatnonzero(decided)
@@ -124,6 +136,7 @@ class Content:
                 extra=row.extra,
                 missing=missing,
                 note=self.note_of(row),
+                synthesized=synthesized,
                 probabilities=row.probabilities,
                 decided=decided,
                 label_names=NAME_SEPARATOR.join(self.names[k] for k in positions),

@@ -3,6 +3,7 @@
 A table of cells has their places after the Id, and the embedding's values as the last columns.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from hpa_jax.files import complete_file, write_csv_lines
@@ -17,20 +18,20 @@ _FIRST_FEATURE = "feature_0"
 
 def write(path: Path, content: Content) -> None:
     """Writes the table, completely or not at all."""
-    id_column, *others = FIRST_COLUMNS
-    header = [id_column, *(column.name for column in content.extra), *others]
+    id_column, *facts = content.first_columns
+    header = [id_column, *(column.name for column in content.extra), *facts]
     header += [*content.label_columns, *LAST_COLUMNS, *content.feature_columns]
     with complete_file(path) as hidden, open(hidden, "w", encoding="utf-8", newline="") as file:
-        write_csv_lines(file, header, map(_cells, content.rows()))
+        write_csv_lines(file, header, (_cells(row, facts) for row in content.rows()))
 
 
-def _cells(row: Decided) -> list:
+def _cells(row: Decided, facts: Sequence[str]) -> list:
     extra = [int(value) if isinstance(value, bool) else value for value in row.extra]
     probabilities = [f"{probability:.6g}" for probability in row.probabilities]
     features = []
     if row.embedding is not None:
         features = [f"{value:.6g}" for value in row.embedding]
-    first = [row.id, *extra, row.missing, row.note]
+    first = [row.id, *extra, *(getattr(row, name) for name in facts)]
     return [*first, *probabilities, row.label_names, row.label_ids, *features]
 
 

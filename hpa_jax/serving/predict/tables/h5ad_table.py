@@ -1,8 +1,9 @@
 """Embeddings as AnnData, for scanpy: `X` the embedding, `obsm["probabilities"]`, `obs`, `uns`.
 
-`obs` has the decided labels: a column True or False for each, `label_names`, `labels`; and
-`missing` and `note`, and of a table of cells their places. `uns["hpa_jax"]` has the model card,
-model.json as text, the names of the labels, their ids and thresholds.
+`obs` has the decided labels: a column True or False for each, `label_names`, `labels`; `missing`
+and `note`, `synthesized` where a channel was, and of a table of cells their places.
+`uns["hpa_jax"]` has the model card, model.json as text, the names of the labels, their ids and
+thresholds.
 """
 
 import json
@@ -41,7 +42,8 @@ def write(path: Path, content: Content) -> None:
             f"{path}: this net gives no embedding, which an h5ad is of; export it again, or choose "
             "--out=scores.parquet"
         )
-    columns = {"missing": [], "note": [], "label_names": [], "labels": []}
+    facts = content.first_columns[1:]
+    columns = {name: [] for name in (*facts, "label_names", "labels")}
     extra = [[] for _ in content.extra]
     ids = []
     decided = np.zeros((content.count, len(content.names)), bool)
@@ -50,8 +52,8 @@ def write(path: Path, content: Content) -> None:
         for values, value in zip(extra, row.extra, strict=True):
             values.append(value)
         decided[number] = row.decided
-        columns["missing"].append(row.missing)
-        columns["note"].append(row.note)
+        for name in facts:
+            columns[name].append(getattr(row, name))
         columns["label_names"].append(row.label_names)
         columns["labels"].append(row.label_ids)
     index = pandas.Index(ids, dtype=str)

@@ -33,7 +33,8 @@ def write(path: Path, content: Content) -> None:
     fields = [pyarrow.field("id", pyarrow.string())]
     for column in content.extra:
         fields.append(pyarrow.field(column.name, types[column.type]))
-    fields += [pyarrow.field(name, pyarrow.string()) for name in ("missing", "note")]
+    facts = content.first_columns[1:]
+    fields += [pyarrow.field(name, pyarrow.string()) for name in facts]
     for name in content.label_columns:
         fields.append(pyarrow.field(name, pyarrow.float32()))
     fields.append(pyarrow.field("label_names", pyarrow.list_(pyarrow.string())))
@@ -51,8 +52,8 @@ def write(path: Path, content: Content) -> None:
             for number, column in enumerate(content.extra):
                 values = [row.extra[number] for row in group]
                 columns.append(pyarrow.array(values, types[column.type]))
-            columns.append(pyarrow.array([row.missing for row in group]))
-            columns.append(pyarrow.array([row.note for row in group]))
+            for name in facts:
+                columns.append(pyarrow.array([getattr(row, name) for row in group]))
             probabilities = np.stack([row.probabilities for row in group])
             for column in probabilities.T:
                 columns.append(pyarrow.array(np.ascontiguousarray(column)))
