@@ -10,6 +10,7 @@ setting.py     how a field is declared
 data.py        which images a net sees, and how they are prepared
 learning.py    net, augmentation, optimizer, training, losses, checkpoints
 cell_masks.py  a net that finds each cell
+cells.py       a net that learns from single cells
 results.py     figures, exports, tables, pages of a finished run
 machine.py     devices, plans, searches
 run_config.py  all sections; config.json, paths, help
@@ -17,6 +18,7 @@ checks.py      values that no type can refuse
 """
 
 from hpa_jax.config.cell_masks import CellMasks
+from hpa_jax.config.cells import Cells
 from hpa_jax.config.checks import check, check_label_ids
 from hpa_jax.config.data import Data
 from hpa_jax.config.learning import Augment, Checkpoint, Loss, Model, Optim, Train, profile_window
@@ -36,6 +38,7 @@ from hpa_jax.config.setting import listed, setting
 __all__ = [
     "Augment",
     "CellMasks",
+    "Cells",
     "Checkpoint",
     "Config",
     "Data",

@@ -203,7 +203,8 @@ class Train:
     task: str = setting(
         "classification",
         "what the net learns: one of hpa_jax.training.tasks.TASKS. classification: which labels "
-        "an image has; cell_masks: which pixel belongs to which cell",
+        "an image has; cell_masks: which pixel belongs to which cell; cells: which labels its "
+        "cells have",
     )
     loss: str = setting(
         "bce",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpa_jax.config.cell_masks import CellMasks
+from hpa_jax.config.cells import Cells
 from hpa_jax.config.data import Data
 from hpa_jax.config.learning import Augment, Checkpoint, Loss, Model, Optim, Train
 from hpa_jax.config.machine import Devices, Plan, Sweep, Verify
@@ -28,6 +29,7 @@ class Config:
     train: Train = field(default_factory=Train)
     loss: Loss = field(default_factory=Loss)
     cell_masks: CellMasks = field(default_factory=CellMasks)
+    cells: Cells = field(default_factory=Cells)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     evaluate: Evaluate = field(default_factory=Evaluate)
     export: Export = field(default_factory=Export)

@@ -4,6 +4,7 @@ table.py            every task, by its name
 task.py             what a task is
 classification.py   which labels an image has
 cell_masks.py       which pixel belongs to which cell
+cells.py            which labels an image's cells have, from those of the image
 """
 
 from hpa_jax.training.tasks.table import TASKS, check_task, make_task, task_class
