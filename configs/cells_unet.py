@@ -4,7 +4,7 @@ Source: none. Fields are drawn by tfds_builder/hpa/synthetic, varied in size, de
 and noise (--vary), so that the net carries over to fields that were not drawn (docs/cells_net.md).
 It sees red, blue and yellow: the protein in green is in another place of each image.
 Command:
-  python -m tfds_builder.hpa --config=synthetic --size=128 --images=3000 --vary --masks \
+  python -m tfds_builder.hpa --config=synthetic --size=128 --images=4000 --seed=11 --vary --masks \
     --near_duplicates=off --name=cells_128 --data_dir=data
   python -m hpa_jax.main --config=configs/cells_unet.py --workdir=runs/cells_unet
 """

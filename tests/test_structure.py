@@ -68,6 +68,7 @@ OWNERS = {
         "pretrained/torchvision_weights.py",
         "probe/embedders.py",
         "training/",
+        "serving/cell_net/",
         "serving/forward.py",
         "serving/predict/run_net.py",
         "serving/worker.py",

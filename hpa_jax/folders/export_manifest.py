@@ -41,8 +41,12 @@ SINGLE_LABEL_FORMAT = 4
 """Of an export that decides for the most probable label. A reader of format 3 knows thresholds
 alone, and would find no label in any image."""
 
+CELL_FORMAT = 5
+"""Of an export that finds cells. A reader of earlier formats would take its maps for labels."""
+
 # Format 2 has no optional files. Format 1 has no number.
-_NUMBERED = (2, FORMAT, SINGLE_LABEL_FORMAT)
+_WITH_OPTIONAL = (FORMAT, SINGLE_LABEL_FORMAT, CELL_FORMAT)
+_NUMBERED = (2, *_WITH_OPTIONAL)
 
 _EXPORT_AGAIN = "remove it and export it again"
 
@@ -121,7 +125,7 @@ def recorded_digest(folder: Path, name: str) -> str | None:
     return digest if isinstance(digest, str) else None
 
 
-def write_manifest(folder: Path, *, single_label: bool = False) -> None:
+def write_manifest(folder: Path, *, single_label: bool = False, number: int = FORMAT) -> None:
     """Writes the digests of the folder's files into manifest.json.
 
     Those of OPTIONAL are listed where they are there.
@@ -129,6 +133,7 @@ def write_manifest(folder: Path, *, single_label: bool = False) -> None:
     Args:
       folder: of the export.
       single_label: the export decides for the most probable label.
+      number: of the format, where it does not.
     """
     names = list(FILES)
     for name in OPTIONAL:
@@ -137,7 +142,7 @@ def write_manifest(folder: Path, *, single_label: bool = False) -> None:
     manifest = {
         "program": "hpa_jax",
         "version": hpa_jax.__version__,
-        "format": SINGLE_LABEL_FORMAT if single_label else FORMAT,
+        "format": SINGLE_LABEL_FORMAT if single_label else number,
     }
     write_atomically(folder / MANIFEST, _manifest_text(manifest, _digests(folder, names)))
 
@@ -185,7 +190,7 @@ def _listed_names(manifest: dict) -> tuple[str, ...]:
     listed = _listed(manifest)
     names = list(FILES)
     for name in OPTIONAL:
-        if name in listed and manifest.get("format") in (FORMAT, SINGLE_LABEL_FORMAT):
+        if name in listed and manifest.get("format") in _WITH_OPTIONAL:
             names.append(name)
     return tuple(names)
 

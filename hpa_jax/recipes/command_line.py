@@ -34,6 +34,8 @@ MODES = (
 # What decides how a stored checkpoint is read: another value would be another net, or other inputs.
 FIXED_BY_TRAINING = (
     "model.",
+    "cell_masks.width",
+    "cell_masks.nucleus_diameters",
     "optim.",
     "train.ema",
     "train.stop_after",

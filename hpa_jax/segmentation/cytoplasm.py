@@ -20,7 +20,7 @@ _BLUR = 0.08
 _RING = 0.25
 _LONGEST_REACH = 2.5
 _OPENING = 0.06
-_REACH_WITHOUT_SIGNAL = 0.25
+_REACH_WITHOUT_SIGNAL = 0.4
 
 # Intensity at the edge of a cell, as a fraction of that beside its nucleus.
 _EDGE_INTENSITY = 0.16

@@ -12,6 +12,7 @@ artifact.py     checks and loads it, to be run by
 jax_backend.py  JAX, or by
 onnx/session.py onnxruntime, as
 served.py       one interface over both
+kinds.py        what a net is for: labels, or cells, of which cell_net/ writes the export
 check.py        whether an export is as it was written, and runs here
 reliability.py  how often scores were right
 decision.py     which labels probabilities decide on

@@ -26,7 +26,7 @@ from hpa_jax.folders.export_manifest import (
     check_digests,
     read_file,
 )
-from hpa_jax.serving import jax_backend
+from hpa_jax.serving import jax_backend, kinds
 from hpa_jax.serving.onnx import session
 from hpa_jax.serving.served import Served
 
@@ -40,7 +40,12 @@ _LONGEST_REASON = 160
 
 
 def load(
-    folder: Path | str, backend: str = "auto", *, threads: int = 0, expect_sha256: str = ""
+    folder: Path | str,
+    backend: str = "auto",
+    *,
+    threads: int = 0,
+    expect_sha256: str = "",
+    kind: str | None = kinds.LABELS,
 ) -> Served:
     """Checks every digest, then loads an export.
 
@@ -50,12 +55,14 @@ def load(
         "auto": the first where the export has it and onnxruntime is installed, else the second.
       threads: of onnxruntime; 0: one a core. JAX has as many as it likes.
       expect_sha256: of manifest.json, as of `check_digests`.
+      kind: what its net is for, of `kinds`; None: anything.
 
     Returns:
       The net, ready to run.
 
     Raises:
-      InputError: a file is missing, a byte of it was changed, or a package is missing here.
+      InputError: its net is for something else, a file is missing, a byte of it was changed, or a
+        package is missing here.
     """
     folder = local_path(folder)
     if backend not in BACKENDS:
@@ -68,7 +75,9 @@ def load(
             f"{folder} has no {ONNX}: it was exported without; export it again, or use the backend "
             "jax"
         )
-    description = _read_checked(folder, DESCRIPTION, digests)
+    description = _parsed(_read_checked(folder, DESCRIPTION, digests), folder)
+    if kind is not None:
+        kinds.check_kind(description, folder, kind)
     golden = partial(_golden, folder, digests)
     if backend == "onnx":
         model = _read_checked(folder, ONNX, digests)
@@ -81,7 +90,7 @@ def load(
         # is missing, its own message does not say so.
         _import(jax_backend.PACKAGES, folder)
         call, outputs = jax_backend.open_forward(forward, parameters, folder)
-    return Served(folder, _parsed(description, folder), backend, outputs, call, golden)
+    return Served(folder, description, backend, outputs, call, golden)
 
 
 def _choose(digests: dict[str, str]) -> str:

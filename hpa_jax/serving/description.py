@@ -70,13 +70,24 @@ def describe(
         "temperature_fitted_on": predictor.thresholds_split if temperature != 1 else None,
         "calibration": calibration,
         "tta": "none: test-time augmentation is not part of the export",
-        "provenance": {
-            "hpa_jax": hpa_jax.__version__,
-            "jax": jax.__version__,
-            "checkpoint": predictor.step,
-            "saved": _as_text(predictor.written),
-            "config": _provenance(trained),
-        },
+        "provenance": describe_origin(predictor.step, predictor.written, trained),
+    }
+
+
+def describe_origin(step: int, written: str | int | None, trained: Config) -> dict:
+    """Where a net comes from.
+
+    Args:
+      step: of the checkpoint.
+      written: tells the checkpoint from another one of that step; None if that cannot be told.
+      trained: the run's own configuration.
+    """
+    return {
+        "hpa_jax": hpa_jax.__version__,
+        "jax": jax.__version__,
+        "checkpoint": step,
+        "saved": _as_text(written),
+        "config": _provenance(trained),
     }
 
 

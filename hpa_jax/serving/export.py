@@ -22,6 +22,9 @@ from hpa_jax.files import read_json
 from hpa_jax.folders.export_manifest import DESCRIPTION, ONNX, foreign_content
 from hpa_jax.folders.replace import refuse_foreign_folder, replace_folder
 from hpa_jax.serving.artifact import PLATFORMS
+from hpa_jax.serving.cell_net.run import CellRun
+from hpa_jax.serving.kinds import CELL_MASKS
+from hpa_jax.serving.served import PROBABILITIES
 from hpa_jax.serving.worker import write_export
 
 _ADVICE = "move it away or choose another --config.export.folder"
@@ -54,7 +57,10 @@ def export(config: Config, workdir: Path, out: Path | None = None) -> None:
     refuse_foreign_folder(folder, foreign_content, _ADVICE)
 
     # Refuses what cannot be exported, and warns, before the seconds that the process takes.
-    Predictor(config, workdir)
+    if config.train.task == CELL_MASKS:
+        CellRun(config, workdir)
+    else:
+        Predictor(config, workdir)
     cache = jax.config.jax_compilation_cache_dir
     try:
         with replace_folder(folder, foreign_content, _ADVICE) as new:
@@ -68,12 +74,8 @@ def export(config: Config, workdir: Path, out: Path | None = None) -> None:
         where = error.filename or folder
         raise InputError(f"cannot write {where}: {one_line(error)}; {_ADVICE}") from error
 
-    num_labels = len(config.label_ids())
     platforms = ", ".join(PLATFORMS)
-    print(
-        f"wrote {folder}: checkpoint {step}, {num_labels} labels, "
-        f"{config.data.image_size} px, for {platforms}"
-    )
+    print(f"wrote {folder}: checkpoint {step}, {_what(config)}, for {platforms}")
     print(f"reloaded it and reproduced the golden output (largest difference {difference:.1e})")
     if config.export.onnx != "none":
         advice = "export it again"
@@ -81,6 +83,19 @@ def export(config: Config, workdir: Path, out: Path | None = None) -> None:
         print(
             f"{ONNX}: {described['weights']} weights, "
             f"{', '.join(described['outputs'])}; reproduced by onnxruntime (largest difference "
-            f"{described['differences']['probabilities']:.1e})"
+            f"{_difference(described):.1e})"
         )
     print(f"check it anywhere with: python -m hpa_jax.serving {folder}")
+
+
+def _what(config: Config) -> str:
+    """What the net makes of which images."""
+    if config.train.task == CELL_MASKS:
+        return f"maps of cells and nuclei, tiles of {config.cell_masks.tile} px"
+    return f"{len(config.label_ids())} labels, {config.data.image_size} px"
+
+
+def _difference(onnx: dict) -> float:
+    """How far model.onnx is off: its probabilities, where it has some."""
+    differences = onnx["differences"]
+    return differences.get(PROBABILITIES, max(differences.values()))

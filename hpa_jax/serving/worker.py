@@ -151,12 +151,26 @@ def _end_with_input() -> None:
 
 
 def _write(folder: str, workdir: str, config: dict, evaluated: Sequence[str] = ()) -> dict:
+    from hpa_jax.config import from_dict
+
+    settings = from_dict(config)
+    # This process has one device, however many trained.
+    settings.devices.space = 0
+    if settings.train.task == "cell_masks":
+        from hpa_jax.serving.cell_net.write import write_cell_net
+
+        step, difference = write_cell_net(Path(folder), settings, Path(workdir))
+        return {"step": step, "difference": difference}
+    return _write_labels(Path(folder), settings, workdir, evaluated)
+
+
+def _write_labels(place: Path, settings, workdir: str, evaluated: Sequence[str]) -> dict:
+    """The export of a net that tells labels, with the configuration `settings`."""
     import jax
     import numpy as np
     from flax.traverse_util import flatten_dict
     from safetensors.numpy import save
 
-    from hpa_jax.config import from_dict
     from hpa_jax.evaluation.predictor import Predictor
     from hpa_jax.files import write_atomically, write_json
     from hpa_jax.folders import export_manifest
@@ -169,10 +183,6 @@ def _write(folder: str, workdir: str, config: dict, evaluated: Sequence[str] = (
     from hpa_jax.serving.reliability import stored_calibration, stored_temperature
     from hpa_jax.workdir import read_config
 
-    place = Path(folder)
-    settings = from_dict(config)
-    # This process has one device, however many trained.
-    settings.devices.space = 0
     # What is exported scores an image once, as it is.
     settings.evaluate.tta = "none"
     settings.evaluate.crops = 0

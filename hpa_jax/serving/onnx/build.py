@@ -1,9 +1,10 @@
 """model.onnx of a run: converted, its weights as asked for, checked against the golden output."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from onnx import ModelProto
 
@@ -74,13 +75,39 @@ def build(
         )
     forward = forward_pass(config, closed_form=True)
     size = config.data.image_size
-    model = convert(lambda images: forward(variables, images), (size, size, len(CHANNELS)))
-    # The conversion is exact, whatever the weights are made to be afterwards.
-    found = _checked(model, golden, TOLERANCES["float32"])
+    shape = (size, size, len(CHANNELS))
     kind = config.export.onnx
+    return build_model(lambda images: forward(variables, images), shape, golden, kind, calibration)
+
+
+def build_model(
+    function: Callable[[jax.Array], dict[str, jax.Array]],
+    shape: tuple[int, int, int],
+    golden: dict[str, np.ndarray],
+    kind: str,
+    calibration: Callable[[], np.ndarray] | None = None,
+    tolerances: Mapping[str, dict[str, float]] = TOLERANCES,
+) -> BuiltModel:
+    """Makes the model of a function of images, with its parameters, and checks it.
+
+    Args:
+      function, shape: as of `convert`.
+      golden, calibration: as of `build`.
+      kind: of the weights: float32, fp16, or int8, for which `calibration` is needed.
+      tolerances: of each output, by kind; those of int8 are measured.
+
+    Returns:
+      The model and what is to be said of it.
+
+    Raises:
+      InputError: the function cannot be converted, or the model computes something else.
+    """
+    model = convert(function, shape)
+    # The conversion is exact, whatever the weights are made to be afterwards.
+    found = _checked(model, golden, tolerances["float32"])
     if kind == "fp16":
         model = weights.with_half_weights(model)
-        found = _checked(model, golden, TOLERANCES["fp16"])
+        found = _checked(model, golden, tolerances["fp16"])
     if kind == "int8":
         images = calibration()
         exact = model

@@ -13,7 +13,6 @@ import numpy as np
 from hpa_jax.serving.onnx.graph import Graph
 from hpa_jax.serving.onnx.values import Value, is_concrete
 
-
 # Values of one image that are picked by number, at most: 1 MiB of numbers.
 _MOST_PICKED = 1 << 18
 

@@ -2,7 +2,7 @@
 
 command.py    `segment DIR`; split.py is the same for a dataset
 arguments.py  flags; request.py is what they ask for
-methods.py    what finds cells, by name
+methods.py    what finds cells, by name; unet.py is a trained net
 fields.py     the images, wherever they come from
 run.py        the whole way: reads, segments, writes, resumes
 outputs.py    the files of a field, and the csv of all

@@ -10,7 +10,7 @@ from hpa_jax.serving.predict.arguments import add_folder, count_flag
 from hpa_jax.serving.predict.request import Request
 from hpa_jax.serving.segment.fields import missing_flag
 from hpa_jax.serving.segment.methods import METHODS
-from hpa_jax.serving.segment.request import SegmentRequest
+from hpa_jax.serving.segment.request import SCALES, SegmentRequest
 
 
 def make_parser(about: str) -> Parser:
@@ -47,6 +47,13 @@ def make_parser(about: str) -> Parser:
         help="of a method that was trained: the folder of its export",
     )
     add(
+        "--scale",
+        type=_scale,
+        metavar="FACTOR",
+        help="of unet: fields are scaled by it before the net sees them; masks have the field's "
+        "size all the same (default: so that nuclei are as large as those it was trained on)",
+    )
+    add(
         "--masks",
         type=path_flag("--masks"),
         metavar="DIR",
@@ -64,18 +71,33 @@ def make_parser(about: str) -> Parser:
     return parser
 
 
+def _scale(text: str) -> float:
+    """Parses --scale."""
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = 0.0
+    # Written so that a NaN is refused as well.
+    if not SCALES[0] <= factor <= SCALES[1]:
+        raise InputError(f"--scale={text}: give a factor from {SCALES[0]:g} to {SCALES[1]:g}")
+    return factor
+
+
 def segment_request(flags: argparse.Namespace) -> SegmentRequest:
     """What is asked for.
 
     Raises:
       InputError: flags that exclude each other.
     """
-    if flags.masks is not None and (flags.method or flags.weights):
-        raise InputError("--masks are used in place of a method; leave out --method and --weights")
+    if flags.masks is not None and (flags.method or flags.weights or flags.scale):
+        raise InputError(
+            "--masks are used in place of a method; leave out --method, --weights and --scale"
+        )
     return SegmentRequest(
         out=flags.out,
         method=flags.method or next(iter(METHODS)),
         weights=flags.weights,
+        scale=flags.scale,
         masks=flags.masks,
         format=flags.format,
         policy=flags.policy,

@@ -41,8 +41,9 @@ class Method(NamedTuple):
 
     Attributes:
       module: that has it.
-      opener: name of the function there, `(weights: Path | None) -> Segmenter`.
-      has_weights: whether it takes --weights.
+      opener: name of the function there, `(weights: Path | None) -> Segmenter`; with weights
+        `(weights: Path | None, scale: float | None) -> Segmenter`.
+      has_weights: whether it takes --weights and --scale.
     """
 
     module: str
@@ -52,6 +53,7 @@ class Method(NamedTuple):
 
 METHODS: dict[str, Method] = {
     "classical": Method("hpa_jax.serving.segment.methods", "open_classical"),
+    "unet": Method("hpa_jax.serving.segment.unet", "open_unet", has_weights=True),
 }
 """Names of methods; the first one is the default."""
 
@@ -72,7 +74,11 @@ def open_segmenter(request: SegmentRequest) -> Segmenter:
         raise InputError(f"method={request.method} is unknown; choose one of {', '.join(METHODS)}")
     if request.weights is not None and not method.has_weights:
         raise InputError(f"weights={request.weights}: {request.method} has none; leave it out")
+    if request.scale is not None and not method.has_weights:
+        raise InputError(f"scale={request.scale}: {request.method} finds its own; leave it out")
     opener = getattr(importlib.import_module(method.module), method.opener)
+    if method.has_weights:
+        return opener(request.weights, request.scale)
     return opener(request.weights)
 
 

@@ -7,6 +7,7 @@ Design:
 - what is compared at an evaluation are masks, which a watershed makes of the maps on the host.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -24,6 +25,7 @@ from hpa_jax.models import init_variables
 from hpa_jax.models.unet import UNet, create_unet
 from hpa_jax.optim.map_losses import map_divergence
 from hpa_jax.parallel.mesh import batch_sharding, image_replicator, row_sharder
+from hpa_jax.segmentation.nuclei import nucleus_diameter
 from hpa_jax.segmentation.stretch import stretch
 from hpa_jax.segmentation.targets import MAPS, target_maps
 from hpa_jax.training import parts
@@ -38,6 +40,7 @@ OUTPUT = "maps"
 """The name of the net's output: logits of `segmentation.targets.MAPS`."""
 
 _WHITE = 255
+_MEASURED_FIELDS = 64
 
 # Beside the draws of the symmetries, which have the same key.
 _INTENSITY_DRAWS = 1 << 19
@@ -88,6 +91,15 @@ class CellMasks(Task):
         return pipeline.open_split(
             config.data, split, labels_needed=False, with_masks=True, transform=_stretched
         )
+
+    @staticmethod
+    def resolve(config: Config, dataset: ConcatDataset) -> Config:
+        """Measures the nuclei of the fields to train on, to which other fields will be scaled."""
+        if config.cell_masks.nucleus_diameters:
+            return config
+        measured = measured_diameters(dataset)
+        section = dataclasses.replace(config.cell_masks, nucleus_diameters=measured)
+        return dataclasses.replace(config, cell_masks=section)
 
     def batch_arrays(self, image_shape: tuple[int, int, int]) -> dict[str, tuple]:
         return {
@@ -179,6 +191,24 @@ def cell_net(config: Config, momentum: float | None = None) -> UNet:
         dtype=model.dtype,
         block=model.block,
     )
+
+
+def measured_diameters(dataset: ConcatDataset) -> tuple[float, ...]:
+    """The smallest tenth, the median and the largest tenth of nuclear diameters of fields, px.
+
+    Raises:
+      InputError: no nucleus stands out in any of those that are looked at.
+    """
+    numbers = np.unique(np.linspace(0, len(dataset) - 1, _MEASURED_FIELDS).astype(int))
+    diameters = []
+    for number in numbers.tolist():
+        blue = dataset[number]["image"][..., CHANNELS.index("blue")]
+        diameters.append(nucleus_diameter(blue.astype(np.float32)))
+    found = [diameter for diameter in diameters if diameter is not None]
+    if not found:
+        raise InputError("no nucleus stands out in the fields to train on; are they blue?")
+    low, middle, high = np.quantile(found, (0.1, 0.5, 0.9)).round(2).tolist()
+    return low, middle, high
 
 
 def _stretched(example: dict) -> dict:

@@ -1,0 +1,32 @@
+"""What an export's net is for: the key `kind` of model.json, which exports of labels lack."""
+
+from pathlib import Path
+
+from hpa_jax.errors import InputError
+
+LABELS = "labels"
+CELL_MASKS = "cell_masks"
+
+_USES = {
+    LABELS: "it tells which labels an image has: give it to predict, serve or page",
+    CELL_MASKS: "it finds cells: python -m hpa_jax.serving segment DIR --method=unet "
+    "--weights=EXPORT --out=FOLDER",
+}
+
+
+def check_kind(description: dict, folder: Path | str, wanted: str) -> None:
+    """Refuses an export whose net is for something else.
+
+    Args:
+      description: contents of its model.json.
+      folder: of the export, for the message.
+      wanted: LABELS or CELL_MASKS.
+
+    Raises:
+      InputError: says what it is for.
+    """
+    kind = description.get("kind", LABELS)
+    if kind == wanted:
+        return
+    use = _USES.get(kind, f"it is of the kind {kind!r}, which this version does not know")
+    raise InputError(f"{folder} is an export of another kind: {use}")
