@@ -1,7 +1,7 @@
 """A net of single cells, trained on fields: their labels are weak ones, weighed by attention.
 
 Source: gated attention of Ilse et al. 2018, arXiv:1802.04712, over the cells of a field
-(hpa_jax/models/cell_net.py); no cell is labelled, and none gets a copy of its field's labels.
+(hpa_jax/models/cell_attention.py); no cell is labelled, and none gets a copy of its field's labels.
 On drawn fields of 64 px with exact masks; a cell is about 24 px there, and has a window of 32.
 Expected: docs/cell_by_cell.md.
 Command:

@@ -60,7 +60,8 @@ def export(config: Config, workdir: Path, out: Path | None = None) -> None:
     if config.train.task == CELL_MASKS:
         CellRun(config, workdir)
     else:
-        Predictor(config, workdir)
+        Predictor(config, workdir, cells=True)
+        _check_cells(config)
     cache = jax.config.jax_compilation_cache_dir
     try:
         with replace_folder(folder, foreign_content, _ADVICE) as new:
@@ -86,6 +87,14 @@ def export(config: Config, workdir: Path, out: Path | None = None) -> None:
             f"{_difference(described):.1e})"
         )
     print(f"check it anywhere with: python -m hpa_jax.serving {folder}")
+
+
+def _check_cells(config: Config) -> None:
+    if config.train.task == "cells" and config.export.onnx == "int8":
+        raise InputError(
+            "config.export.onnx=int8 is calibrated on images, and this net takes crops of cells; "
+            "choose float32 or fp16"
+        )
 
 
 def _what(config: Config) -> str:

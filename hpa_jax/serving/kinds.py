@@ -6,27 +6,30 @@ from hpa_jax.errors import InputError
 
 LABELS = "labels"
 CELL_MASKS = "cell_masks"
+CELLS = "cells"
 
 _USES = {
     LABELS: "it tells which labels an image has: give it to predict, serve or page",
     CELL_MASKS: "it finds cells: python -m hpa_jax.serving segment DIR --method=unet "
     "--weights=EXPORT --out=FOLDER",
+    CELLS: "it scores single cells: python -m hpa_jax.serving predict EXPORT DIR --cells "
+    "--out=cells.csv",
 }
 
 
-def check_kind(description: dict, folder: Path | str, wanted: str) -> None:
+def check_kind(description: dict, folder: Path | str, *wanted: str) -> None:
     """Refuses an export whose net is for something else.
 
     Args:
       description: contents of its model.json.
       folder: of the export, for the message.
-      wanted: LABELS or CELL_MASKS.
+      wanted: some of LABELS, CELL_MASKS, CELLS.
 
     Raises:
       InputError: says what it is for.
     """
     kind = description.get("kind", LABELS)
-    if kind == wanted:
+    if kind in wanted:
         return
     use = _USES.get(kind, f"it is of the kind {kind!r}, which this version does not know")
     raise InputError(f"{folder} is an export of another kind: {use}")

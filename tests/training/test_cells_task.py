@@ -1,16 +1,22 @@
 """The task of single cells: what it is given, what it refuses, and that a run learns."""
 
+import csv
 import json
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from support.drawn_cells import write_fields
 
 from configs.cells import get_config
 from hpa_jax.errors import InputError
 from hpa_jax.parallel.mesh import make_mesh
-from hpa_jax.segmentation.crops import CropRule
+from hpa_jax.segmentation.cell_table import measure_cells
+from hpa_jax.segmentation.crops import CropRule, crop
+from hpa_jax.segmentation.numbering import pair
+from hpa_jax.serving import __main__ as serving
+from hpa_jax.serving import artifact
 from hpa_jax.training.tasks import cells, task_class
 from tfds_builder.hpa.__main__ import main as build
 from tfds_builder.hpa.synthetic.masks import instance_masks
@@ -81,7 +87,7 @@ def test_the_side_of_a_crop_has_to_be_given(config):
 
 
 @pytest.mark.slow
-def test_a_run_learns_and_resumes(run_quickly, tmp_path):
+def test_a_run_learns_resumes_and_scores_cells(run_quickly, tmp_path):
     data = ("--config=synthetic", "--size=64", f"--data_dir={tmp_path}", "--workers=1")
     assert build([*data, "--images=40", "--masks", "--name=drawn"]) == 0
     flags = (
@@ -107,3 +113,42 @@ def test_a_run_learns_and_resumes(run_quickly, tmp_path):
 
     refused = run_quickly("--mode=evaluate", f"--workdir={tmp_path}/run")
     assert refused.returncode == 2 and "has learnt labels of cells" in refused.stderr
+
+    # The export takes crops, cut out as those that the net learned from.
+    done = run_quickly("--mode=export", f"--workdir={tmp_path}/run")
+    assert done.returncode == 0, done.stderr
+    export = tmp_path / "run" / "export"
+    assert serving.main([str(export)]) == 0
+    made, masks = write_fields(tmp_path / "images", tmp_path / "masks", {"a": (3, 7), "b": (8,)})
+    words = ["predict", str(export), str(tmp_path / "images")]
+    with pytest.raises(InputError, match="scores single cells: .* --cells"):
+        serving.main([*words, f"--out={tmp_path}/images.csv"])
+    flags = ["--cells", f"--masks={tmp_path}/masks", f"--out={tmp_path}/cells.csv"]
+    assert serving.main([*words, *flags]) == 0
+    served = artifact.load(export, kind="cells")
+    names = [label["name"] for label in served.description["labels"]]
+    with open(tmp_path / "cells.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["id"] for row in rows] == ["a:3", "a:7", "b:8"]
+    instances = pair(masks["a"])
+    for row, cell in zip(rows, measure_cells(instances), strict=False):
+        image = crop(made["a"], instances.cells, cell, CropRule(32, 32))
+        right = served.probabilities(image[None])[0]
+        np.testing.assert_allclose([float(row[name]) for name in names], right, atol=2e-6)
+    with open(tmp_path / "cells.csv.fields.csv", encoding="utf-8") as file:
+        of_a, _ = csv.DictReader(file)
+    assert of_a["label_names"] == of_a[names[0]] == "" and of_a[f"{names[0]} (cells)"]
+
+    # The run itself gives the same.
+    folder = f"--config.predict.images={tmp_path}/images"
+    mode = ("--mode=predict", f"--workdir={tmp_path}/run", folder)
+    refused = run_quickly(*mode)
+    assert refused.returncode == 2 and "config.predict.cells" in refused.stderr
+    masks_flag = f"--config.predict.masks={tmp_path}/masks"
+    done = run_quickly(*mode, "--config.predict.cells=True", masks_flag)
+    assert done.returncode == 0, done.stderr
+    with open(tmp_path / "run" / "cells.csv", encoding="utf-8") as file:
+        for row, other in zip(csv.DictReader(file), rows, strict=True):
+            assert row["id"] == other["id"] and row["area_px"] == other["area_px"]
+            for name in names:
+                assert float(row[name]) == pytest.approx(float(other[name]), abs=1e-4)

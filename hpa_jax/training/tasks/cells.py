@@ -22,7 +22,7 @@ from hpa_jax.data.dataset import ConcatDataset, ImageDataset
 from hpa_jax.errors import InputError
 from hpa_jax.labels import CHANNELS
 from hpa_jax.models import init_variables, prior_bias
-from hpa_jax.models.cell_net import CellNet, create_cell_net
+from hpa_jax.models.cell_attention import CellClassifier, create_cell_classifier
 from hpa_jax.parallel.mesh import batch_sharding
 from hpa_jax.segmentation.bags import cell_bag
 from hpa_jax.segmentation.crops import CropRule, parse_window
@@ -49,7 +49,7 @@ _OF_IMAGES = {
 
 
 class Cells(Classification):
-    """Logits of fields from those of their cells (`hpa_jax.models.cell_net`).
+    """Logits of fields from those of their cells (`hpa_jax.models.cell_attention`).
 
     Args:
       config, mesh: as of `Task`.
@@ -67,9 +67,9 @@ class Cells(Classification):
         self.places = config.cells.per_field
         self.model = self._net(config.model.bn_momentum)
 
-    def _net(self, momentum: float) -> CellNet:
+    def _net(self, momentum: float) -> CellClassifier:
         model = self.config.model
-        return create_cell_net(
+        return create_cell_classifier(
             model.name,
             head=model.head,
             num_labels=len(self.config.data.label_ids()),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpa_jax.segmentation.crops import REPEAT, parse_window
+from hpa_jax.segmentation.crops import parse_window
 
 POOLS = ("mean", "max")
 """How the scores of an image's cells become one score."""
@@ -15,14 +15,14 @@ class CellRequest:
 
     Attributes:
       masks: folder of label images named by Ids; None: cells are segmented.
-      window: how much a crop shows, as `crops.CropRule` has it.
+      window: how much a crop shows, as `crops.CropRule` has it; None: as the net learned.
       keep_neighbours: what is not the cell is left in the crops.
       skip_border: cells that touch the border of their image are left out.
       pool: one of POOLS.
     """
 
     masks: Path | None = None
-    window: str | int = REPEAT
+    window: str | int | None = None
     keep_neighbours: bool = False
     skip_border: bool = False
     pool: str = "mean"

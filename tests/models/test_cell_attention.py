@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hpa_jax.models import create_model, init_variables
-from hpa_jax.models.cell_net import CellAttention, create_cell_net
+from hpa_jax.models.cell_attention import CellAttention, create_cell_classifier
 
 FIELDS, CELLS, FEATURES, LABELS, WIDTH = 5, 7, 6, 4, 3
 
@@ -69,7 +69,7 @@ def test_a_field_that_fills_up_a_batch_has_numbers():
 
 def test_logits_of_a_field_are_the_weighted_mean_of_its_cells_own():
     options = {"head": "linear", "num_labels": LABELS, "dtype": "float32"}
-    net = create_cell_net("densenet_tiny", attention_width=WIDTH, **options)
+    net = create_cell_classifier("densenet_tiny", attention_width=WIDTH, **options)
     rng = np.random.default_rng(0)
     variables = init_variables(net, (3, 32, 32, 4), seed=0)
     crops = rng.standard_normal((2, 3, 32, 32, 4)).astype(np.float32)

@@ -60,7 +60,7 @@ class CellAttention(nn.Module):
         return nn.softmax(scores, axis=1)
 
 
-class CellNet(Classifier):
+class CellClassifier(Classifier):
     """Crops of cells to logits of their fields; attributes as of `Classifier`.
 
     Attributes:
@@ -98,7 +98,7 @@ class CellNet(Classifier):
         return jnp.sum(weights * logits, axis=1)
 
 
-def create_cell_net(name: str, *, attention_width: int = 128, **options) -> CellNet:
+def create_cell_classifier(name: str, *, attention_width: int = 128, **options) -> CellClassifier:
     """A net of cells, without parameters.
 
     Args:
@@ -113,4 +113,4 @@ def create_cell_net(name: str, *, attention_width: int = 128, **options) -> Cell
     attributes = {field.name: getattr(of_a_cell, field.name) for field in fields(of_a_cell)}
     for own in ("parent", "name"):
         attributes.pop(own)
-    return CellNet(**attributes, attention_width=attention_width)
+    return CellClassifier(**attributes, attention_width=attention_width)
