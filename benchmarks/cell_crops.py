@@ -1,16 +1,16 @@
-"""What a net that learned from fields makes of single cells, by how a cell is cut out.
+"""What a net makes of single cells, by how a cell is cut out.
 
-    python benchmarks/cell_crops.py --export=EXPORT [--fields=240] [--seed=99]
+    python benchmarks/cell_crops.py --export=EXPORT [--fields=240] [--seed=99] [--size=64]
 
-EXPORT is of a net that learned from the synthetic dataset. Fields that it has not seen are drawn at
-its size, and their cells cut out by exact masks, in each of the ways of `predict --cells`. Printed
-are macro average precisions: of cells, each with its field's labels (of whole ones, which do not
-touch the border, too); and of fields by the mean and the maximum over their cells. The peer is the
-net's score of the whole field.
+EXPORT is of a net that learned from the synthetic dataset: from its fields, or from their cells
+(configs/cells.py). Fields that it has not seen are drawn, and their cells cut out by exact masks:
+in each of the ways of `predict --cells`, or as the net learned from them. Printed are macro average
+precisions: of cells, each with its field's labels (of whole ones, which do not touch the border,
+too); and of fields by the mean and the maximum over their cells. The peer is the score of the whole
+field by a net that takes fields.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import checkout  # noqa: F401
 import numpy as np
@@ -22,14 +22,13 @@ from hpa_jax.environment.program import run_program
 from hpa_jax.labels import LABELS
 from hpa_jax.metrics.ranking import average_precision
 from hpa_jax.segmentation.cell_table import measure_cells
-from hpa_jax.segmentation.crops import BOX, FIELD, REPEAT, CropRule, crop
+from hpa_jax.segmentation.crops import BOX, FIELD, REPEAT, CropRule, crop, parse_window
 from hpa_jax.segmentation.instances import Instances
 from hpa_jax.segmentation.numbering import pair
-from hpa_jax.serving import Served, load
+from hpa_jax.serving import Served, artifact
 from tfds_builder.hpa.synthetic.render import cells_of, draw_labels, render
 
 BATCH = 32
-WINDOWS = (REPEAT, FIELD, BOX)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,30 +36,45 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--export", type=path_flag("--export"), required=True)
     parser.add_argument("--fields", type=int, default=240)
     parser.add_argument("--seed", type=int, default=99)
+    parser.add_argument("--size", type=int, default=64, help="of the fields, of a net of cells")
     args = parser.parse_args(argv)
-    return run(lambda: compare(args.export, args.fields, args.seed, args.json))
+    return run(lambda: compare(args))
 
 
-def compare(export: Path, count: int, seed: int, json: Path | None) -> None:
+def compare(args) -> None:
     """Scores the cells in each way, prints a line each and writes the rows."""
-    served = load(export)
-    size = served.description["input"]["shape"][1]
-    fields, masks, targets = drawn(count, seed, size)
-    peer = macro(score(served, fields), targets)
-    print(f"{count} fields of {size} px; the net on whole fields: {peer:.3f}")
+    served = artifact.load(args.export, kind=None)
+    side = served.description["input"]["shape"][1]
+    learned = served.description.get("cells")
+    size = args.size if learned else side
+    fields, masks, targets = drawn(args.fields, args.seed, size)
+    peer = {}
+    print(f"{args.fields} fields of {size} px")
+    if not learned:
+        value = macro(score(served, fields), targets)
+        peer = {"peer": "fields", "peer_value": value}
+        print(f"the net on whole fields: {value:.3f}")
     print("window     neighbours   cells   whole cells   fields, mean   fields, max")
     rows = []
-    for window in WINDOWS:
-        for keep in (False,) if window == REPEAT else (False, True):
-            found = of_cells(served, fields, masks, targets, CropRule(size, window, keep))
-            left = "left" if keep else "black"
-            shown = "   ".join(f"{value:11.3f}" for value in found)
-            print(f"{window:<10} {left:<10} {shown}")
-            name = f"macro_ap_of_cells_{window}_{left}"
-            rows.append(
-                make_row(name, found[0], "AP", peer="fields", peer_value=peer, device="any")
-            )
-    write_rows(json, rows)
+    for rule in rules(side, learned):
+        found = of_cells(served, fields, masks, targets, rule)
+        left = "left" if rule.keep_neighbours else "black"
+        shown = "   ".join(f"{value:11.3f}" for value in found)
+        print(f"{rule.window:<10} {left:<10} {shown}")
+        name = f"macro_ap_of_cells_{rule.window}_{left}"
+        rows.append(make_row(name, found[0], "AP", device="any", **peer))
+    write_rows(args.json, rows)
+
+
+def rules(side: int, learned: dict | None) -> list[CropRule]:
+    """The ways of cutting out cells: as the net learned, or all of them."""
+    if learned:
+        window = parse_window(learned["window"], "window")
+        return [CropRule(side, window, learned["keep_neighbours"])]
+    found = [CropRule(side, REPEAT)]
+    for window in (FIELD, BOX):
+        found += [CropRule(side, window), CropRule(side, window, keep_neighbours=True)]
+    return found
 
 
 def drawn(count: int, seed: int, size: int) -> tuple[list[np.ndarray], list[Instances], np.ndarray]:

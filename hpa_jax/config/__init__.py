@@ -13,6 +13,7 @@ learning.py    net, augmentation, optimizer, training, losses, checkpoints
 cell_masks.py  a net that finds each cell
 metric.py      metric learning: embeddings in place of labels
 fusion.py      several nets as one
+cells.py       a net that learns from single cells
 results.py     figures, exports, tables, pages of a finished run
 machine.py     devices, plans, searches
 run_config.py  all sections; config.json, paths, help
@@ -20,6 +21,7 @@ checks.py      values that no type can refuse
 """
 
 from hpa_jax.config.cell_masks import CellMasks
+from hpa_jax.config.cells import Cells
 from hpa_jax.config.channels import Channels
 from hpa_jax.config.checks import check, check_label_ids
 from hpa_jax.config.data import Data
@@ -43,6 +45,7 @@ __all__ = [
     "Augment",
     "CellMasks",
     "Channels",
+    "Cells",
     "Checkpoint",
     "Config",
     "Data",

@@ -209,7 +209,7 @@ class Train:
         "what the net learns: one of hpa_jax.training.tasks.TASKS. classification: which labels "
         "an image has; cell_masks: which pixel belongs to which cell; metric: embeddings, near for "
         "images that belong together (section metric); channels: channels from the others (section "
-        "channels)",
+        "channels); cells: which labels its cells have (section cells)",
     )
     loss: str = setting(
         "bce",

@@ -147,7 +147,7 @@ class Predict:
         "",
         "of cells, what a crop shows: repeat (a cell as large as in a field, and its mirror images "
         "around it), field (without these), box (each cell fills the crop), or a side in px of the "
-        "images; '': repeat",
+        "images; '': repeat, and of a net that learned from cells as it did",
     )
     keep_neighbours: bool = setting(False, "of cells: other cells in a crop are not made black")
     skip_border: bool = setting(

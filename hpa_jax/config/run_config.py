@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpa_jax.config.cell_masks import CellMasks
+from hpa_jax.config.cells import Cells
 from hpa_jax.config.channels import Channels
 from hpa_jax.config.data import Data
 from hpa_jax.config.fusion import Fusion
@@ -34,6 +35,7 @@ class Config:
     metric: Metric = field(default_factory=Metric)
     channels: Channels = field(default_factory=Channels)
     fusion: Fusion = field(default_factory=Fusion)
+    cells: Cells = field(default_factory=Cells)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     evaluate: Evaluate = field(default_factory=Evaluate)
     export: Export = field(default_factory=Export)

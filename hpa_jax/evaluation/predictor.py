@@ -80,14 +80,17 @@ class Predictor:
       config: of the run, resolved. Its section `evaluate` names the checkpoint and the test-time
         augmentation.
       workdir: the run's folder, which is only read.
+      cells: also a run that has learnt labels of cells: its images are then crops of one each.
 
     Raises:
       InputError: the run has learnt no labels, no such checkpoint, an unknown setting, or devices
         that cannot share the batches.
     """
 
-    def __init__(self, config: Config, workdir: Path):
-        check_task(config, "classification", str(workdir))
+    def __init__(self, config: Config, workdir: Path, *, cells: bool = False):
+        self._of_cells = cells and config.train.task == "cells"
+        if not self._of_cells:
+            check_task(config, "classification", str(workdir))
         settings = config.evaluate
         self._tta_settings = {
             "tta": settings.tta,
@@ -216,7 +219,13 @@ class Predictor:
         memory.rooms(self.mesh.devices.flat).check(
             "the net", memory.bytes_of(state), advice="it needs a machine with more memory"
         )
-        return eval_variables(self._checkpoint.restore(state))
+        variables = eval_variables(self._checkpoint.restore(state))
+        if self._of_cells:
+            # It weighs the cells of a field; a single one has nothing to be weighed against.
+            params = {name: value for name, value in variables["params"].items()}
+            del params["attention"]
+            variables = {**variables, "params": params}
+        return variables
 
     def preparations(self) -> dict[str, dict]:
         """How the images were made that the run learns from (`trained_preparations`)."""

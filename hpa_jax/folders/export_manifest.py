@@ -42,7 +42,8 @@ SINGLE_LABEL_FORMAT = 4
 alone, and would find no label in any image."""
 
 CELL_FORMAT = 5
-"""Of an export that finds cells. A reader of earlier formats would take its maps for labels."""
+"""Of an export that finds cells, or takes crops of them. A reader of earlier formats would take its
+maps for labels, or show it entire fields."""
 
 CHANNEL_FORMAT = 6
 """Of an export that fills in channels. A reader of earlier formats would look for labels in it."""

@@ -11,7 +11,7 @@ label_image.py  masks as PNG and TIFF, ours and those of others; mask_folder.py 
 cell_table.py   place and size of each cell
 contours.py     polygons; geojson.py writes them for QuPath
 outlines.py     a picture of a field with its cells' outlines
-crops.py        a picture of each cell, for a net
+crops.py        a picture of each cell, for a net; bags.py: those of a field, to learn from
 
 Importing this starts no JAX.
 """

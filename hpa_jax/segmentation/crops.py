@@ -22,12 +22,37 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hpa_jax.errors import InputError
 from hpa_jax.images.resize import resize, scaled_size
 from hpa_jax.segmentation.cell_table import Cell
 
 REPEAT = "repeat"
 FIELD = "field"
 BOX = "box"
+
+LARGEST_WINDOW = 8192
+"""Side of a window in px."""
+
+
+def parse_window(text: str, name: str) -> str | int:
+    """The window that a person asks for.
+
+    Args:
+      text: as it was given.
+      name: of the flag or setting, for the message.
+
+    Raises:
+      InputError: it is none.
+    """
+    if text in (REPEAT, FIELD, BOX):
+        return text
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= LARGEST_WINDOW:
+        return int(text)
+    raise InputError(
+        f"{name}={text}: give {REPEAT} (a cell as large as in a field, and its mirror images "
+        f"around it), {FIELD} (without these), {BOX} (each cell fills the crop), or a side in px, "
+        f"from 1 to {LARGEST_WINDOW}"
+    )
 
 
 @dataclass(frozen=True)

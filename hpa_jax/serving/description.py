@@ -13,6 +13,7 @@ from hpa_jax.evaluation.predictor import Predictor
 from hpa_jax.labels import CHANNELS
 from hpa_jax.metrics.temperature import apply_temperature
 from hpa_jax.serving.decision import ARGMAX, THRESHOLDS
+from hpa_jax.serving.kinds import CELLS
 from hpa_jax.training.fusion import is_fusion
 from hpa_jax.transforms import normalize
 from hpa_jax.transforms.channel_mix import channels_of_mix, mixed_statistics
@@ -48,6 +49,7 @@ def describe(
             preparation["channel_mix"], preparation["mean"], preparation["std"]
         )
     return {
+        **_cells(config),
         "vocabulary": config.data.named_vocabulary().name,
         "labels": _labels(config),
         **_decision(config, predictor, temperature),
@@ -73,6 +75,17 @@ def describe(
         "tta": "none: test-time augmentation is not part of the export",
         "provenance": describe_origin(predictor.step, predictor.written, trained),
     }
+
+
+def _cells(config: Config) -> dict:
+    """How cells were cut out for a net that takes single ones; of others nothing."""
+    if config.train.task != "cells":
+        return {}
+    cut_out = {
+        "window": config.cells.window,
+        "keep_neighbours": config.cells.keep_neighbours,
+    }
+    return {"kind": CELLS, "cells": cut_out}
 
 
 def describe_origin(step: int, written: str | int | None, trained: Config) -> dict:

@@ -64,7 +64,8 @@ def export(config: Config, workdir: Path, out: Path | None = None) -> None:
     elif config.train.task == CELL_MASKS:
         CellRun(config, workdir)
     else:
-        Predictor(config, workdir)
+        Predictor(config, workdir, cells=True)
+        _check_cells(config)
     cache = jax.config.jax_compilation_cache_dir
     try:
         with replace_folder(folder, foreign_content, _ADVICE) as new:
@@ -97,6 +98,14 @@ def _check_onnx(config: Config) -> None:
         raise InputError(
             "config.export.onnx=int8: weights of 8 bits are for nets that tell labels; choose "
             "float32, fp16 or none"
+        )
+
+
+def _check_cells(config: Config) -> None:
+    if config.train.task == "cells" and config.export.onnx == "int8":
+        raise InputError(
+            "config.export.onnx=int8 is calibrated on images, and this net takes crops of cells; "
+            "choose float32 or fp16"
         )
 
 

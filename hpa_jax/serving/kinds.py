@@ -7,6 +7,7 @@ from hpa_jax.errors import InputError
 LABELS = "labels"
 CELL_MASKS = "cell_masks"
 FILLED_CHANNELS = "filled_channels"
+CELLS = "cells"
 
 _USES = {
     LABELS: "it tells which labels an image has: give it to predict, serve or page",
@@ -14,22 +15,24 @@ _USES = {
     "--weights=EXPORT --out=FOLDER",
     FILLED_CHANNELS: "it fills in channels: python -m hpa_jax.serving predict EXPORT_OF_LABELS "
     "DIR --missing=yellow --synthesize=EXPORT --out=scores.csv",
+    CELLS: "it scores single cells: python -m hpa_jax.serving predict EXPORT DIR --cells "
+    "--out=cells.csv",
 }
 
 
-def check_kind(description: dict, folder: Path | str, wanted: str) -> None:
+def check_kind(description: dict, folder: Path | str, *wanted: str) -> None:
     """Refuses an export whose net is for something else.
 
     Args:
       description: contents of its model.json.
       folder: of the export, for the message.
-      wanted: one of the kinds above.
+      wanted: some of the kinds above.
 
     Raises:
       InputError: says what it is for.
     """
     kind = description.get("kind", LABELS)
-    if kind == wanted:
+    if kind in wanted:
         return
     use = _USES.get(kind, f"it is of the kind {kind!r}, which this version does not know")
     raise InputError(f"{folder} is an export of another kind: {use}")

@@ -185,13 +185,14 @@ def _write_labels(place: Path, settings, workdir: str, evaluated: Sequence[str])
     from hpa_jax.serving.description import describe
     from hpa_jax.serving.extras import write_extras
     from hpa_jax.serving.forward import export_forward, golden_images
+    from hpa_jax.serving.kinds import LABELS
     from hpa_jax.serving.reliability import stored_calibration, stored_temperature
     from hpa_jax.workdir import read_config
 
     # What is exported scores an image once, as it is.
     settings.evaluate.tta = "none"
     settings.evaluate.crops = 0
-    predictor = Predictor(settings, Path(workdir))
+    predictor = Predictor(settings, Path(workdir), cells=True)
     variables = {}
     for name, array in flatten_dict(jax.device_get(predictor.variables), sep="/").items():
         variables[name] = np.asarray(array)
@@ -236,11 +237,17 @@ def _write_labels(place: Path, settings, workdir: str, evaluated: Sequence[str])
     write_atomically(place / export_manifest.FORWARD, bytes(exported.serialize()))
     write_atomically(place / export_manifest.GOLDEN, save(golden))
     write_json(place / export_manifest.DESCRIPTION, description)
-    write_extras(place, settings, variables, golden, [Path(name) for name in evaluated])
-    export_manifest.write_manifest(place, single_label=predictor.single_label)
-    difference = load(place, "jax").check_golden()
+    kind = description.get("kind", LABELS)
+    number = export_manifest.FORMAT
+    if kind == LABELS:
+        write_extras(place, settings, variables, golden, [Path(name) for name in evaluated])
+    else:
+        # What is beside it speaks of images.
+        number = export_manifest.CELL_FORMAT
+    export_manifest.write_manifest(place, single_label=predictor.single_label, number=number)
+    difference = load(place, "jax", kind=kind).check_golden()
     if settings.export.onnx != "none":
-        load(place, "onnx").check_golden()
+        load(place, "onnx", kind=kind).check_golden()
     return {"step": predictor.step, "difference": difference}
 
 

@@ -56,6 +56,7 @@ class Evaluator:
       few_positives: as `config.evaluate.few_positives`.
       single_label: every image has exactly one label, as for `make_count_step`.
       advice: what to do where the step does not fit into memory.
+      inputs: names of what the net takes of a batch.
     """
 
     def __init__(
@@ -70,7 +71,9 @@ class Evaluator:
         few_positives: int,
         single_label: bool,
         advice: str,
+        inputs: tuple[str, ...] = ("image",),
     ):
+        self._names = (*inputs, "targets", "mask")
         self._dataset = dataset
         self._mesh = mesh
         self._count_step = count_step
@@ -117,7 +120,7 @@ class Evaluator:
             # Slow: the first batch compiles.
             if stopped(f"batch {number} of an evaluation", slow=number == 0):
                 return None
-            arrays = {name: batch[name] for name in ("image", "targets", "mask")}
+            arrays = {name: batch[name] for name in self._names}
             arguments = (counts, variables, put_batch(arrays, self._mesh))
             if self._program is None:
                 self._program = self._compile(arguments)
@@ -160,8 +163,24 @@ def make_count_step(
     """
     score_step = make_score_step(model, preparation=preparation, mesh=mesh)
 
+    def score_images(variables: dict, batch: dict) -> jax.Array:
+        return score_step(variables, batch["image"])
+
+    return make_counting(score_images, mesh, single_label=single_label)
+
+
+def make_counting(
+    score: Callable[[dict, dict], jax.Array], mesh: Mesh, *, single_label: bool
+) -> jax.stages.Wrapped:
+    """`make_count_step` of any net.
+
+    Args:
+      score: variables and a batch to logits, float32 `[B, L]`.
+      mesh, single_label: as of `make_count_step`.
+    """
+
     def matrix_step(counts, variables, batch):
-        logits = score_step(variables, batch["image"])
+        logits = score(variables, batch)
         return counts + one_label.matrix_counts(logits, batch["targets"], batch["mask"])
 
     if single_label:
@@ -169,7 +188,7 @@ def make_count_step(
     grid = histogram.threshold_grid()
 
     def count_step(counts, variables, batch):
-        scores = jax.nn.sigmoid(score_step(variables, batch["image"]))
+        scores = jax.nn.sigmoid(score(variables, batch))
         bins = histogram.bin_scores(scores, grid)
         targets = batch["targets"]
         mask = batch["mask"]

@@ -11,7 +11,6 @@ from hpa_jax.errors import InputError
 from hpa_jax.images.channel_names import parse_channels
 from hpa_jax.images.rule import PROJECTIONS
 from hpa_jax.labels import CHANNELS
-from hpa_jax.segmentation.crops import REPEAT
 from hpa_jax.serving.predict.cells.request import POOLS, CellRequest, window_flag
 from hpa_jax.serving.predict.request import Request
 
@@ -138,9 +137,9 @@ def add_cells(parser: Parser) -> None:
         "--cell_window",
         type=window_flag,
         metavar="WINDOW",
-        help="of --cells, what a crop shows: repeat (default: a cell as large as in a field, and "
-        "its mirror images around it), field (without these), box (each cell fills the crop), or "
-        "a side in px of your images: 640",
+        help="of --cells, what a crop shows: repeat (a cell as large as in a field, and its mirror "
+        "images around it), field (without these), box (each cell fills the crop), or a side in px "
+        "of your images: 640 (default: repeat; of a net that learned from cells, as it did)",
     )
     add(
         "--keep_neighbours",
@@ -184,13 +183,9 @@ def cell_request(
             if value:
                 raise InputError(f"{name} is about the cells of an image; give cells too")
         return None
-    if keep_neighbours and window in (None, REPEAT):
-        raise InputError(
-            f"keep_neighbours is for a cell_window of field, box or px: {REPEAT} shows one cell"
-        )
     return CellRequest(
         masks=masks,
-        window=window or REPEAT,
+        window=window,
         keep_neighbours=keep_neighbours,
         skip_border=skip_border,
         pool=pool or POOLS[0],

@@ -48,7 +48,11 @@ def main(arguments: Sequence[str]) -> int:
     def open_net() -> ExportedNet:
         needs_maps = flags.overlays is not None and cells is None
         return open_export(
-            flags.export, flags.backend, needs_maps=needs_maps, threads=flags.threads
+            flags.export,
+            flags.backend,
+            needs_maps=needs_maps,
+            threads=flags.threads,
+            cells=cells is not None,
         )
 
     if cells is None:

@@ -14,6 +14,7 @@ from hpa_jax.environment.jax_variables import check_devices, check_xla_flags, im
 from hpa_jax.errors import InputError, one_line
 from hpa_jax.folders.export_manifest import CARD, ONNX, PARAMETERS, check_digests
 from hpa_jax.serving import artifact
+from hpa_jax.serving.kinds import CELLS, LABELS, check_kind
 
 _LONGEST_REASON = 160
 
@@ -59,18 +60,28 @@ class ExportedNet:
       folder: of the export.
       backend: "auto", "onnx" or "jax".
       threads: of onnxruntime; None: one a core. JAX has as many as it likes.
+      cells: a net that takes single cells will do as well.
 
     Raises:
       InputError: it is no complete export, or cannot be run here.
     """
 
-    def __init__(self, folder: Path, backend: str = "auto", threads: int | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        backend: str = "auto",
+        threads: int | None = None,
+        *,
+        cells: bool = False,
+    ):
         self.name = str(folder)
         if backend == "auto":
             backend = _usual_backend(folder)
         if backend == "jax":
             _start_jax()
-        self._served = artifact.load(folder, backend, threads=threads or 0)
+        self._served = artifact.load(folder, backend, threads=threads or 0, kind=None)
+        wanted = (LABELS, CELLS) if cells else (LABELS,)
+        check_kind(self._served.description, folder, *wanted)
         self.backend = self._served.backend
         self.description = self._served.description
         self.outputs = tuple(self._served.outputs)
@@ -102,7 +113,12 @@ class ExportedNet:
 
 
 def open_export(
-    folder: Path, backend: str, *, needs_maps: bool = False, threads: int | None = None
+    folder: Path,
+    backend: str,
+    *,
+    needs_maps: bool = False,
+    threads: int | None = None,
+    cells: bool = False,
 ) -> ExportedNet:
     """An export that has the outputs that are needed.
 
@@ -110,12 +126,12 @@ def open_export(
       folder: of the export.
       backend: "auto" takes onnx, unless maps are needed that it does not have.
       needs_maps: whether they are.
-      threads: as of `ExportedNet`.
+      threads, cells: as of `ExportedNet`.
 
     Raises:
       InputError: as of `ExportedNet`, or it has no maps.
     """
-    net = ExportedNet(folder, backend, threads)
+    net = ExportedNet(folder, backend, threads, cells=cells)
     if not needs_maps or "maps" in net.outputs:
         return net
     if backend == "auto" and net.backend == "onnx":

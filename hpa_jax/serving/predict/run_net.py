@@ -34,15 +34,16 @@ class RunNet:
     Args:
       config: of the run.
       workdir: of the run, which is only read.
+      cells: a net that takes single cells will do as well.
     """
 
-    def __init__(self, config: Config, workdir: Path):
+    def __init__(self, config: Config, workdir: Path, *, cells: bool = False):
         self.name = str(workdir)
         self.backend = "the run"
         self.card = ""
         self.outputs = ("probabilities", "embedding", "maps")
         self._config = config
-        self._predictor = Predictor(config, workdir)
+        self._predictor = Predictor(config, workdir, cells=cells)
         # Reading it may choose another checkpoint, of which all that follows is then said.
         _ = self._predictor.variables
         self.description = describe(config, self._predictor, read_config(workdir))
@@ -138,7 +139,7 @@ def predict_folder(config: Config, workdir: Path, out: Path | None = None) -> No
     # Segmenting needs more packages than scoring.
     from hpa_jax.serving.predict.cells.run import predict_cells
 
-    predict_cells(request, lambda: RunNet(config, workdir))
+    predict_cells(request, lambda: RunNet(config, workdir, cells=True))
 
 
 def _given(parse: Callable, text: str):

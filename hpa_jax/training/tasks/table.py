@@ -5,6 +5,7 @@ from jax.sharding import Mesh
 from hpa_jax.config import Config
 from hpa_jax.errors import InputError
 from hpa_jax.training.tasks.cell_masks import CellMasks
+from hpa_jax.training.tasks.cells import Cells
 from hpa_jax.training.tasks.channels import ChannelTask
 from hpa_jax.training.tasks.classification import Classification
 from hpa_jax.training.tasks.metric import MetricLearning
@@ -12,6 +13,7 @@ from hpa_jax.training.tasks.task import Task
 
 TASKS: dict[str, type[Task]] = {
     "cell_masks": CellMasks,
+    "cells": Cells,
     "classification": Classification,
     "channels": ChannelTask,
     "metric": MetricLearning,

@@ -26,6 +26,7 @@ from hpa_jax.serving.predict.cells.overlays import (
     colour_of,
     decided_labels,
 )
+from hpa_jax.serving.predict.cells.tables import takes_images
 from hpa_jax.serving.predict.rows import Row
 from hpa_jax.serving.predict.tables.content import Content
 
@@ -73,7 +74,7 @@ diagnosis.</p>
   style="font-size: {{ one.font }}px">{{ cell.number }}</text>
 {% endfor %}</svg>
 <table><tr><th></th><th>cell</th><th>labels</th></tr>
-<tr><td></td><td>image</td><td>{{ one.own }}</td></tr>
+{% if one.own %}<tr><td></td><td>image</td><td>{{ one.own }}</td></tr>{% endif %}
 {% if one.differs %}<tr><td></td><td></td><td>{{ one.differs }}</td></tr>{% endif %}
 {% for cell in one.cells %}<tr><td><i style="background: {{ cell.colour }}"></i></td>
 <td class="n">{{ cell.number }}</td><td>{{ cell.text }}</td></tr>
@@ -110,7 +111,7 @@ def render(content: Content, rows: Iterable[Row], count: int, images: ImageFolde
                 "field_width": width,
                 "field_height": height,
                 "font": f"{12 / factor:.4g}",
-                "own": _caption(content, row.probabilities),
+                "own": _caption(content, row),
                 "differs": _differs(content, row.cells),
                 "cells": list(_cells(content, row.cells)),
             }
@@ -125,9 +126,12 @@ def render(content: Content, rows: Iterable[Row], count: int, images: ImageFolde
     )
 
 
-def _caption(content: Content, probabilities: np.ndarray) -> str:
-    labels = decided_labels(content.description, probabilities)
-    return caption(content.description, probabilities, labels)
+def _caption(content: Content, row: Row) -> str:
+    """The labels of an image as a whole; empty where the net takes cells alone."""
+    if not takes_images(content.description):
+        return ""
+    labels = decided_labels(content.description, row.probabilities)
+    return caption(content.description, row.probabilities, labels)
 
 
 def _differs(content: Content, found: FieldCells) -> str:

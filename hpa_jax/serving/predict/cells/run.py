@@ -9,12 +9,13 @@ from hpa_jax.errors import InputError
 from hpa_jax.files import write_atomically
 from hpa_jax.folders.results import is_page
 from hpa_jax.images.prepare import Preparation
-from hpa_jax.segmentation.crops import CropRule
+from hpa_jax.segmentation.crops import REPEAT, CropRule, parse_window
 from hpa_jax.serving.predict import outputs
 from hpa_jax.serving.predict.cells import page, tables
 from hpa_jax.serving.predict.cells.find import open_finder
 from hpa_jax.serving.predict.cells.overlays import CellOverlays
 from hpa_jax.serving.predict.cells.progress_file import CellProgressFile
+from hpa_jax.serving.predict.cells.request import CellRequest
 from hpa_jax.serving.predict.cells.scoring import FIELDS_A_GROUP, CellJob
 from hpa_jax.serving.predict.net import Net
 from hpa_jax.serving.predict.notes import Notes
@@ -79,10 +80,28 @@ def _job(
         pixel_size=request.pixel_size,
         overlays=overlays,
         finder=finder,
-        rule=CropRule(preparation.size, asked.window, asked.keep_neighbours),
+        rule=crop_rule(asked, net, preparation.size),
         skip_border=asked.skip_border,
         crops_a_batch=request.batch or default_batch(preparation.size),
     )
+
+
+def crop_rule(asked: CellRequest, net: Net, size: int) -> CropRule:
+    """How cells are cut out: as asked for, else as the net learned from them.
+
+    Raises:
+      InputError: neighbours are to be left where there are none.
+    """
+    window, keep = asked.window or REPEAT, asked.keep_neighbours
+    learned = net.description.get("cells")
+    if learned and asked.window is None:
+        window = parse_window(learned["window"], "cells.window of model.json")
+        keep = learned["keep_neighbours"]
+    if keep and window == REPEAT:
+        raise InputError(
+            f"keep_neighbours is for a cell_window of field, box or px: {REPEAT} shows one cell"
+        )
+    return CropRule(size, window, keep)
 
 
 def _settings(request: Request, job: CellJob) -> dict:

@@ -1,13 +1,14 @@
 """The two tables of a prediction cell by cell: a row a cell, and beside it a row an image."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hpa_jax.files import complete_file, write_csv_lines
-from hpa_jax.serving import decision
+from hpa_jax.serving import decision, kinds
 from hpa_jax.serving.predict.cells import pooling
 from hpa_jax.serving.predict.rows import Row
 from hpa_jax.serving.predict.tables.content import (
@@ -69,6 +70,11 @@ def is_fields_table(path: Path) -> bool:
         return file.readline().startswith(",".join(_FIELD_COLUMNS))
 
 
+def takes_images(description: Mapping[str, Any]) -> bool:
+    """Whether a net scores entire images too; one that learned from cells does not."""
+    return description.get("kind", kinds.LABELS) == kinds.LABELS
+
+
 def write_fields(
     path: Path, content: Content, rows: Iterable[Row], note_of: Callable[[Row], str], how: str
 ) -> None:
@@ -101,8 +107,12 @@ def _line(content: Content, row: Row, missing: str, note: str, how: str) -> list
     description = content.description
     border = sum(cell.touches_border for cell in found.cells)
     first = [row.id, len(found.cells), border, found.left_out, missing, note]
-    names, ids = _decided(content, row.probabilities)
-    own = [f"{score:.6g}" for score in row.probabilities]
+    if takes_images(description):
+        names, ids = _decided(content, row.probabilities)
+        own = [f"{score:.6g}" for score in row.probabilities]
+    else:
+        names, ids = "", ""
+        own = [""] * len(row.probabilities)
     if not found.cells:
         values = []
         for score in own:
