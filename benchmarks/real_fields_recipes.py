@@ -41,7 +41,10 @@ READ_INSTEAD = {
 """Which fields a recipe gets, by the name of the dataset that it reads."""
 
 OTHERS = {
-    "hep2_published": "single cells with one pattern each, not fields: benchmarks/hep2.py trains it"
+    "hep2_published": (
+        "single cells with one pattern each, not fields: benchmarks/hep2.py trains it"
+    ),
+    "hpav18_512": "antibodies with several fields each: benchmarks/retrieval.py trains its task",
 }
 """Why a recipe is not run here, by the name of the dataset that it reads."""
 

@@ -10,6 +10,7 @@ setting.py     how a field is declared
 data.py        which images a net sees, and how they are prepared
 learning.py    net, augmentation, optimizer, training, losses, checkpoints
 fusion.py      several nets as one
+metric.py      metric learning: embeddings in place of labels
 results.py     figures, exports, tables, pages of a finished run
 machine.py     devices, plans, searches
 run_config.py  all sections; config.json, paths, help
@@ -21,6 +22,7 @@ from hpa_jax.config.data import Data
 from hpa_jax.config.fusion import Fusion
 from hpa_jax.config.learning import Augment, Checkpoint, Loss, Model, Optim, Train, profile_window
 from hpa_jax.config.machine import Devices, Plan, Sweep, Verify
+from hpa_jax.config.metric import Metric
 from hpa_jax.config.results import LICENCES, Evaluate, Export, Predict, Probe, Report
 from hpa_jax.config.run_config import (
     RUN,
@@ -44,6 +46,7 @@ __all__ = [
     "Fusion",
     "LICENCES",
     "Loss",
+    "Metric",
     "Model",
     "Optim",
     "Plan",

@@ -20,7 +20,8 @@ class Model:
         "pooled",
         "hpa_densenet (the baseline's: flatten, for one image size), pooled (mean and max, for any "
         "size), linear, norm_linear (ConvNeXts': a layer norm before it), all_cnn (that net's "
-        "own), attention (learned weights of places or tiles); fusion (of that net)",
+        "own), attention (learned weights of places or tiles); with train.task=metric arcface; "
+        "with model.name=fusion fusion",
     )
     pretrained: str = setting(
         "",
@@ -206,7 +207,7 @@ class Train:
     task: str = setting(
         "classification",
         "what the net learns: one of hpa_jax.training.tasks.TASKS. classification: which labels "
-        "an image has",
+        "an image has; metric: embeddings, near for images that belong together (section metric)",
     )
     loss: str = setting(
         "bce",

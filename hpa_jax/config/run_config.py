@@ -11,6 +11,7 @@ from hpa_jax.config.data import Data
 from hpa_jax.config.fusion import Fusion
 from hpa_jax.config.learning import Augment, Checkpoint, Loss, Model, Optim, Train
 from hpa_jax.config.machine import Devices, Plan, Sweep, Verify
+from hpa_jax.config.metric import Metric
 from hpa_jax.config.results import Evaluate, Export, Predict, Probe, Report
 from hpa_jax.deprecations import current_spelling
 from hpa_jax.environment.paths import expand_path
@@ -28,6 +29,7 @@ class Config:
     train: Train = field(default_factory=Train)
     loss: Loss = field(default_factory=Loss)
     fusion: Fusion = field(default_factory=Fusion)
+    metric: Metric = field(default_factory=Metric)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     evaluate: Evaluate = field(default_factory=Evaluate)
     export: Export = field(default_factory=Export)

@@ -287,6 +287,7 @@ class ConcatDataset:
             )
         self.image_shape = shapes[0]
         self.num_labels = sources[0].num_labels
+        self._values: dict[str, np.ndarray] = {}
         self._ends = np.cumsum(self.lengths())
 
     def __len__(self) -> int:
@@ -295,7 +296,21 @@ class ConcatDataset:
     def __getitem__(self, i: int) -> dict:
         source = int(np.searchsorted(self._ends, i, side="right"))
         start = int(self._ends[source - 1]) if source else 0
-        return {**self._sources[source][i - start], "source": np.int32(source)}
+        item = {**self._sources[source][i - start], "source": np.int32(source)}
+        for name, values in self._values.items():
+            item[name] = values[i]
+        return item
+
+    def add_values(self, name: str, values: np.ndarray) -> None:
+        """From now on every image has `values[i]` under that name, as a task wants it in batches.
+
+        Args:
+          name: none that images have already.
+          values: `[images, ...]`.
+        """
+        if len(values) != len(self):
+            raise ValueError(f"{len(values)} values for {len(self)} images")
+        self._values[name] = values
 
     def check_one_size(self) -> None:
         """Checks that the images of each dataset can be batched, as in `ImageDataset`."""
@@ -312,6 +327,16 @@ class ConcatDataset:
     def targets(self) -> np.ndarray:
         """Labels of all images, uint8 [images, labels], 0 or 1."""
         return np.concatenate([source.targets() for source in self._sources])
+
+    def groups(self) -> np.ndarray:
+        """Group of each image, int64 [images]; those of different datasets are different ones."""
+        numbered = []
+        first = 0
+        for source in self._sources:
+            groups = source.groups()
+            numbered.append(groups + first)
+            first += int(groups.max(initial=-1)) + 1
+        return np.concatenate(numbered)
 
     def fingerprint(self) -> str:
         """SHA-256 over the fingerprints of the datasets."""

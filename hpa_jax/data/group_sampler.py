@@ -64,7 +64,7 @@ class GroupOrder:
         if self.num_groups < per_batch:
             raise InputError(
                 f"{self.num_groups} groups to draw from, and {per_batch} are to be in a batch; "
-                "set config.metric.groups_per_batch lower"
+                "choose a smaller config.data.batch_size, or more config.metric.images_per_group"
             )
         self._seed = seed
         self._images_each = images_each

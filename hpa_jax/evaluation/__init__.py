@@ -4,6 +4,7 @@ evaluate.py            --mode=evaluate: metrics of a run, of several, or of anyo
 predict.py             --mode=predict: a table of scores and labels
 predictor.py           a checkpoint that scores images
 split_scores.py        its scores of a whole split, kept in the run's folder
+embedding_run.py       a checkpoint that embeds images
 chosen_checkpoint.py   which checkpoint that is
 common_labels.py       what is told of labels that a net and the data have in common
 tta.py                 test-time augmentation

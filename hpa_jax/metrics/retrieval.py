@@ -199,6 +199,27 @@ def mean_metrics(found: Retrieval) -> dict[str, float]:
     return metrics | {"queries": int(asked.sum())}
 
 
+def can_be_asked(targets: np.ndarray, groups: np.ndarray, relevance: str) -> bool:
+    """Whether any image has one of its kind in another group.
+
+    Args:
+      targets: 0/1 [N, L].
+      groups: int [N].
+      relevance: one of RELEVANCE.
+    """
+    has_label = np.asarray(targets) > 0
+    if relevance == "same_set":
+        labelled = has_label.any(axis=1)
+        kind = np.unique(has_label, axis=0, return_inverse=True)[1].reshape(-1)
+        pairs = np.stack([kind[labelled], groups[labelled]], axis=1)
+    else:
+        image, label = np.nonzero(has_label)
+        pairs = np.stack([label, groups[image]], axis=1)
+    # Of each kind, once for each of its groups.
+    kinds = np.unique(pairs, axis=0)[:, 0]
+    return len(kinds) > len(np.unique(kinds))
+
+
 def _check(embeddings: np.ndarray, targets: np.ndarray, groups: np.ndarray, relevance: str) -> None:
     if relevance not in RELEVANCE:
         raise InputError(

@@ -27,26 +27,31 @@ def resampled_means(
     """Means of R draws of the groups.
 
     Args:
-      values: float [N], one a query; NaN for those that do not count.
+      values: float [N], one a query, or [N, K], several; NaN for those that do not count.
       groups: [N], drawn as one; None: every query is its own.
       replicates: R.
       seed: of the draws; with the same seed and groups they are the same for any values.
 
     Returns:
-      float64 [R]; NaN where a draw has no query that counts.
+      float64 [R], or [K, R]; NaN where a draw has no query that counts.
     """
+    columns = np.atleast_2d(np.asarray(values, np.float64).T)
     group, count = resampling.group_index(len(values), groups)
-    counted = ~np.isnan(values)
-    sums = np.bincount(group[counted], values[counted], minlength=count)
-    sizes = np.bincount(group[counted], minlength=count)
+    counted = ~np.isnan(columns)
+    sums = np.zeros((len(columns), count))
+    sizes = np.zeros((len(columns), count))
+    for column, is_counted in enumerate(counted):
+        of_column = columns[column, is_counted]
+        sums[column] = np.bincount(group[is_counted], of_column, minlength=count)
+        sizes[column] = np.bincount(group[is_counted], minlength=count)
     means = []
     for start in range(0, replicates, _BLOCK):
         numbers = range(start, min(start + _BLOCK, replicates))
-        weights = bootstrap.bootstrap_weights(count, numbers, seed)
-        total = sums @ weights
+        weights = bootstrap.bootstrap_weights(count, numbers, seed).astype(np.float64)
         size = sizes @ weights
-        means.append(np.where(size > 0, ratio(total, size), np.nan))
-    return np.concatenate(means)
+        means.append(np.where(size > 0, ratio(sums @ weights, size), np.nan))
+    found = np.concatenate(means, axis=1)
+    return found if np.ndim(values) == 2 else found[0]
 
 
 def intervals(
@@ -68,11 +73,11 @@ def intervals(
     Returns:
       float64 [2] each, low and high.
     """
-    ends = {}
-    for name, values in found.values().items():
-        means = resampled_means(values, groups, replicates=replicates, seed=seed)
-        ends[name] = bootstrap.percentile_interval(means, level)
-    return ends
+    by_metric = found.values()
+    values = np.stack(list(by_metric.values()), axis=1)
+    means = resampled_means(values, groups, replicates=replicates, seed=seed)
+    ends = bootstrap.percentile_interval(means, level)
+    return dict(zip(by_metric, ends, strict=True))
 
 
 def difference(
@@ -83,17 +88,17 @@ def difference(
     replicates: int = 1000,
     level: float = 0.95,
     seed: int = 0,
-) -> tuple[float, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray]:
     """By how much the mean of one embedding's values is above another's, with its interval.
 
     Args:
-      values: float [N], one a query; NaN for those that do not count.
+      values: float [N], one a query, or [N, K], several; NaN for those that do not count.
       less: of the other embedding, the same queries.
       groups, replicates, level, seed: as of `intervals`.
 
     Returns:
-      The difference of the means, and float64 [2], low and high.
+      The difference of the means, float64 scalar or [K], and float64 [2] or [K, 2], low and high.
     """
     beyond = values - less
     drawn = resampled_means(beyond, groups, replicates=replicates, seed=seed)
-    return float(np.nanmean(beyond)), bootstrap.percentile_interval(drawn, level)
+    return np.nanmean(beyond, axis=0), bootstrap.percentile_interval(drawn, level)

@@ -1,10 +1,13 @@
 """From images to features: a run's net, an export's, the same net before any training.
 
-The embedding is the mean of the backbone's last feature map over its positions, computed as an
-export computes it (`hpa_jax.serving.forward`): in float32, whatever the run's dtype.
+The embedding is the mean of the backbone's last feature map over its positions, or what a run of
+the task `metric` has learnt, computed as an export computes it (`hpa_jax.serving.forward`): in
+float32, whatever the run's dtype.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -14,6 +17,7 @@ from jax.sharding import Mesh
 
 from hpa_jax.config import Config, from_dict
 from hpa_jax.errors import InputError
+from hpa_jax.evaluation.embedding_run import EmbeddingRun
 from hpa_jax.evaluation.predictor import Predictor
 from hpa_jax.parallel import memory
 from hpa_jax.parallel.mesh import batch_sharding, put_batch, put_replicated
@@ -22,6 +26,7 @@ from hpa_jax.probe.histogram import intensity_histograms
 from hpa_jax.serving import Served
 from hpa_jax.serving.forward import forward_pass
 from hpa_jax.training import parts
+from hpa_jax.training.tasks import make_task
 
 Embed = Callable[[np.ndarray], np.ndarray]
 
@@ -38,16 +43,27 @@ class Embedder(NamedTuple):
     embed: Embed
 
 
-def of_run(predictor: Predictor, seed: int) -> Sequence[Embedder]:
+def open_run(config: Config, workdir: Path) -> Predictor | EmbeddingRun:
+    """The checkpoint of a run, by what it has learnt.
+
+    Raises:
+      InputError: there is no such checkpoint, or the run has learnt neither labels nor embeddings.
+    """
+    if config.train.task == "metric":
+        return EmbeddingRun(config, workdir)
+    return Predictor(config, workdir)
+
+
+def of_run(run: Predictor | EmbeddingRun, seed: int) -> Sequence[Embedder]:
     """A run's net, and beside it the baselines.
 
     Args:
-      predictor: of the checkpoint.
+      run: of the checkpoint.
       seed: of the untrained net.
     """
-    config = predictor.config
-    embed = _embed_with(config, predictor.variables, predictor.mesh)
-    return Embedder(EMBEDDING, embed), *_baselines(config, predictor.mesh, seed)
+    config = run.config
+    embed = _embed_with(config, run.variables, run.mesh)
+    return Embedder(EMBEDDING, embed), *_baselines(config, run.mesh, seed)
 
 
 def of_export(served: Served, batch_size: int, seed: int) -> Sequence[Embedder]:
@@ -84,11 +100,20 @@ def _exported_config(served: Served) -> Config:
 
 
 def _baselines(config: Config, mesh: Mesh, seed: int) -> tuple[Embedder, Embedder]:
-    model = parts.make_net(config)
-    shape = parts.input_shape(config.data)
-    variables = parts.initial_variables(model, shape, seed)
-    untrained = _embed_with(config, put_replicated(variables, mesh), mesh)
-    return Embedder(UNTRAINED, untrained), Embedder(HISTOGRAM, intensity_histograms)
+    return untrained(config, mesh, seed), Embedder(HISTOGRAM, intensity_histograms)
+
+
+def untrained(config: Config, mesh: Mesh, seed: int) -> Embedder:
+    """The configured net before any training.
+
+    Args:
+      config: resolved, as a run's config.json has it.
+      mesh: of the devices.
+      seed: of its weights.
+    """
+    seeded = dataclasses.replace(config, train=dataclasses.replace(config.train, seed=seed))
+    variables = make_task(seeded, mesh).initial_variables()
+    return Embedder(UNTRAINED, _embed_with(config, put_replicated(variables, mesh), mesh))
 
 
 def _embed_with(config: Config, variables: dict, mesh: Mesh) -> Embed:

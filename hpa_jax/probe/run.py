@@ -10,12 +10,11 @@ from tqdm import tqdm
 from hpa_jax.config import Config, Data, Probe
 from hpa_jax.data.identity import count_known
 from hpa_jax.errors import InputError
-from hpa_jax.evaluation.predictor import Predictor
 from hpa_jax.files import write_json
 from hpa_jax.metrics.summary import check_bootstrap
 from hpa_jax.probe import protocol, scoring
 from hpa_jax.probe.console import format_table
-from hpa_jax.probe.embedders import of_export, of_run
+from hpa_jax.probe.embedders import of_export, of_run, open_run
 from hpa_jax.probe.examples import (
     EMBEDDING,
     TEST,
@@ -61,10 +60,10 @@ def probe(config: Config, workdir: Path, out: Path | None = None) -> None:
         facts |= _dataset_facts(config)
     else:
         facts["of"] = str(workdir)
-        predictor = Predictor(config, workdir)
-        embedded = _embed_with_run(predictor, config)
+        run = open_run(config, workdir)
+        embedded = _embed(run.config.data, config, of_run(run, config.probe.seed))
         examples = embedded.examples
-        facts |= _dataset_facts(config) | {"checkpoint": predictor.step}
+        facts |= _dataset_facts(config) | {"checkpoint": run.step}
         facts |= _learned(embedded, workdir)
     check_examples(examples)
     report = facts | _report(examples, config)
@@ -90,11 +89,6 @@ def _dataset_facts(config: Config) -> dict:
         "dataset": data.name,
         "splits": [data.train_split, data.eval_split, config.probe.split],
     }
-
-
-def _embed_with_run(predictor: Predictor, config: Config) -> Embedded:
-    embedders = of_run(predictor, config.probe.seed)
-    return _embed(predictor.config.data, config, embedders)
 
 
 def _embed_with_export(config: Config) -> Embedded:

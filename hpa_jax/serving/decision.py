@@ -5,11 +5,16 @@ from typing import Any
 
 import numpy as np
 
+from hpa_jax.errors import InputError
+
 ARGMAX = "argmax"
 """`decision` in model.json of a net of images with one label each."""
 
 THRESHOLDS = "thresholds"
 """The same of images with several labels; older exports do not say it."""
+
+NONE = "none"
+"""The same of a net that has learnt embeddings: it has no labels, and nothing is decided."""
 
 
 def decide(description: Mapping[str, Any], probabilities: np.ndarray) -> np.ndarray:
@@ -49,6 +54,29 @@ def nearness(description: Mapping[str, Any], probabilities: np.ndarray) -> np.nd
     positive = thresholds > 0
     divisors = np.where(positive, thresholds, 1)
     return np.where(positive, probabilities / divisors, 0)
+
+
+def has_labels(description: Mapping[str, Any]) -> bool:
+    """Whether the net has learnt labels; one that has not gives embeddings alone."""
+    return description.get("decision") != NONE
+
+
+def check_labels(description: Mapping[str, Any], name: object, wanted: str) -> None:
+    """Refuses a net without labels where labels are what is wanted.
+
+    Args:
+      description: contents of model.json.
+      name: of the export, for the message.
+      wanted: what they are wanted for, for the message: "a page shows labels".
+
+    Raises:
+      InputError: it has none.
+    """
+    if not has_labels(description):
+        raise InputError(
+            f"{name} has learnt embeddings, no labels, and {wanted}; it is for python -m "
+            "hpa_jax.serving predict --out=FILE.h5ad and similar"
+        )
 
 
 def is_single_label(description: Mapping[str, Any]) -> bool:

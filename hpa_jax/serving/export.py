@@ -17,6 +17,7 @@ import jax
 
 from hpa_jax.config import Config, to_dict
 from hpa_jax.errors import InputError, one_line
+from hpa_jax.evaluation.embedding_run import EmbeddingRun
 from hpa_jax.evaluation.predictor import Predictor
 from hpa_jax.files import read_json
 from hpa_jax.folders.export_manifest import DESCRIPTION, ONNX, foreign_content
@@ -54,7 +55,12 @@ def export(config: Config, workdir: Path, out: Path | None = None) -> None:
     refuse_foreign_folder(folder, foreign_content, _ADVICE)
 
     # Refuses what cannot be exported, and warns, before the seconds that the process takes.
-    Predictor(config, workdir)
+    learns_labels = config.train.task != "metric"
+    if learns_labels:
+        Predictor(config, workdir)
+    else:
+        EmbeddingRun(config, workdir)
+        _check_settings(config)
     cache = jax.config.jax_compilation_cache_dir
     try:
         with replace_folder(folder, foreign_content, _ADVICE) as new:
@@ -68,11 +74,12 @@ def export(config: Config, workdir: Path, out: Path | None = None) -> None:
         where = error.filename or folder
         raise InputError(f"cannot write {where}: {one_line(error)}; {_ADVICE}") from error
 
-    num_labels = len(config.label_ids())
+    learnt = f"{len(config.label_ids())} labels"
+    if not learns_labels:
+        learnt = f"embeddings of {config.metric.embedding_size} values"
     platforms = ", ".join(PLATFORMS)
     print(
-        f"wrote {folder}: checkpoint {step}, {num_labels} labels, "
-        f"{config.data.image_size} px, for {platforms}"
+        f"wrote {folder}: checkpoint {step}, {learnt}, {config.data.image_size} px, for {platforms}"
     )
     print(f"reloaded it and reproduced the golden output (largest difference {difference:.1e})")
     if config.export.onnx != "none":
@@ -81,6 +88,20 @@ def export(config: Config, workdir: Path, out: Path | None = None) -> None:
         print(
             f"{ONNX}: {described['weights']} weights, "
             f"{', '.join(described['outputs'])}; reproduced by onnxruntime (largest difference "
-            f"{described['differences']['probabilities']:.1e})"
+            f"{described['differences'][described['outputs'][0]]:.1e})"
         )
     print(f"check it anywhere with: python -m hpa_jax.serving {folder}")
+
+
+def _check_settings(config: Config) -> None:
+    """Refuses what only an export of labels has."""
+    if config.export.temperature:
+        raise InputError(
+            "config.export.temperature=True: a temperature is fitted to scores of labels, and the "
+            "run has learnt embeddings; leave it out"
+        )
+    if config.export.onnx == "int8":
+        raise InputError(
+            "config.export.onnx=int8: 8 bits are checked by the scores of labels, and the run has "
+            "learnt embeddings; choose float32, fp16 or none"
+        )

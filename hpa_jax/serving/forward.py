@@ -10,6 +10,7 @@ from flax.traverse_util import unflatten_dict
 
 from hpa_jax.config import Config
 from hpa_jax.labels import CHANNELS
+from hpa_jax.models import create_metric_net
 from hpa_jax.optim.losses import is_single_label, probabilities_function
 from hpa_jax.serving.artifact import PLATFORMS
 from hpa_jax.serving.maps import CLOSED_FORMS, gradient_maps
@@ -24,7 +25,7 @@ def forward_pass(config: Config, *, closed_form: bool = False) -> Callable:
     Args:
       config: of the run.
       closed_form: without maps that take a gradient; then a head has maps only where
-        there is a closed form for it (maps.py).
+        there is a closed form for it (maps.py). A net that learns embeddings has none.
 
     Returns:
       `(flat variables, uint8 [B, H, W, 4])` to a dict, computed in float32 whatever the run's
@@ -33,7 +34,10 @@ def forward_pass(config: Config, *, closed_form: bool = False) -> Callable:
         embedding       `[B, F]`, the mean of the backbone's last feature map over its positions
         maps            `[B, h, w, L]`, class-activation maps as of `evaluation/grad_cam.py`, 0 or
                         more, in units of the logit
+      Of a run that has learnt embeddings there is `embedding` alone, its head's, of length 1.
     """
+    if config.train.task == "metric":
+        return _embedding_pass(config)
     exact = dataclasses.replace(config.model, dtype="float32")
     model = parts.make_net(dataclasses.replace(config, model=exact))
     preparation = normalize.preparation(config.data)
@@ -56,6 +60,29 @@ def forward_pass(config: Config, *, closed_form: bool = False) -> Callable:
             if maps_of is not None:
                 outputs["maps"] = maps_of(model, variables, features)
             return outputs
+
+    return forward
+
+
+def _embedding_pass(config: Config) -> Callable:
+    """`forward_pass` of a run that has learnt embeddings."""
+    model = create_metric_net(
+        config.model.name,
+        head=config.model.head,
+        embedding_size=config.metric.embedding_size,
+        # They are for the loss; an export leaves them out.
+        num_classes=0,
+        dropout=config.model.dropout,
+        momentum=config.model.bn_momentum,
+        dtype="float32",
+    )
+    preparation = normalize.preparation(config.data)
+
+    def forward(flat_variables: dict, images: jax.Array) -> dict[str, jax.Array]:
+        variables = unflatten_dict(flat_variables, sep="/")
+        with jax.default_matmul_precision("highest"):
+            images = prepare(images, **preparation)
+            return {"embedding": model.apply(variables, images, train=False)}
 
     return forward
 

@@ -157,6 +157,7 @@ def _write(folder: str, workdir: str, config: dict, evaluated: Sequence[str] = (
     from safetensors.numpy import save
 
     from hpa_jax.config import from_dict
+    from hpa_jax.evaluation.embedding_run import EmbeddingRun
     from hpa_jax.evaluation.predictor import Predictor
     from hpa_jax.files import write_atomically, write_json
     from hpa_jax.folders import export_manifest
@@ -176,10 +177,15 @@ def _write(folder: str, workdir: str, config: dict, evaluated: Sequence[str] = (
     # What is exported scores an image once, as it is.
     settings.evaluate.tta = "none"
     settings.evaluate.crops = 0
-    predictor = Predictor(settings, Path(workdir))
+    learns_labels = settings.train.task != "metric"
+    open_run = Predictor if learns_labels else EmbeddingRun
+    predictor = open_run(settings, Path(workdir))
     variables = {}
     for name, array in flatten_dict(jax.device_get(predictor.variables), sep="/").items():
         variables[name] = np.asarray(array)
+    if not learns_labels:
+        # Of thousands of antibodies, which the loss alone has a use for.
+        variables.pop("params/head/classes/kernel", None)
     temperature = 1.0
     if settings.export.temperature:
         temperature = stored_temperature(predictor)
@@ -201,14 +207,16 @@ def _write(folder: str, workdir: str, config: dict, evaluated: Sequence[str] = (
         outputs = {name: np.asarray(array) for name, array in call(variables, images).items()}
     if not all(np.isfinite(array).all() for array in outputs.values()):
         raise InputError(
-            "the net's scores of random images are not finite, so it is not exported; choose an "
+            "what the net gives for random images is not finite, so it is not exported; choose an "
             "earlier --config.evaluate.checkpoint"
         )
     golden = {"images": images, **outputs}
     trained = read_config(Path(workdir))
-    calibration = stored_calibration(
-        predictor, Path(workdir), trained.data.train_split, temperature
-    )
+    calibration = None
+    if learns_labels:
+        calibration = stored_calibration(
+            predictor, Path(workdir), trained.data.train_split, temperature
+        )
     description = describe(settings, predictor, trained, calibration, temperature)
     if settings.export.onnx != "none":
         # The package is needed here alone.
@@ -221,8 +229,11 @@ def _write(folder: str, workdir: str, config: dict, evaluated: Sequence[str] = (
     write_atomically(place / export_manifest.FORWARD, bytes(exported.serialize()))
     write_atomically(place / export_manifest.GOLDEN, save(golden))
     write_json(place / export_manifest.DESCRIPTION, description)
-    write_extras(place, settings, variables, golden, [Path(name) for name in evaluated])
-    export_manifest.write_manifest(place, single_label=predictor.single_label)
+    # The model card, the package and torchvision's weights are of nets that tell labels.
+    if learns_labels:
+        write_extras(place, settings, variables, golden, [Path(name) for name in evaluated])
+    single_label = learns_labels and predictor.single_label
+    export_manifest.write_manifest(place, single_label=single_label)
     difference = load(place, "jax").check_golden()
     if settings.export.onnx != "none":
         load(place, "onnx").check_golden()

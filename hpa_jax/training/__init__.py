@@ -10,8 +10,10 @@ parts.py               each of those from sections of the configuration
 tasks/                 what a net can learn
 update.py              a training step of any task
 steps.py               what runs on the devices where a net learns labels
+metric_steps.py        the same where it learns embeddings
 state.py               the training state
 evaluator.py           metrics between two steps
+retrieval_evaluator.py the same of embeddings
 retraining.py          the backbone of a finished run, for a new head
 fusion.py              which runs a fused net is made of; fusion_source.py reads theirs
 finished_run.py        whether a run fits; backbone_reader.py reads its backbone

@@ -7,14 +7,16 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from hpa_jax.config import Augment, Config, Data, Loss, Model, Optim, Train
+from hpa_jax.config import Augment, Config, Data, Loss, Metric, Model, Optim, Train
 from hpa_jax.errors import InputError
 from hpa_jax.models import (
     FUSION,
     Classifier,
+    MetricNet,
     check_size,
     class_prior_bias,
     create_fusion_net,
+    create_metric_net,
     create_model,
     init_variables,
     prior_bias,
@@ -72,6 +74,29 @@ def make_model(
         dtype=model.dtype,
         tile=model.tile,
         frozen_backbone=only_head,
+        stochastic_depth=model.stochastic_depth,
+        **form,
+    )
+
+
+def make_metric_net(model: Model, metric: Metric, mesh: Mesh | None = None) -> MetricNet:
+    """The configured net of metric learning.
+
+    Args:
+      model, metric: sections of the configuration; `metric.num_classes` is resolved.
+      mesh: of a training step, as of `make_model`.
+    """
+    form = {}
+    if mesh is not None:
+        form = {"block": model.block, "mesh": mesh}
+    return create_metric_net(
+        model.name,
+        head=model.head,
+        embedding_size=metric.embedding_size,
+        num_classes=metric.num_classes,
+        dropout=model.dropout,
+        momentum=model.bn_momentum,
+        dtype=model.dtype,
         stochastic_depth=model.stochastic_depth,
         **form,
     )

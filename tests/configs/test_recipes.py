@@ -20,9 +20,11 @@ OWN = ("all_cnn",)
 # can be read is tested in test_main.py, and all are started with `--all`.
 ALWAYS = ("all_cnn", "best_512", "highres_first_nine")
 
-# Of images with one label each, which the small dataset's are not.
-OF_ONE_LABEL = {
+NEEDED = {
+    # Of images with one label each, which the small dataset's are not.
     "hep2": ("--config.train.loss=bce", "--config.checkpoint.metric=macro_f1"),
+    # No two of the eight images to validate on have a label in common.
+    "metric": ("--config.data.eval_split=all",),
 }
 
 
@@ -34,12 +36,13 @@ def started(run, workdir, small_data, recipe, *more):
         "--config.data.name=synthetic_32",
         "--config.data.batch_size=8",
         "--config.train.steps=2",
-        *OF_ONE_LABEL.get(recipe, ()),
+        *NEEDED.get(recipe, ()),
         *more,
     )
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    assert [(line["step"], line["split"]) for line in lines] == [(2, "train"), (2, "validation")]
+    evaluated = "all" if recipe == "metric" else "validation"
+    assert [(line["step"], line["split"]) for line in lines] == [(2, "train"), (2, evaluated)]
     return lines
 
 

@@ -127,8 +127,12 @@ def test_intervals_draw_the_groups():
     for name, mean in mean_metrics(found).items():
         if name != "queries":
             assert ends[name][0] <= mean <= ends[name][1]
-    shift, (low, high) = difference(values + 0.1, values, groups, replicates=50)
-    np.testing.assert_allclose([shift, low, high], 0.1)
+    several = np.column_stack([values, found.recall])
+    shift, ends_of_shift = difference(several + 0.1, several, groups, replicates=50)
+    np.testing.assert_allclose(shift, 0.1)
+    np.testing.assert_allclose(ends_of_shift, np.full((4, 2), 0.1))
+    together = resampled_means(several, groups, replicates=300, seed=3)
+    np.testing.assert_allclose(together[0], rng_means)
 
 
 def test_what_cannot_be_ranked_is_refused():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from hpa_jax.errors import InputError
 from hpa_jax.metrics import thresholds
 from hpa_jax.serving import decision
 
@@ -27,3 +28,11 @@ def test_decisions_are_those_of_evaluating(fill_empty):
     found = decision.decide(description, scores)
     np.testing.assert_array_equal(found, right)
     assert found.any(axis=1).all() == fill_empty
+
+
+def test_a_net_without_labels_decides_nothing():
+    description = {"decision": decision.NONE, "thresholds": [], "empty": "no label", "labels": []}
+    assert decision.decide(description, np.zeros((3, 0), np.float32)).shape == (3, 0)
+    with pytest.raises(InputError, match="a/export has learnt embeddings, no labels, and a page"):
+        decision.check_labels(description, "a/export", "a page shows labels")
+    decision.check_labels({"thresholds": [0.5]}, "a/export", "a page shows labels")

@@ -19,6 +19,7 @@ from hpa_jax.errors import EXIT_OK, InputError, one_line
 from hpa_jax.files import check_writable, write_atomically
 from hpa_jax.folders.export_manifest import DESCRIPTION, ONNX, check_digests, read_file
 from hpa_jax.folders.results import GENERATOR
+from hpa_jax.serving.decision import check_labels
 from hpa_jax.serving.onnx.screen import check_self_contained
 from hpa_jax.serving.page.render import Net, render
 from hpa_jax.serving.page.runtime import PACKAGE, load_runtime
@@ -97,7 +98,9 @@ def _read_export(folder: Path) -> tuple[dict, bytes]:
         contents[name] = content
     # A browser would look for what lies outside of it, beside the page.
     check_self_contained(contents[ONNX], str(folder / ONNX))
-    return json.loads(contents[DESCRIPTION]), contents[ONNX]
+    description = json.loads(contents[DESCRIPTION])
+    check_labels(description, folder, "a page shows labels")
+    return description, contents[ONNX]
 
 
 def _check_place(out: Path) -> None:

@@ -14,6 +14,7 @@ from hpa_jax.environment.jax_variables import check_devices, check_xla_flags, im
 from hpa_jax.errors import InputError, one_line
 from hpa_jax.folders.export_manifest import CARD, ONNX, PARAMETERS, check_digests
 from hpa_jax.serving import artifact
+from hpa_jax.serving.decision import check_labels
 
 _LONGEST_REASON = 160
 
@@ -116,6 +117,8 @@ def open_export(
       InputError: as of `ExportedNet`, or it has no maps.
     """
     net = ExportedNet(folder, backend, threads)
+    if needs_maps:
+        check_labels(net.description, folder, "--overlays shows what tells of a label")
     if not needs_maps or "maps" in net.outputs:
         return net
     if backend == "auto" and net.backend == "onnx":

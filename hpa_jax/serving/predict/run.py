@@ -10,6 +10,7 @@ from tqdm import tqdm
 from hpa_jax.environment.cores import available_cores
 from hpa_jax.files import exclusive_lock, remove_partial_files_of
 from hpa_jax.images.prepare import Preparation
+from hpa_jax.serving.decision import check_labels, has_labels
 from hpa_jax.serving.predict import outputs
 from hpa_jax.serving.predict.intake import open_images
 from hpa_jax.serving.predict.net import Net, settings_digest
@@ -38,6 +39,8 @@ def predict(request: Request, open_net: Callable[[], Net]) -> None:
     kind = outputs.format_of(request.out)
     outputs.check_table(request.out, kind)
     net = open_net()
+    if not kind.embeddings:
+        check_labels(net.description, net.name, f"--out={request.out} holds labels alone")
     overlays = None
     if request.overlays is not None:
         overlays = Overlays(request.overlays, request.images, net.description)
@@ -98,6 +101,8 @@ def scored(
 
 
 def _wanted_outputs(net: Net, kind: outputs.Format, needs_maps: bool) -> tuple[str, ...]:
+    if not has_labels(net.description):
+        return ("embedding",)
     wanted = ["probabilities"]
     if kind.embeddings and "embedding" in net.outputs:
         wanted.append("embedding")
@@ -175,5 +180,8 @@ def _write(request: Request, job: Job, kind: outputs.Format, progress: ProgressF
     kind.write(request.out, content)
     for warning in notes.warnings():
         print(f"warning: {warning}", file=sys.stderr)
-    print(f"wrote {request.out}: {good} images, {len(content.names)} labels, by {job.net.backend}")
+    held = f"{len(content.names)} labels"
+    if not content.names:
+        held = f"embeddings of {embedding_size} values"
+    print(f"wrote {request.out}: {good} images, {held}, by {job.net.backend}")
     outputs.print_rejects(request.out, rejects)

@@ -5,10 +5,12 @@ from jax.sharding import Mesh
 from hpa_jax.config import Config
 from hpa_jax.errors import InputError
 from hpa_jax.training.tasks.classification import Classification
+from hpa_jax.training.tasks.metric import MetricLearning
 from hpa_jax.training.tasks.task import Task
 
 TASKS: dict[str, type[Task]] = {
     "classification": Classification,
+    "metric": MetricLearning,
 }
 """Every task, by its name."""
 
