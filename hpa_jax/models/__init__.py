@@ -13,6 +13,7 @@ from hpa_jax.models.fusion import FUSION, FusionNet, create_fusion_net, part_nam
 from hpa_jax.models.heads import HEADS
 from hpa_jax.models.initializers import class_prior_bias, init_variables, prior_bias
 from hpa_jax.models.metric_net import MetricNet, create_metric_net
+from hpa_jax.models.votes import VoteSettings
 
 __all__ = [
     "BACKBONES",
@@ -22,6 +23,7 @@ __all__ = [
     "HEADS",
     "Classifier",
     "MetricNet",
+    "VoteSettings",
     "check_size",
     "class_weights",
     "create_fusion_net",

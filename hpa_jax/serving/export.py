@@ -48,6 +48,12 @@ def export(config: Config, workdir: Path, out: Path | None = None) -> None:
         raise InputError(
             "config.evaluate.runs: an ensemble is not exported; export each of its runs"
         )
+    if config.export.temperature and config.fusion.images:
+        raise InputError(
+            "config.export.temperature=True divides the logits of a head, and these are blended "
+            f"with the votes of neighbours (config.fusion.bank={config.fusion.bank}); export with "
+            "--config.export.temperature=False"
+        )
     folder = (out or workdir) / "export"
     if config.export.folder:
         folder = Path(config.export.folder)

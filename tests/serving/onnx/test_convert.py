@@ -162,6 +162,7 @@ def test_a_primitive_without_a_rule_is_named_in_one_line():
         lambda x: jax.lax.scan(lambda c, _: (c + 1, None), x, length=3)[0],
         lambda x: jnp.cumsum(x, axis=1),
         lambda x: x[:, ::-1],
+        lambda x: jax.lax.top_k(x.max(axis=(1, 2)), 3)[1],
         lambda x: jax.lax.conv_general_dilated(
             x, np.ones((2, 8, 3, 3), np.float32), (1, 1), "SAME"
         ),
@@ -188,6 +189,7 @@ def test_tiles_are_refused_by_name():
         lambda x: jax.lax.rsqrt(jnp.square(x) + 1) * jnp.arange(4) - jnp.minimum(x, 3) ** 2,
         lambda x: x.reshape(x.shape[0], -1)[:, 5:9] @ jnp.eye(4)[:, :3],
         lambda x: jax.nn.relu(x - 128).reshape(x.shape[0], -1) * 2,
+        lambda x: jax.lax.top_k(x.max(axis=(1, 2)), 3)[0],
         lambda x: jax.lax.reduce_window(
             x, -jnp.inf, jax.lax.max, (1, 3, 2, 1), (1, 2, 1, 1), ((0, 0), (1, 0), (0, 1), (0, 0))
         ),
