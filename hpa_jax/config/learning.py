@@ -20,8 +20,8 @@ class Model:
         "pooled",
         "hpa_densenet (the baseline's: flatten, for one image size), pooled (mean and max, for any "
         "size), linear, norm_linear (ConvNeXts': a layer norm before it), all_cnn (that net's "
-        "own), attention (learned weights of places or tiles), fusion (of that net); with "
-        "train.task=metric arcface",
+        "own), attention (learned weights of places or tiles); with train.task=metric arcface; "
+        "with model.name=fusion fusion",
     )
     pretrained: str = setting(
         "",

@@ -235,13 +235,16 @@ class Predictor:
         """A line for each way in which the images of datasets are not as the run knows them."""
         return acquisition_warnings(self.workdir, self.config.data, names)
 
-    def make_scorer(self, config: Config) -> Callable[[np.ndarray], np.ndarray]:
+    def make_scorer(
+        self, config: Config, *, votes: bool = True
+    ) -> Callable[[np.ndarray], np.ndarray]:
         """A function of uint8 `[B, H, W, 4]` that returns scores `float32 [B, L]`.
 
         Args:
           config: `config.data.name` decides which channel statistics normalize the images.
+          votes: as of `hpa_jax.training.parts.make_net`.
         """
-        model = parts.make_net(config)
+        model = parts.make_net(config, votes=votes)
         preparation = normalize.preparation(config.data)
         score_step = make_score_step(model, preparation=preparation, mesh=self.mesh)
         tta_score_step = tta.make_tta_score_step(

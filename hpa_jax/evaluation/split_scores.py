@@ -18,6 +18,7 @@ import hpa_jax
 from hpa_jax.config import Config, Data, to_dict
 from hpa_jax.data import catalog, label_map, pipeline
 from hpa_jax.data.dataset import ImageDataset
+from hpa_jax.data.identity import count_known
 from hpa_jax.data.loader import eval_batches
 from hpa_jax.environment.dataset_names import bare_name
 from hpa_jax.errors import InputError, RunStopped
@@ -29,6 +30,7 @@ from hpa_jax.files import check_writable
 from hpa_jax.labels import HPA_2018, Vocabulary
 from hpa_jax.metrics.crossfitting import crossfit
 from hpa_jax.transforms import normalize
+from hpa_jax.workdir import read_learned_ids
 
 
 class SplitScores:
@@ -280,7 +282,8 @@ class SplitScores:
         scores = []
         with bar:
             for config, dataset in zip(configs, datasets, strict=True):
-                score_batch = self.predictor.make_scorer(config)
+                votes = self._votes_count(config, dataset)
+                score_batch = self.predictor.make_scorer(config, votes=votes)
                 batches = eval_batches(
                     dataset, batch_size=config.data.batch_size, threads=config.data.threads
                 )
@@ -288,6 +291,21 @@ class SplitScores:
                     scores.append(score_batch(batch["image"])[batch["mask"]])
                     bar.update(int(batch["mask"].sum()))
         return np.concatenate(scores)
+
+    def _votes_count(self, config: Config, dataset: ImageDataset) -> bool:
+        """Whether neighbours vote: not on images that may be in the bank, or beside their group."""
+        if not config.fusion.images:
+            return True
+        learned = read_learned_ids(self.predictor.workdir)
+        known = count_known(dataset.ids(), learned)
+        if not known:
+            return True
+        print(
+            f"{config.data.name}: the run has learnt from {known} of these {len(dataset)} images; "
+            "their neighbours would be themselves and their own group, so that no votes are "
+            "counted here"
+        )
+        return False
 
 
 def scores_folder(run: Path, out: Path) -> Path:

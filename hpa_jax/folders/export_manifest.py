@@ -41,15 +41,12 @@ SINGLE_LABEL_FORMAT = 4
 """Of an export that decides for the most probable label. A reader of format 3 knows thresholds
 alone, and would find no label in any image."""
 
-CELL_FORMAT = 5
-"""Of an export that finds cells, or takes crops of them. A reader of earlier formats would take its
-maps for labels, or show it entire fields."""
-
-CHANNEL_FORMAT = 6
-"""Of an export that fills in channels. A reader of earlier formats would look for labels in it."""
+KIND_FORMAT = 5
+"""Of an export whose net does not tell which labels an image has, but what `kind` in its model.json
+says. A reader of earlier formats would look for labels in it."""
 
 # Format 2 has no optional files. Format 1 has no number.
-_WITH_OPTIONAL = (FORMAT, SINGLE_LABEL_FORMAT, CELL_FORMAT, CHANNEL_FORMAT)
+_WITH_OPTIONAL = (FORMAT, SINGLE_LABEL_FORMAT, KIND_FORMAT)
 _NUMBERED = (2, *_WITH_OPTIONAL)
 
 _EXPORT_AGAIN = "remove it and export it again"

@@ -17,6 +17,7 @@ from hpa_jax.models.heads import HEADS
 from hpa_jax.models.initializers import class_prior_bias, init_variables, prior_bias
 from hpa_jax.models.metric_net import MetricNet, create_metric_net
 from hpa_jax.models.unet import UNet, create_unet, list_encoders
+from hpa_jax.models.votes import VoteSettings
 
 __all__ = [
     "BACKBONES",
@@ -27,6 +28,7 @@ __all__ = [
     "Classifier",
     "UNet",
     "MetricNet",
+    "VoteSettings",
     "check_size",
     "class_weights",
     "create_fusion_net",

@@ -24,6 +24,7 @@ from hpa_jax.models.classifier import BACKBONES, DTYPES, Classifier
 from hpa_jax.models.heads import Head
 from hpa_jax.models.layers import Dense
 from hpa_jax.models.norm import BatchNorm
+from hpa_jax.models.votes import Bank, VoteSettings, blend_logits
 
 FUSION = "fusion"
 """`config.model.name` and `config.model.head` of a fused net."""
@@ -42,13 +43,20 @@ class FusedBackbones(nn.Module):
 
     Attributes:
       parts: names of BACKBONES.
-      dtype: of their arithmetic.
+      num_labels: of the images in the bank.
+      votes: of neighbours, from a bank that lies here since it is frozen as the parts are; None:
+        there is none.
+      dtype: of the parts' arithmetic.
     """
 
     parts: tuple[str, ...]
+    num_labels: int = 0
+    votes: VoteSettings | None = None
     dtype: jnp.dtype = jnp.float32
 
     def setup(self):
+        if self.votes is not None:
+            self._bank = Bank(self.votes, self.num_labels, name="bank")
         nets = []
         for net, name in zip(self.parts, part_names(self.parts), strict=True):
             nets.append(BACKBONES[net](dtype=self.dtype, name=name))
@@ -86,6 +94,10 @@ class FusedBackbones(nn.Module):
         fraction = len(maps) ** -0.5
         return jnp.concatenate([fraction * _unit_mean(one) for one in maps], axis=-1)
 
+    def vote(self, features: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Votes `float32 [B, L]` by the features of images, and their weight `[1]`."""
+        return self._bank(jnp.mean(features, axis=(1, 2)))
+
 
 def _unit_mean(x: jax.Array) -> jax.Array:
     """`[B, h, w, F]`, each image's map divided by the length of its mean."""
@@ -118,16 +130,23 @@ class FusionNet(Classifier):
     Attributes:
       parts: names of BACKBONES, one or more.
       width: values of the head's hidden layer.
+      votes: of neighbours, blended with the head's scores wherever the net does not train; None:
+        the head alone.
+      single_label: every image has exactly one label.
       The others are those of `Classifier`; `backbone` and `head` are FUSION.
     """
 
     parts: tuple[str, ...] = ()
     width: int = 256
+    votes: VoteSettings | None = None
+    single_label: bool = False
 
     @nn.nowrap
     def make_backbone(self) -> nn.Module:
         """See `Classifier.make_backbone`."""
-        return FusedBackbones(self.parts, dtype=self.dtype, name="backbone")
+        return FusedBackbones(
+            self.parts, self.num_labels, self.votes, dtype=self.dtype, name="backbone"
+        )
 
     def make_head(self) -> nn.Module:
         """See `Classifier.make_head`."""
@@ -140,6 +159,22 @@ class FusionNet(Classifier):
             name="head",
         )
 
+    def classify(self, features: jax.Array, *, train: bool) -> jax.Array:
+        """The feature map `[B, h, w, F]` to logits `float32 [B, num_labels]`.
+
+        In training they are the head's alone: the images that it learns from are in the bank.
+        """
+        logits = self._head(features, train=train)
+        if train or self.votes is None:
+            return logits
+        votes, weight = self._backbone.vote(features)
+        return blend_logits(logits, votes, weight, single_label=self.single_label)
+
+    def logits_and_votes(self, features: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The head's logits and the neighbours' votes, `float32 [B, num_labels]` each."""
+        votes, _ = self._backbone.vote(features)
+        return self._head(features, train=False), votes
+
 
 def create_fusion_net(
     parts: tuple[str, ...],
@@ -149,6 +184,8 @@ def create_fusion_net(
     dropout: float = 0.5,
     momentum: float = 0.9,
     dtype: str = "bfloat16",
+    votes: VoteSettings | None = None,
+    single_label: bool = False,
 ) -> FusionNet:
     """A fused net, without parameters.
 
@@ -159,6 +196,8 @@ def create_fusion_net(
       dropout: fraction of the joined embedding that training drops.
       momentum: of the head's batch norm.
       dtype: of the arithmetic, 'float32' or 'bfloat16'.
+      votes: of neighbours; None: the head alone.
+      single_label: every image has exactly one label, as votes need to know.
 
     Returns:
       A Flax module, images `float [B, H, W, C]` to logits `float32 [B, num_labels]`.
@@ -190,4 +229,6 @@ def create_fusion_net(
         frozen_backbone=True,
         parts=tuple(parts),
         width=width,
+        votes=votes,
+        single_label=single_label,
     )

@@ -63,6 +63,9 @@ def _draw(names: list[str], shape: tuple[int, ...], seed: int) -> np.ndarray:
             return np.zeros(shape, np.float32)
         case "scale" | "var":
             return np.ones(shape, np.float32)
+        case "embeddings" | "targets" | "weight":
+            # A bank without images (votes.py).
+            return np.zeros(shape, np.float32)
         case "layer_scale":
             return np.full(shape, LAYER_SCALE, np.float32)
         case name:

@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import importlib.util
 import json
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +27,8 @@ from hpa_jax.folders.export_manifest import (
     check_digests,
     read_file,
 )
-from hpa_jax.serving import jax_backend, kinds
+from hpa_jax.serving import jax_backend
+from hpa_jax.serving.kinds import EMBEDDINGS, LABELS, check_kind
 from hpa_jax.serving.onnx import session
 from hpa_jax.serving.served import Served
 
@@ -45,7 +47,7 @@ def load(
     *,
     threads: int = 0,
     expect_sha256: str = "",
-    kind: str | None = kinds.LABELS,
+    kinds: Collection[str] | None = (LABELS, EMBEDDINGS),
 ) -> Served:
     """Checks every digest, then loads an export.
 
@@ -55,7 +57,7 @@ def load(
         "auto": the first where the export has it and onnxruntime is installed, else the second.
       threads: of onnxruntime; 0: one a core. JAX has as many as it likes.
       expect_sha256: of manifest.json, as of `check_digests`.
-      kind: what its net is for, of `kinds`; None: anything.
+      kinds: what its net may be for, of `hpa_jax/serving/kinds.py`; None: anything.
 
     Returns:
       The net, ready to run.
@@ -76,8 +78,8 @@ def load(
             "jax"
         )
     description = _parsed(_read_checked(folder, DESCRIPTION, digests), folder)
-    if kind is not None:
-        kinds.check_kind(description, folder, kind)
+    if kinds is not None:
+        check_kind(description, folder, *kinds)
     golden = partial(_golden, folder, digests)
     if backend == "onnx":
         model = _read_checked(folder, ONNX, digests)

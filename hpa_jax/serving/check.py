@@ -68,7 +68,7 @@ def _check(folder: str, backend: str, expect_sha256: str):
     for name in backends:
         if name == "jax":
             _prepare_jax()
-        served = load(folder, name, expect_sha256=expect_sha256, kind=None)
+        served = load(folder, name, expect_sha256=expect_sha256, kinds=None)
         difference = served.check_golden()
         yield (
             f"{folder}: digests agree, golden output reproduced by {name} (largest difference "

@@ -11,6 +11,9 @@ ARGMAX = "argmax"
 THRESHOLDS = "thresholds"
 """The same of images with several labels; older exports do not say it."""
 
+NONE = "none"
+"""The same of a net that has learnt embeddings: it has no labels, and nothing is decided."""
+
 
 def decide(description: Mapping[str, Any], probabilities: np.ndarray) -> np.ndarray:
     """Which labels each image is predicted to have.

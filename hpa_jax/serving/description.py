@@ -9,11 +9,12 @@ import jax
 
 import hpa_jax
 from hpa_jax.config import Config, Data, listed, to_dict
+from hpa_jax.evaluation.embedding_run import EmbeddingRun
 from hpa_jax.evaluation.predictor import Predictor
 from hpa_jax.labels import CHANNELS
 from hpa_jax.metrics.temperature import apply_temperature
-from hpa_jax.serving.decision import ARGMAX, THRESHOLDS
-from hpa_jax.serving.kinds import CELLS
+from hpa_jax.serving.decision import ARGMAX, NONE, THRESHOLDS
+from hpa_jax.serving.kinds import CELLS, EMBEDDINGS
 from hpa_jax.training.fusion import is_fusion
 from hpa_jax.transforms import normalize
 from hpa_jax.transforms.channel_mix import channels_of_mix, mixed_statistics
@@ -24,7 +25,7 @@ _PROVENANCE = ("data", "model", "augment", "optim", "train", "loss", "channels",
 
 def describe(
     config: Config,
-    predictor: Predictor,
+    predictor: Predictor | EmbeddingRun,
     trained: Config,
     calibration: dict | None = None,
     temperature: float = 1.0,
@@ -33,7 +34,7 @@ def describe(
 
     Args:
       config: that the net is exported with.
-      predictor: of the checkpoint, which has been read.
+      predictor: of the checkpoint, which has been read; an `EmbeddingRun` has no labels.
       trained: the run's own configuration.
       calibration: how often scores were right (`hpa_jax.serving.reliability`); None: not known.
       temperature: by which the logits were divided, and along with which the thresholds move.
@@ -51,7 +52,7 @@ def describe(
     return {
         **_cells(config),
         "vocabulary": config.data.named_vocabulary().name,
-        "labels": _labels(config),
+        "labels": [] if isinstance(predictor, EmbeddingRun) else _labels(config),
         **_decision(config, predictor, temperature),
         "input": {
             "dtype": "uint8",
@@ -105,8 +106,19 @@ def describe_origin(step: int, written: str | int | None, trained: Config) -> di
     }
 
 
-def _decision(config: Config, predictor: Predictor, temperature: float) -> dict:
+def _decision(config: Config, predictor: Predictor | EmbeddingRun, temperature: float) -> dict:
     """What the probabilities are, and which labels follow from them."""
+    if isinstance(predictor, EmbeddingRun):
+        size = config.metric.embedding_size
+        return {
+            "kind": EMBEDDINGS,
+            "activation": "none",
+            "decision": NONE,
+            "thresholds": [],
+            "thresholds_fitted_on": None,
+            "output": f"an embedding of {size} values and length 1; near is alike, by the cosine",
+            "empty": "no label",
+        }
     if predictor.single_label:
         return {
             "activation": "softmax",
@@ -185,8 +197,11 @@ def _as_text(written: str | int | None) -> str | None:
 def _provenance(config: Config) -> dict:
     """A run's configuration without paths, which say more about a machine than about a net."""
     sections = {}
+    names = _PROVENANCE
+    if config.train.task == "metric":
+        names = (*_PROVENANCE, "metric")
     for name, values in to_dict(config).items():
-        if name in _PROVENANCE:
+        if name in names:
             sections[name] = values
     del sections["data"]["data_dir"]
     for section, name in (("model", "pretrained"), ("train", "retrain_head")):

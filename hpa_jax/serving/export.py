@@ -17,6 +17,7 @@ import jax
 
 from hpa_jax.config import Config, to_dict
 from hpa_jax.errors import InputError, one_line
+from hpa_jax.evaluation.embedding_run import EmbeddingRun
 from hpa_jax.evaluation.predictor import Predictor
 from hpa_jax.evaluation.synthesizer import Synthesizer
 from hpa_jax.files import read_json
@@ -51,6 +52,12 @@ def export(config: Config, workdir: Path, out: Path | None = None) -> None:
         raise InputError(
             "config.evaluate.runs: an ensemble is not exported; export each of its runs"
         )
+    if config.export.temperature and config.fusion.images:
+        raise InputError(
+            "config.export.temperature=True divides the logits of a head, and these are blended "
+            f"with the votes of neighbours (config.fusion.bank={config.fusion.bank}); export with "
+            "--config.export.temperature=False"
+        )
     folder = (out or workdir) / "export"
     if config.export.folder:
         folder = Path(config.export.folder)
@@ -63,9 +70,12 @@ def export(config: Config, workdir: Path, out: Path | None = None) -> None:
         Synthesizer(config, workdir)
     elif config.train.task == CELL_MASKS:
         CellRun(config, workdir)
+    elif config.train.task == "metric":
+        _check_embeddings(config)
+        EmbeddingRun(config, workdir)
     else:
-        Predictor(config, workdir, cells=True)
         _check_cells(config)
+        Predictor(config, workdir, cells=True)
     cache = jax.config.jax_compilation_cache_dir
     try:
         with replace_folder(folder, foreign_content, _ADVICE) as new:
@@ -109,6 +119,20 @@ def _check_cells(config: Config) -> None:
         )
 
 
+def _check_embeddings(config: Config) -> None:
+    """Refuses what only an export of labels has."""
+    if config.export.temperature:
+        raise InputError(
+            "config.export.temperature=True: a temperature is fitted to scores of labels, and the "
+            "run has learnt embeddings; leave it out"
+        )
+    if config.export.onnx == "int8":
+        raise InputError(
+            "config.export.onnx=int8: 8 bits are checked by the scores of labels, and the run has "
+            "learnt embeddings; choose float32, fp16 or none"
+        )
+
+
 def _what(config: Config) -> str:
     """What the net makes of which images."""
     if config.train.task == "channels":
@@ -116,6 +140,9 @@ def _what(config: Config) -> str:
         return f"{made} from {config.channels.sources}, {config.data.image_size} px"
     if config.train.task == CELL_MASKS:
         return f"maps of cells and nuclei, tiles of {config.cell_masks.tile} px"
+    if config.train.task == "metric":
+        size = config.metric.embedding_size
+        return f"embeddings of {size} values, {config.data.image_size} px"
     return f"{len(config.label_ids())} labels, {config.data.image_size} px"
 
 

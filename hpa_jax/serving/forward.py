@@ -70,7 +70,8 @@ def _embedding_pass(config: Config) -> Callable:
         config.model.name,
         head=config.model.head,
         embedding_size=config.metric.embedding_size,
-        num_classes=config.metric.num_classes,
+        # They are for the loss; an export leaves them out.
+        num_classes=0,
         dropout=config.model.dropout,
         momentum=config.model.bn_momentum,
         dtype="float32",

@@ -1,6 +1,8 @@
 """What an export's net is for: the key `kind` of model.json, which exports of labels lack."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from hpa_jax.errors import InputError
 
@@ -8,6 +10,7 @@ LABELS = "labels"
 CELL_MASKS = "cell_masks"
 FILLED_CHANNELS = "filled_channels"
 CELLS = "cells"
+EMBEDDINGS = "embeddings"
 
 _USES = {
     LABELS: "it tells which labels an image has: give it to predict, serve or page",
@@ -17,10 +20,17 @@ _USES = {
     "DIR --missing=yellow --synthesize=EXPORT --out=scores.csv",
     CELLS: "it scores single cells: python -m hpa_jax.serving predict EXPORT DIR --cells "
     "--out=cells.csv",
+    EMBEDDINGS: "it embeds images: python -m hpa_jax.serving predict EXPORT DIR --out=FILE.h5ad "
+    "(or .parquet), and similar",
 }
 
 
-def check_kind(description: dict, folder: Path | str, *wanted: str) -> None:
+def kind_of(description: Mapping[str, Any]) -> str:
+    """What the net of an export is for, by its model.json."""
+    return description.get("kind", LABELS)
+
+
+def check_kind(description: Mapping[str, Any], folder: Path | str, *wanted: str) -> None:
     """Refuses an export whose net is for something else.
 
     Args:
@@ -31,7 +41,7 @@ def check_kind(description: dict, folder: Path | str, *wanted: str) -> None:
     Raises:
       InputError: says what it is for.
     """
-    kind = description.get("kind", LABELS)
+    kind = kind_of(description)
     if kind in wanted:
         return
     use = _USES.get(kind, f"it is of the kind {kind!r}, which this version does not know")

@@ -34,7 +34,8 @@ class Served:
       backend: "jax" or "onnx".
       outputs: names of what `run` can compute:
         probabilities   float32 `[B, L]`
-        embedding       float32 `[B, F]`, the mean of the last feature map over its positions
+        embedding       float32 `[B, F]`, the mean of the last feature map over its positions, or
+                        what a net has learnt that has no labels: it has no other output
         maps            float32 `[B, h, w, L]`, class-activation maps, 0 or more, in units of the
                         logit; by onnx only for heads where they take no gradient
       call: images and names of outputs to arrays by name; `run` checks what it is given.

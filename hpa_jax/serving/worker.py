@@ -176,6 +176,7 @@ def _write_labels(place: Path, settings, workdir: str, evaluated: Sequence[str])
     from flax.traverse_util import flatten_dict
     from safetensors.numpy import save
 
+    from hpa_jax.evaluation.embedding_run import EmbeddingRun
     from hpa_jax.evaluation.predictor import Predictor
     from hpa_jax.files import write_atomically, write_json
     from hpa_jax.folders import export_manifest
@@ -185,17 +186,24 @@ def _write_labels(place: Path, settings, workdir: str, evaluated: Sequence[str])
     from hpa_jax.serving.description import describe
     from hpa_jax.serving.extras import write_extras
     from hpa_jax.serving.forward import export_forward, golden_images
-    from hpa_jax.serving.kinds import LABELS
+    from hpa_jax.serving.kinds import LABELS, kind_of
     from hpa_jax.serving.reliability import stored_calibration, stored_temperature
     from hpa_jax.workdir import read_config
 
     # What is exported scores an image once, as it is.
     settings.evaluate.tta = "none"
     settings.evaluate.crops = 0
-    predictor = Predictor(settings, Path(workdir), cells=True)
+    learns_labels = settings.train.task != "metric"
+    if learns_labels:
+        predictor = Predictor(settings, Path(workdir), cells=True)
+    else:
+        predictor = EmbeddingRun(settings, Path(workdir))
     variables = {}
     for name, array in flatten_dict(jax.device_get(predictor.variables), sep="/").items():
         variables[name] = np.asarray(array)
+    if not learns_labels:
+        # Of thousands of antibodies, which the loss alone has a use for.
+        variables.pop("params/head/classes/kernel", None)
     temperature = 1.0
     if settings.export.temperature:
         temperature = stored_temperature(predictor)
@@ -217,14 +225,16 @@ def _write_labels(place: Path, settings, workdir: str, evaluated: Sequence[str])
         outputs = {name: np.asarray(array) for name, array in call(variables, images).items()}
     if not all(np.isfinite(array).all() for array in outputs.values()):
         raise InputError(
-            "the net's scores of random images are not finite, so it is not exported; choose an "
+            "what the net gives for random images is not finite, so it is not exported; choose an "
             "earlier --config.evaluate.checkpoint"
         )
     golden = {"images": images, **outputs}
     trained = read_config(Path(workdir))
-    calibration = stored_calibration(
-        predictor, Path(workdir), trained.data.train_split, temperature
-    )
+    calibration = None
+    if learns_labels:
+        calibration = stored_calibration(
+            predictor, Path(workdir), trained.data.train_split, temperature
+        )
     description = describe(settings, predictor, trained, calibration, temperature)
     if settings.export.onnx != "none":
         # The package is needed here alone.
@@ -237,17 +247,18 @@ def _write_labels(place: Path, settings, workdir: str, evaluated: Sequence[str])
     write_atomically(place / export_manifest.FORWARD, bytes(exported.serialize()))
     write_atomically(place / export_manifest.GOLDEN, save(golden))
     write_json(place / export_manifest.DESCRIPTION, description)
-    kind = description.get("kind", LABELS)
+    kind = kind_of(description)
     number = export_manifest.FORMAT
     if kind == LABELS:
         write_extras(place, settings, variables, golden, [Path(name) for name in evaluated])
     else:
-        # What is beside it speaks of images.
-        number = export_manifest.CELL_FORMAT
-    export_manifest.write_manifest(place, single_label=predictor.single_label, number=number)
-    difference = load(place, "jax", kind=kind).check_golden()
+        # What is beside it speaks of images and their labels.
+        number = export_manifest.KIND_FORMAT
+    single_label = learns_labels and predictor.single_label
+    export_manifest.write_manifest(place, single_label=single_label, number=number)
+    difference = load(place, "jax", kinds=(kind,)).check_golden()
     if settings.export.onnx != "none":
-        load(place, "onnx", kind=kind).check_golden()
+        load(place, "onnx", kinds=(kind,)).check_golden()
     return {"step": predictor.step, "difference": difference}
 
 

@@ -16,6 +16,7 @@ evaluator.py           metrics between two steps; map_evaluator.py: of masks
 retrieval_evaluator.py the same of embeddings
 retraining.py          the backbone of a finished run, for a new head
 fusion.py              which runs a fused net is made of; fusion_source.py reads theirs
+vote_bank.py           its bank of training images; vote_fitter.py weighs their votes
 finished_run.py        whether a run fits; backbone_reader.py reads its backbone
 unlogged_steps.py      metrics of the steps since the last log line
 step_memory.py         whether a step fits into memory

@@ -24,6 +24,7 @@ from hpa_jax.training.fusion_source import FusionSource
 from hpa_jax.training.retraining import BackboneSource
 from hpa_jax.training.state import TrainState, eval_variables
 from hpa_jax.training.tasks import task_class
+from hpa_jax.training.vote_bank import fill_bank
 from hpa_jax.transforms.channel_mix import channels_of_mix
 
 
@@ -77,6 +78,7 @@ class Experiment:
         self.learning_rate = parts.make_learning_rate(config.optim, self.num_steps)
         self._batch_names = tuple(self.task.batch_arrays(self.dataset.image_shape))
         self._evaluate = self.task.make_evaluator(self.eval_dataset, advice(config))
+        self._fit = self.task.make_fitter(self.eval_dataset, self.data_identity.learned)
         self._estimate_statistics = None
         if config.train.ema:
             self._estimate_statistics = StatisticsEstimator(
@@ -133,6 +135,9 @@ class Experiment:
             variables, loaded = source.load(variables, self.mesh)
             learned = np.union1d(self.data_identity.learned, source.learned)
             self.data_identity = dataclasses.replace(self.data_identity, learned=learned)
+            if config.fusion.images:
+                model = self.task.model
+                variables = fill_bank(config, model, variables, self.dataset, self.mesh)
         elif use_pretrained and config.model.pretrained:
             variables, loaded = pretrained.load_described(
                 config.model.pretrained,
@@ -187,8 +192,9 @@ class Experiment:
     ) -> tuple[TrainState, dict | None]:
         """Evaluates a state between two steps.
 
-        What changes in the state (batch statistics of averaged weights, progress) follows from
-        the state alone, so that a run that was stopped here and evaluates again finds the same.
+        What changes in the state (batch statistics of averaged weights, the weight of votes,
+        progress) follows from the state alone, so that a run that was stopped here and evaluates
+        again finds the same.
 
         Args:
           state: before the next step.
@@ -202,11 +208,19 @@ class Experiment:
         if average is not None and average.batch_stats:
             average = self._estimate_statistics(average, stopped)
         evaluated = state.replace(average=average)
+        fitted = {}
+        if self._fit is not None:
+            found = self._fit(evaluated, stopped)
+            if found is None:
+                return state, None
+            evaluated, votes = found
+            fitted = {"votes": votes.to_dict()}
         metrics = None
         if not stopped("an evaluation"):
             metrics = self._evaluate(eval_variables(evaluated), stopped)
         if metrics is None:
             return state, None
+        metrics = metrics | fitted
         if state.progress is not None:
             optim = self.config.optim
             progress = after_evaluation(

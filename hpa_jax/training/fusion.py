@@ -23,11 +23,12 @@ def is_fusion(config: Config) -> bool:
     return config.model.name == FUSION
 
 
-def resolve_fusion(config: Config) -> Config:
-    """Fills in the nets of the parts, where the configuration leaves them to the runs.
+def resolve_fusion(config: Config, images: int) -> Config:
+    """Fills in the nets of the parts, where they are left to the runs, and the size of the bank.
 
     Args:
       config: of a fused net.
+      images: how many there are to train on.
 
     Returns:
       A copy.
@@ -36,10 +37,12 @@ def resolve_fusion(config: Config) -> Config:
       InputError: a setting that a fused net does not take, no runs, or one that is no part.
     """
     _check_settings(config)
-    if config.fusion.parts:
-        return config
-    nets = tuple(run.config.model.name for run in open_runs(config))
-    return dataclasses.replace(config, fusion=dataclasses.replace(config.fusion, parts=nets))
+    nets = config.fusion.parts
+    if not nets:
+        nets = tuple(run.config.model.name for run in open_runs(config))
+    kept = min(config.fusion.bank, images)
+    fusion = dataclasses.replace(config.fusion, parts=nets, images=kept)
+    return dataclasses.replace(config, fusion=fusion)
 
 
 def _check_settings(config: Config) -> None:

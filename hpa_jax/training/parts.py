@@ -13,6 +13,7 @@ from hpa_jax.models import (
     FUSION,
     Classifier,
     MetricNet,
+    VoteSettings,
     check_size,
     class_prior_bias,
     create_fusion_net,
@@ -23,30 +24,43 @@ from hpa_jax.models import (
     split_multiple,
 )
 from hpa_jax.optim import label_weights
-from hpa_jax.optim.losses import LossFunction, make_loss, parse_terms
+from hpa_jax.optim.losses import LossFunction, is_single_label, make_loss, parse_terms
 from hpa_jax.optim.optimizer import make_optimizer, make_schedule
 from hpa_jax.parallel.mesh import mesh_for
 from hpa_jax.transforms.channel_mix import parse_channel_mix
 
 
-def make_net(config: Config, mesh: Mesh | None = None, *, only_head: bool = False) -> Classifier:
+def make_net(
+    config: Config,
+    mesh: Mesh | None = None,
+    *,
+    only_head: bool = False,
+    votes: bool = True,
+) -> Classifier:
     """The net of a run that learns labels, a logit each.
 
     Args:
       config: of the run, resolved by its task.
       mesh, only_head: as of `make_model`; a fused net has one form only.
+      votes: whether the neighbours of a fused net vote; without them it has the head's scores.
     """
     num_labels = len(config.data.label_ids())
     model = config.model
     if model.name != FUSION:
         return make_model(model, num_labels, mesh, only_head=only_head)
+    fusion = config.fusion
+    settings = None
+    if fusion.images and votes:
+        settings = VoteSettings(fusion.images, fusion.neighbours, fusion.temperature)
     return create_fusion_net(
-        config.fusion.parts,
+        fusion.parts,
         num_labels=num_labels,
-        width=config.fusion.width,
+        width=fusion.width,
         dropout=model.dropout,
         momentum=model.bn_momentum,
         dtype=model.dtype,
+        votes=settings,
+        single_label=is_single_label(config.train.loss),
     )
 
 

@@ -27,3 +27,8 @@ def test_decisions_are_those_of_evaluating(fill_empty):
     found = decision.decide(description, scores)
     np.testing.assert_array_equal(found, right)
     assert found.any(axis=1).all() == fill_empty
+
+
+def test_a_net_without_labels_decides_nothing():
+    description = {"decision": decision.NONE, "thresholds": [], "empty": "no label", "labels": []}
+    assert decision.decide(description, np.zeros((3, 0), np.float32)).shape == (3, 0)

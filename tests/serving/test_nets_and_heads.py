@@ -40,7 +40,7 @@ def exported(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(f"{net}-{head}")
     fields = {"model__name": net, "model__head": head, "data__image_size": SIZE}
     if net == "fusion":
-        fields["fusion__parts"] = PARTS
+        fields |= {"fusion__parts": PARTS, "fusion__images": 12, "fusion__neighbours": 5}
     export = tiny_export(folder / "export", **fields)
     write_images(folder / "images", ids=("A1", "B2"), shape=SHAPE)
     images = find_images(folder / "images")

@@ -71,10 +71,10 @@ def write_cell_net(folder: Path, config: Config, workdir: Path) -> tuple[int, fl
     write_atomically(folder / export_manifest.FORWARD, bytes(exported.serialize()))
     write_atomically(folder / export_manifest.GOLDEN, save(golden))
     write_json(folder / export_manifest.DESCRIPTION, description)
-    export_manifest.write_manifest(folder, number=export_manifest.CELL_FORMAT)
-    difference = load(folder, "jax", kind=CELL_MASKS).check_golden()
+    export_manifest.write_manifest(folder, number=export_manifest.KIND_FORMAT)
+    difference = load(folder, "jax", kinds=(CELL_MASKS,)).check_golden()
     if onnx != "none":
-        load(folder, "onnx", kind=CELL_MASKS).check_golden()
+        load(folder, "onnx", kinds=(CELL_MASKS,)).check_golden()
     return run.step, difference
 
 

@@ -66,10 +66,10 @@ def write_channel_net(folder: Path, config: Config, workdir: Path) -> tuple[int,
     write_atomically(folder / export_manifest.FORWARD, bytes(exported.serialize()))
     write_atomically(folder / export_manifest.GOLDEN, save(golden))
     write_json(folder / export_manifest.DESCRIPTION, description)
-    export_manifest.write_manifest(folder, number=export_manifest.CHANNEL_FORMAT)
-    difference = load(folder, "jax", kind=FILLED_CHANNELS).check_golden()
+    export_manifest.write_manifest(folder, number=export_manifest.KIND_FORMAT)
+    difference = load(folder, "jax", kinds=(FILLED_CHANNELS,)).check_golden()
     if onnx != "none":
-        load(folder, "onnx", kind=FILLED_CHANNELS).check_golden()
+        load(folder, "onnx", kinds=(FILLED_CHANNELS,)).check_golden()
     return synthesizer.step, difference
 
 

@@ -13,7 +13,7 @@ class Graph:
     """Collects nodes in the order in which they are computed.
 
     Attributes:
-      nodes: each with one output.
+      nodes: each with one output that others may take, the first.
       constants: arrays by their names in the graph; equal ones have one name.
     """
 
@@ -32,11 +32,16 @@ class Graph:
         *,
         channels_first: bool = False,
         positions: tuple[int, int, int] | None = None,
+        outputs: int = 1,
         **attributes,
     ) -> Value:
-        """A node; `shape`, `dtype`, `channels_first` and `positions` are those of its value."""
+        """A node; `shape`, `dtype`, `channels_first` and `positions` are those of its value.
+
+        `outputs`: how many the operation has; all but the first are left alone.
+        """
         name = self._fresh(operation.lower())
-        node = helper.make_node(operation, list(inputs), [name], name=name, **attributes)
+        names = [name] + [f"{name}_{number}" for number in range(1, outputs)]
+        node = helper.make_node(operation, list(inputs), names, name=name, **attributes)
         self.nodes.append(node)
         return Value(name, tuple(shape), np.dtype(dtype), channels_first, positions)
 

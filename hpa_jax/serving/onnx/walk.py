@@ -51,7 +51,13 @@ def walk(graph: Graph, jaxpr, constants: list, inputs: list) -> list:
     def read(variable) -> Value | np.ndarray:
         if isinstance(variable, core.Literal):
             return np.asarray(variable.val)
-        return values[variable]
+        value = values[variable]
+        if value is None:
+            raise InputError(
+                "the net cannot be written as ONNX: of a primitive with several outputs another "
+                "than the first is used; export without it: --config.export.onnx=none"
+            )
+        return value
 
     for equation in jaxpr.eqns:
         found = _convert(graph, equation, [read(variable) for variable in equation.invars])
@@ -95,7 +101,8 @@ def _convert(graph: Graph, equation, inputs: list) -> list:
             f"the net cannot be written as ONNX: JAX's {name} of {_types(equation)} is used in a "
             "way that has no rule; export without it: --config.export.onnx=none"
         )
-    return [found]
+    # Of several outputs a rule gives the first; the others are used by nobody.
+    return [found, *[None] * (len(equation.outvars) - 1)]
 
 
 def _full(graph: Graph, equation, inputs: list) -> list | None:

@@ -14,7 +14,7 @@ from hpa_jax.environment.jax_variables import check_devices, check_xla_flags, im
 from hpa_jax.errors import InputError, one_line
 from hpa_jax.folders.export_manifest import CARD, ONNX, PARAMETERS, check_digests
 from hpa_jax.serving import artifact
-from hpa_jax.serving.kinds import CELLS, LABELS, check_kind
+from hpa_jax.serving.kinds import CELLS, EMBEDDINGS, LABELS, check_kind
 
 _LONGEST_REASON = 160
 
@@ -60,7 +60,8 @@ class ExportedNet:
       folder: of the export.
       backend: "auto", "onnx" or "jax".
       threads: of onnxruntime; None: one a core. JAX has as many as it likes.
-      cells: a net that takes single cells will do as well.
+      cells: it is to score single cells: a net that has learnt them will do, one of embeddings
+        will not.
 
     Raises:
       InputError: it is no complete export, or cannot be run here.
@@ -79,9 +80,8 @@ class ExportedNet:
             backend = _usual_backend(folder)
         if backend == "jax":
             _start_jax()
-        self._served = artifact.load(folder, backend, threads=threads or 0, kind=None)
-        wanted = (LABELS, CELLS) if cells else (LABELS,)
-        check_kind(self._served.description, folder, *wanted)
+        kinds = (LABELS, CELLS) if cells else (LABELS, EMBEDDINGS)
+        self._served = artifact.load(folder, backend, threads=threads or 0, kinds=kinds)
         self.backend = self._served.backend
         self.description = self._served.description
         self.outputs = tuple(self._served.outputs)
@@ -132,6 +132,8 @@ def open_export(
       InputError: as of `ExportedNet`, or it has no maps.
     """
     net = ExportedNet(folder, backend, threads, cells=cells)
+    if needs_maps:
+        check_kind(net.description, folder, LABELS)
     if not needs_maps or "maps" in net.outputs:
         return net
     if backend == "auto" and net.backend == "onnx":

@@ -12,6 +12,7 @@ from hpa_jax.environment.cores import available_cores
 from hpa_jax.files import exclusive_lock, remove_partial_files_of
 from hpa_jax.images.folder import ImageFolder
 from hpa_jax.images.prepare import Preparation
+from hpa_jax.serving.kinds import EMBEDDINGS, LABELS, check_kind, kind_of
 from hpa_jax.serving.predict import outputs
 from hpa_jax.serving.predict.intake import open_images
 from hpa_jax.serving.predict.net import Net, settings_digest
@@ -41,6 +42,8 @@ def predict(request: Request, open_net: Callable[[], Net]) -> None:
     kind = outputs.format_of(request.out)
     outputs.check_table(request.out, kind)
     net = open_net()
+    if not kind.embeddings:
+        check_kind(net.description, net.name, LABELS)
     overlays = None
     if request.overlays is not None:
         overlays = Overlays(request.overlays, request.images, net.description)
@@ -141,6 +144,8 @@ def scored_job(
 
 
 def _wanted_outputs(net: Net, kind: outputs.Format, needs_maps: bool) -> tuple[str, ...]:
+    if kind_of(net.description) == EMBEDDINGS:
+        return ("embedding",)
     wanted = ["probabilities"]
     if kind.embeddings and "embedding" in net.outputs:
         wanted.append("embedding")
@@ -227,5 +232,8 @@ def _write(request: Request, job: Job, kind: outputs.Format, progress: ProgressF
     kind.write(request.out, content)
     for warning in notes.warnings():
         print(f"warning: {warning}", file=sys.stderr)
-    print(f"wrote {request.out}: {good} images, {len(content.names)} labels, by {job.net.backend}")
+    held = f"{len(content.names)} labels"
+    if not content.names:
+        held = f"embeddings of {embedding_size} values"
+    print(f"wrote {request.out}: {good} images, {held}, by {job.net.backend}")
     outputs.print_rejects(request.out, rejects)

@@ -48,7 +48,7 @@ class Job:
       images: of the folder.
       preparation: of the net.
       net: that scores them.
-      outputs: of the net that are kept, `probabilities` among them.
+      outputs: of the net that are kept: `probabilities`, but of nets without labels.
       batch: images a batch.
       threads: that read.
       policy: one of POLICIES: what happens at an image that cannot be read.
@@ -172,7 +172,12 @@ def _scored(job: Job, numbers: range, stamps: list[str], futures: list[Future]) 
     if not good:
         return rows
     outputs = job.net.run(np.stack([one.pixels for one in good]), job.outputs, job.batch)
-    check_finite(outputs["probabilities"], job)
+    probabilities = np.zeros((len(good), 0), np.float32)
+    if "probabilities" in outputs:
+        probabilities = outputs["probabilities"]
+    for name in ("probabilities", "embedding"):
+        if name in outputs:
+            check_finite(name, outputs[name], job)
     at = 0
     for place, (number, stamp) in enumerate(zip(numbers, stamps, strict=True)):
         if rows[place] is not None:
@@ -184,13 +189,13 @@ def _scored(job: Job, numbers: range, stamps: list[str], futures: list[Future]) 
             job.overlays.write(
                 job.images.ids[number],
                 good[at].pixels,
-                outputs["probabilities"][at],
+                probabilities[at],
                 outputs["maps"][at],
             )
         rows[place] = Row(
             id=job.images.ids[number],
             stamp=stamp,
-            probabilities=outputs["probabilities"][at],
+            probabilities=probabilities[at],
             embedding=embedding,
             pixel_size=good[at].pixel_size,
             means=channel_means(good[at].pixels),
@@ -226,17 +231,20 @@ def channel_means(pixels: np.ndarray) -> tuple[float, ...]:
     return tuple(round(mean, 6) for mean in means.tolist())
 
 
-def check_finite(probabilities: np.ndarray, job: Job) -> None:
+def check_finite(name: str, values: np.ndarray, job: Job) -> None:
     """Refuses a net that gives what is no number.
 
     Raises:
       InputError: it does.
     """
-    if not np.isfinite(probabilities).all():
+    if not np.isfinite(values).all():
         raise InputError(
-            f"{job.net.name} gives probabilities that are no numbers; check it with: python -m "
+            f"{job.net.name} gives {_SPELLED[name]} that are no numbers; check it with: python -m "
             "hpa_jax.serving check"
         )
+
+
+_SPELLED = {"probabilities": "probabilities", "embedding": "embeddings"}
 
 
 def digest_of(stamp: tuple) -> str:

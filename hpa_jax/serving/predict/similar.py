@@ -87,7 +87,8 @@ def main(arguments: Sequence[str]) -> int:
         )
     request = make_request(flags)
     reference_images = _reference_images(flags, net)
-    with scored(request, net, ("probabilities", "embedding")) as (job, progress):
+    wanted = tuple(name for name in ("probabilities", "embedding") if name in net.outputs)
+    with scored(request, net, wanted) as (job, progress):
         rows = []
         rejects = []
         for row in progress.rows(len(job.images)):

@@ -55,7 +55,7 @@ def open_unet(weights: Path | None, scale: float | None = None) -> Segmenter:
             "--weights=EXPORT (docs/cells_net.md)"
         )
     # Fields are worked on at a time, each by one thread.
-    served = artifact.load(weights, threads=1, kind=CELL_MASKS)
+    served = artifact.load(weights, threads=1, kinds=(CELL_MASKS,))
     finder = CellFinder(served, scale)
     digest = hashlib.sha256(read_file(weights / MANIFEST)).hexdigest()
     version = f"{_VERSION} {digest[:16]}"

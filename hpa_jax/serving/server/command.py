@@ -19,6 +19,7 @@ from hpa_jax.environment.paths import path_flag
 from hpa_jax.errors import EXIT_OK, InputError
 from hpa_jax.folders.export_manifest import MANIFEST, ONNX, check_digests, read_file
 from hpa_jax.serving import artifact
+from hpa_jax.serving.kinds import LABELS
 from hpa_jax.serving.predict.arguments import Parser
 from hpa_jax.serving.served import default_batch
 from hpa_jax.serving.server import access, batching, listener
@@ -71,7 +72,9 @@ def serve(flags: argparse.Namespace, limits: Limits) -> None:
             f"{flags.export} has no {ONNX}, which a server runs: it was exported with "
             "--config.export.onnx=none, or by version 0.2 or before; export the run again"
         )
-    net = artifact.load(flags.export, "onnx", threads=threads, expect_sha256=digest)
+    net = artifact.load(
+        flags.export, "onnx", threads=threads, expect_sha256=digest, kinds=(LABELS,)
+    )
     net.check_golden()
     size = net.description["input"]["shape"][1]
     max_batch = flags.max_batch or default_batch(size)

@@ -31,7 +31,7 @@ class ExportedFiller:
     """
 
     def __init__(self, folder: Path, backend: str = "auto"):
-        self._served = artifact.load(folder, backend, kind=FILLED_CHANNELS)
+        self._served = artifact.load(folder, backend, kinds=(FILLED_CHANNELS,))
         description = self._served.description
         self.name = str(folder)
         self.targets = tuple(description["targets"])

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from hpa_jax.config import Config
 from hpa_jax.data import sampler
 from hpa_jax.data.dataset import ConcatDataset, ImageDataset
+from hpa_jax.data.identity import count_known
 from hpa_jax.labels import CHANNELS
 from hpa_jax.metrics import histogram
 from hpa_jax.metrics.checks import check_single_labels
@@ -21,8 +22,9 @@ from hpa_jax.training import parts
 from hpa_jax.training.evaluator import Evaluator, make_count_step, metric_names
 from hpa_jax.training.fusion import is_fusion, resolve_fusion
 from hpa_jax.training.steps import label_objective, make_statistics_step
-from hpa_jax.training.tasks.task import EvaluationStep, Task
+from hpa_jax.training.tasks.task import EvaluationStep, Fit, Task
 from hpa_jax.training.update import Objective
+from hpa_jax.training.vote_fitter import VoteFitter
 from hpa_jax.transforms.normalize import preparation, preparation_by_source
 
 # Metrics that every evaluation line has.
@@ -57,7 +59,7 @@ class Classification(Task):
     @staticmethod
     def resolve(config: Config, dataset: ConcatDataset) -> Config:
         if is_fusion(config):
-            return resolve_fusion(config)
+            return resolve_fusion(config, len(dataset))
         return config
 
     @staticmethod
@@ -132,6 +134,14 @@ class Classification(Task):
             advice=advice,
         )
 
+    def make_fitter(self, dataset: ImageDataset, learned: np.ndarray) -> Fit | None:
+        if not (is_fusion(self.config) and self.config.fusion.images):
+            return None
+        # Among images that are in the bank the nearest neighbour of each would be itself.
+        if count_known(dataset.ids(), learned):
+            return None
+        return VoteFitter(self.config, self.model, dataset, self.mesh)
+
     def _make_count_step(self) -> jax.stages.Wrapped:
         return make_count_step(
             self.model,
@@ -171,6 +181,12 @@ class Classification(Task):
         return f"{model.name} with the {model.head} head"
 
     def describe_evaluation(self, metrics: dict[str, Any], ranking: str) -> str:
+        votes = ""
+        if "votes" in metrics:
+            votes = (
+                f"; votes weigh {metrics['votes']['weight']:.2f} "
+                f"({metrics['votes']['gain']:+.4f} macro F1 out of fold)"
+            )
         shown = ""
         if ranking not in _ALWAYS_SHOWN:
             shown = f"{ranking} {metrics[ranking]:.4f}; "
@@ -178,10 +194,10 @@ class Classification(Task):
             return (
                 f"{shown}accuracy {metrics['accuracy']:.4f}, "
                 f"mean class accuracy {metrics['mean_class_accuracy']:.4f}, "
-                f"macro F1 {metrics['macro_f1']:.4f}"
+                f"macro F1 {metrics['macro_f1']:.4f}{votes}"
             )
         return (
             f"{shown}macro F1 {metrics['macro_f1']:.4f}, "
             f"micro F1 {metrics['micro_f1']:.4f}, "
-            f"accuracy {metrics['accuracy']:.4f} at threshold 0.5"
+            f"accuracy {metrics['accuracy']:.4f} at threshold 0.5{votes}"
         )

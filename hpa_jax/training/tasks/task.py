@@ -18,11 +18,17 @@ from hpa_jax.data import pipeline
 from hpa_jax.data.dataset import ConcatDataset, ImageDataset
 from hpa_jax.data.sampler import Order
 from hpa_jax.errors import InputError
+from hpa_jax.training.state import TrainState
 from hpa_jax.training.update import Objective
 
 Evaluate = Callable[[dict, Callable[..., bool]], dict | None]
 """Variables `{'params', 'batch_stats'}` on the devices, and whether to leave off, which is asked
 before each batch, to metrics by name; None if it was stopped."""
+
+
+Fit = Callable[[TrainState, Callable[..., bool]], tuple[TrainState, Any] | None]
+"""A state before an evaluation, and whether to leave off, to the state with what was fitted, and
+what there is to say of it (`to_dict`); None if it was stopped."""
 
 
 class EvaluationStep(NamedTuple):
@@ -181,6 +187,15 @@ class Task:
           advice: what to do where the program does not fit into memory.
         """
         raise NotImplementedError
+
+    def make_fitter(self, dataset: ImageDataset, learned: np.ndarray) -> Fit | None:
+        """What is fitted before each evaluation, on the images of that; None: nothing is.
+
+        Args:
+          dataset: the images to evaluate on.
+          learned: the `id_hashes` of the images that the run learns from.
+        """
+        return None
 
     def evaluation_step(self, variables: dict) -> EvaluationStep:
         """The program of `make_evaluator`, on arrays without values.

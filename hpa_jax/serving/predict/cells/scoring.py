@@ -176,5 +176,5 @@ class CellJob(Job):
 
     def _run(self, images: np.ndarray, outputs: tuple[str, ...]) -> dict:
         found = self.net.run(images, outputs, self.crops_a_batch)
-        check_finite(found["probabilities"], self)
+        check_finite("probabilities", found["probabilities"], self)
         return found
