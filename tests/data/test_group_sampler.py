@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hpa_jax.data.catalog import load_dataset
+from hpa_jax.data.dataset import ConcatDataset
 from hpa_jax.data.group_sampler import GroupOrder
 from hpa_jax.data.loader import train_batches
 from hpa_jax.errors import InputError
@@ -88,6 +89,22 @@ def test_batches_are_the_same_however_many_processes_and_threads_read(small_data
     for batch in alone:
         of_batch = [groups[dataset.ids().index(image_id)] for image_id in batch]
         assert len(set(of_batch[:4])) == len(set(of_batch[4:])) == 1 and len(set(of_batch)) == 2
+
+
+def test_groups_of_different_datasets_are_different_and_images_take_values_along(small_data):
+    splits = [load_dataset(small_data, "synthetic_32", split=name) for name in ("train", "test")]
+    both = ConcatDataset([*splits, splits[1]], ("a", "b", "c"))
+    groups = both.groups()
+    ends = np.cumsum(both.lengths())
+    parts = np.split(groups, ends[:-1])
+    for part, own in zip(parts, [*splits, splits[1]], strict=True):
+        same = np.equal.outer(own.groups(), own.groups())
+        np.testing.assert_array_equal(np.equal.outer(part, part), same)
+    assert not set(parts[1]) & set(parts[2]) and not set(parts[0]) & set(parts[1])
+    both.add_values("class", groups.astype(np.int32))
+    assert both[60]["class"] == groups[60] and both[60]["source"] == 1
+    with pytest.raises(ValueError, match="3 values for 90 images"):
+        both.add_values("class", np.zeros(3))
 
 
 def test_what_makes_no_batch_is_refused():
