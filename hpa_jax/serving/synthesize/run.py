@@ -55,6 +55,7 @@ def synthesize(config: Config, workdir: Path, out: Path | None = None) -> None:
         "channels": [wanted, shown],
     }
     folder = (out or workdir) / FOLDER
+    folder.parent.mkdir(parents=True, exist_ok=True)
     lock = exclusive_lock(
         folder.with_name(f"{FOLDER}.lock"),
         busy=f"{folder} is being written",
@@ -96,6 +97,11 @@ def open_images_of(synthesizer: Synthesizer) -> Images:
     settings = config.predict
     if not settings.images:
         return SplitImages(config)
+    if settings.policy != "strict":
+        raise InputError(
+            f"config.predict.policy={settings.policy}: --mode=synthesize stops at an image that "
+            "cannot be read; leave the image out, and the setting too"
+        )
     data = config.data
     described = describe_preparation(
         dataclasses.replace(data, channel_mix=",".join(CHANNELS)), synthesizer.preparations()
