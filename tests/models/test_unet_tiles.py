@@ -80,20 +80,23 @@ def test_tiles_that_do_not_fit_are_refused_in_one_line():
 
 
 @pytest.mark.slow
-def test_a_unet_in_tiles_gives_nearly_what_it_gives_at_once():
-    """On drawn weights, whose outputs depend on far pixels more than those of a trained net do."""
-    model = create_unet("densenet_tiny", outputs={"y": 2}, width=4, dtype="float32")
-    image = image_of(300, 420, 3)
+def test_a_unet_in_tiles_gives_what_it_gives_at_once():
+    """On drawn weights, whose outputs depend on far pixels more than those of a trained net do.
+
+    An output of this net depends on pixels up to 181 px away: the first overlap leaves out nearly
+    as much at the edge of each tile, and the outputs are the same.
+    """
+    model = create_unet("densenet_tiny", outputs={"y": 2}, width=2, dtype="float32")
+    image = image_of(827, 32, 3)
     variables = init_variables(model, (64, 64, 3), seed=0)
     apply = jax.jit(lambda images: model.apply(variables, images, train=False))
     complete = np.asarray(apply(image[np.newaxis])["y"][0])
 
     def error(tile, overlap):
         found = tiled_outputs(apply, image, tile, overlap)["y"]
-        assert found.shape == complete.shape
-        return np.sqrt(np.mean((found - complete) ** 2)) / complete.std()
+        return np.abs(found - complete).max() / complete.std()
 
-    one_tile = error(448, 0)
-    print("errors", one_tile, [error(224, overlap) for overlap in (0, 32, 64, 96, 128)])
-    assert one_tile < 1e-5
-    assert error(224, 96) < 0.01 < error(224, 0)
+    assert error(832, 0) < 1e-5
+    assert error(704, 672) < 1e-5
+    assert error(512, 256) < 1e-3
+    assert error(256, 0) > 0.1

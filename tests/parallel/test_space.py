@@ -3,12 +3,19 @@
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 from hpa_jax.errors import InputError
-from hpa_jax.models import BACKBONES, create_model, init_variables, split_multiple
+from hpa_jax.models import (
+    BACKBONES,
+    create_model,
+    create_unet,
+    init_variables,
+    split_multiple,
+)
 from hpa_jax.models.densenet import BLOCKS
 from hpa_jax.models.depthwise import convolution_kernel_gradient
 from hpa_jax.models.resnet import ResNet
@@ -199,6 +206,55 @@ def test_scores_are_equal():
 
     one = scores_on(mesh_of((1, 1)))
     np.testing.assert_allclose(scores_on(mesh_of((1, 8))), one, rtol=1e-4, atol=1e-5)
+
+
+def unet_on(mesh, function):
+    """What a function of U-Net, variables and images gives on a mesh, and its program's text."""
+    model = create_unet("densenet_tiny", outputs={"y": 2}, width=2, dtype="float32")
+    variables = init_variables(model, (128, 32, 3), seed=0)
+    images = np.random.default_rng(0).normal(size=(4, 128, 32, 3)).astype(np.float32)
+
+    def sharded(variables, images):
+        return function(model, variables, row_sharder(mesh)(images))
+
+    arguments = (
+        jax.device_put(variables, replicated(mesh)),
+        jax.device_put(images, batch_sharding(mesh)),
+    )
+    program = jax.jit(sharded).lower(*arguments).compile()
+    return jax.tree.map(np.asarray, program(*arguments)), program.as_text()
+
+
+@pytest.mark.slow
+def test_a_unets_outputs_are_those_of_complete_images():
+    def evaluated(model, variables, images):
+        return model.apply(variables, images, train=False)["y"]
+
+    one, _ = unet_on(mesh_of((1, 1)), evaluated)
+    sharded, text = unet_on(mesh_of((2, 2)), evaluated)
+    np.testing.assert_allclose(sharded, one, atol=1e-5 * np.abs(one).max())
+    # The maps at full resolution.
+    assert "f32[2,64,32," in text and "all-gather" not in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mesh_shape", [(4, 2), (2, 2), (1, 2)], ids=str)
+def test_a_unets_gradients_and_statistics_too(mesh_shape):
+    def trained(model, variables, images):
+        def loss(params):
+            outputs, updates = model.apply(
+                variables | {"params": params}, images, train=True, mutable=["batch_stats"]
+            )
+            error = jnp.abs(outputs["y"] - images[..., :2])
+            return jnp.mean(error), updates["batch_stats"]
+
+        return jax.value_and_grad(loss, has_aux=True)(variables["params"])
+
+    ((loss, statistics), gradients), _ = unet_on(mesh_of((1, 1)), trained)
+    ((found_loss, found_statistics), found), _ = unet_on(mesh_of(mesh_shape), trained)
+    assert found_loss == pytest.approx(loss, rel=1e-5)
+    check_close(found, gradients)
+    check_close(found_statistics, statistics)
 
 
 @pytest.mark.parametrize(

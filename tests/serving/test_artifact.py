@@ -104,14 +104,14 @@ def test_a_manifest_that_is_none_is_refused(folder, text):
 def test_a_later_format_says_what_to_do_and_a_flipped_one_does_not(tmp_path, monkeypatch):
     folder = shutil.copytree(OLD, tmp_path / "export")
     with monkeypatch.context() as later:
-        later.setattr(export_manifest, "FORMAT", 5)
-        later.setattr(export_manifest, "_NUMBERED", (2, 3, 4, 5))
+        later.setattr(export_manifest, "FORMAT", 9)
+        later.setattr(export_manifest, "_NUMBERED", (2, 3, 4, 5, 9))
         export_manifest.write_manifest(folder)
         assert export_manifest.check_digests(folder)
-    with pytest.raises(InputError, match="of format 5; this is hpa_jax .* install a later version"):
+    with pytest.raises(InputError, match="of format 9; this is hpa_jax .* install a later version"):
         export_manifest.check_digests(folder)
     text = (folder / export_manifest.MANIFEST).read_text()
-    (folder / export_manifest.MANIFEST).write_text(text.replace('"format": 5', '"format": 6'))
+    (folder / export_manifest.MANIFEST).write_text(text.replace('"format": 9', '"format": 8'))
     with pytest.raises(InputError, match="is not what was exported"):
         export_manifest.check_digests(folder)
 
