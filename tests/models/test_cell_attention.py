@@ -74,15 +74,20 @@ def test_logits_of_a_field_are_the_weighted_mean_of_its_cells_own():
     variables = init_variables(net, (3, 32, 32, 4), seed=0)
     crops = rng.standard_normal((2, 3, 32, 32, 4)).astype(np.float32)
     is_cell = np.array([[True, True, False], [True, False, False]])
-    found = jax.jit(lambda *given: net.apply(*given, train=False))(variables, crops, is_cell)
-
     # A classifier without the attention gives each cell's own.
     of_a_cell = create_model("densenet_tiny", **options)
     params = {name: variables["params"][name] for name in ("backbone", "head")}
     alone = {**variables, "params": params}
-    features = jax.jit(lambda x: of_a_cell.apply(alone, x, train=False, method="features"))
-    maps = np.asarray(features(crops.reshape(6, 32, 32, 4)))
-    logits = of_a_cell.apply(alone, maps, train=False, method="classify").reshape(2, 3, -1)
+
+    @jax.jit
+    def both(crops):
+        images = crops.reshape(6, 32, 32, 4)
+        maps = of_a_cell.apply(alone, images, train=False, method="features")
+        logits = of_a_cell.apply(alone, maps, train=False, method="classify")
+        return net.apply(variables, crops, is_cell, train=False), maps, logits
+
+    found, maps, logits = map(np.asarray, both(crops))
+    logits = logits.reshape(2, 3, -1)
     attention = CellAttention(LABELS, width=WIDTH)
     embeddings = maps.mean(axis=(1, 2)).reshape(2, 3, -1)
     weights = attention.apply({"params": variables["params"]["attention"]}, embeddings, is_cell)
