@@ -1,9 +1,9 @@
 """Metrics of classifiers as pure functions of arrays.
 
 What depends on NumPy and JAX alone is re-exported here. `bootstrap`, `paired`, `stacking`,
-`summary` and `temperature` need SciPy, whose import costs half a second, and are imported by name:
-`from hpa_jax.metrics import bootstrap`. `summary` documents how to add a metric. Where every image
-has exactly one label: `single_label`, `single_label_summary`.
+`summary`, `temperature` and `vote_weight` need SciPy, whose import costs half a second, and are
+imported by name: `from hpa_jax.metrics import bootstrap`. `summary` documents how to add a metric.
+Where every image has exactly one label: `single_label`, `single_label_summary`.
 """
 
 from hpa_jax.metrics.calibration import calibration_error, reliability
