@@ -1,10 +1,11 @@
 """Metrics of classifiers as pure functions of arrays.
 
 What depends on NumPy and JAX alone is re-exported here. `bootstrap`, `channel_baselines`,
-`image_similarity`, `paired`, `stacking`, `summary` and `temperature` need SciPy, whose import costs
-half a second, and are imported by name: `from hpa_jax.metrics import bootstrap`. `summary`
-documents how to add a metric. Where every image has exactly one label: `single_label`,
-`single_label_summary`. Of images that a net makes: `image_similarity`, `channel_baselines`.
+`image_similarity`, `paired`, `stacking`, `summary`, `temperature` and `vote_weight` need SciPy,
+whose import costs half a second, and are imported by name:
+`from hpa_jax.metrics import bootstrap`. `summary` documents how to add a metric. Where every image
+has exactly one label: `single_label`, `single_label_summary`. Of images that a net makes:
+`image_similarity`, `channel_baselines`.
 """
 
 from hpa_jax.metrics.calibration import calibration_error, reliability

@@ -1,13 +1,16 @@
 """Votes of neighbours against scikit-learn, and what blending them does to logits."""
 
+from functools import partial
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.special import expit, softmax
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 from hpa_jax.models.votes import blend_logits, centered, neighbour_votes
+
+pytestmark = pytest.mark.usefixtures("compiled_once")
 
 K = 7
 TEMPERATURE = 0.1
@@ -19,10 +22,8 @@ def unit(rng, rows, values=12):
 
 
 def votes_of(queries, bank, targets, neighbours):
-    found = jax.jit(neighbour_votes, static_argnames=("neighbours", "temperature"))(
-        queries, bank, targets, neighbours=neighbours, temperature=TEMPERATURE
-    )
-    return np.asarray(found)
+    votes = partial(neighbour_votes, neighbours=neighbours, temperature=TEMPERATURE)
+    return np.asarray(jax.jit(votes)(queries, bank, targets))
 
 
 @pytest.fixture(scope="module")
@@ -78,22 +79,24 @@ def test_blended_logits_are_those_of_the_blended_scores(single_label):
     votes = rng.dirichlet(np.ones(5), 6).astype(np.float32)
     as_scores = softmax if single_label else expit
     options = {"axis": 1} if single_label else {}
+    # One program for each kind, whatever the weight.
+    blend = jax.jit(partial(blend_logits, single_label=single_label))
     for weight in (0.0, 0.3, 1.0):
-        found = blend_logits(logits, votes, jnp.full(1, weight), single_label=single_label)
+        found = blend(logits, votes, np.full(1, weight, np.float32))
         expected = (1 - weight) * as_scores(logits, **options) + weight * votes
         np.testing.assert_allclose(as_scores(np.asarray(found), **options), expected, atol=3e-6)
         if weight == 0:
             np.testing.assert_array_equal(found, logits)
     # Nothing is infinite where votes are sure.
-    sure = blend_logits(logits, np.eye(5)[[0] * 6], jnp.ones(1), single_label=single_label)
+    sure = blend(logits, np.eye(5, dtype=np.float32)[[0] * 6], np.ones(1, np.float32))
     assert np.isfinite(sure).all()
 
 
 def test_centered_embeddings_have_length_1():
     rng = np.random.default_rng(2)
     drawn = rng.normal(3, 1, (4, 8)).astype(np.float32)
-    found = np.asarray(centered(drawn, drawn.mean(axis=0)))
+    found = np.asarray(jax.jit(centered)(drawn, drawn.mean(axis=0)))
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(np.sign(found), np.sign(drawn - drawn.mean(axis=0)))
     # One that is the mean itself has no direction, and does not become a NaN.
-    assert np.isfinite(centered(drawn[:1], drawn[0])).all()
+    assert np.isfinite(jax.jit(centered)(drawn, drawn[0])).all()

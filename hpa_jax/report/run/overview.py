@@ -71,10 +71,16 @@ def _cards(run: Run) -> list[Card]:
     checkpoint = f"checkpoint {number(run.table.checkpoint)}"
     if run.table.checkpoint < 0:
         checkpoint = "an ensemble"
-    head = run.config.model.head
-    net = f"{head} head, {run.config.data.image_size} px, {checkpoint}"
+    net = f"{net_parts(run)}, {run.config.data.image_size} px, {checkpoint}"
     cards.append(Card("Net", run.config.model.name, net, wide=True))
     return cards
+
+
+def net_parts(run: Run) -> str:
+    """What a net has beside its name: its head, or the nets that it is made of."""
+    if run.config.fusion.parts:
+        return ", ".join(run.config.fusion.parts)
+    return f"{run.config.model.head} head"
 
 
 def _by_dataset(run: Run) -> dict[str, Any] | None:

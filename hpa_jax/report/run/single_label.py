@@ -5,7 +5,7 @@ import numpy as np
 from hpa_jax.report.dataset.labels import FEW_IMAGES
 from hpa_jax.report.html import Card, Section, decimal, number
 from hpa_jax.report.run.load import Run, defined_interval
-from hpa_jax.report.run.overview import selection_findings
+from hpa_jax.report.run.overview import net_parts, selection_findings
 from hpa_jax.report.table_charts import FRACTION_MARKS, HeatCell, interval_bars, shade_of
 from hpa_jax.report.tables import Table
 
@@ -57,7 +57,7 @@ def _cards(run: Run) -> list[Card]:
     sources = ", ".join(table.source_names)
     cards.append(Card("Images", number(len(table.ids)), f"{table.split} of {sources}"))
     config = run.config
-    net = f"{config.model.head} head, {config.data.image_size} px, "
+    net = f"{net_parts(run)}, {config.data.image_size} px, "
     net += f"checkpoint {number(table.checkpoint)}"
     cards.append(Card("Net", config.model.name, net, wide=True))
     return cards

@@ -59,7 +59,7 @@ def describe_package(
         "covers": [COVER],
         "attachments": [_file(SETTINGS, digests)],
         "authors": _authors(facts),
-        "cite": [{"text": text, "doi": doi} for text, doi in papers(facts.net)],
+        "cite": [{"text": text, "doi": doi} for text, doi in papers(facts)],
         "tags": _tags(facts),
         "inputs": [_input(facts, digests)],
         "outputs": [_output(facts, name, tensors[name], digests) for name in outputs],

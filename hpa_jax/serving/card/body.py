@@ -52,11 +52,12 @@ CHALLENGE_PAPER = (
 )
 
 
-def papers(net: str) -> list[tuple[str, str]]:
+def papers(facts: Facts) -> list[tuple[str, str]]:
     """What to cite for a net: texts and DOIs."""
     found = [ATLAS_PAPER, CHALLENGE_PAPER]
+    nets = facts.parts or (facts.net,)
     for start, (text, number) in _PAPERS.items():
-        if net.startswith(start):
+        if any(net.startswith(start) for net in nets):
             found.append((text, f"10.48550/arXiv.{number}"))
     return found
 
@@ -293,9 +294,13 @@ def _training(facts: Facts) -> str:
     provenance = facts.description["provenance"]
     trained = provenance["config"]
     start = escape(facts.pretrained) if facts.pretrained else "random weights"
+    net = f"{facts.net}, {facts.head}"
+    if facts.parts:
+        start = f"finished runs, which it keeps: {escape(trained['fusion']['runs'])}"
+        net = f"{facts.net} of {', '.join(map(escape, facts.parts))}, one head"
     rows = [
         ("datasets", ", ".join(escape(name) for name in facts.datasets)),
-        ("net and head", f"{facts.net}, {facts.head}"),
+        ("net and head", net),
         ("started from", start),
         ("image size", f"{facts.size} px"),
         ("channel mix", escape(facts.description["channel_mix"]["name"])),
@@ -328,6 +333,6 @@ def _licence(facts: Facts) -> str:
     if facts.authors:
         text += f" Authors: {', '.join(escape(name) for name in facts.authors)}."
     lines = [text, ""]
-    for title, doi in papers(facts.net):
+    for title, doi in papers(facts):
         lines.append(f"- {title}, [doi:{doi}](https://doi.org/{doi})")
     return "\n".join(lines)

@@ -64,6 +64,12 @@ class Facts:
         return "Image classification"
 
     @property
+    def parts(self) -> tuple[str, ...]:
+        """The nets that a fused one is made of; of any other none."""
+        fusion = self.description["provenance"]["config"].get("fusion", {})
+        return tuple(fusion.get("parts", ()))
+
+    @property
     def size(self) -> int:
         """Px a side of the images."""
         return self.description["input"]["shape"][1]
