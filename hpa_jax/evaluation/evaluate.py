@@ -172,6 +172,9 @@ def evaluate_run(config: Config, workdir: Path, out: Path | None = None) -> None
         if common:
             report["label_map"] = common.to_dict()
             messages = common.lines()
+        if predictor.votes:
+            report["votes"] = predictor.votes
+            messages.append(_vote_message(predictor.votes))
         _write_report(report, folder, messages)
         return
     refuse_map(config.evaluate)
@@ -180,6 +183,14 @@ def evaluate_run(config: Config, workdir: Path, out: Path | None = None) -> None
     report |= evaluate_table(ensemble.table, config.evaluate, make_mesh())
     report[_ACQUISITION] = ensemble.acquisition_warnings
     _write_report(report, folder, ensemble.messages)
+
+
+def _vote_message(votes: dict) -> str:
+    return (
+        f"votes of neighbours weigh {votes['weight']:.2f}: out of fold, on the split that training "
+        f"evaluated, macro F1 {votes['macro_f1']:.4f}, without them "
+        f"{votes['macro_f1_scores']:.4f}, by them alone {votes['macro_f1_votes']:.4f}"
+    )
 
 
 def evaluate_arrays(settings: Evaluate, out: Path) -> None:

@@ -140,6 +140,11 @@ class Predictor:
         metrics = self._checkpoint.metrics
         return metrics.get("thresholds_split", metrics.get("evaluated_split"))
 
+    @property
+    def votes(self) -> dict | None:
+        """What a fused net's votes weigh and bring (`hpa_jax.metrics.vote_weight`); None: none."""
+        return self._checkpoint.metrics.get("votes")
+
     def decide(self, scores: np.ndarray, *, fill_empty: bool = False) -> np.ndarray:
         """The labels of images, bool `[N, L]`, by their scores, float `[N, L]`.
 

@@ -149,6 +149,7 @@ def test_only_the_head_learns_and_the_runs_are_needed_once(run, small_run, small
     flags = ("--mode=evaluate", f"--workdir={tmp_path}/part", "--config.evaluate.replicates=0")
     held_out = run(*flags)
     assert held_out.returncode == 0 and "no votes are counted" not in held_out.stdout
+    assert "votes of neighbours weigh" in held_out.stdout
     # On images of the bank each would vote for itself.
     learnt = run(*flags, "--config.data.eval_split=train")
     assert "learnt from 54 of these 54 images" in learnt.stdout
