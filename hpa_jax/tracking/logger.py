@@ -62,14 +62,15 @@ class RunLogger:
         Args:
           step: of the run.
           split: that the metrics are of.
-          metrics: by name. Those of the split `train` also show as progress.
+          metrics: by name. Those of training steps also show as progress; an evaluation may be of
+            the split `train` as well.
         """
         values = {name: float(value) for name, value in metrics.items()}
         record = {"step": step, "split": split, **values}
         self._metrics.append(format_record(record).encode())
         scalars = {f"{split}/{name}": value for name, value in values.items()}
         self._tracker.write_scalars(step, scalars)
-        if split == "train":
+        if "images_per_sec" in values:
             summary = _summary(values)
             self._bar.set_postfix_str(summary)
             self._print_progress(step, summary)

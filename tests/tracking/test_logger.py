@@ -29,6 +29,7 @@ def test_a_resumed_log_reads_as_if_never_stopped(tmp_path):
     for step in range(1, 7):
         logger.log_metrics(step, "train", training_metrics(step))
     logger.log_metrics(4, "validation", {"macro_f1": 0.5})
+    logger.log_metrics(4, "train", {"macro_f1": 0.9})  # config.data.eval_split=train
     logger.close()
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write('{"step": 7, "spl')  # cut short by a kill
@@ -39,6 +40,7 @@ def test_a_resumed_log_reads_as_if_never_stopped(tmp_path):
     assert found == [
         *((step, "train") for step in range(1, 5)),
         (4, "validation"),
+        (4, "train"),
         (5, "train"),
     ]
     assert len(list((tmp_path / "tensorboard").glob("events*"))) > 0

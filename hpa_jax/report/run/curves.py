@@ -53,7 +53,7 @@ def learning_section(runs: Sequence[Run]) -> Section:
             records = [record for record in run.records if key in record]
             if key == "accuracy":
                 # Of a batch in training it is another quantity than of an evaluation.
-                records = [record for record in records if record["split"] != "train"]
+                records = [record for record in records if "images_per_sec" not in record]
             if records:
                 steps = np.array([record["step"] for record in records])
                 values = np.array([record[key] for record in records])
