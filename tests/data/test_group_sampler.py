@@ -1,11 +1,12 @@
 """Batches of P groups with K images: exact counts, the same at any position and any sharding."""
 
-import pickle
+import copy
 
 import numpy as np
 import pytest
 
 from hpa_jax.data.catalog import load_dataset
+from hpa_jax.data.dataset import ConcatDataset
 from hpa_jax.data.group_sampler import GroupOrder
 from hpa_jax.data.loader import train_batches
 from hpa_jax.errors import InputError
@@ -48,10 +49,10 @@ def test_every_image_of_a_large_group_comes_as_often():
     assert counts[GROUPS == 5] == 4 * epochs
 
 
-def test_any_position_can_be_asked_for_also_of_a_pickled_order():
+def test_any_position_can_be_asked_for_also_of_a_copy():
     order = drawn(seed=5)
     sequence = [order[position] for position in range(100)]
-    again = pickle.loads(pickle.dumps(drawn(seed=5)))
+    again = copy.deepcopy(drawn(seed=5))  # as a worker process gets it
     for position in np.random.default_rng(0).permutation(100).tolist():
         assert again[position] == sequence[position]
     assert drawn(seed=6).epoch(0).tolist() != order.epoch(0).tolist()
@@ -88,6 +89,22 @@ def test_batches_are_the_same_however_many_processes_and_threads_read(small_data
     for batch in alone:
         of_batch = [groups[dataset.ids().index(image_id)] for image_id in batch]
         assert len(set(of_batch[:4])) == len(set(of_batch[4:])) == 1 and len(set(of_batch)) == 2
+
+
+def test_groups_of_different_datasets_are_different_and_images_take_values_along(small_data):
+    splits = [load_dataset(small_data, "synthetic_32", split=name) for name in ("train", "test")]
+    both = ConcatDataset([*splits, splits[1]], ("a", "b", "c"))
+    groups = both.groups()
+    ends = np.cumsum(both.lengths())
+    parts = np.split(groups, ends[:-1])
+    for part, own in zip(parts, [*splits, splits[1]], strict=True):
+        same = np.equal.outer(own.groups(), own.groups())
+        np.testing.assert_array_equal(np.equal.outer(part, part), same)
+    assert not set(parts[1]) & set(parts[2]) and not set(parts[0]) & set(parts[1])
+    both.add_values("class", groups.astype(np.int32))
+    assert both[60]["class"] == groups[60] and both[60]["source"] == 1
+    with pytest.raises(ValueError, match="3 values for 90 images"):
+        both.add_values("class", np.zeros(3))
 
 
 def test_what_makes_no_batch_is_refused():

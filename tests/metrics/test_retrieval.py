@@ -103,6 +103,19 @@ def test_of_ties_over_the_last_place_every_order_counts():
     assert counts[0] == 3
 
 
+@pytest.mark.parametrize("relevance", retrieval.RELEVANCE)
+def test_whether_anything_can_be_asked_is_known_without_embeddings(relevance):
+    answers = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        targets = (rng.random((5, 3)) < 0.3).astype(np.uint8)
+        groups = rng.integers(0, 3, 5)
+        found = retrieve(np.ones((5, 2)), targets, groups, relevance=relevance)
+        assert retrieval.can_be_asked(targets, groups, relevance) == found.relevant.any()
+        answers.append(found.relevant.any())
+    assert 5 < sum(answers) < 40
+
+
 def test_queries_without_labels_do_not_count():
     embeddings, targets, groups = drawn()
     targets[:100] = 0

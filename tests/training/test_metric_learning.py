@@ -6,6 +6,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from support.process_jobs import Job, losses, records
 
 from hpa_jax.config import Config, Data, Metric, Model, Train
 from hpa_jax.data import pipeline
@@ -144,3 +145,27 @@ def test_a_run_resumes_exactly_and_its_checkpoint_is_the_best_by_retrieval(
         "--config.train.ema=0.9",
     )
     assert "contrastive, 0." in out
+
+
+@pytest.mark.slow
+def test_two_processes_learn_and_retrieve_what_one_does(compilation_cache, small_data, tmp_path):
+    found = {}
+    for count in (1, 2):
+        folder = tmp_path / str(count)
+        job = Job(
+            compilation_cache,
+            folder,
+            count,
+            *FLAGS,
+            f"--config.data.data_dir={small_data}",
+            "--config.model.dtype=float32",
+            "--config.optim.lr=1e-4",
+            "--config.train.steps=3",
+        )
+        for status, _, err in job.end():
+            assert status == 0, err
+        found[count] = list(losses(folder).values()), records(folder, "all")
+    np.testing.assert_allclose(found[1][0], found[2][0], rtol=1e-4)
+    (first, _), (second, _) = found[1][1], found[2][1]
+    # Two images may change places where their cosines differ in the last digit.
+    assert second["retrieval_map"] == pytest.approx(first["retrieval_map"], abs=0.02)
