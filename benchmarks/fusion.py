@@ -59,14 +59,14 @@ def macro_f1(scores: np.ndarray, table: ScoreTable) -> float:
 
 
 def values_of_a_seed(
-    classifiers: Sequence[Run], fused: Run, voted: Run, runs: Path
+    classifiers: dict[str, Run], fused: Run, voted: Run, runs: Path
 ) -> dict[str, float]:
-    """Macro F1 by title: of each net alone, their average, the fused nets."""
+    """Macro F1 by title: of each net alone (`classifiers`, by name), their average, the fused."""
     found = {}
     every = []
-    for run in classifiers:
+    for net, run in classifiers.items():
         table = _scores(run, runs)
-        found[run.name.rpartition("_")[0]] = macro_f1(table.scores, table)
+        found[net] = macro_f1(table.scores, table)
         every.append(table.scores)
     found[AVERAGE] = macro_f1(np.mean(every, axis=0), table)
     for title, run in ((FUSED, fused), (VOTED, voted)):
@@ -158,6 +158,8 @@ def _nets(text: str) -> tuple[str, ...]:
     names = _names(text, (*BACKBONES, METRIC))
     if names == (METRIC,):
         raise argparse.ArgumentTypeError("give a net that has scores as well")
+    if len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError(f"{text!r}: give each net once")
     return names
 
 
@@ -222,7 +224,10 @@ def compare_on(data: Data, args: argparse.Namespace, data_dir: Path, folder: Pat
         fused = data.fused(seed, parts, runs, bank=0)
         voted = data.fused(seed, parts, runs, bank=BANK)
         run_all([fused, voted], data_dir, folder, args.jobs)
-        classifiers = [part for part in parts if part.tta]
+        classifiers = {}
+        for net, part in zip(args.nets, parts, strict=True):
+            if net != METRIC:
+                classifiers[net] = part
         by_seed.append(values_of_a_seed(classifiers, fused, voted, runs))
         weights.append(vote_weight(voted, runs))
     return make_rows(data.name, by_seed, weights)

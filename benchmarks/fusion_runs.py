@@ -106,8 +106,16 @@ def hep2(scale: hep2_recipes.Scale, learning: Scale) -> Data:
     def make_part(net: str, seed: int) -> Run:
         if net == METRIC:
             run = metric_run(replace(learning, steps=scale.steps), seed, "contrastive")
+            # Of six patterns a batch has four.
+            per_pattern = {"images_per_group": 2 * learning.batch // 4}
             return replace(
-                run, name=f"hep2_{METRIC}_{seed}", flags=(*run.flags, *config_flags("data", data))
+                run,
+                name=f"hep2_{METRIC}_{seed}",
+                flags=(
+                    *run.flags,
+                    *config_flags("data", data),
+                    *config_flags("metric", per_pattern),
+                ),
             )
         run = hep2_recipes.published(scale, seed)
         return replace(

@@ -62,7 +62,7 @@ def test_differences_are_taken_seed_by_seed():
 
 def test_nets_are_known_and_some_of_them_have_scores():
     assert fusion._nets("resnet50,metric") == ("resnet50", "metric")
-    for text in ("vgg", "metric"):
+    for text in ("vgg", "metric", "resnet50,resnet50"):
         with pytest.raises(argparse.ArgumentTypeError):
             fusion._nets(text)
 
