@@ -22,14 +22,17 @@ class Thresholds(NamedTuple):
       cells: of the map of cells, above which a pixel is of one.
       nuclei: of the map of nuclei, likewise.
       nucleus_seed: of the distance in nuclei, above which is a nucleus' middle.
-      cell_seed: of the distance in cells, above which is the middle of a cell without a nucleus.
+      cell_extent: of the distance in cells, above which pixels around a middle are connected; it
+        parts cells that touch.
+      cell_seed: which that distance reaches somewhere in the middle of a cell without a nucleus.
       smallest: px that a cell has at least.
     """
 
     cells: float = 0.5
     nuclei: float = 0.5
-    nucleus_seed: float = 0.4
-    cell_seed: float = 0.4
+    nucleus_seed: float = 0.3
+    cell_extent: float = 0.3
+    cell_seed: float = 0.45
     smallest: int = 8
 
 
@@ -54,24 +57,28 @@ def from_maps(maps: np.ndarray, thresholds: Thresholds = DEFAULT_THRESHOLDS) -> 
     cell_map, cell_distance, nucleus_map, nucleus_distance = np.moveaxis(maps, -1, 0)
     is_cell = cell_map > thresholds.cells
     nucleus_seeds = label((nucleus_distance > thresholds.nucleus_seed) & is_cell, connectivity=1)
-    seeds = _with_cells_alone(nucleus_seeds, (cell_distance > thresholds.cell_seed) & is_cell)
+    middles = label((cell_distance > thresholds.cell_extent) & is_cell, connectivity=1)
+    is_peak = cell_distance > thresholds.cell_seed
+    seeds = _with_cells_alone(nucleus_seeds, middles, is_peak)
     cells = watershed(-cell_distance, seeds, mask=is_cell)
     is_nucleus = (nucleus_map > thresholds.nuclei) & is_cell
     nuclei = watershed(-nucleus_distance, nucleus_seeds, mask=is_nucleus)
     return _numbered(cells, nuclei, thresholds.smallest)
 
 
-def _with_cells_alone(nucleus_seeds: np.ndarray, middles: np.ndarray) -> np.ndarray:
-    """The seeds of nuclei, and after them the middles of cells in which none of these lies."""
-    parts = label(middles, connectivity=1)
-    has_seed = np.zeros(parts.max() + 1, bool)
-    has_seed[parts[nucleus_seeds > 0]] = True
+def _with_cells_alone(
+    nucleus_seeds: np.ndarray, middles: np.ndarray, is_peak: np.ndarray
+) -> np.ndarray:
+    """The seeds of nuclei, and after them the middles with a peak in which none of these lies."""
+    is_alone = np.zeros(middles.max() + 1, bool)
+    is_alone[middles[is_peak]] = True
+    is_alone[middles[nucleus_seeds > 0]] = False
     # What is no middle.
-    has_seed[0] = True
+    is_alone[0] = False
     first = nucleus_seeds.max() + 1
-    number = np.zeros(len(has_seed), np.int64)
-    number[~has_seed] = first + np.arange(np.count_nonzero(~has_seed))
-    return np.where(nucleus_seeds > 0, nucleus_seeds, number[parts])
+    number = np.zeros(len(is_alone), np.int64)
+    number[is_alone] = first + np.arange(np.count_nonzero(is_alone))
+    return np.where(nucleus_seeds > 0, nucleus_seeds, number[middles])
 
 
 def _numbered(cells: np.ndarray, nuclei: np.ndarray, smallest: int) -> Instances:

@@ -89,6 +89,15 @@ def test_touching_cells_with_and_without_nuclei_are_told_apart():
         assert ((found.cells == number) != (masks[..., 0] == own)).sum() <= 2
 
 
+def test_a_middle_without_a_peak_is_no_cell():
+    maps = target_maps(blocks((2, 20, 2, 10), (2, 20, 10, 20)))
+    assert from_maps(maps).count == 2
+    # As a lobe of the other one, to which it then belongs.
+    maps[:, 10:, 1] *= 0.4
+    found = from_maps(maps)
+    assert found.count == 1 and (found.cells > 0).sum() == 18 * 18
+
+
 def test_what_is_too_small_is_no_cell():
     masks = blocks((2, 5, 2, 5), (10, 20, 10, 20))
     assert from_maps(target_maps(masks)).count == 2
