@@ -13,13 +13,16 @@ from support.exports import tiny_export
 
 from hpa_jax.errors import InputError
 from hpa_jax.images.prepare import Preparation
+from hpa_jax.labels import CHANNELS
 from hpa_jax.segmentation.cell_table import measure_cells
+from hpa_jax.segmentation.classical import segment
 from hpa_jax.segmentation.crops import CropRule, crop
 from hpa_jax.segmentation.numbering import pair
 from hpa_jax.serving import __main__ as serving
 from hpa_jax.serving import load
 from hpa_jax.serving.predict.cells import pooling
 from hpa_jax.serving.predict.reference import read_reference
+from tfds_builder.hpa.synthetic.render import render
 
 NUMBERS = {
     "p1/A1": (3, 7, 8),
@@ -210,6 +213,20 @@ def test_pictures_and_page_show_the_cells(export, plates, tmp_path):
     # Whole images are not compared with cells.
     with pytest.raises(InputError, match="is a table of cells"):
         read_reference(tmp_path / "cells.parquet")
+
+
+def test_without_masks_cells_are_segmented(export, tmp_path):
+    field = render(0, 2, (5,), 128)
+    (tmp_path / "images").mkdir()
+    for number, channel in enumerate(CHANNELS):
+        cv2.imwrite(str(tmp_path / "images" / f"a_{channel}.png"), field[..., number])
+    words = ["predict", str(export), str(tmp_path / "images"), "--cells"]
+    assert serving.main([*words, f"--out={tmp_path}/cells.csv"]) == 0
+    right = measure_cells(segment(field))
+    assert len(right) > 5
+    for row, cell in zip(read(tmp_path / "cells.csv"), right, strict=True):
+        for name, value in cell._asdict().items():
+            assert float(row[name]) == value
 
 
 @pytest.mark.parametrize(
