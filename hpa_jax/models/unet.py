@@ -35,7 +35,7 @@ from hpa_jax.models.norm import BatchNorm
 BLOCKS = ("plain", "remat")
 """The forms of a DenseNet's blocks in training that keep the maps which the decoder takes."""
 
-MAX_WIDTH = 16
+MAX_WIDTH = 8
 """Channels of the decoder's coarsest maps, as a multiple of those at full resolution."""
 
 STRIDE = 32

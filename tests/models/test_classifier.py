@@ -63,7 +63,7 @@ for name in BACKBONES:
 ENCODERS = []
 for name in BACKBONES:
     if hasattr(BACKBONES[name](), "STAGE_STRIDES"):
-        marks = () if name in SMALL else pytest.mark.slow
+        marks = () if name == "densenet_tiny" else pytest.mark.slow
         ENCODERS.append(pytest.param(name, marks=marks))
 
 

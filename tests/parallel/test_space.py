@@ -225,6 +225,7 @@ def unet_on(mesh, function):
     return jax.tree.map(np.asarray, program(*arguments)), program.as_text()
 
 
+@pytest.mark.slow
 def test_a_unets_outputs_are_those_of_complete_images():
     def evaluated(model, variables, images):
         return model.apply(variables, images, train=False)["y"]

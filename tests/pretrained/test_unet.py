@@ -3,6 +3,7 @@
 import functools
 
 import numpy as np
+import pytest
 import torch
 from flax.traverse_util import flatten_dict
 from safetensors.numpy import save_file
@@ -73,6 +74,7 @@ def test_a_runs_own_classifier_does_too(tmp_path):
     assert_same(decoder, parts(drawn())[1])
 
 
+@pytest.mark.slow
 def test_a_unet_starts_another_one_with_or_without_its_decoder(tmp_path):
     arrays = drawn(seed=2)
     save_file(arrays, tmp_path / "unet.safetensors")

@@ -54,14 +54,18 @@ def channels_last(graph: Graph, value: Value) -> Value:
     if not is_concrete(inner) or (inner[-1] > 1 and np.prod(inner) > _MOST_PICKED):
         order = np.argsort(first_order(len(value.shape)))
         return graph.add("Transpose", [value.name], value.shape, value.dtype, perm=order.tolist())
-    back = graph.constant(np.array([-1, *inner], np.int64))
     if inner[-1] == 1:
-        return graph.add("Reshape", [value.name, back], value.shape, value.dtype)
+        return _reshaped(graph, value.name, value)
     flat_shape = (value.shape[0], int(np.prod(inner)))
     to_flat = graph.constant(np.array([-1, flat_shape[1]], np.int64))
     flat = graph.add("Reshape", [value.name, to_flat], flat_shape, value.dtype)
     picked = _picked(graph, flat, _numbers(inner))
-    return graph.add("Reshape", [picked.name, back], value.shape, value.dtype)
+    return _reshaped(graph, picked.name, value)
+
+
+def _reshaped(graph: Graph, name: str, value: Value) -> Value:
+    shape = graph.constant(np.array([-1, *value.shape[1:]], np.int64))
+    return graph.add("Reshape", [name, shape], value.shape, value.dtype)
 
 
 def _unscrambled(graph: Graph, value: Value) -> Value:
