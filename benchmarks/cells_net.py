@@ -1,11 +1,11 @@
 """Cells found by a trained U-Net, beside those found without one: three figures.
 
     python benchmarks/cells_net.py --weights=EXPORT [--fields=DIR --masks=DIR] [--images=12]
-        [--scale=FACTOR] [--json=FILE]
+        [--seed=1] [--scale=FACTOR] [--json=FILE]
 
 EXPORT is of a run of configs/cells_unet.py (docs/cells_net.md). Fields, masks and figures are those
-of benchmarks/segmentation.py, and drawn fields that vary (`--vary`) besides. Drawn fields have seed
-0 here; the net must have learnt from another.
+of benchmarks/segmentation.py, and drawn fields that vary (`--vary`) besides. The net must have
+learnt from fields of another seed.
 """
 
 import os
@@ -23,6 +23,7 @@ from segmentation import SIZES, Case, cases, figures
 from hpa_jax.environment.paths import path_flag
 from hpa_jax.environment.program import run_program
 from hpa_jax.errors import InputError
+from hpa_jax.labels import LABELS
 from hpa_jax.segmentation.classical import segment
 from hpa_jax.segmentation.measures import Overlaps, overlaps
 from hpa_jax.serving import artifact
@@ -30,25 +31,23 @@ from hpa_jax.serving.kinds import CELL_MASKS
 from hpa_jax.serving.segment.unet import CellFinder
 from tfds_builder.hpa.synthetic.render import cells_of, render
 
-SEED = 0
-
 Method = Callable[[np.ndarray], np.ndarray]
 """From a field, uint8 [H, W, 4], to its cells, int32 [H, W]."""
 
 
-def varied(size: int, images: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def varied(size: int, images: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Drawn fields that vary, and their exact masks."""
     for index in range(images):
-        owner = cells_of(SEED, index, size, vary=True).owner
-        field = render(SEED, index, (index % 28,), size, vary=True)
+        owner = cells_of(seed, index, size, vary=True).owner
+        field = render(seed, index, (index % len(LABELS),), size, vary=True)
         yield field, owner.astype(np.int32) + 1
 
 
 def all_cases(args) -> Iterator[Case]:
     """All kinds of fields that there are."""
     yield from cases(args)
-    for size in SIZES:
-        yield Case(f"varied, {size} px", varied(size, args.images))
+    for size in SIZES if args.images else ():
+        yield Case(f"varied, {size} px", varied(size, args.images, args.seed))
 
 
 def measure(find: Method, case: Case) -> tuple[list[Overlaps], float]:
@@ -127,7 +126,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="folder of label images of their cells (default: that of --fields)",
     )
     parser.add_argument("--scale", type=float, help="as of `segment --scale`")
-    parser.add_argument("--images", type=int, default=12, help="drawn fields of each size")
+    parser.add_argument("--images", type=int, default=12, help="drawn fields of each size; 0: none")
+    parser.add_argument("--seed", type=int, default=1, help="of the drawn fields")
     args = parser.parse_args(argv)
     return run(lambda: compare(args))
 

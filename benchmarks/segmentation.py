@@ -1,6 +1,7 @@
 """Cells found without a trained net, beside a watershed that nobody tuned: three figures.
 
-    python benchmarks/segmentation.py [--fields=DIR --masks=DIR] [--images=12] [--json=FILE]
+    python benchmarks/segmentation.py [--fields=DIR --masks=DIR] [--images=12] [--seed=0]
+                                      [--json=FILE]
 
 Synthetic fields have exact masks. --fields and --masks are a folder of images and one of anyone's
 label images of their cells, as `python -m hpa_jax.serving segment` reads them; the default is
@@ -44,7 +45,6 @@ from tfds_builder.hpa.synthetic.render import cells_of, draw_labels, render
 
 SIZES = (128, 256, 512)
 _THRESHOLDS = (0.5, 0.75)
-_SEED = 0
 
 
 class Case(NamedTuple):
@@ -78,12 +78,12 @@ METHODS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 """What is compared: from a field, uint8 [H, W, 4], to its cells, int32 [H, W]."""
 
 
-def synthetic(size: int, images: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def synthetic(size: int, images: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Drawn fields and their exact masks."""
-    labels = draw_labels(_SEED, max(images, 1), "tempered")
+    labels = draw_labels(seed, images, "tempered")
     for index in range(images):
-        owner = cells_of(_SEED, index, size).owner
-        yield render(_SEED, index, labels[index], size), owner.astype(np.int32) + 1
+        owner = cells_of(seed, index, size).owner
+        yield render(seed, index, labels[index], size), owner.astype(np.int32) + 1
 
 
 def with_masks(fields: Path, masks: Path, side: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -115,8 +115,8 @@ def cases(args) -> Iterator[Case]:
         masks = args.masks or args.fields
         yield Case("masks, own size", with_masks(args.fields, masks, 0))
         yield Case("masks, 512 px", with_masks(args.fields, masks, 512))
-    for size in SIZES:
-        yield Case(f"synthetic, {size} px", synthetic(size, args.images))
+    for size in SIZES if args.images else ():
+        yield Case(f"synthetic, {size} px", synthetic(size, args.images, args.seed))
 
 
 def figures(found: Sequence[Overlaps]) -> list[float]:
@@ -185,7 +185,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=path_flag("--masks"),
         help="folder of label images of their cells (default: that of --fields)",
     )
-    parser.add_argument("--images", type=int, default=12, help="synthetic fields of each size")
+    parser.add_argument(
+        "--images", type=int, default=12, help="synthetic fields of each size; 0: none"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the synthetic fields")
     args = parser.parse_args(argv)
     return run(lambda: compare(args))
 

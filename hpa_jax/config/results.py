@@ -180,6 +180,14 @@ class Segment:
     weights: str = setting(
         "", "folder of an export, of a method that was trained; '': it has none", path="one"
     )
+    scale: float = setting(
+        0.0,
+        "of a method that was trained: the factor by which images are scaled before it sees them; "
+        "0: so that nuclei are as large as those it was trained on",
+        at_least=0.02,
+        at_most=4,
+        or_zero=True,
+    )
     masks: str = setting(
         "",
         "folder of label images by another program, in place of a method; '': none",

@@ -128,7 +128,7 @@ def recorded_digest(folder: Path, name: str) -> str | None:
     return digest if isinstance(digest, str) else None
 
 
-def write_manifest(folder: Path, *, single_label: bool = False, number: int = FORMAT) -> None:
+def write_manifest(folder: Path, *, single_label: bool = False, number: int | None = None) -> None:
     """Writes the digests of the folder's files into manifest.json.
 
     Those of OPTIONAL are listed where they are there.
@@ -136,7 +136,7 @@ def write_manifest(folder: Path, *, single_label: bool = False, number: int = FO
     Args:
       folder: of the export.
       single_label: the export decides for the most probable label.
-      number: of the format, where it does not.
+      number: of the format, where it does not; None: FORMAT.
     """
     names = list(FILES)
     for name in OPTIONAL:
@@ -145,7 +145,7 @@ def write_manifest(folder: Path, *, single_label: bool = False, number: int = FO
     manifest = {
         "program": "hpa_jax",
         "version": hpa_jax.__version__,
-        "format": SINGLE_LABEL_FORMAT if single_label else number,
+        "format": SINGLE_LABEL_FORMAT if single_label else number or FORMAT,
     }
     write_atomically(folder / MANIFEST, _manifest_text(manifest, _digests(folder, names)))
 

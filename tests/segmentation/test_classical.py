@@ -1,12 +1,17 @@
 """Cells of drawn fields, of any size and brightness, and nothing where there is nothing."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
+from support.image_files import SAMPLE, sample
 
+from hpa_jax.images.folder import find_images
 from hpa_jax.segmentation.classical import segment
 from hpa_jax.segmentation.enlarge import enlarge
 from hpa_jax.segmentation.instances import Instances
+from hpa_jax.segmentation.mask_folder import MaskFolder
 from hpa_jax.segmentation.measures import add_matches, match, overlaps
 from hpa_jax.segmentation.numbering import pair, renumber
 from tfds_builder.hpa.synthetic.render import cells_of, render
@@ -48,10 +53,10 @@ def test_size_shape_and_brightness_do_not_matter():
     truth = truth[:, 4:]
     plain = segment(field)
     assert match(overlaps(truth, plain.cells), 0.5).average_precision > 0.55
-    large = np.ascontiguousarray(np.kron(field, np.ones((10, 10, 1), np.uint8)))
+    large = np.ascontiguousarray(np.kron(field, np.ones((9, 9, 1), np.uint8)))
     found = segment(large)
-    check(found, (1280, 1240))
-    small = found.cells[5::10, 5::10]
+    check(found, (1152, 1116))
+    small = found.cells[4::9, 4::9]
     assert match(overlaps(plain.cells, small), 0.5).average_precision > 0.9
     dim = segment(field // 8)
     assert match(overlaps(plain.cells, dim.cells), 0.5).average_precision > 0.8
@@ -109,3 +114,24 @@ def test_nuclei_are_paired_with_the_cells_that_they_lie_in():
     assert pair(cells, outside).nuclei.sum() == 0
     assert pair(cells).nuclei.sum() == 0
     assert renumber(np.array([[3, 9]])).tolist() == [[1, 2]]
+
+
+@pytest.mark.slow
+@sample
+def test_real_fields_agree_with_a_peers_masks():
+    """Those of the Atlas's segmenter, for two fields of 2048 and 3072 px."""
+    folder = Path(SAMPLE) / "full_size" / "images"
+    images = find_images(folder)
+    masks = MaskFolder(folder)
+    counts = []
+    for number, image_id in enumerate(images.ids):
+        if not (folder / f"{image_id}_predictedmask.png").exists():
+            continue
+        field, _ = images.read(number)
+        found = segment(field)
+        check(found, field.shape[:2])
+        theirs = masks.read(image_id, *field.shape[:2])
+        counts.append(match(overlaps(theirs.cells, found.cells), 0.5))
+    # 0.933.
+    assert len(counts) == 2
+    assert add_matches(counts).average_precision >= 0.85

@@ -89,6 +89,7 @@ def test_masks_are_resized_by_the_nearest_pixel():
 def test_a_dataset_with_masks(tmp_path, capsys):
     flags = ["--config=synthetic_32", "--images=12", f"--data_dir={tmp_path}", "--workers=1"]
     assert main([*flags, "--masks", "--vary", "--seed=4"]) == 0
+    assert "--config=configs/cells_unet.py" in capsys.readouterr().out
     assert main([*flags, "--name=plain", "--near_duplicates=off"]) == 0
     build = read_metadata(tmp_path / "hpa/synthetic_32/3.0.0")["build"]
     assert build["masks"] is True and build["vary"] is True

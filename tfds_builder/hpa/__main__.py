@@ -27,6 +27,9 @@ from tfds_builder.hpa.split.perceptual import MAX_BITS, Rule
 from tfds_builder.hpa.split.reference import ReferenceDataset
 from tfds_builder.hpa.synthetic.source import DEFAULT_SIZE
 
+# For a dataset that has masks.
+_RECIPE_OF_MASKS = "configs/cells_unet.py"
+
 # A name of a folder that TFDS accepts for a configuration.
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 
@@ -46,7 +49,8 @@ def main(argv: Sequence[str]) -> int:
         return EXIT_BAD_INPUT
     final = prepare.version_dir(flags.data_dir, name)
     _print_result(plan, final)
-    _print_next_steps(final, flags.data_dir, config.recipe)
+    recipe = _RECIPE_OF_MASKS if flags.masks else config.recipe
+    _print_next_steps(final, flags.data_dir, recipe)
     return EXIT_OK
 
 

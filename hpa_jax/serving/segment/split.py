@@ -75,6 +75,7 @@ def segment_split(config: Config, out: Path) -> None:
         out=out / FOLDER,
         method=settings.method,
         weights=Path(settings.weights) if settings.weights else None,
+        scale=settings.scale or None,
         masks=Path(settings.masks) if settings.masks else None,
         format=settings.format,
         policy=settings.policy,

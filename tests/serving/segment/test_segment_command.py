@@ -161,7 +161,10 @@ def test_masks_of_another_program(plates, tmp_path, capsys):
 @pytest.mark.parametrize(
     "flags, words",
     [
-        (["--method=unet"], "--method"),
+        (["--method=magic"], "--method"),
+        (["--method=unet"], "--weights=EXPORT"),
+        (["--scale=0.5"], "classical finds its own"),
+        (["--scale=none"], "a factor from"),
         (["--weights=x"], "classical has none"),
         (["--masks=.", "--method=classical"], "leave out --method"),
         (["--masks=no/such"], "no folder with label images"),
@@ -223,8 +226,9 @@ def test_a_split_of_a_dataset(small_data, tmp_path, capsys):
     before = contents(out)
     assert training.main(flags) == 0
     assert contents(out) == before
-    assert training.main([*flags, "--config.segment.method=unet"]) == 2
-    assert "method=unet is unknown" in capsys.readouterr().err
+    for method, message in (("magic", "method=magic is unknown"), ("unet", "--weights=EXPORT")):
+        assert training.main([*flags, f"--config.segment.method={method}"]) == 2
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.slow
