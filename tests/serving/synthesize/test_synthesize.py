@@ -116,7 +116,7 @@ def test_one_image_with_a_channel_made_from_the_others():
     np.testing.assert_array_equal(filled[..., :3], image[..., :3])
 
 
-def test_what_cannot_be_made_is_refused_by_name(tmp_path, small_data):
+def test_what_cannot_be_made_is_refused_by_name(tmp_path):
     with pytest.raises(InputError, match="not learnt to make blue; it makes red, yellow"):
         shown_sources(HalfRed(), ("blue",))
     with pytest.raises(InputError, match="nothing to make red from"):
