@@ -14,7 +14,7 @@ from hpa_jax.errors import InputError
 from hpa_jax.parallel.mesh import make_mesh
 from hpa_jax.training.experiment import Experiment
 from hpa_jax.training.tasks import make_task
-from hpa_jax.training.tasks.metric import MetricLearning, image_classes
+from hpa_jax.training.tasks.metric import MetricTask, image_classes
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +37,15 @@ def with_values(config, **sections):
 
 
 def test_classes_follow_from_the_images_and_batches_have_k_of_each(config):
-    dataset = MetricLearning.open_sources(config)
+    dataset = MetricTask.open_sources(config)
     classes = image_classes(config, dataset)
     targets = dataset.targets()
     same_labels = (targets[:, None] == targets[None]).all(axis=2)
     np.testing.assert_array_equal(classes[:, None] == classes[None], same_labels)
-    resolved = MetricLearning.resolve(config, dataset)
+    resolved = MetricTask.resolve(config, dataset)
     assert resolved.metric.num_classes == len(np.unique(classes)) == classes.max() + 1
     assert dataset[5]["class"] == classes[5] and dataset[5]["class"].dtype == np.int32
-    order = MetricLearning.make_order(resolved, dataset)
+    order = MetricTask.make_order(resolved, dataset)
     batch = classes[order.epoch(0)[:8]]
     assert len(set(batch.tolist())) == 4
     np.testing.assert_array_equal(batch[::2], batch[1::2])
@@ -55,7 +55,7 @@ def test_classes_follow_from_the_images_and_batches_have_k_of_each(config):
         np.unique(dataset.groups(), return_inverse=True)[1],
     )
     contrastive = with_values(config, metric={"loss": "contrastive"})
-    assert MetricLearning.resolve(contrastive, dataset).metric.num_classes == 0
+    assert MetricTask.resolve(contrastive, dataset).metric.num_classes == 0
 
 
 def test_what_does_not_go_together_is_refused_by_name(config):
@@ -79,9 +79,9 @@ def test_what_does_not_go_together_is_refused_by_name(config):
         Experiment(config)
     # Eight images, of which no two have a label in common.
     few = with_values(config, metric={"relevance": "any_label"})
-    dataset = MetricLearning.open_split(few, "validation")
+    dataset = MetricTask.open_split(few, "validation")
     with pytest.raises(InputError, match="no image of validation of synthetic_32 has one of its"):
-        MetricLearning.check_data(few, dataset, dataset)
+        MetricTask.check_data(few, dataset, dataset)
 
 
 FLAGS = (

@@ -57,7 +57,7 @@ _UNMOVED = {
 }
 
 
-class CellMasks(Task):
+class CellMaskTask(Task):
     """Maps of cells and nuclei, learnt from exact masks.
 
     Args:

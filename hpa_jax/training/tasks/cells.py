@@ -31,7 +31,7 @@ from hpa_jax.segmentation.mask_folder import MaskFolder
 from hpa_jax.training import parts
 from hpa_jax.training.evaluator import Evaluator, make_counting
 from hpa_jax.training.steps import preparation_of
-from hpa_jax.training.tasks.classification import Classification
+from hpa_jax.training.tasks.classification import ClassificationTask
 from hpa_jax.training.tasks.task import EvaluationStep
 from hpa_jax.training.update import Objective
 from hpa_jax.transforms.augment import augment_images, prepare
@@ -48,7 +48,7 @@ _OF_IMAGES = {
 }
 
 
-class Cells(Classification):
+class CellTask(ClassificationTask):
     """Logits of fields from those of their cells (`hpa_jax.models.cell_attention`).
 
     Args:

@@ -31,7 +31,7 @@ from hpa_jax.transforms.normalize import preparation, preparation_by_source
 _ALWAYS_SHOWN = ("macro_f1", "micro_f1", "accuracy", "mean_class_accuracy")
 
 
-class Classification(Task):
+class ClassificationTask(Task):
     """Logits of labels, by one of the losses of `hpa_jax.optim.losses`.
 
     Attributes:

@@ -37,7 +37,7 @@ _NOT_TAKEN = (
 )
 
 
-class MetricLearning(Task):
+class MetricTask(Task):
     """Embeddings of unit length, by ArcFace or a supervised contrastive loss (section `metric`).
 
     Args:

@@ -4,19 +4,19 @@ from jax.sharding import Mesh
 
 from hpa_jax.config import Config
 from hpa_jax.errors import InputError
-from hpa_jax.training.tasks.cell_masks import CellMasks
-from hpa_jax.training.tasks.cells import Cells
+from hpa_jax.training.tasks.cell_masks import CellMaskTask
+from hpa_jax.training.tasks.cells import CellTask
 from hpa_jax.training.tasks.channels import ChannelTask
-from hpa_jax.training.tasks.classification import Classification
-from hpa_jax.training.tasks.metric import MetricLearning
+from hpa_jax.training.tasks.classification import ClassificationTask
+from hpa_jax.training.tasks.metric import MetricTask
 from hpa_jax.training.tasks.task import Task
 
 TASKS: dict[str, type[Task]] = {
-    "cell_masks": CellMasks,
-    "cells": Cells,
-    "classification": Classification,
+    "cell_masks": CellMaskTask,
+    "cells": CellTask,
+    "classification": ClassificationTask,
     "channels": ChannelTask,
-    "metric": MetricLearning,
+    "metric": MetricTask,
 }
 """Every task, by its name."""
 
