@@ -33,7 +33,6 @@ from real_fields_recipes import (
     FULL_SIZE,
     OTHERS,
     FieldsRun,
-    data_of,
     recipe_names,
     runs_of,
 )
@@ -117,9 +116,8 @@ def compare(args: argparse.Namespace) -> None:
     folder = args.folder.resolve()
     runs = runs_of(args.only, args.steps, args.batch, args.quick)
     for recipe in args.only:
-        name = data_of(recipe)
-        if name in OTHERS:
-            print(f"left out: {recipe} ({OTHERS[name]})", file=sys.stderr)
+        if recipe in OTHERS:
+            print(f"left out: {recipe} ({OTHERS[recipe]})", file=sys.stderr)
     for name in {run.data for run in runs}:
         build(args.sample_dir, folder / "data", name)
     results = []
