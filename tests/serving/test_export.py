@@ -311,6 +311,24 @@ def test_a_net_without_batch_norm_is_exported_as_well(tmp_path, small_data):
     np.testing.assert_allclose(served.probabilities(images), scores, atol=1e-5)
 
 
+def test_a_defect_of_the_process_that_writes_is_told_by_its_name():
+    """Its input stays open meanwhile, as that of an export does."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hpa_jax.serving.worker"],
+        cwd=REPOSITORY,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        process.stdin.write(b'{"unknown": 1}\n')
+        process.stdin.flush()
+        assert process.stdout.read() == b""
+        errors = process.stderr.read().decode()
+    assert process.returncode == 1
+    assert errors.splitlines()[-1].startswith("TypeError: ")
+
+
 def test_an_export_that_does_not_fit_into_memory_is_refused(workdir, tmp_path, monkeypatch):
     """What the process that writes exports does, in this one."""
     left = iter([10**12, 0])
