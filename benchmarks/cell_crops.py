@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def compare(args) -> None:
     """Scores the cells in each way, prints a line each and writes the rows."""
-    served = artifact.load(args.export, kind=None)
+    served = artifact.load(args.export, kinds=None)
     side = served.description["input"]["shape"][1]
     learned = served.description.get("cells")
     size = args.size if learned else side

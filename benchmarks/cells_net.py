@@ -65,7 +65,7 @@ def measure(find: Method, case: Case) -> tuple[list[Overlaps], float]:
 def compare(args) -> None:
     """Runs both methods on every case, prints a table and writes the rows."""
     cv2.setNumThreads(1)
-    served = artifact.load(args.weights, kind=CELL_MASKS, threads=1)
+    served = artifact.load(args.weights, kinds=(CELL_MASKS,), threads=1)
     finder = CellFinder(served, args.scale)
     methods: dict[str, Method] = {
         "unet": lambda field: finder(field).cells,

@@ -125,7 +125,7 @@ def test_a_run_learns_resumes_and_scores_cells(run_quickly, tmp_path):
         serving.main([*words, f"--out={tmp_path}/images.csv"])
     flags = ["--cells", f"--masks={tmp_path}/masks", f"--out={tmp_path}/cells.csv"]
     assert serving.main([*words, *flags]) == 0
-    served = artifact.load(export, kind="cells")
+    served = artifact.load(export, kinds=("cells",))
     names = [label["name"] for label in served.description["labels"]]
     with open(tmp_path / "cells.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
