@@ -22,6 +22,7 @@ From the `data` section of a configuration to batches:
 pipeline.py       opens what the section names
 sampler.py        how often and in which order images are shown
 group_sampler.py  the same for batches of P groups with K images each
+epochs.py         what both have in common: an endless order, epoch by epoch
 loader.py         reads batches, by Grain
 
 The builder's workers import this package: importing it starts no JAX.

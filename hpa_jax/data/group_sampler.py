@@ -15,21 +15,14 @@ References:
   classes and K images).
 """
 
-import threading
-
 import numpy as np
 
-from hpa_jax.data.sampler import permutation
+from hpa_jax.data.epochs import EpochOrder, permutation
 from hpa_jax.errors import InputError
 
-_KEPT_EPOCHS = 2  # threads read ahead, from one epoch into the next
 
-
-class GroupOrder:
-    """An endless sequence of image numbers: `order[position]`, in epochs of `epoch_length`.
-
-    An epoch is computed when it is first asked for, and the last two are kept. Safe to share
-    between threads, and can be pickled.
+class GroupOrder(EpochOrder):
+    """An endless sequence of image numbers, in batches of groups (see `EpochOrder`).
 
     Attributes:
       num_images: images to draw from.
@@ -66,47 +59,11 @@ class GroupOrder:
                 f"{self.num_groups} groups to draw from, and {per_batch} are to be in a batch; "
                 "choose a smaller config.data.batch_size, or more config.metric.images_per_group"
             )
+        super().__init__()
         self._seed = seed
         self._images_each = images_each
         self._groups_of_epoch = self.num_groups // per_batch * per_batch
         self.epoch_length = self._groups_of_epoch * images_each
-        self._init_cache()
-
-    def _init_cache(self) -> None:
-        self._lock = threading.Lock()
-        self._epochs: dict[int, np.ndarray] = {}
-
-    def __getstate__(self) -> dict:
-        state = dict(self.__dict__)
-        del state["_lock"]
-        del state["_epochs"]
-        return state
-
-    def __setstate__(self, state: dict) -> None:
-        self.__dict__.update(state)
-        self._init_cache()
-
-    def __getitem__(self, position: int) -> int:
-        if position < 0:
-            raise IndexError(f"position {position} is before the first")
-        epoch, place = divmod(position, self.epoch_length)
-        return int(self.epoch(epoch)[place])
-
-    def epoch(self, number: int) -> np.ndarray:
-        """The image numbers of one epoch in their order, int32 [epoch_length], read-only."""
-        images = self._epochs.get(number)
-        if images is not None:
-            return images
-        # Other threads wait for the lock, rather than compute the same epoch.
-        with self._lock:
-            images = self._epochs.get(number)
-            if images is None:
-                images = self._draw_epoch(number)
-                while len(self._epochs) >= _KEPT_EPOCHS:
-                    oldest = next(iter(self._epochs))
-                    del self._epochs[oldest]
-                self._epochs[number] = images
-        return images
 
     def _draw_epoch(self, number: int) -> np.ndarray:
         generator = np.random.Philox(np.random.SeedSequence(self._seed, spawn_key=(number,)))

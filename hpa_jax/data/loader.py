@@ -8,7 +8,7 @@ Design:
 - Threads, not processes: the decoders release the GIL, and nothing has to be copied between
   processes.
 
-Which image stands at which position is decided in `sampler.Order`.
+Which image stands at which position is decided in `sampler.Order`, or another `epochs.EpochOrder`.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ import grain
 import numpy as np
 
 from hpa_jax.data.dataset import ConcatDataset, ImageDataset
-from hpa_jax.data.sampler import Order
+from hpa_jax.data.epochs import EpochOrder
 from hpa_jax.errors import InputError
 
 # Grain wants a length. No run reaches it: it is a million images for a million epochs.
@@ -26,7 +26,7 @@ _ENDLESS = 2**40
 
 def train_batches(
     dataset: ImageDataset | ConcatDataset,
-    order: Order,
+    order: EpochOrder,
     *,
     batch_size: int,
     process_index: int = 0,
@@ -112,7 +112,7 @@ def prefetch(
 class _OrderedImages:
     """The image at each position of an order, without end."""
 
-    def __init__(self, dataset: ImageDataset | ConcatDataset, order: Order):
+    def __init__(self, dataset: ImageDataset | ConcatDataset, order: EpochOrder):
         self._dataset = dataset
         self._order = order
 

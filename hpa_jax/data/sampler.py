@@ -4,16 +4,12 @@ Each image has a factor, the number of times that an epoch shows it: 1 for all o
 that follows from its labels (`sampling_factors`; a new `config.data.sampling` is added there),
 times the weight of its source. `Order` draws the order of every epoch from the factors.
 
-Design of the order: an epoch is a function of (seed, number of the epoch) alone, so that a run
-resumes at any position without replaying anything. Of NumPy's random functions it uses only the raw
-output of a counter-based generator, whose stream NumPy promises to keep, and integer arithmetic:
-the order is the same on any machine and in any version.
+An epoch is a function of (seed, number of the epoch) alone: `epochs.py` says how, and why.
 """
-
-import threading
 
 import numpy as np
 
+from hpa_jax.data.epochs import EpochOrder, permutation
 from hpa_jax.errors import InputError
 
 SAMPLINGS = ("uniform", "hpa_densenet", "repeat_factor", "class_balanced")
@@ -27,8 +23,6 @@ _MAX_EPOCH = 2**31 - 1  # image numbers and their counts are int32
 # Factors are kept as integer multiples of 2^-32, so that their sums are exact in any order.
 _FRACTION_BITS = 32
 _ONE = 1 << _FRACTION_BITS
-
-_KEPT_EPOCHS = 2  # a batch may reach from one epoch into the next
 
 
 def sampling_factors(
@@ -152,17 +146,14 @@ def _positives(targets: np.ndarray) -> np.ndarray:
     return np.count_nonzero(targets, axis=0)
 
 
-class Order:
-    """An endless sequence of image numbers: `order[position]`, in epochs of `epoch_length`.
+class Order(EpochOrder):
+    """An endless sequence of image numbers by factors (see `EpochOrder`).
 
     An image with factor r is shown floor(r) or ceil(r) times in an epoch, at random places: r times
     on average over the epochs, up to the rounding of the sum of the factors to `epoch_length`. So
     an image with a factor of 1 or more is shown in every epoch. Which images are shown once more is
     drawn for all of them at once, as a systematic sample in a random order, so that the length of
     an epoch never varies.
-
-    An epoch is computed when it is first asked for, and the last two are kept. Safe to share
-    between threads, and can be pickled.
 
     Attributes:
       num_images: images to draw from.
@@ -180,6 +171,7 @@ class Order:
           InputError: no factors, a factor that is out of range or not a number, or an epoch of
             2^31 positions or more.
         """
+        super().__init__()
         factors = np.asarray(factors, np.float64)
         _check_factors(factors)
         fixed_point = np.rint(factors * _ONE).astype(np.int64)
@@ -192,43 +184,6 @@ class Order:
         self.num_images = len(factors)
         rounded_sum = (int(fixed_point.sum()) + _ONE // 2) >> _FRACTION_BITS
         self.epoch_length = max(1, rounded_sum)
-        self._init_cache()
-
-    def _init_cache(self) -> None:
-        self._lock = threading.Lock()
-        self._epochs: dict[int, np.ndarray] = {}
-
-    def __getstate__(self) -> dict:
-        state = dict(self.__dict__)
-        del state["_lock"]
-        del state["_epochs"]
-        return state
-
-    def __setstate__(self, state: dict) -> None:
-        self.__dict__.update(state)
-        self._init_cache()
-
-    def __getitem__(self, position: int) -> int:
-        if position < 0:
-            raise IndexError(f"position {position} is before the first")
-        epoch, place = divmod(position, self.epoch_length)
-        return int(self.epoch(epoch)[place])
-
-    def epoch(self, number: int) -> np.ndarray:
-        """The image numbers of one epoch in their order, int32 [epoch_length], read-only."""
-        images = self._epochs.get(number)
-        if images is not None:
-            return images
-        # Other threads wait for the lock, rather than compute the same epoch.
-        with self._lock:
-            images = self._epochs.get(number)
-            if images is None:
-                images = self._draw_epoch(number)
-                while len(self._epochs) >= _KEPT_EPOCHS:
-                    oldest = next(iter(self._epochs))
-                    del self._epochs[oldest]
-                self._epochs[number] = images
-        return images
 
     def _draw_epoch(self, number: int) -> np.ndarray:
         generator = np.random.Philox(np.random.SeedSequence(self._seed, spawn_key=(number,)))
@@ -283,18 +238,3 @@ def _check_factors(factors: np.ndarray) -> None:
         raise InputError(
             f"an epoch of {total:.3g} images is too long: use smaller factors or weights"
         )
-
-
-def permutation(length: int, generator: np.random.Philox) -> np.ndarray:
-    """The numbers 0 to `length` - 1 in random order, int64.
-
-    Random 64-bit numbers are sorted, whose lowest bits were replaced by those numbers.
-    """
-    bits = max(1, (length - 1).bit_length())
-    keys = generator.random_raw(length)
-    keys >>= np.uint64(bits)
-    keys <<= np.uint64(bits)
-    keys |= np.arange(length, dtype=np.uint64)
-    keys.sort()
-    keys &= np.uint64((1 << bits) - 1)
-    return keys.view(np.int64)

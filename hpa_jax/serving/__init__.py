@@ -12,13 +12,14 @@ artifact.py     checks and loads it, to be run by
 jax_backend.py  JAX, or by
 onnx/session.py onnxruntime, as
 served.py       one interface over both
-kinds.py        what a net is for: labels, or cells, of which cell_net/ writes the export
 check.py        whether an export is as it was written, and runs here
 reliability.py  how often scores were right
 decision.py     which labels probabilities decide on
 predict/        from a folder of images to a table, and to the nearest images of another
-kinds.py        what an export's net is for
-channel_net/    the export of a net that fills in channels
+kinds.py        what an export's net is for; of those that do not tell labels
+net_files.py    the files, traced.py the forward pass, and
+cell_net/       what is a net's own that finds cells,
+channel_net/    or that fills in channels
 synthesize/     channels that were not imaged, made from the others
 segment/        from a folder of images to the cells in them
 __main__.py     `python -m hpa_jax.serving COMMAND EXPORT`

@@ -12,8 +12,8 @@ from hpa_jax.config import Config
 from hpa_jax.labels import CHANNELS
 from hpa_jax.models import create_metric_net
 from hpa_jax.optim.losses import is_single_label, probabilities_function
-from hpa_jax.serving.artifact import PLATFORMS
 from hpa_jax.serving.maps import CLOSED_FORMS, gradient_maps
+from hpa_jax.serving.traced import trace_for_any_batch
 from hpa_jax.training import parts
 from hpa_jax.transforms import normalize
 from hpa_jax.transforms.augment import prepare
@@ -95,11 +95,7 @@ def export_forward(config: Config, variables: dict[str, np.ndarray]) -> jax.expo
       variables: float32 arrays by flat name, for their shapes.
     """
     size = config.data.image_size
-    (batch,) = jax.export.symbolic_shape("b")
-    images = jax.ShapeDtypeStruct((batch, size, size, len(CHANNELS)), jnp.uint8)
-    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), variables)
-    forward = jax.jit(forward_pass(config))
-    return jax.export.export(forward, platforms=PLATFORMS)(shapes, images)
+    return trace_for_any_batch(forward_pass(config), variables, (size, size, len(CHANNELS)))
 
 
 def golden_images(size: int) -> np.ndarray:

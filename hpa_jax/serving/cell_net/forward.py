@@ -4,13 +4,9 @@ import dataclasses
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from flax.traverse_util import unflatten_dict
 
 from hpa_jax.config import Config
-from hpa_jax.labels import CHANNELS
-from hpa_jax.serving.artifact import PLATFORMS
 from hpa_jax.training.tasks.cell_masks import OUTPUT, cell_net
 from hpa_jax.transforms import normalize
 from hpa_jax.transforms.augment import prepare
@@ -40,18 +36,3 @@ def cell_forward(config: Config) -> Callable:
             return {OUTPUT: jax.nn.sigmoid(outputs[OUTPUT])}
 
     return forward
-
-
-def export_cell_forward(config: Config, variables: dict[str, np.ndarray]) -> jax.export.Exported:
-    """Traces the forward pass for any number of tiles, for PLATFORMS.
-
-    Args:
-      config: of the run.
-      variables: float32 arrays by flat name, for their shapes.
-    """
-    side = config.cell_masks.tile
-    (batch,) = jax.export.symbolic_shape("b")
-    images = jax.ShapeDtypeStruct((batch, side, side, len(CHANNELS)), jnp.uint8)
-    shapes = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), variables)
-    forward = jax.jit(cell_forward(config))
-    return jax.export.export(forward, platforms=PLATFORMS)(shapes, images)

@@ -2,20 +2,14 @@
 
 from pathlib import Path
 
-import jax
 import numpy as np
-from safetensors.numpy import save
 
 from hpa_jax.config import Config
-from hpa_jax.errors import InputError
-from hpa_jax.files import write_atomically, write_json
-from hpa_jax.folders import export_manifest
 from hpa_jax.labels import CHANNELS
-from hpa_jax.serving.artifact import load
 from hpa_jax.serving.cell_net.description import describe_cell_net
-from hpa_jax.serving.cell_net.forward import cell_forward, export_cell_forward
+from hpa_jax.serving.cell_net.forward import cell_forward
 from hpa_jax.serving.cell_net.run import CellRun
-from hpa_jax.serving.kinds import CELL_MASKS
+from hpa_jax.serving.net_files import write_net
 from hpa_jax.training.tasks.cell_masks import OUTPUT
 from hpa_jax.workdir import read_config
 
@@ -42,39 +36,15 @@ def write_cell_net(folder: Path, config: Config, workdir: Path) -> tuple[int, fl
       OSError: the folder cannot be written.
     """
     run = CellRun(config, workdir)
-    variables = run.variables()
-    exported = export_cell_forward(run.config, variables)
-    images = _golden_images(run.config.cell_masks.tile)
-    found = jax.jit(exported.call)(variables, images)
-    outputs = {name: np.asarray(array) for name, array in found.items()}
-    if not all(np.isfinite(array).all() for array in outputs.values()):
-        raise InputError(
-            "the net's maps of random images are not finite, so it is not exported; choose an "
-            "earlier --config.evaluate.checkpoint"
-        )
-    golden = {"images": images, **outputs}
-    description = describe_cell_net(run, read_config(workdir))
-    description["tolerances"] = TOLERANCES["float32"]
-    onnx = run.config.export.onnx
-    if onnx != "none":
-        # The package is needed here alone.
-        from hpa_jax.serving.onnx.build import build_model
-
-        forward = cell_forward(run.config)
-        shape = images.shape[1:]
-        built = build_model(
-            lambda tiles: forward(variables, tiles), shape, golden, onnx, tolerances=TOLERANCES
-        )
-        write_atomically(folder / export_manifest.ONNX, built.content)
-        description["onnx"] = built.description
-    write_atomically(folder / export_manifest.PARAMETERS, save(variables))
-    write_atomically(folder / export_manifest.FORWARD, bytes(exported.serialize()))
-    write_atomically(folder / export_manifest.GOLDEN, save(golden))
-    write_json(folder / export_manifest.DESCRIPTION, description)
-    export_manifest.write_manifest(folder, number=export_manifest.KIND_FORMAT)
-    difference = load(folder, "jax", kinds=(CELL_MASKS,)).check_golden()
-    if onnx != "none":
-        load(folder, "onnx", kinds=(CELL_MASKS,)).check_golden()
+    difference = write_net(
+        folder,
+        forward=cell_forward(run.config),
+        variables=run.variables(),
+        images=_golden_images(run.config.cell_masks.tile),
+        description=describe_cell_net(run, read_config(workdir)),
+        onnx=run.config.export.onnx,
+        tolerances=TOLERANCES,
+    )
     return run.step, difference
 
 

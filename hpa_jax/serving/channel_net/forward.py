@@ -3,13 +3,9 @@
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from flax.traverse_util import unflatten_dict
 
 from hpa_jax.config import Config
-from hpa_jax.labels import CHANNELS
-from hpa_jax.serving.artifact import PLATFORMS
 from hpa_jax.training.tasks.channel_steps import OUTPUT, make_fill_step
 from hpa_jax.training.tasks.channels import channel_forms, make_net
 
@@ -34,18 +30,3 @@ def channel_forward(config: Config) -> Callable:
             return {OUTPUT: fill_step(variables, images)}
 
     return forward
-
-
-def export_channel_forward(config: Config, variables: dict[str, np.ndarray]) -> jax.export.Exported:
-    """Traces the forward pass for any number of images, for PLATFORMS.
-
-    Args:
-      config: of the run.
-      variables: float32 arrays by flat name, for their shapes.
-    """
-    side = config.data.image_size
-    (batch,) = jax.export.symbolic_shape("b")
-    images = jax.ShapeDtypeStruct((batch, side, side, len(CHANNELS)), jnp.uint8)
-    shapes = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), variables)
-    forward = jax.jit(channel_forward(config))
-    return jax.export.export(forward, platforms=PLATFORMS)(shapes, images)

@@ -5,18 +5,13 @@ from pathlib import Path
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
-from safetensors.numpy import save
 
 from hpa_jax.config import Config
-from hpa_jax.errors import InputError
 from hpa_jax.evaluation.synthesizer import Synthesizer
-from hpa_jax.files import write_atomically, write_json
-from hpa_jax.folders import export_manifest
 from hpa_jax.labels import CHANNELS
-from hpa_jax.serving.artifact import load
 from hpa_jax.serving.channel_net.description import describe_channel_net
-from hpa_jax.serving.channel_net.forward import channel_forward, export_channel_forward
-from hpa_jax.serving.kinds import FILLED_CHANNELS
+from hpa_jax.serving.channel_net.forward import channel_forward
+from hpa_jax.serving.net_files import write_net
 from hpa_jax.workdir import read_config
 
 
@@ -37,39 +32,17 @@ def write_channel_net(folder: Path, config: Config, workdir: Path) -> tuple[int,
       OSError: the folder cannot be written.
     """
     synthesizer = Synthesizer(config, workdir)
-    config = synthesizer.config
     variables = {}
     for name, array in flatten_dict(jax.device_get(synthesizer.variables), sep="/").items():
         variables[name] = np.asarray(array)
-    exported = export_channel_forward(config, variables)
-    images = _golden_images(synthesizer.size, synthesizer.targets[-1])
-    found = jax.jit(exported.call)(variables, images)
-    outputs = {name: np.asarray(array) for name, array in found.items()}
-    if not all(np.isfinite(array).all() for array in outputs.values()):
-        raise InputError(
-            "the net's channels of random images are not finite, so it is not exported; choose an "
-            "earlier --config.evaluate.checkpoint"
-        )
-    golden = {"images": images, **outputs}
-    description = describe_channel_net(synthesizer, read_config(workdir))
-    onnx = config.export.onnx
-    if onnx != "none":
-        # The package is needed here alone.
-        from hpa_jax.serving.onnx.build import build_model
-
-        forward = channel_forward(config)
-        shape = images.shape[1:]
-        built = build_model(lambda images: forward(variables, images), shape, golden, onnx)
-        write_atomically(folder / export_manifest.ONNX, built.content)
-        description["onnx"] = built.description
-    write_atomically(folder / export_manifest.PARAMETERS, save(variables))
-    write_atomically(folder / export_manifest.FORWARD, bytes(exported.serialize()))
-    write_atomically(folder / export_manifest.GOLDEN, save(golden))
-    write_json(folder / export_manifest.DESCRIPTION, description)
-    export_manifest.write_manifest(folder, number=export_manifest.KIND_FORMAT)
-    difference = load(folder, "jax", kinds=(FILLED_CHANNELS,)).check_golden()
-    if onnx != "none":
-        load(folder, "onnx", kinds=(FILLED_CHANNELS,)).check_golden()
+    difference = write_net(
+        folder,
+        forward=channel_forward(synthesizer.config),
+        variables=variables,
+        images=_golden_images(synthesizer.size, synthesizer.targets[-1]),
+        description=describe_channel_net(synthesizer, read_config(workdir)),
+        onnx=synthesizer.config.export.onnx,
+    )
     return synthesizer.step, difference
 
 

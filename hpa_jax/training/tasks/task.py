@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from hpa_jax.config import Config
 from hpa_jax.data import pipeline
 from hpa_jax.data.dataset import ConcatDataset, ImageDataset
-from hpa_jax.data.sampler import Order
+from hpa_jax.data.epochs import EpochOrder
 from hpa_jax.errors import InputError
 from hpa_jax.training.state import TrainState
 from hpa_jax.training.update import Objective
@@ -111,7 +111,7 @@ class Task:
         """
 
     @staticmethod
-    def make_order(config: Config, dataset: ConcatDataset) -> Order:
+    def make_order(config: Config, dataset: ConcatDataset) -> EpochOrder:
         """Which image of the training set comes when."""
         return pipeline.make_order(config.data, dataset, config.train.seed)
 
