@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-# Of images with masks: tests/training/test_cell_masks.py starts it. From finished runs:
-# tests/training/test_fusion.py.
-STARTED_ELSEWHERE = ("cells_unet", "fusion")
+# Of images with masks: tests/training/test_cell_masks.py and test_cells_task.py start them. From
+# finished runs: tests/training/test_fusion.py.
+STARTED_ELSEWHERE = ("cells", "cells_unet", "fusion")
 RECIPES = sorted(
     path.stem
     for path in (REPOSITORY / "configs").glob("*.py")
