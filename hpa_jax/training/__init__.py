@@ -12,6 +12,7 @@ update.py              a training step of any task
 steps.py               what runs on the devices where a net learns labels
 metric_steps.py        the same where it learns embeddings
 state.py               the training state
+evaluation_loop.py     batches of a split and one program, for every evaluation
 evaluator.py           metrics between two steps; map_evaluator.py: of masks
 retrieval_evaluator.py the same of embeddings
 retraining.py          the backbone of a finished run, for a new head

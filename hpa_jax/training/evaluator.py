@@ -18,12 +18,11 @@ import numpy as np
 from jax.sharding import Mesh
 
 from hpa_jax.data.dataset import ImageDataset
-from hpa_jax.data.loader import eval_batches
 from hpa_jax.metrics import classification, histogram, thresholds
 from hpa_jax.metrics import single_label as one_label
 from hpa_jax.optim.ema import EmaState, with_estimated_statistics
-from hpa_jax.parallel.memory import compile_within
-from hpa_jax.parallel.mesh import process_slice, put_batch, put_replicated, replicated
+from hpa_jax.parallel.mesh import put_batch, put_replicated, replicated
+from hpa_jax.training.evaluation_loop import EvaluationBatches, EvaluationProgram
 from hpa_jax.training.steps import make_score_step
 
 METRICS = (*classification.METRICS, "samples_f1")
@@ -63,7 +62,7 @@ class Evaluator:
         self,
         dataset: ImageDataset,
         mesh: Mesh,
-        count_step: Callable,
+        count_step: jax.stages.Wrapped,
         *,
         split: str,
         batch_size: int,
@@ -73,16 +72,16 @@ class Evaluator:
         advice: str,
         inputs: tuple[str, ...] = ("image",),
     ):
-        self._names = (*inputs, "targets", "mask")
-        self._dataset = dataset
+        names = (*inputs, "targets", "mask")
+        self._batches = EvaluationBatches(
+            dataset, mesh, names, batch_size=batch_size, threads=threads
+        )
+        self._program = EvaluationProgram(count_step, mesh, advice)
+        self._num_labels = dataset.num_labels
         self._mesh = mesh
-        self._count_step = count_step
         self._split = split
-        self._reading = {"batch_size": batch_size, "threads": threads}
         self._few_positives = few_positives
         self._single_label = single_label
-        self._advice = advice
-        self._program: jax.stages.Compiled | None = None
 
     def __call__(self, variables: dict, stopped: Callable[..., bool]) -> dict | None:
         """Metrics by name, and the `thresholds` fitted on this split (`thresholds_split`).
@@ -113,28 +112,13 @@ class Evaluator:
         return metrics | {"thresholds": fitted.tolist(), "thresholds_split": self._split}
 
     def _count(self, variables: dict, stopped: Callable[..., bool]) -> Counts | None:
-        zero = _zero_counts(self._dataset.num_labels, single_label=self._single_label)
+        zero = _zero_counts(self._num_labels, single_label=self._single_label)
         counts = put_replicated(zero, self._mesh)
-        batches = eval_batches(self._dataset, **self._reading, **process_slice())
-        for number, batch in enumerate(batches):
-            # Slow: the first batch compiles.
-            if stopped(f"batch {number} of an evaluation", slow=number == 0):
+        for batch in self._batches(stopped):
+            if batch is None:
                 return None
-            arrays = {name: batch[name] for name in self._names}
-            arguments = (counts, variables, put_batch(arrays, self._mesh))
-            if self._program is None:
-                self._program = self._compile(arguments)
-            counts = self._program(*arguments)
+            counts = self._program(counts, variables, batch)
         return jax.device_get(counts)
-
-    def _compile(self, arguments: tuple) -> jax.stages.Compiled:
-        return compile_within(
-            "an evaluation",
-            self._count_step,
-            *arguments,
-            devices=self._mesh.devices.flat,
-            advice=self._advice,
-        )
 
 
 def _zero_counts(num_labels: int, *, single_label: bool) -> Counts:

@@ -5,7 +5,6 @@ since that takes longer. With several processes each of them does it for all of 
 are replicated, and the counts come out alike.
 """
 
-import itertools
 from collections.abc import Callable, Iterator
 
 import flax.linen as nn
@@ -14,9 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from hpa_jax.data.dataset import ImageDataset
-from hpa_jax.data.loader import eval_batches
-from hpa_jax.parallel.memory import compile_within
-from hpa_jax.parallel.mesh import process_slice, put_batch, replicated
+from hpa_jax.parallel.mesh import replicated
 from hpa_jax.segmentation.from_maps import from_maps
 from hpa_jax.segmentation.measures import (
     add_jaccard,
@@ -26,6 +23,7 @@ from hpa_jax.segmentation.measures import (
     overlaps,
 )
 from hpa_jax.segmentation.targets import target_maps
+from hpa_jax.training.evaluation_loop import EvaluationBatches, EvaluationProgram
 from hpa_jax.training.steps import make_score_step
 
 METRICS = ("ap50", "ap75", "aji", "nuclei_ap50", "map_fit")
@@ -57,14 +55,16 @@ class MapEvaluator:
         fields: int,
         advice: str,
     ):
-        self._dataset = dataset
-        self._mesh = mesh
-        self._map_step = map_step
-        self._reading = {"batch_size": batch_size, "threads": threads}
         self._fields = fields
-        self._batches = -(-min(fields, len(dataset)) // batch_size)
-        self._advice = advice
-        self._program: jax.stages.Compiled | None = None
+        self._batches = EvaluationBatches(
+            dataset,
+            mesh,
+            ("image", "masks", "mask"),
+            batch_size=batch_size,
+            threads=threads,
+            most=-(-min(fields, len(dataset)) // batch_size),
+        )
+        self._program = EvaluationProgram(map_step, mesh, advice)
 
     def __call__(self, variables: dict, stopped: Callable[..., bool]) -> dict | None:
         """METRICS by name.
@@ -80,27 +80,15 @@ class MapEvaluator:
           NoRoom: the step does not fit into memory.
         """
         compared = []
-        batches = eval_batches(self._dataset, **self._reading, **process_slice())
-        for number, batch in enumerate(itertools.islice(batches, self._batches)):
-            # Slow: the first batch compiles.
-            if stopped(f"batch {number} of an evaluation", slow=number == 0):
+        for batch in self._batches(stopped):
+            if batch is None:
                 return None
             compared += map(compare, *self._maps(variables, batch))
         return summarize(compared[: self._fields])
 
     def _maps(self, variables: dict, batch: dict) -> tuple[Iterator, Iterator]:
         """The maps and the masks of the fields of a batch, of all processes."""
-        arrays = {name: batch[name] for name in ("image", "masks", "mask")}
-        arguments = (variables, put_batch(arrays, self._mesh))
-        if self._program is None:
-            self._program = compile_within(
-                "an evaluation",
-                self._map_step,
-                *arguments,
-                devices=self._mesh.devices.flat,
-                advice=self._advice,
-            )
-        maps, masks, is_field = jax.device_get(self._program(*arguments))
+        maps, masks, is_field = jax.device_get(self._program(variables, batch))
         return maps[is_field], masks[is_field]
 
 

@@ -14,10 +14,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from hpa_jax.data.dataset import ImageDataset
-from hpa_jax.data.loader import eval_batches
 from hpa_jax.metrics.retrieval import mean_metrics, retrieve
-from hpa_jax.parallel.memory import compile_within
-from hpa_jax.parallel.mesh import process_slice, put_batch, put_replicated
+from hpa_jax.parallel.mesh import put_replicated
+from hpa_jax.training.evaluation_loop import EvaluationBatches, EvaluationProgram
 
 
 class RetrievalEvaluator:
@@ -50,13 +49,13 @@ class RetrievalEvaluator:
     ):
         self._dataset = dataset
         self._mesh = mesh
-        self._embed_step = embed_step
         self._shape = (batch_size, embedding_size)
         self._split = split
         self._relevance = relevance
-        self._reading = {"batch_size": batch_size, "threads": threads}
-        self._advice = advice
-        self._program: jax.stages.Compiled | None = None
+        self._batches = EvaluationBatches(
+            dataset, mesh, ("image",), batch_size=batch_size, threads=threads
+        )
+        self._program = EvaluationProgram(embed_step, mesh, advice)
 
     def __call__(self, variables: dict, stopped: Callable[..., bool]) -> dict | None:
         """`hpa_jax.metrics.retrieval.METRICS`, `queries`, `relevance` and `evaluated_split`.
@@ -87,23 +86,10 @@ class RetrievalEvaluator:
     def _embed(self, variables: dict, stopped: Callable[..., bool]) -> np.ndarray | None:
         before = put_replicated(np.zeros(self._shape, np.float32), self._mesh)
         found = []
-        batches = eval_batches(self._dataset, **self._reading, **process_slice())
-        for number, batch in enumerate(batches):
-            if stopped(f"batch {number} of an evaluation", slow=number == 0):
+        for batch in self._batches(stopped):
+            if batch is None:
                 return None
-            arguments = (before, variables, put_batch({"image": batch["image"]}, self._mesh))
-            if self._program is None:
-                self._program = self._compile(arguments)
-            before = self._program(*arguments)
+            before = self._program(before, variables, batch)
             found.append(np.asarray(before))
         # The last batch is filled up.
         return np.concatenate(found)[: len(self._dataset)]
-
-    def _compile(self, arguments: tuple) -> jax.stages.Compiled:
-        return compile_within(
-            "an evaluation",
-            self._embed_step,
-            *arguments,
-            devices=self._mesh.devices.flat,
-            advice=self._advice,
-        )

@@ -13,20 +13,17 @@ from jax.sharding import Mesh
 
 from hpa_jax.config import Config
 from hpa_jax.data.dataset import ConcatDataset, ImageDataset
-from hpa_jax.data.loader import eval_batches
 from hpa_jax.errors import InputError
 from hpa_jax.labels import CHANNELS
 from hpa_jax.models import UNet, create_unet, init_variables
 from hpa_jax.optim.image_losses import make_image_loss
-from hpa_jax.parallel.memory import compile_within
 from hpa_jax.parallel.mesh import (
     batch_sharding,
-    process_slice,
-    put_batch,
     put_replicated,
     replicated,
 )
 from hpa_jax.training import parts
+from hpa_jax.training.evaluation_loop import EvaluationBatches, EvaluationProgram
 from hpa_jax.training.tasks import channel_steps
 from hpa_jax.training.tasks.channel_steps import OUTPUT, ChannelForms
 from hpa_jax.training.tasks.task import Evaluate, EvaluationStep, Task
@@ -142,10 +139,16 @@ class ChannelEvaluator:
     """
 
     def __init__(self, task: ChannelTask, dataset: ImageDataset, advice: str):
+        data = task.config.data
         self._task = task
-        self._dataset = dataset
-        self._advice = advice
-        self._program: jax.stages.Compiled | None = None
+        self._batches = EvaluationBatches(
+            dataset,
+            task.mesh,
+            ("image", "mask"),
+            batch_size=data.batch_size,
+            threads=data.threads,
+        )
+        self._program = EvaluationProgram(task.make_sum_step(), task.mesh, advice)
 
     def __call__(self, variables: dict, stopped: Callable[..., bool]) -> dict | None:
         """Metrics by name: of each pair, and `pearson`, the mean over the pairs.
@@ -164,32 +167,17 @@ class ChannelEvaluator:
         task = self._task
         zeros = np.zeros(len(task.pairs), np.float32)
         sums = put_replicated((zeros, zeros), task.mesh)
-        data = task.config.data
-        batches = eval_batches(
-            self._dataset, batch_size=data.batch_size, threads=data.threads, **process_slice()
-        )
-        for number, batch in enumerate(batches):
-            # Slow: the first batch compiles.
-            if stopped(f"batch {number} of an evaluation", slow=number == 0):
+        for batch in self._batches(stopped):
+            if batch is None:
                 return None
-            arrays = {name: batch[name] for name in ("image", "mask")}
-            arguments = (sums, variables, put_batch(arrays, task.mesh))
-            if self._program is None:
-                self._program = compile_within(
-                    "an evaluation",
-                    task.make_sum_step(),
-                    *arguments,
-                    devices=task.mesh.devices.flat,
-                    advice=self._advice,
-                )
-            sums = self._program(*arguments)
+            sums = self._program(sums, variables, batch)
         totals, counts = jax.device_get(sums)
         metrics = {}
         for pair, total, count in zip(task.pairs, totals, counts, strict=True):
             if not count:
                 raise InputError(
-                    f"no image of {data.eval_split} shows {pair.target}; leave it out of "
-                    "config.channels.targets, or evaluate on images that have it"
+                    f"no image of {task.config.data.eval_split} shows {pair.target}; leave it out "
+                    "of config.channels.targets, or evaluate on images that have it"
                 )
             metrics[metric_name(pair)] = float(total / count)
         return {"pearson": float(np.mean(list(metrics.values()))), **metrics}

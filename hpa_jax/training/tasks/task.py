@@ -5,6 +5,7 @@ The loop, its checkpoints, the optimizer and the mesh are the same for all tasks
 `TASKS`; `config.train.task` takes it by that name.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -44,7 +45,7 @@ class EvaluationStep(NamedTuple):
     arguments: tuple
 
 
-class Task:
+class Task(ABC):
     """What a run learns.
 
     Attributes:
@@ -71,12 +72,12 @@ class Task:
     # What a run needs before there is a net.
 
     @staticmethod
+    @abstractmethod
     def metric_names(config: Config) -> tuple[str, ...]:
         """Names of the metrics of an evaluation that are logged.
 
         Each can be `config.checkpoint.metric`; the largest is the best.
         """
-        raise NotImplementedError
 
     @staticmethod
     def resolve(config: Config, dataset: ConcatDataset) -> Config:
@@ -109,6 +110,7 @@ class Task:
         Raises:
           InputError: says which, and why.
         """
+        del config, dataset, eval_dataset
 
     @staticmethod
     def make_order(config: Config, dataset: ConcatDataset) -> EpochOrder:
@@ -117,6 +119,7 @@ class Task:
 
     # What runs on the devices.
 
+    @abstractmethod
     def batch_arrays(self, image_shape: tuple[int, int, int]) -> dict[str, tuple]:
         """The arrays of a batch that a training step takes.
 
@@ -126,7 +129,6 @@ class Task:
         Returns:
           Shape without the batch, and dtype, by name.
         """
-        raise NotImplementedError
 
     def abstract_inputs(self) -> jax.ShapeDtypeStruct:
         """What the net takes of one image: `[1, ...]`."""
@@ -146,6 +148,7 @@ class Task:
         # A net without batch norm has no statistics.
         return {"batch_stats": {}} | shapes
 
+    @abstractmethod
     def initial_variables(self, dataset: ConcatDataset | None = None) -> dict:
         """The net's random `{'params', 'batch_stats'}`, on the host.
 
@@ -155,8 +158,8 @@ class Task:
         Raises:
           InputError: the net does not take such images.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def objective(self, dataset: ConcatDataset | None, num_steps: int) -> Objective:
         """What a training step makes smaller.
 
@@ -165,7 +168,6 @@ class Task:
             as the weights of labels, are not those of a run.
           num_steps: length of the run.
         """
-        raise NotImplementedError
 
     def make_statistics_step(self) -> Callable[[dict, dict], dict]:
         """A batch's own statistics under given weights, for `config.train.ema`.
@@ -179,6 +181,7 @@ class Task:
             "average of its weights; set config.train.ema=0"
         )
 
+    @abstractmethod
     def make_evaluator(self, dataset: ImageDataset, advice: str) -> Evaluate:
         """What evaluates weights between two steps.
 
@@ -186,7 +189,6 @@ class Task:
           dataset: the images to evaluate on.
           advice: what to do where the program does not fit into memory.
         """
-        raise NotImplementedError
 
     def make_fitter(self, dataset: ImageDataset, learned: np.ndarray) -> Fit | None:
         """What is fitted before each evaluation, on the images of that; None: nothing is.
@@ -197,13 +199,13 @@ class Task:
         """
         return None
 
+    @abstractmethod
     def evaluation_step(self, variables: dict) -> EvaluationStep:
         """The program of `make_evaluator`, on arrays without values.
 
         Args:
           variables: `{'params', 'batch_stats'}` of `jax.ShapeDtypeStruct`.
         """
-        raise NotImplementedError
 
     # What the terminal shows.
 
