@@ -20,11 +20,13 @@ from typing import NamedTuple
 import learning_recipes as recipes
 import numpy as np
 from ablation_changes import (
+    GENERATED,
     UNCHANGED_RUN,
     Change,
     changes_to_best,
     changes_to_hpa_densenet,
 )
+from generated_channels import folders_of_pictures, make_pictures
 from learning_program import describe_data, make_learning_parser, run_resumable, scale_of
 from learning_recipes import PLAIN, SYMMETRIES, Run, Scale
 from learning_runs import build, run_all
@@ -213,6 +215,8 @@ def compare(args: argparse.Namespace) -> None:
             changed.append(make_changed_run(scale, seed, name, change, folder))
     # One after the other: a change may start from the run that it changes.
     results = run_all(unchanged, data_dir, folder, args.jobs)
+    if any(GENERATED in flag for change in changes.values() for flag in change.flags):
+        make_pictures(scale, folder, data_dir)
     results |= run_all(changed, data_dir, folder, args.jobs)
 
     rows = make_rows(results, {name: change.title for name, change in changes.items()})
@@ -231,7 +235,12 @@ def make_changed_run(scale: Scale, seed: int, name: str, change: Change, folder:
     """The run of a recipe with one change; it is scored only as the recipe is judged."""
     recipe = next(recipe for recipe in RECIPES if name.startswith(f"{recipe.name}_"))
     own_run = folder / "runs" / f"{recipe.name}_{seed}"
-    flags = [flag.replace(UNCHANGED_RUN, str(own_run)) for flag in change.flags]
+    generated = ",".join(str(path) for path in folders_of_pictures(folder))
+    flags = []
+    for flag in change.flags:
+        flags.append(flag.replace(UNCHANGED_RUN, str(own_run)).replace(GENERATED, generated))
+        if GENERATED in flag:
+            flags += recipes.config_flags("data", {"rare_below": scale.rare_below()})
     scale = dataclasses.replace(scale, steps=max(1, round(change.part * scale.steps)))
     return recipe.make_run(scale, seed, *flags, name=name, tta=[recipe.tta])
 

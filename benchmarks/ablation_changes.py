@@ -7,6 +7,9 @@ from learning_recipes import config_flags
 UNCHANGED_RUN = "UNCHANGED_RUN"
 """In a flag: stands for the folder of the recipe's own run of the same seed, which is finished."""
 
+GENERATED = "GENERATED_CHANNELS"
+"""In a flag: stands for the folders of the pictures of generated_channels.py, with commas."""
+
 
 class Change(NamedTuple):
     """What a row of the table calls it, the flags, and which part of the recipe's steps it runs."""
@@ -123,6 +126,10 @@ def _newer_changes() -> dict[str, Change]:
                 *config_flags("data", {"sampling": "class_balanced"}),
             ),
             part=0.25,
+        ),
+        "best_generated": Change(
+            "rare labels half of the times with a channel that a net made of the others",
+            config_flags("augment", {"generated": GENERATED}),
         ),
         "best_mixup": Change(
             "mixup, alpha 0.2",

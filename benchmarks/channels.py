@@ -11,16 +11,20 @@ scored, since no other images are left to choose one.
 drawn: synthetic fields, fitted or trained on `train` and scored on `test`.
 
 worth: macro F1 of classifiers that see the generated yellow in the place of black, on synthetic
-images of real frequencies (channels_worth.py).
+images of real frequencies (channels_worth.py). Data, sizes and classifiers are those of
+learning.py: what that has trained in the same FOLDER is not trained again.
 
 Beside a net stand two baselines (hpa_jax/metrics/channel_baselines.py): the best raw channel, and
 ridge regression on the other channels, blurred by 0 to 16 px, and their roots. --no_net prints
-these alone, in minutes. The nets are those of configs/channels.py, which an accelerator trains; the
-same command resumes where it was stopped.
+these alone, in minutes. The nets are those of configs/channels.py, which an accelerator trains. For
+two cores, a smaller net that learns from crops, a net a core:
+
+    --net=densenet_small --crop=128 --steps=3000 --batch=4 --dtype=float32
+
+The same command resumes where it was stopped.
 """
 
 import argparse
-import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,9 +35,10 @@ import learning_recipes
 import learning_runs
 import numpy as np
 from channels_data import REAL, build_drawn, build_real
-from channels_net import Scale, score_net, train
+from channels_net import Scale, score_net
 from command_line import make_parser
 from learning_program import run_resumable
+from learning_runs import run_all
 from learning_statistics import mean
 from results import make_row, write_rows
 from tqdm import tqdm
@@ -49,7 +54,7 @@ from hpa_jax.transforms.channel_subsets import Pair
 
 PARTS = ("real", "drawn", "worth")
 
-QUICK = Scale(net="densenet_tiny", size=32, steps=2, batch=8)
+QUICK = Scale(net="densenet_tiny", size=64, steps=2, batch=8, crop=32)
 """Seconds, for tests: does it run?"""
 
 MISSING = "yellow"
@@ -82,15 +87,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--only", type=_parts, default=PARTS, help=f"some of {','.join(PARTS)} (default: all)"
     )
     parser.add_argument("--size", type=int, default=256, help="px a side (default %(default)s)")
+    parser.add_argument(
+        "--crop", type=int, default=0, help="px a side that a step sees (default: the whole image)"
+    )
     parser.add_argument("--images", type=int, default=400, help="drawn (default %(default)s)")
     parser.add_argument("--no_net", action="store_true", help="the baselines alone")
     parser.add_argument("--net", default="densenet121", help="the encoder (default %(default)s)")
+    parser.add_argument(
+        "--dtype", default="bfloat16", help="of the arithmetic; on two cores float32 is faster"
+    )
     parser.add_argument("--steps", type=int, default=3000, help="of each net (default %(default)s)")
     parser.add_argument("--batch", type=int, default=16, help="images a step (default %(default)s)")
     parser.add_argument(
         "--seeds", type=int, default=3, help="of each classifier of worth (default %(default)s)"
     )
-    parser.add_argument("--jobs", type=int, default=2, help="classifiers at a time")
+    parser.add_argument(
+        "--jobs", type=int, default=2, help="trainings at a time (default %(default)s)"
+    )
     parser.add_argument("--quick", action="store_true", help="a few steps of tiny nets")
     args = parser.parse_args(argv)
     args.sample_dir = args.sample_dir.resolve()
@@ -116,45 +129,52 @@ def compare(args: argparse.Namespace) -> None:
     scale = QUICK
     images = 40
     if not args.quick:
-        scale = Scale(args.net, args.size, args.steps, args.batch)
+        scale = Scale(args.net, args.size, args.steps, args.batch, args.crop, args.dtype)
         images = args.images
     if "real" in args.only:
         build_real(args.sample_dir, data_dir)
-        rows += _real(folder, data_dir, scale, with_net=not args.no_net)
+        rows += _real(folder, data_dir, scale, _jobs(args))
     if "drawn" in args.only:
         name = build_drawn(data_dir, images=images, size=scale.size)
-        rows += _drawn(folder, data_dir, name, scale, with_net=not args.no_net)
+        rows += _drawn(folder, data_dir, name, scale, _jobs(args))
     if "worth" in args.only:
-        rows += _worth(args, folder, scale)
+        rows += _worth(args, folder)
     write_rows(args.json, rows)
 
 
-def _real(folder: Path, data_dir: Path, scale: Scale, *, with_net: bool) -> list[dict]:
+def _jobs(args: argparse.Namespace) -> int:
+    """Trainings at a time; 0: none."""
+    return 0 if args.no_net else args.jobs
+
+
+def _real(folder: Path, data_dir: Path, scale: Scale, jobs: int) -> list[dict]:
     dataset = load_dataset(data_dir, REAL, split="all", image_size=scale.size)
     fold_of_each = dataset.folds()
     folds = np.unique(fold_of_each).tolist()
     figures = ChannelFigures()
     order = []
-    if with_net:
-        for fold in folds:
-            workdir = folder / "runs" / f"real_{scale.net}_{scale.size}_{fold}"
-            train(workdir, data_dir, REAL, scale, fold=fold)
+    if jobs:
+        runs = [
+            scale.run(f"real_{scale.net}_{scale.size}_{fold}", REAL, fold=fold) for fold in folds
+        ]
+        run_all(runs, data_dir, folder, jobs)
+        for fold, run in zip(folds, runs, strict=True):
             numbers = np.flatnonzero(fold_of_each == fold).tolist()
-            score_net(figures, dataset, numbers, PAIRS, workdir, "latest")
+            score_net(figures, dataset, numbers, PAIRS, folder / "runs" / run.name, "latest")
     order = score_baselines(figures, dataset, fold_of_each, folds)
     return _table("real", figures, dataset, order)
 
 
-def _drawn(folder: Path, data_dir: Path, name: str, scale: Scale, *, with_net: bool) -> list[dict]:
+def _drawn(folder: Path, data_dir: Path, name: str, scale: Scale, jobs: int) -> list[dict]:
     dataset = load_dataset(data_dir, name, split="all", image_size=scale.size)
     # The split `test` has no fold, -1.
     fold_of_each = dataset.folds()
     figures = ChannelFigures()
-    if with_net:
-        workdir = folder / "runs" / f"{name}_{scale.net}"
-        train(workdir, data_dir, name, scale)
+    if jobs:
+        run = scale.run(f"{name}_{scale.net}", name)
+        run_all([run], data_dir, folder, jobs)
         numbers = np.flatnonzero(fold_of_each == -1).tolist()
-        score_net(figures, dataset, numbers, PAIRS, workdir, "best")
+        score_net(figures, dataset, numbers, PAIRS, folder / "runs" / run.name, "best")
     order = score_baselines(figures, dataset, fold_of_each, [-1])
     return _table("drawn", figures, dataset, order)
 
@@ -168,13 +188,11 @@ def _table(
     return [_row(part, row) for row in found]
 
 
-def _worth(args: argparse.Namespace, folder: Path, scale: Scale) -> list[dict]:
-    of_classifiers = learning_recipes.QUICK if args.quick else learning_recipes.Scale()
-    net = dataclasses.replace(scale, size=of_classifiers.size)
-    data_dir = learning_runs.build(of_classifiers, folder)
+def _worth(args: argparse.Namespace, folder: Path) -> list[dict]:
+    scale = learning_recipes.QUICK if args.quick else learning_recipes.Scale()
+    data_dir = learning_runs.build(scale, folder)
     found = channels_worth.measure(
-        of_classifiers,
-        net,
+        scale,
         folder,
         data_dir,
         target=MISSING,

@@ -1,23 +1,17 @@
-"""The nets of `channels.py`: trained by `hpa_jax.main`, kept in folders, asked for channels.
+"""The nets of `channels.py`: how they are trained, and what they make of images."""
 
-Its own command resumes a training, and is over at once where one is finished.
-"""
-
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import checkout  # noqa: F401
 import numpy as np
-from checkout import REPOSITORY
+from learning_recipes import Run, config_flags
 
 from hpa_jax.data.dataset import ImageDataset
-from hpa_jax.errors import EXIT_START_AGAIN, RunStopped
 from hpa_jax.evaluation.channel_figures import NET, ChannelFigures
 from hpa_jax.evaluation.synthesizer import Synthesizer, load_synthesizer
+from hpa_jax.images.resize import resize
 from hpa_jax.labels import CHANNELS
 from hpa_jax.transforms.channel_subsets import Pair
 
@@ -30,71 +24,50 @@ class Scale:
 
     Attributes:
       net: the U-Net's encoder, one of hpa_jax.models.list_encoders().
-      size: px a side.
+      size: px a side of the images.
       steps: of each run.
       batch: images a step.
-      more: further flags of hpa_jax.main.
+      crop: px a side that a step sees of each; 0: the whole image.
+      dtype: of the arithmetic.
     """
 
     net: str
     size: int
     steps: int
     batch: int
-    more: tuple[str, ...] = ()
+    crop: int = 0
+    dtype: str = "float32"
 
-    def flags(self) -> tuple[str, ...]:
-        """Of `python -m hpa_jax.main`."""
-        return (
-            f"--config.model.name={self.net}",
-            f"--config.data.image_size={self.size}",
-            f"--config.data.batch_size={self.batch}",
-            f"--config.train.steps={self.steps}",
-            f"--config.train.eval_every={max(1, self.steps // 4)}",
-            *self.more,
+    def run(self, name: str, dataset: str, *, fold: int = 0) -> Run:
+        """A training, for `learning_runs.run_all`.
+
+        Args:
+          name: of its folder.
+          dataset: by name.
+          fold: which is held out.
+        """
+        data = {"name": dataset, "fold": fold, "image_size": self.size, "batch_size": self.batch}
+        train = {
+            "steps": self.steps,
+            "eval_every": max(1, self.steps // 4),
+            "log_every": max(1, min(100, self.steps // 4)),
+        }
+        return Run(
+            name=name,
+            program="hpa_jax.main",
+            recipe=RECIPE,
+            flags=(
+                *config_flags("data", data),
+                *config_flags("model", {"name": self.net, "dtype": self.dtype}),
+                *config_flags("channels", {"crop": self.crop}),
+                *config_flags("train", train),
+                *config_flags("checkpoint", {"keep": 1}),
+            ),
+            tta=(),
+            checkpoint="latest",
+            scoring=(),
+            steps=self.steps,
         )
-
-
-def train(workdir: Path, data_dir: Path, name: str, scale: Scale, *, fold: int = 0) -> Path:
-    """Trains a net that fills in channels, or finishes its training; returns `workdir`.
-
-    Args:
-      workdir: of the run.
-      data_dir: of the datasets.
-      name: of the dataset.
-      scale: how much.
-      fold: which is held out.
-
-    Raises:
-      RunStopped: it did not end well.
-    """
-    flags = (
-        *scale.flags(),
-        f"--config.data.data_dir={data_dir}",
-        f"--config.data.name={name}",
-        f"--config.data.fold={fold}",
-    )
-    call_main(f"--config={RECIPE}", f"--workdir={workdir}", *flags, log=workdir / "log.txt")
-    return workdir
-
-
-def call_main(*flags: str, log: Path) -> None:
-    """Runs `python -m hpa_jax.main`, its output in a file.
-
-    Raises:
-      RunStopped: it did not end well.
-    """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "hpa_jax.main", *flags]
-    with open(log, "a", encoding="utf-8") as file:
-        done = subprocess.run(
-            command, cwd=REPOSITORY, env=environment, stdout=file, stderr=subprocess.STDOUT
-        )
-    if done.returncode == EXIT_START_AGAIN:
-        raise RunStopped(f"{log.parent} was stopped; the same command resumes")
-    if done.returncode:
-        last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1]
-        raise RunStopped(f"{log.parent} ended with status {done.returncode}: {last} ({log})")
 
 
 def score_net(
@@ -109,7 +82,7 @@ def score_net(
 
     Args:
       figures: to add to.
-      dataset: of images of the net's size.
+      dataset: of images of any one size: made to fit the net, and what it makes to fit them.
       numbers: of the images, in the order of the other methods.
       pairs: of which those are scored that the net has learnt.
       workdir: of the run.
@@ -132,8 +105,10 @@ def _filled(
     """Images, and all targets made from what is shown of them, a batch at a time."""
     size = synthesizer.config.data.batch_size
     for start in range(0, len(numbers), size):
-        images = np.stack([dataset.image(number) for number in numbers[start : start + size]])
-        yield from zip(images, synthesizer.fill(images, shown), strict=True)
+        images = [dataset.image(number) for number in numbers[start : start + size]]
+        seen = np.stack([resize(image, (synthesizer.size,) * 2) for image in images])
+        for image, filled in zip(images, synthesizer.fill(seen, shown), strict=True):
+            yield image, resize(filled, image.shape[:2])
 
 
 def channel_maker(workdir: Path, target: str) -> Callable[[np.ndarray], np.ndarray]:

@@ -11,8 +11,9 @@ from pathlib import Path
 import checkout  # noqa: F401
 import learning_recipes
 import numpy as np
-from channels_net import Scale, channel_maker, train
-from learning_recipes import PLAIN
+from channels_net import channel_maker
+from generated_channels import net_run
+from learning_recipes import PLAIN, Run
 from learning_runs import run_all
 from learning_statistics import mean, t_interval
 
@@ -26,10 +27,12 @@ from hpa_jax.metrics.classification import macro_f1
 IMAGED = "the channel itself"
 BLACK = "black"
 CLASSIFIERS = {
-    "all channels": (),
-    "channel dropout": ("--config.augment.channel_dropout=0.2",),
+    "all channels": ("best", ()),
+    "channel dropout": ("best_channel_dropout", ("--config.augment.channel_dropout=0.2",)),
 }
-"""What each has seen in training, and its flags on top of the recipe `best`."""
+"""What each has seen in training: the name of its runs, and flags on top of the recipe `best`.
+
+The first are those of learning.py."""
 
 FITTED_ON = 200
 """Training images of the ridge regression."""
@@ -40,7 +43,6 @@ Make = Callable[[np.ndarray], np.ndarray]
 
 def measure(
     scale: learning_recipes.Scale,
-    net: Scale,
     folder: Path,
     data_dir: Path,
     *,
@@ -52,7 +54,6 @@ def measure(
 
     Args:
       scale: of the classifiers and their data.
-      net: of the net that fills in.
       folder: of the runs.
       data_dir: of the datasets.
       target: name of the channel that is missing.
@@ -61,18 +62,17 @@ def measure(
     """
     runs = []
     for seed in range(seeds):
-        for name, flags in CLASSIFIERS.items():
-            prefix = f"classifier_{name.replace(' ', '_')}"
-            runs.append(learning_recipes.best(scale, seed, *flags, name=prefix, tta=(PLAIN,)))
-    run_all(runs, data_dir, folder, jobs)
-    workdir = train(folder / "runs" / "channels_net", data_dir, scale.dataset, net)
+        for name in CLASSIFIERS:
+            runs.append(_run(scale, seed, name))
+    net = net_run(scale)
+    run_all([*runs, net], data_dir, folder, jobs)
     test = load_dataset(data_dir, scale.dataset, split="test")
     images = np.stack([test.image(number) for number in range(len(test))])
     place_of_target = CHANNELS.index(target)
     makers = {
         BLACK: lambda images: np.zeros_like(images[..., 0]),
         RIDGE: _ridge(data_dir, scale.dataset, target),
-        NET: channel_maker(workdir, target),
+        NET: channel_maker(folder / "runs" / net.name, target),
     }
     shown = {IMAGED: images}
     for name, make in makers.items():
@@ -80,15 +80,20 @@ def measure(
         shown[name][..., place_of_target] = make(images)
     rows = []
     for name in CLASSIFIERS:
-        prefix = f"classifier_{name.replace(' ', '_')}"
         for place, images in shown.items():
             values = []
             for seed in range(seeds):
-                predictor = load_run(folder / "runs" / f"{prefix}_{seed}", "latest")
+                run = _run(scale, seed, name)
+                predictor = load_run(folder / "runs" / run.name, "latest")
                 decided = predictor.decide(predictor(images))
                 values.append(float(macro_f1(decided, test.targets() > 0)))
             rows.append({"classifier": name, "in_its_place": place, "seeds": values})
     return rows
+
+
+def _run(scale: learning_recipes.Scale, seed: int, classifier: str) -> Run:
+    name, flags = CLASSIFIERS[classifier]
+    return learning_recipes.best(scale, seed, *flags, name=name, tta=(PLAIN,))
 
 
 def _ridge(data_dir: Path, name: str, target: str) -> Make:

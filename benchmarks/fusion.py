@@ -9,9 +9,9 @@ has no scores and so no row. They are fused by configs/fusion.py. Macro F1 is of
 which takes no part in training, with cross-fitted thresholds; of HEp-2 cells, which have one
 pattern each, without. The weight of votes is fitted on the validation split.
 
-Data, sizes and recipes are those of learning.py and hep2.py; what learning.py has trained in the
-same FOLDER is not trained again, and the same command resumes. Intervals (95 %, t) are over seeds:
-of the mean, and of its difference from the average of the scores, seed by seed.
+Data, sizes and recipes are those of learning.py and hep2.py; what learning.py and retrieval.py have
+trained in the same FOLDER is not trained again, and the same command resumes. Intervals (95 %, t)
+are over seeds: of the mean, and of its difference from the average of the scores, seed by seed.
 """
 
 import argparse

@@ -72,9 +72,8 @@ def synthetic(scale: Scale) -> Data:
 
     def make_part(net: str, seed: int) -> Run:
         if net == METRIC:
-            run = metric_run(scale, seed, "contrastive")
-            return replace(run, name=f"{METRIC}_{seed}")
-        # The first of learning.py's own runs is not trained again.
+            return metric_run(scale, seed, "contrastive")
+        # Not trained again where learning.py has.
         name = "best" if net == scale.net else f"best_{net}"
         return recipes.best(replace(scale, net=net), seed, name=name, tta=[PLAIN])
 

@@ -21,6 +21,13 @@ class Channels:
         "l1,gradient,ms_ssim:0.5",
         "one of hpa_jax.optim.image_losses.IMAGE_LOSSES, or a weighted sum of them",
     )
+    crop: int = setting(
+        0,
+        "px a side of the random square of each image that a training step sees: many small "
+        "steps in the place of few large ones; 0: the whole image",
+        at_least=32,
+        or_zero=True,
+    )
     width: int = setting(
         16, "maps of the U-Net's decoder at full resolution", at_least=4, at_most=256
     )

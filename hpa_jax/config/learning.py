@@ -118,6 +118,16 @@ class Augment:
         at_least=0,
         at_most=1,
     )
+    generated: str = setting(
+        "",
+        "folders of --mode=synthesize, separated by commas, with channels that a net has made of "
+        "images of train_split; an image with a rare label (data.rare_below) has one of them in "
+        "the place of what was imaged, drawn each time",
+        path="listed",
+    )
+    generated_probability: float = setting(
+        0.5, "of generated: how often such an image has one", above=0, at_most=1
+    )
     mixup: float = setting(
         0.0,
         "alpha of the beta distribution by which two images are averaged and learnt as both; 0: "

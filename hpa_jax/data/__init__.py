@@ -24,6 +24,7 @@ sampler.py        how often and in which order images are shown
 group_sampler.py  the same for batches of P groups with K images each
 epochs.py         what both have in common: an endless order, epoch by epoch
 loader.py         reads batches, by Grain
+generated.py      channels that a net has made, in the place of those of rare images
 
 The builder's workers import this package: importing it starts no JAX.
 """

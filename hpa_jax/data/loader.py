@@ -33,6 +33,7 @@ def train_batches(
     process_count: int = 1,
     threads: int = 2,
     start: int = 0,
+    vary: Callable[[dict, int], dict] | None = None,
 ) -> grain.IterDataset:
     """Endless batches, in an order that is drawn anew for every epoch.
 
@@ -49,6 +50,7 @@ def train_batches(
       process_count: number of processes.
       threads: that read and decode; 0: in the calling thread.
       start: position at which the first batch starts.
+      vary: of an image and its position in the order to what is read in its place.
 
     Returns:
       A dataset of `{"id": str [b], "image": uint8 [b, H, W, 4], "targets": uint8 [b, L]}`, NumPy
@@ -60,7 +62,7 @@ def train_batches(
     dataset.check_one_size()
     local = _local_batch_size(batch_size, process_count)
     rows = _ProcessRows(
-        _OrderedImages(dataset, order),
+        _OrderedImages(dataset, order, vary),
         batch_size=batch_size,
         local=local,
         process_index=process_index,
@@ -112,15 +114,22 @@ def prefetch(
 class _OrderedImages:
     """The image at each position of an order, without end."""
 
-    def __init__(self, dataset: ImageDataset | ConcatDataset, order: EpochOrder):
+    def __init__(
+        self,
+        dataset: ImageDataset | ConcatDataset,
+        order: EpochOrder,
+        vary: Callable[[dict, int], dict] | None,
+    ):
         self._dataset = dataset
         self._order = order
+        self._vary = vary
 
     def __len__(self) -> int:
         return _ENDLESS
 
     def __getitem__(self, position: int) -> dict:
-        return self._dataset[self._order[position]]
+        example = self._dataset[self._order[position]]
+        return self._vary(example, position) if self._vary else example
 
 
 class _PaddedImages:

@@ -68,6 +68,9 @@ class Experiment:
         group.check_equal("the data to evaluate on (as SHA-256)", self.eval_dataset.fingerprint())
         self.data_identity = pipeline.identify(data, self.dataset)
         self.order = task_type.make_order(config, self.dataset)
+        self._vary = task_type.make_variation(config, self.dataset)
+        if self._vary is not None:
+            group.check_equal("the tables of config.augment.generated", self._vary.digest)
         epoch_length = self.order.epoch_length
         self.num_steps = parts.total_steps(config.train, epoch_length, data.batch_size)
         self.eval_every = config.train.eval_every or max(1, round(epoch_length / data.batch_size))
@@ -109,6 +112,10 @@ class Experiment:
                     f"{', '.join(seen) or 'none'} (config.data.channel_mix={mix})"
                 )
         return notes
+
+    def variation_notes(self) -> list[str]:
+        """A line on what is done to images as they are read."""
+        return [self._vary.describe()] if self._vary else []
 
     def starts_from_weights(self) -> bool:
         """Whether there is something to start from, as `initial_state` has it."""
@@ -156,6 +163,7 @@ class Experiment:
             batch_size=data.batch_size,
             threads=data.threads,
             start=position,
+            vary=self._vary,
             **process_slice(),
         )
 

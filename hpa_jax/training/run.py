@@ -171,7 +171,9 @@ class Run:
         self._logger.info(messages.start(self._experiment, self._workdir, state, self._first_step))
         if loaded is not None:
             self._logger.info(str(loaded))
-        notes = self._experiment.shape_notes() + self._experiment.channel_notes()
+        experiment = self._experiment
+        notes = experiment.shape_notes() + experiment.channel_notes()
+        notes += experiment.variation_notes()
         for note in notes:
             self._logger.info(note)
 

@@ -84,6 +84,27 @@ def warp_upright(
     return jnp.einsum("bij,byjc->byic", column_weights, images, precision="high")
 
 
+def random_crops(images: jax.Array, key: jax.Array, side: int) -> jax.Array:
+    """A square of each image as it is, anywhere in it with equal probability.
+
+    Args:
+      images: `[B, H, W, C]`.
+      key: of the draws, one of a row and one of a column for each image.
+      side: px, H and W at most.
+
+    Returns:
+      `[B, side, side, C]`, of the images' dtype.
+    """
+    batch_size, height, width, channels = images.shape
+    highest = jnp.array([height - side + 1, width - side + 1])
+    starts = jax.random.randint(key, (batch_size, 2), 0, highest)
+
+    def crop(image: jax.Array, start: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_slice(image, (start[0], start[1], 0), (side, side, channels))
+
+    return jax.vmap(crop)(images, starts)
+
+
 def from_middle(size: int) -> jax.Array:
     """Places of the pixels of a line, from its middle: `float32 [size]`."""
     return jnp.arange(size) - (size - 1) / 2

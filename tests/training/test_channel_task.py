@@ -99,6 +99,29 @@ def test_a_step_learns_from_targets_that_are_hidden_and_were_imaged():
     assert -1 <= metrics["pearson"] <= 1
 
 
+def test_a_step_sees_a_crop_of_each_image_and_what_was_imaged_of_all_of_it():
+    dark_outside = images(side=40)
+    dark_outside[0, :, :, 0] = 0
+    dark_outside[0, 0, 0, 0] = 9
+    objective = channel_steps.channel_objective(
+        Mixing(), make_image_loss("l1"), FORMS, augmentation={"flips": False}, mesh=None, crop=32
+    )
+    batch = {"image": jnp.array(dark_outside), "source": jnp.zeros(3, jnp.int32)}
+    prepare = compile_quickly(objective.prepare, batch, jax.random.key(0))
+    found = [prepare(batch, jax.random.key(seed)) for seed in range(8)]
+    places = set()
+    for of_seed in found:
+        assert of_seed.truth.shape == (3, 32, 32, 2)
+        truth = np.asarray(of_seed.truth[2] * 255).round()
+        for row, column in np.ndindex(9, 9):
+            crop = dark_outside[2, row : row + 32, column : column + 32][..., [0, 3]]
+            if np.array_equal(crop, truth):
+                places.add((row, column))
+    assert len(places) == 8
+    # Of the first image all but one pixel of red is black: it was imaged, and may be a target.
+    assert any(of_seed.mask[0, 0] for of_seed in found)
+
+
 def test_an_evaluation_sums_correlations_of_images_that_count():
     model = Mixing()
     kernel = np.random.default_rng(2).normal(size=(6, 2)).astype(np.float32) / 4
@@ -145,6 +168,8 @@ def test_the_configured_net_and_its_metrics():
         ({"data__channel_mix": "rgb"}, "channel_mix=rgby"),
         ({"augment__channel_dropout": 0.2}, "drawn anyway"),
         ({"model__name": "inception_resnet_v2"}, "cannot be a U-Net's encoder"),
+        ({"channels__crop": 64}, "channels.crop=64 is more than config.data.image_size=32"),
+        ({"channels__crop": 32, "devices__space": 2}, "a crop is on one device"),
     ],
 )
 def test_what_the_task_does_not_take_is_refused_by_name(fields, message):

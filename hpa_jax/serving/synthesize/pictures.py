@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from hpa_jax.data.generated import TABLE
 from hpa_jax.errors import InputError, one_line
 from hpa_jax.files import (
     check_writable,
@@ -28,7 +29,6 @@ from hpa_jax.folders.mark import has_mark, write_mark
 from hpa_jax.images import png
 from hpa_jax.serving.predict.overlays import file_name
 
-TABLE = "synthesized.csv"
 COLUMNS = ("id", "channel", "file", "from", "net")
 
 _SETTINGS = "settings.json"

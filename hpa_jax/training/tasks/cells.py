@@ -42,6 +42,7 @@ _OF_IMAGES = {
     "augment.mixup": 0.0,
     "augment.cutmix": 0.0,
     "augment.only_rare": False,
+    "augment.generated": "",
     "model.tile": 0,
     "train.retrain_head": "",
     "train.ema": 0.0,

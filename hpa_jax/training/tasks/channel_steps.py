@@ -19,12 +19,14 @@ from hpa_jax.training.steps import preparation_of
 from hpa_jax.training.update import Batch, Objective
 from hpa_jax.transforms.augment import augment_images, prepare
 from hpa_jax.transforms.channel_subsets import Pair, draw_shown
+from hpa_jax.transforms.geometry import random_crops
 
 OUTPUT = "channels"
 """Of the U-Net: one map a target."""
 
 # Beside the draws of `augment_images`, which has the same key.
 _SHOWN_DRAWS = 1 << 19
+_CROP_DRAWS = 1 << 20
 
 
 class FilledImages(NamedTuple):
@@ -113,7 +115,13 @@ def places_of(names: Sequence[str]) -> list[int]:
 
 
 def channel_objective(
-    model: nn.Module, loss: ImageLoss, forms: ChannelForms, *, augmentation: dict, mesh
+    model: nn.Module,
+    loss: ImageLoss,
+    forms: ChannelForms,
+    *,
+    augmentation: dict,
+    mesh,
+    crop: int = 0,
 ) -> Objective:
     """What a training step makes smaller: the loss of the targets that the net was not shown.
 
@@ -123,13 +131,17 @@ def channel_objective(
       forms: of the channels.
       augmentation: keyword arguments of `augment_images`.
       mesh: of the devices.
+      crop: px a side of the random square of each image that a step sees; 0: the whole image.
     """
     shard_rows = row_sharder(mesh)
     replicate_images = image_replicator(mesh)
 
     def prepare_batch(batch: Batch, key: jax.Array) -> FilledImages:
+        stored = batch["image"]
+        if crop:
+            stored = random_crops(stored, jax.random.fold_in(key, _CROP_DRAWS), crop)
         images = augment_images(
-            batch["image"],
+            stored,
             key,
             shard_rows=shard_rows,
             replicate=replicate_images,

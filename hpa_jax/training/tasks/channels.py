@@ -84,6 +84,7 @@ class ChannelTask(Task):
             channel_forms(self.config, by_source=True),
             augmentation=parts.augmentation(self.config.augment),
             mesh=self.mesh,
+            crop=self.config.channels.crop,
         )
 
     def make_statistics_step(self) -> Callable[[dict, dict], dict]:
@@ -262,5 +263,16 @@ def _check(config: Config) -> None:
     if config.train.retrain_head:
         raise InputError(
             "config.train.retrain_head is for config.train.task='classification'; set it to ''"
+        )
+    crop = config.channels.crop
+    if crop > data.image_size:
+        raise InputError(
+            f"config.channels.crop={crop} is more than config.data.image_size={data.image_size}; "
+            "set it to 0, or to less"
+        )
+    if crop and config.devices.space > 1:
+        raise InputError(
+            f"config.channels.crop={crop} with config.devices.space={config.devices.space}: a crop "
+            "is on one device; set one of them to its default, 0 or 1"
         )
     shown_subsets(targets_of(config), sources_of(config))

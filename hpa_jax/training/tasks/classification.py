@@ -2,15 +2,17 @@
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from hpa_jax.config import Config
+from hpa_jax.config import Config, listed
 from hpa_jax.data import sampler
 from hpa_jax.data.dataset import ConcatDataset, ImageDataset
+from hpa_jax.data.generated import GeneratedChannels
 from hpa_jax.data.identity import count_known
 from hpa_jax.labels import CHANNELS
 from hpa_jax.metrics import histogram
@@ -69,6 +71,21 @@ class ClassificationTask(Task):
         data = config.data
         for split, images in ((data.train_split, dataset), (data.eval_split, eval_dataset)):
             check_single_labels(images.targets(), images.ids(), f"images of {split}")
+
+    @staticmethod
+    def make_variation(config: Config, dataset: ConcatDataset) -> GeneratedChannels | None:
+        augment = config.augment
+        if not augment.generated:
+            return None
+        is_rare = sampler.rare_images(dataset.targets(), config.data.rare_below)
+        ids = dataset.ids()
+        return GeneratedChannels(
+            [Path(folder) for folder in listed(augment.generated)],
+            [ids[number] for number in np.flatnonzero(is_rare)],
+            probability=augment.generated_probability,
+            seed=config.train.seed,
+            aspect=config.data.aspect,
+        )
 
     def batch_arrays(self, image_shape: tuple[int, int, int]) -> dict[str, tuple]:
         return {

@@ -18,6 +18,7 @@ from hpa_jax.config import Config
 from hpa_jax.data import pipeline
 from hpa_jax.data.dataset import ConcatDataset, ImageDataset
 from hpa_jax.data.epochs import EpochOrder
+from hpa_jax.data.generated import GeneratedChannels
 from hpa_jax.errors import InputError
 from hpa_jax.training.state import TrainState
 from hpa_jax.training.update import Objective
@@ -116,6 +117,25 @@ class Task(ABC):
     def make_order(config: Config, dataset: ConcatDataset) -> EpochOrder:
         """Which image of the training set comes when."""
         return pipeline.make_order(config.data, dataset, config.train.seed)
+
+    @staticmethod
+    def make_variation(config: Config, dataset: ConcatDataset) -> GeneratedChannels | None:
+        """What is done to images as they are read; None: nothing.
+
+        Args:
+          config: with a resolved `data` section.
+          dataset: the images to train on.
+
+        Raises:
+          InputError: it is asked for, and the task has none.
+        """
+        del dataset
+        if config.augment.generated:
+            raise InputError(
+                f"config.augment.generated={config.augment.generated!r} is for "
+                "config.train.task='classification'; set it to ''"
+            )
+        return None
 
     # What runs on the devices.
 
