@@ -6,20 +6,15 @@ At the left what `hpa_jax.segmentation.classical` finds, cells in white and nucl
 right the masks that the renderer knows.
 """
 
-import argparse
 import sys
-from pathlib import Path
 
-import cv2
 import numpy as np
+from pictures import GAP, make_parser, write_picture
 
-from hpa_jax.errors import EXIT_BAD_INPUT, InputError
 from hpa_jax.segmentation.classical import segment
 from hpa_jax.segmentation.numbering import pair
 from hpa_jax.segmentation.outlines import draw_outlines
 from tfds_builder.hpa.synthetic.render import cells_of, render
-
-_GAP = 6
 
 
 def picture(seed: int, index: int, size: int) -> np.ndarray:
@@ -30,32 +25,18 @@ def picture(seed: int, index: int, size: int) -> np.ndarray:
     exact = cells_of(seed, index, size)
     owner = exact.owner.astype(np.int32) + 1
     truth = pair(owner, np.where(exact.nuclei > 0.5, owner, 0))
-    gap = np.full((size, _GAP, 3), 255, np.uint8)
+    gap = np.full((size, GAP, 3), 255, np.uint8)
     found = draw_outlines(coarse, segment(field))
     return np.concatenate([found, gap, draw_outlines(coarse, truth)], axis=1)
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--out", type=Path, default=Path("docs/images/cells.png"), help="PNG file to write"
-    )
+    parser = make_parser(__doc__, "docs/images/cells.png")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--index", type=int, default=2, help="of the field, and its label")
     parser.add_argument("--size", type=int, default=384, help="pixels a side of the field")
     args = parser.parse_args(argv)
-    try:
-        page = picture(args.seed, args.index, args.size)
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        if not cv2.imwrite(str(args.out), page[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9]):
-            raise InputError(f"{args.out}: cannot be written: give --out a writable .png file")
-    except (InputError, OSError, cv2.error) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return EXIT_BAD_INPUT
-    print(
-        f"{args.out}: {page.shape[1]} x {page.shape[0]} px, {args.out.stat().st_size / 1e3:.0f} kB"
-    )
-    return 0
+    return write_picture(args.out, lambda: picture(args.seed, args.index, args.size))
 
 
 if __name__ == "__main__":

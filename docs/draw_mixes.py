@@ -7,21 +7,17 @@ its yellow is drawn over the others, as these images are usually shown. What lie
 as 255; a net sees it in full.
 """
 
-import argparse
 import sys
-from pathlib import Path
 
-import cv2
 import numpy as np
+from pictures import Tile, grid, make_parser, write_picture
 
-from hpa_jax.errors import EXIT_BAD_INPUT, InputError
+from hpa_jax.errors import InputError
 from hpa_jax.labels import CHANNELS, LABELS
 from hpa_jax.transforms.channel_mix import parse_channel_mix
 from tfds_builder.hpa.synthetic.render import render
 
 _COLUMNS = 4
-_GAP = 6
-_CAPTION = 40  # pixels under a tile, two lines
 
 # Caption, remark, channel mix, stored channels that are missing.
 _TILES = (
@@ -62,41 +58,21 @@ def picture(seed: int, size: int, label: int) -> np.ndarray:
     """All tiles with their captions, uint8 [rows, columns, 3], red, green, blue."""
     # Four of eight bits are kept: the eye hardly sees it, and camera noise would fill the PNG.
     image = render(seed, label, (label,), size) & 0xF0
-    step_y, step_x = size + _CAPTION + _GAP, size + _GAP
-    rows = -(-len(_TILES) // _COLUMNS)
-    page = np.full((rows * step_y + _GAP, _COLUMNS * step_x + _GAP, 3), 255, np.uint8)
-    for number, (name, remark, channel_mix, missing) in enumerate(_TILES):
-        y, x = number // _COLUMNS * step_y + _GAP, number % _COLUMNS * step_x + _GAP
-        page[y : y + size, x : x + size] = shown(image, channel_mix, missing)
-        for line, (text, colour) in enumerate(((name, (0, 0, 0)), (remark, (96, 96, 96)))):
-            at = (x, y + size + 15 + 17 * line)
-            cv2.putText(page, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1, cv2.LINE_AA)
-    return page
+    tiles = []
+    for name, remark, channel_mix, missing in _TILES:
+        tiles.append(Tile(shown(image, channel_mix, missing), name, remark))
+    return grid(tiles, _COLUMNS)
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--out", type=Path, default=Path("docs/images/mixes.png"), help="PNG file to write"
-    )
+    parser = make_parser(__doc__, "docs/images/mixes.png")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--size", type=int, default=176, help="pixels a side of the image")
     parser.add_argument(
         "--label", type=int, default=LABELS.index("Golgi apparatus"), help="label id of the image"
     )
     args = parser.parse_args(argv)
-    try:
-        page = picture(args.seed, args.size, args.label)
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        if not cv2.imwrite(str(args.out), page[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9]):
-            raise InputError(f"{args.out}: cannot be written: give --out a writable .png file")
-    except (InputError, OSError, cv2.error) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return EXIT_BAD_INPUT
-    print(
-        f"{args.out}: {page.shape[1]} x {page.shape[0]} px, {args.out.stat().st_size / 1e3:.0f} kB"
-    )
-    return 0
+    return write_picture(args.out, lambda: picture(args.seed, args.size, args.label))
 
 
 if __name__ == "__main__":

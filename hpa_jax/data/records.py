@@ -217,7 +217,10 @@ class Records:
         with self._lock:
             while self._files:
                 _, file = self._files.popitem()
-                os.close(file)
+                self._close_file(file)
+
+    # At the end of a program a dataset may go after the contents of the module `os`.
+    _close_file = staticmethod(os.close)
 
     def __del__(self):
         # Without a lock the constructor failed, and no file was opened.

@@ -11,7 +11,8 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 BENCHMARKS = REPOSITORY / "benchmarks"
 
-sys.path.insert(0, str(BENCHMARKS))
+# The programs that draw pictures of the docs share a module as well.
+sys.path[:0] = [str(BENCHMARKS), str(REPOSITORY / "docs")]
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
-"""benchmarks/segmentation.py on anyone's images and masks; the picture of docs/cells.md."""
+"""benchmarks/segmentation.py on anyone's images and masks."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import cv2
 import segmentation
@@ -10,8 +8,6 @@ import segmentation
 from hpa_jax.labels import CHANNELS
 from hpa_jax.segmentation.label_image import encode_png
 from tfds_builder.hpa.synthetic.render import cells_of, render
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def test_figures_of_a_folder_with_masks(tmp_path, capsys):
@@ -37,14 +33,3 @@ def test_figures_of_a_folder_with_masks(tmp_path, capsys):
     assert own["aji"] > 0.4 and drawn["cells"] == own["cells"]
     for row in found.values():
         assert 0 <= row["ap_75"] <= row["value"] <= 1
-
-
-def test_the_picture_is_drawn(tmp_path, capsys):
-    spec = importlib.util.spec_from_file_location("draw_cells", REPOSITORY / "docs/draw_cells.py")
-    draw_cells = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(draw_cells)
-    assert draw_cells.main([f"--out={tmp_path}/cells.png", "--size=64"]) == 0
-    assert cv2.imread(f"{tmp_path}/cells.png").shape == (64, 134, 3)
-    assert draw_cells.main([f"--out={tmp_path}/cells.png", "--size=8"]) == 2
-    assert capsys.readouterr().err.startswith("error: ")
-    assert (REPOSITORY / "docs" / "images" / "cells.png").stat().st_size < 300_000

@@ -4,6 +4,8 @@ import logging
 import os
 import pickle
 import re
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -304,3 +306,16 @@ def test_a_file_in_the_place_of_an_index_that_is_none_is_left_alone(shard, caplo
         path.write_bytes(damaged)
         assert len(read_all(shard)) == 3
         assert path.read_bytes() == sound
+
+
+def test_a_program_that_ends_with_open_files_says_nothing(small_data):
+    program = (
+        "from hpa_jax.data.catalog import load_dataset\n"
+        f"dataset = load_dataset({str(small_data)!r}, 'synthetic_32', split='train')\n"
+        "print(dataset[0]['id'])\n"
+        # What modules hold at the end goes when they have been taken apart.
+        "import sys; sys.modules['os'].kept = dataset\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.strip()
+    assert done.stderr == ""

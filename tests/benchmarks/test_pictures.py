@@ -1,22 +1,16 @@
-"""docs/draw_mixes.py: the picture of the channel mixes."""
+"""The pictures of the docs, drawn by docs/draw_*.py."""
 
-import importlib.util
 from pathlib import Path
 
 import cv2
+import draw_cells
+import draw_channels
+import draw_mixes
+import draw_neighbours
 import numpy as np
+import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-def load_program(path):
-    spec = importlib.util.spec_from_file_location(Path(path).stem, REPOSITORY / path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-draw_mixes = load_program("docs/draw_mixes.py")
 
 
 def test_mixes_are_drawn(tmp_path, capsys):
@@ -39,8 +33,26 @@ def test_what_is_drawn_is_the_mix():
 
 def test_the_picture_in_the_docs_is_the_one_that_the_script_draws(tmp_path):
     committed = REPOSITORY / "docs" / "images" / "mixes.png"
-    assert committed.stat().st_size < 300_000
     assert draw_mixes.main([f"--out={tmp_path}/mixes.png"]) == 0
     drawn = cv2.imread(f"{tmp_path}/mixes.png")
     difference = np.abs(cv2.imread(str(committed)).astype(int) - drawn)
     assert difference.mean() < 1  # captions may be drawn otherwise by another OpenCV
+
+
+def test_cells_are_drawn(tmp_path, capsys):
+    assert draw_cells.main([f"--out={tmp_path}/cells.png", "--size=64"]) == 0
+    assert cv2.imread(f"{tmp_path}/cells.png").shape == (64, 134, 3)
+    assert draw_cells.main([f"--out={tmp_path}/cells.png", "--size=8"]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.parametrize("program", [draw_channels, draw_neighbours])
+def test_a_picture_of_a_net_wants_its_run(program, tmp_path, capsys):
+    assert program.main([f"--run={tmp_path}", f"--out={tmp_path}/made.png"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path}")
+    assert not (tmp_path / "made.png").exists()
+
+
+@pytest.mark.parametrize("name", ["mixes", "cells"])
+def test_pictures_in_the_docs_are_small(name):
+    assert (REPOSITORY / "docs" / "images" / f"{name}.png").stat().st_size < 300_000
