@@ -42,7 +42,7 @@ READ_INSTEAD = {
 
 OTHERS = {
     "cells": "cells of drawn fields, whose masks are known: docs/cell_by_cell.md",
-    "cells_unet": "drawn fields, whose masks are known: benchmarks/cells_net.py",
+    "cells_unet": "drawn fields, whose masks are known: benchmarks/segmentation.py",
     "channels": "learns channels, no labels: benchmarks/channels.py trains it on real fields",
     "fusion": "starts from finished runs: benchmarks/fusion.py",
     "hep2": "single cells with one pattern each, not fields: benchmarks/hep2.py trains it",

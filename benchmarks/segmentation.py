@@ -1,12 +1,14 @@
-"""Cells found without a trained net, beside a watershed that nobody tuned: three figures.
+"""Cells found with and without a trained net, beside a watershed that nobody tuned: three figures.
 
-    python benchmarks/segmentation.py [--fields=DIR --masks=DIR] [--images=12] [--seed=0]
-                                      [--json=FILE]
+    python benchmarks/segmentation.py [--weights=EXPORT] [--fields=DIR --masks=DIR] [--images=12]
+                                      [--seed=0] [--json=FILE]
 
-Synthetic fields have exact masks. --fields and --masks are a folder of images and one of anyone's
-label images of their cells, as `python -m hpa_jax.serving segment` reads them; the default is
-full_size/images of HPA_SAMPLE_DIR, where there is one, whose masks are a peer's output and no
-truth. Those are scored in their own size and at 512 px.
+EXPORT is of a run of configs/cells_unet.py (docs/cells_net.md), which must have learnt from fields
+of another seed. Synthetic fields have exact masks, those of the builder's --vary too. --fields and
+--masks are a folder of images and one of anyone's label images of their cells, as `python -m
+hpa_jax.serving segment` reads them; the default is full_size/images of HPA_SAMPLE_DIR, where there
+is one, whose masks are a peer's output and no truth. Those are scored in their own size and at
+512 px.
 
 Average precision is TP / (TP + FP + FN) at an IoU of 0.5 and 0.75; AJI is the aggregated Jaccard
 index. The counts of all fields of a row are added before they are divided.
@@ -41,10 +43,18 @@ from hpa_jax.segmentation.measures import (
     match,
     overlaps,
 )
+from hpa_jax.serving import artifact
+from hpa_jax.serving.kinds import CELL_MASKS
+from hpa_jax.serving.segment.unet import CellFinder
 from tfds_builder.hpa.synthetic.render import cells_of, draw_labels, render
 
 SIZES = (128, 256, 512)
+PEER = "untuned"
+
 _THRESHOLDS = (0.5, 0.75)
+
+Method = Callable[[np.ndarray], np.ndarray]
+"""From a field, uint8 [H, W, 4], to its cells, int32 [H, W]."""
 
 
 class Case(NamedTuple):
@@ -71,19 +81,27 @@ def untuned_watershed(field: np.ndarray) -> np.ndarray:
     return watershed(-cytoplasm, seeds, mask=is_cell).astype(np.int32)
 
 
-METHODS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "classical": lambda field: segment(field).cells,
-    "untuned": untuned_watershed,
-}
-"""What is compared: from a field, uint8 [H, W, 4], to its cells, int32 [H, W]."""
+def methods_of(args) -> dict[str, Method]:
+    """What is compared, by name; the last one is the peer."""
+    methods: dict[str, Method] = {}
+    if args.weights is not None:
+        served = artifact.load(args.weights, kinds=(CELL_MASKS,), threads=1)
+        finder = CellFinder(served, args.scale)
+        methods["unet"] = lambda field: finder(field).cells
+    methods["classical"] = lambda field: segment(field).cells
+    methods[PEER] = untuned_watershed
+    return methods
 
 
-def synthetic(size: int, images: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def synthetic(
+    size: int, images: int, seed: int, *, vary: bool = False
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Drawn fields and their exact masks."""
     labels = draw_labels(seed, images, "tempered")
     for index in range(images):
-        owner = cells_of(seed, index, size).owner
-        yield render(seed, index, labels[index], size), owner.astype(np.int32) + 1
+        owner = cells_of(seed, index, size, vary=vary).owner
+        field = render(seed, index, labels[index], size, vary=vary)
+        yield field, owner.astype(np.int32) + 1
 
 
 def with_masks(fields: Path, masks: Path, side: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -117,6 +135,8 @@ def cases(args) -> Iterator[Case]:
         yield Case("masks, 512 px", with_masks(args.fields, masks, 512))
     for size in SIZES if args.images else ():
         yield Case(f"synthetic, {size} px", synthetic(size, args.images, args.seed))
+    for size in SIZES if args.images else ():
+        yield Case(f"varied, {size} px", synthetic(size, args.images, args.seed, vary=True))
 
 
 def figures(found: Sequence[Overlaps]) -> list[float]:
@@ -132,24 +152,25 @@ def figures(found: Sequence[Overlaps]) -> list[float]:
 def compare(args) -> None:
     """Runs every method on every case, prints a table and writes the rows."""
     cv2.setNumThreads(1)
+    methods = methods_of(args)
     print(f"{'fields':20s} {'n':>3s} {'cells':>5s}  {'method':10s} AP@0.5 AP@0.75   AJI  s/field")
     rows = []
     for case in cases(args):
-        found: dict[str, list[Overlaps]] = {name: [] for name in METHODS}
-        seconds = dict.fromkeys(METHODS, 0.0)
+        found: dict[str, list[Overlaps]] = {name: [] for name in methods}
+        seconds = dict.fromkeys(methods, 0.0)
         cells = 0
         for field, truth in case.fields:
             cells += len(np.unique(truth[truth > 0]))
-            for name, method in METHODS.items():
+            for name, method in methods.items():
                 start = time.perf_counter()
                 predicted = method(field)
                 seconds[name] += time.perf_counter() - start
                 found[name].append(overlaps(truth, predicted))
-        count = len(found["untuned"])
+        count = len(found[PEER])
         if not count:
             raise InputError(f"{args.masks or args.fields} has no masks of {args.fields}")
-        beside = figures(found["untuned"])
-        for name in METHODS:
+        beside = figures(found[PEER])
+        for name in methods:
             values = figures(found[name])
             shown = f"{values[0]:6.3f}  {values[1]:6.3f} {values[2]:5.3f}"
             each = seconds[name] / count
@@ -174,6 +195,13 @@ def compare(args) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser(__doc__)
     sample = os.environ.get("HPA_SAMPLE_DIR")
+    parser.add_argument(
+        "--weights",
+        type=path_flag("--weights"),
+        metavar="EXPORT",
+        help="of a run of configs/cells_unet.py: a trained net beside the others",
+    )
+    parser.add_argument("--scale", type=float, help="of the net, as of `segment --scale`")
     parser.add_argument(
         "--fields",
         type=path_flag("--fields"),
