@@ -155,8 +155,9 @@ class Predict:
     )
     pool: str = setting(
         "",
-        "of cells, how the scores of an image's cells become one: mean, max; '': mean",
-        choices=("", "mean", "max"),
+        "of cells, how the scores of an image's cells become one: mean, max, attention; '': "
+        "attention where the net has learnt it, else mean",
+        choices=("", "mean", "max", "attention"),
     )
     pattern: str = setting(
         "", "of the files' names, '{id}_{channel}.tif' or '{id}.tif'; '': found from the names"

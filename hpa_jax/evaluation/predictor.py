@@ -224,13 +224,7 @@ class Predictor:
         memory.rooms(self.mesh.devices.flat).check(
             "the net", memory.bytes_of(state), advice="it needs a machine with more memory"
         )
-        variables = eval_variables(self._checkpoint.restore(state))
-        if self._of_cells:
-            # It weighs the cells of a field; a single one has nothing to be weighed against.
-            params = {name: value for name, value in variables["params"].items()}
-            del params["attention"]
-            variables = {**variables, "params": params}
-        return variables
+        return eval_variables(self._checkpoint.restore(state))
 
     def preparations(self) -> dict[str, dict]:
         """How the images were made that the run learns from (`trained_preparations`)."""

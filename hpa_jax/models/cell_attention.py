@@ -4,9 +4,10 @@ A field has the labels of its protein; no single cell is labelled. So each cell 
 own, and the field's logit of a label is their weighted mean, whose weights the net learns: cells
 that do not show the label need not.
 
-Design: backbone and head are those of a `Classifier`, under the same names. A `Classifier` with
-these variables, and without those of the attention, gives a cell's own logits: it is what is
-exported. With one cell, the field's logits are the cell's.
+Design: backbone and head are those of a `Classifier`, under the same names, which with these
+variables gives a cell's own logits. An export takes cells one by one and gives their scores of
+attention too, from which the weights follow once all cells of a field are there. With one cell, the
+field's logits are the cell's.
 """
 
 from dataclasses import fields
@@ -24,9 +25,9 @@ _NOT_THERE = -1e30
 
 
 class CellAttention(nn.Module):
-    """Weights of a field's cells, for each label.
+    """Scores of a field's cells, for each label: their softmax over the cells is their weights.
 
-    With h the embedding of a cell, the weight of label l is the softmax over the cells of
+    With h the embedding of a cell, the score of label l is
     `w_l (tanh(V h + v) * sigmoid(U h + u))`. The paper has one weighting for all labels; the cells
     that show one label need not show the other, so here each has its own, as in `AttentionHead`.
 
@@ -43,21 +44,25 @@ class CellAttention(nn.Module):
     width: int = 128
 
     @nn.compact
-    def __call__(self, cells: jax.Array, is_cell: jax.Array) -> jax.Array:
-        """Weights that sum to 1 over the cells.
-
-        Args:
-          cells: float32 [B, C, F], embeddings.
-          is_cell: bool [B, C]; the others have the weight 0.
-
-        Returns:
-          float32 [B, C, L].
-        """
+    def __call__(self, cells: jax.Array) -> jax.Array:
+        """Embeddings, float32 [..., F], to scores, float32 [..., L]."""
         values = nn.tanh(Dense(self.width, name="tanh")(cells))
         gate = nn.sigmoid(Dense(self.width, name="gate")(cells))
-        scores = Dense(self.num_labels, use_bias=False, name="weights")(values * gate)
-        scores = jnp.where(is_cell[..., None], scores, _NOT_THERE)
-        return nn.softmax(scores, axis=1)
+        return Dense(self.num_labels, use_bias=False, name="weights")(values * gate)
+
+
+def attention_weights(scores: jax.Array, is_cell: jax.Array) -> jax.Array:
+    """Weights that sum to 1 over the cells of a field.
+
+    Args:
+      scores: float32 [B, C, L].
+      is_cell: bool [B, C]; the others have the weight 0.
+
+    Returns:
+      float32 [B, C, L].
+    """
+    scores = jnp.where(is_cell[..., None], scores, _NOT_THERE)
+    return nn.softmax(scores, axis=1)
 
 
 class CellClassifier(Classifier):
@@ -93,9 +98,12 @@ class CellClassifier(Classifier):
             is_cell = jnp.ones((count, cells), bool)
         features = self.features(crops.reshape(-1, *crops.shape[2:]), train=train)
         logits = self.classify(features, train=train).reshape(count, cells, -1)
-        embeddings = jnp.mean(features.astype(jnp.float32), axis=(1, 2))
-        weights = self._attention(embeddings.reshape(count, cells, -1), is_cell)
-        return jnp.sum(weights * logits, axis=1)
+        scores = self.attend(features).reshape(count, cells, -1)
+        return jnp.sum(attention_weights(scores, is_cell) * logits, axis=1)
+
+    def attend(self, features: jax.Array) -> jax.Array:
+        """Last feature maps of crops, `[N, h, w, F]`, to scores of attention, float32 [N, L]."""
+        return self._attention(jnp.mean(features.astype(jnp.float32), axis=(1, 2)))
 
 
 def create_cell_classifier(name: str, *, attention_width: int = 128, **options) -> CellClassifier:

@@ -34,12 +34,16 @@ def forward_pass(config: Config, *, closed_form: bool = False) -> Callable:
         embedding       `[B, F]`, the mean of the backbone's last feature map over its positions
         maps            `[B, h, w, L]`, class-activation maps as of `evaluation/grad_cam.py`, 0 or
                         more, in units of the logit
-      Of a run that has learnt embeddings there is `embedding` alone, its head's, of length 1.
+      Of a run that has learnt embeddings there is `embedding` alone, its head's, of length 1. One
+      that has learnt cells has `attention` too, `[B, L]`: the softmax over the cells of a field
+      weighs their logits.
     """
     if config.train.task == "metric":
         return _embedding_pass(config)
     exact = dataclasses.replace(config.model, dtype="float32")
-    model = parts.make_net(dataclasses.replace(config, model=exact))
+    config = dataclasses.replace(config, model=exact)
+    of_cells = config.train.task == "cells"
+    model = parts.make_cell_net(config) if of_cells else parts.make_net(config)
     preparation = normalize.preparation(config.data)
     probabilities = probabilities_function(single_label=is_single_label(config.train.loss))
     maps_of = CLOSED_FORMS.get(model.head)
@@ -57,6 +61,8 @@ def forward_pass(config: Config, *, closed_form: bool = False) -> Callable:
                 "probabilities": probabilities(logits),
                 "embedding": jnp.mean(features, axis=(1, 2)),
             }
+            if of_cells:
+                outputs["attention"] = model.apply(variables, features, method="attend")
             if maps_of is not None:
                 outputs["maps"] = maps_of(model, variables, features)
             return outputs

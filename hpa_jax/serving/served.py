@@ -36,6 +36,8 @@ class Served:
         probabilities   float32 `[B, L]`
         embedding       float32 `[B, F]`, the mean of the last feature map over its positions, or
                         what a net has learnt that has no labels: it has no other output
+        attention       float32 `[B, L]`, of nets of single cells alone: the softmax over the cells
+                        of a field weighs their logits
         maps            float32 `[B, h, w, L]`, class-activation maps, 0 or more, in units of the
                         logit; by onnx only for heads where they take no gradient
       call: images and names of outputs to arrays by name; `run` checks what it is given.

@@ -23,11 +23,31 @@ from hpa_jax.models import (
     prior_bias,
     split_multiple,
 )
+from hpa_jax.models.cell_attention import CellClassifier, create_cell_classifier
 from hpa_jax.optim import label_weights
 from hpa_jax.optim.losses import LossFunction, is_single_label, make_loss, parse_terms
 from hpa_jax.optim.optimizer import make_optimizer, make_schedule
 from hpa_jax.parallel.mesh import mesh_for
 from hpa_jax.transforms.channel_mix import parse_channel_mix
+
+
+def make_cell_net(config: Config) -> CellClassifier:
+    """The net of a run that learns labels of cells.
+
+    Args:
+      config: of the run, resolved by its task.
+    """
+    model = config.model
+    return create_cell_classifier(
+        model.name,
+        head=model.head,
+        num_labels=len(config.data.label_ids()),
+        dropout=model.dropout,
+        momentum=model.bn_momentum,
+        dtype=model.dtype,
+        stochastic_depth=model.stochastic_depth,
+        attention_width=config.cells.attention_width,
+    )
 
 
 def make_net(

@@ -7,7 +7,11 @@ import pytest
 import torch
 
 from hpa_jax.models import create_model, init_variables
-from hpa_jax.models.cell_attention import CellAttention, create_cell_classifier
+from hpa_jax.models.cell_attention import (
+    CellAttention,
+    attention_weights,
+    create_cell_classifier,
+)
 
 FIELDS, CELLS, FEATURES, LABELS, WIDTH = 5, 7, 6, 4, 3
 
@@ -21,7 +25,7 @@ def drawn(seed=0):
     order = rng.random((FIELDS, CELLS)).argsort(axis=1)
     is_cell = order < count[:, None]
     module = CellAttention(LABELS, width=WIDTH)
-    variables = module.init(jax.random.key(0), jnp.asarray(cells), jnp.asarray(is_cell))
+    variables = module.init(jax.random.key(0), jnp.asarray(cells))
     draw = lambda leaf: rng.standard_normal(leaf.shape).astype(np.float32)  # noqa: E731
     return module, jax.tree.map(draw, variables), cells, is_cell
 
@@ -49,21 +53,26 @@ def by_torch(params, cells, is_cell):
 def test_weights_and_gradients_are_pytorchs_of_the_cells_that_are_there(seed):
     module, variables, cells, is_cell = drawn(seed)
     right, given = by_torch(variables["params"], cells, is_cell)
-    found = module.apply(variables, cells, is_cell)
+
+    def weights_of(cells):
+        return attention_weights(module.apply(variables, cells), is_cell)
+
+    found = weights_of(cells)
     np.testing.assert_allclose(found, right.detach().numpy(), atol=1e-6)
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
     assert not np.asarray(found)[~is_cell].any()
 
     factors = np.random.default_rng(seed).standard_normal(found.shape).astype(np.float32)
     (right * torch.from_numpy(factors)).sum().backward()
-    gradient = jax.grad(lambda x: jnp.sum(factors * module.apply(variables, x, is_cell)))(cells)
+    gradient = jax.grad(lambda cells: jnp.sum(factors * weights_of(cells)))(cells)
     np.testing.assert_allclose(gradient, given.grad.numpy(), atol=1e-5)
     assert not np.asarray(gradient)[~is_cell].any()
 
 
 def test_a_field_that_fills_up_a_batch_has_numbers():
     module, variables, cells, _ = drawn()
-    found = module.apply(variables, cells, np.zeros((FIELDS, CELLS), bool))
+    scores = module.apply(variables, cells)
+    found = attention_weights(scores, np.zeros((FIELDS, CELLS), bool))
     assert np.isfinite(found).all()
 
 
@@ -84,13 +93,16 @@ def test_logits_of_a_field_are_the_weighted_mean_of_its_cells_own():
         images = crops.reshape(6, 32, 32, 4)
         maps = of_a_cell.apply(alone, images, train=False, method="features")
         logits = of_a_cell.apply(alone, maps, train=False, method="classify")
-        return net.apply(variables, crops, is_cell, train=False), maps, logits
+        scores = net.apply(variables, maps, method="attend")
+        return net.apply(variables, crops, is_cell, train=False), maps, logits, scores
 
-    found, maps, logits = map(np.asarray, both(crops))
+    found, maps, logits, scores = map(np.asarray, both(crops))
     logits = logits.reshape(2, 3, -1)
     attention = CellAttention(LABELS, width=WIDTH)
-    embeddings = maps.mean(axis=(1, 2)).reshape(2, 3, -1)
-    weights = attention.apply({"params": variables["params"]["attention"]}, embeddings, is_cell)
+    embeddings = maps.mean(axis=(1, 2))
+    alone = attention.apply({"params": variables["params"]["attention"]}, embeddings)
+    np.testing.assert_allclose(scores, alone, atol=1e-6)
+    weights = attention_weights(scores.reshape(2, 3, -1), is_cell)
     np.testing.assert_allclose(found, (weights * logits).sum(axis=1), atol=1e-5)
     # Of a single cell they are its own.
     np.testing.assert_allclose(found[1], logits[1, 0], atol=1e-5)

@@ -17,6 +17,7 @@ from hpa_jax.segmentation.crops import CropRule, crop
 from hpa_jax.segmentation.numbering import pair
 from hpa_jax.serving import __main__ as serving
 from hpa_jax.serving import artifact
+from hpa_jax.serving.predict.cells.pooling import pool
 from hpa_jax.training.tasks import cells, task_class
 from tfds_builder.hpa.__main__ import main as build
 from tfds_builder.hpa.synthetic.masks import instance_masks
@@ -137,7 +138,16 @@ def test_a_run_learns_resumes_and_scores_cells(run_quickly, tmp_path):
         np.testing.assert_allclose([float(row[name]) for name in names], right, atol=2e-6)
     with open(tmp_path / "cells.csv.fields.csv", encoding="utf-8") as file:
         of_a, _ = csv.DictReader(file)
-    assert of_a["label_names"] == of_a[names[0]] == "" and of_a[f"{names[0]} (cells)"]
+    assert of_a["label_names"] == of_a[names[0]] == ""
+    # A field's score is made as in training: by attention.
+    crops = [
+        crop(made["a"], instances.cells, cell, CropRule(32, 32))
+        for cell in measure_cells(instances)
+    ]
+    outputs = served.run(np.stack(crops), ("probabilities", "attention"))
+    right = pool(outputs["probabilities"], "attention", outputs["attention"])
+    found = [float(of_a[f"{name} (cells)"]) for name in names]
+    np.testing.assert_allclose(found, right, atol=2e-6)
 
     # The run itself gives the same.
     folder = f"--config.predict.images={tmp_path}/images"

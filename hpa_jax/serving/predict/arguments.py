@@ -154,7 +154,8 @@ def add_cells(parser: Parser) -> None:
     add(
         "--pool",
         choices=POOLS,
-        help="of --cells: how the scores of an image's cells become one (default mean)",
+        help="of --cells: how the scores of an image's cells become one (default: attention where "
+        "the net has learnt it, else mean)",
     )
 
 
@@ -188,7 +189,7 @@ def cell_request(
         window=window,
         keep_neighbours=keep_neighbours,
         skip_border=skip_border,
-        pool=pool or POOLS[0],
+        pool=pool or None,
     )
 
 

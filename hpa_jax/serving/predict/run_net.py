@@ -42,6 +42,8 @@ class RunNet:
         self.backend = "the run"
         self.card = ""
         self.outputs = ("probabilities", "embedding", "maps")
+        if config.train.task == "cells":
+            self.outputs += ("attention",)
         self._config = config
         self._predictor = Predictor(config, workdir, cells=cells)
         # Reading it may choose another checkpoint, of which all that follows is then said.

@@ -22,7 +22,6 @@ from hpa_jax.data.dataset import ConcatDataset, ImageDataset
 from hpa_jax.errors import InputError
 from hpa_jax.labels import CHANNELS
 from hpa_jax.models import init_variables, prior_bias
-from hpa_jax.models.cell_attention import CellClassifier, create_cell_classifier
 from hpa_jax.parallel.mesh import batch_sharding
 from hpa_jax.segmentation.bags import cell_bag
 from hpa_jax.segmentation.crops import CropRule, parse_window
@@ -66,20 +65,7 @@ class CellTask(ClassificationTask):
         super().__init__(config, mesh)
         _check(config, mesh, self.single_label)
         self.places = config.cells.per_field
-        self.model = self._net(config.model.bn_momentum)
-
-    def _net(self, momentum: float) -> CellClassifier:
-        model = self.config.model
-        return create_cell_classifier(
-            model.name,
-            head=model.head,
-            num_labels=len(self.config.data.label_ids()),
-            dropout=model.dropout,
-            momentum=momentum,
-            dtype=model.dtype,
-            stochastic_depth=model.stochastic_depth,
-            attention_width=self.config.cells.attention_width,
-        )
+        self.model = parts.make_cell_net(config)
 
     @staticmethod
     def open_sources(config: Config) -> ConcatDataset:

@@ -21,6 +21,8 @@ class FieldCells:
       left_out: how many were not, since they touch the border.
       probabilities: float32 [N, L].
       embeddings: float32 [N, E]; None: not wanted.
+      attention: float32 [N, L], whose softmax over the cells weighs their logits; None: the net has
+        not learnt it.
       outlines: of each cell, int32 [M, 2]: x and y in px of the corners of its largest part.
     """
 
@@ -29,6 +31,7 @@ class FieldCells:
     left_out: int
     probabilities: np.ndarray
     embeddings: np.ndarray | None
+    attention: np.ndarray | None
     outlines: list[np.ndarray]
 
     def to_bytes(self) -> bytes:
@@ -43,6 +46,8 @@ class FieldCells:
         }
         if self.embeddings is not None:
             arrays["embeddings"] = self.embeddings.astype(np.float32)
+        if self.attention is not None:
+            arrays["attention"] = self.attention.astype(np.float32)
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
         return buffer.getvalue()
@@ -65,5 +70,6 @@ class FieldCells:
                 left_out=left_out,
                 probabilities=arrays["probabilities"],
                 embeddings=arrays.get("embeddings"),
+                attention=arrays.get("attention"),
                 outlines=outlines,
             )

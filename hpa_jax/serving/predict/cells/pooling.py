@@ -1,20 +1,33 @@
 """An image's scores from those of its cells, and how far the cells differ."""
 
 import numpy as np
+from scipy.special import expit, logit, softmax
+
+from hpa_jax.serving.predict.cells.request import ATTENTION
+
+_SMALLEST = 1e-8
 
 
-def pool(probabilities: np.ndarray, how: str) -> np.ndarray:
+def pool(probabilities: np.ndarray, how: str, attention: np.ndarray | None = None) -> np.ndarray:
     """One score a label for an image.
 
     Args:
       probabilities: float32 [N, L] of its N cells, one at least.
-      how: one of `request.POOLS`: "mean", or "max", the largest of any cell.
+      how: one of `request.POOLS`: "mean"; "max", the largest of any cell; "attention", as a field's
+        score is made in training (`hpa_jax.models.cell_attention`): logits weighed by the softmax
+        of `attention` over the cells.
+      attention: float32 [N, L], for that.
 
     Returns:
       float32 [L].
     """
     if how == "max":
         return probabilities.max(axis=0)
+    if how == ATTENTION:
+        # Where a float32 is 0 or 1 its logit is beyond what others can make up for, and finite.
+        p = np.clip(probabilities.astype(np.float64), _SMALLEST, 1 - _SMALLEST)
+        weights = softmax(attention.astype(np.float64), axis=0)
+        return expit((weights * logit(p)).sum(axis=0)).astype(np.float32)
     return probabilities.mean(axis=0, dtype=np.float64).astype(np.float32)
 
 

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from hpa_jax.segmentation.crops import parse_window
 
-POOLS = ("mean", "max")
+ATTENTION = "attention"
+
+POOLS = ("mean", "max", ATTENTION)
 """How the scores of an image's cells become one score."""
 
 
@@ -18,14 +20,14 @@ class CellRequest:
       window: how much a crop shows, as `crops.CropRule` has it; None: as the net learned.
       keep_neighbours: what is not the cell is left in the crops.
       skip_border: cells that touch the border of their image are left out.
-      pool: one of POOLS.
+      pool: one of POOLS; None: attention where the net has learnt it, else the mean.
     """
 
     masks: Path | None = None
     window: str | int | None = None
     keep_neighbours: bool = False
     skip_border: bool = False
-    pool: str = "mean"
+    pool: str | None = None
 
 
 def window_flag(text: str) -> str | int:

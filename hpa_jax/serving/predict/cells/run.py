@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from hpa_jax.environment.cores import available_cores
@@ -15,7 +16,7 @@ from hpa_jax.serving.predict.cells import page, tables
 from hpa_jax.serving.predict.cells.find import open_finder
 from hpa_jax.serving.predict.cells.overlays import CellOverlays
 from hpa_jax.serving.predict.cells.progress_file import CellProgressFile
-from hpa_jax.serving.predict.cells.request import CellRequest
+from hpa_jax.serving.predict.cells.request import ATTENTION, CellRequest
 from hpa_jax.serving.predict.cells.scoring import FIELDS_A_GROUP, CellJob
 from hpa_jax.serving.predict.net import Net
 from hpa_jax.serving.predict.notes import Notes
@@ -45,6 +46,7 @@ def predict_cells(request: Request, open_net: Callable[[], Net]) -> None:
     outputs.check_out(outputs.fields_path(request.out), tables.is_fields_table)
     outputs.check_out(page.page_path(request.out), is_page)
     net = open_net()
+    request = replace(request, cells=replace(request.cells, pool=pool_of(request.cells, net)))
     overlays = None
     if request.overlays is not None:
         overlays = CellOverlays(request.overlays, request.images, net.description)
@@ -54,11 +56,28 @@ def predict_cells(request: Request, open_net: Callable[[], Net]) -> None:
 
 
 def wanted_outputs(net: Net, out: Path, kind: outputs.Format) -> tuple[str, ...]:
-    """The outputs of the net that a table of cells holds: a csv has the embedding too."""
+    """The outputs of the net that the tables follow from: a csv has the embedding too."""
+    wanted = ["probabilities"]
     has_embeddings = kind.embeddings or out.suffix.lower() == ".csv"
     if has_embeddings and "embedding" in net.outputs:
-        return ("probabilities", "embedding")
-    return ("probabilities",)
+        wanted.append("embedding")
+    if ATTENTION in net.outputs:
+        wanted.append(ATTENTION)
+    return tuple(wanted)
+
+
+def pool_of(asked: CellRequest, net: Net) -> str:
+    """How scores of cells become one: as asked for, else by attention where there is some.
+
+    Raises:
+      InputError: by attention, of a net that has none.
+    """
+    if asked.pool == ATTENTION and ATTENTION not in net.outputs:
+        raise InputError(
+            f"pool={ATTENTION} is for nets that have learnt from cells (configs/cells.py, exported "
+            f"by this version), and {net.name} has none; give mean or max"
+        )
+    return asked.pool or (ATTENTION if ATTENTION in net.outputs else "mean")
 
 
 def _job(

@@ -144,9 +144,11 @@ class CellJob(Job):
         for one in fields:
             end = start + len(one.cells)
             empty = np.zeros((0, 0), np.float32)
-            embeddings = None
-            if "embedding" in self.outputs:
-                embeddings = joined.get("embedding", empty)[start:end]
+            more = {}
+            for name in ("embedding", "attention"):
+                more[name] = None
+                if name in self.outputs:
+                    more[name] = joined.get(name, empty)[start:end]
             numbered = []
             for cell in one.cells:
                 numbered.append(cell._replace(cell=int(one.numbers[cell.cell - 1])))
@@ -155,7 +157,8 @@ class CellJob(Job):
                 cells=numbered,
                 left_out=one.left_out,
                 probabilities=joined.get("probabilities", empty)[start:end],
-                embeddings=embeddings,
+                embeddings=more["embedding"],
+                attention=more["attention"],
                 outlines=[outline_of(one.mask, cell) for cell in one.cells],
             )
             found.append(cells)

@@ -118,7 +118,7 @@ def _line(content: Content, row: Row, missing: str, note: str, how: str) -> list
         for score in own:
             values += [score, "", "", ""]
         return [*first, names, ids, "", "", "", "", *values]
-    pooled = pooling.pool(found.probabilities, how)
+    pooled = pooling.pool(found.probabilities, how, found.attention)
     cells_names, cells_ids = _decided(content, pooled)
     divergence = pooling.divergence(found.probabilities)
     most = int(divergence.argmax())

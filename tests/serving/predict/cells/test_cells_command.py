@@ -237,6 +237,7 @@ def test_without_masks_cells_are_segmented(export, tmp_path):
         (["--cells", "--cell_window=5px"], "--cell_window=5px"),
         (["--skip_border"], "give cells too"),
         (["--pool=max"], "give cells too"),
+        (["--cells", "--pool=attention"], "pool=attention is for nets that have learnt from cells"),
         (["--cells", "--keep_neighbours"], "keep_neighbours is for a cell_window of field"),
     ],
 )

@@ -12,6 +12,14 @@ def test_pools():
     np.testing.assert_allclose(pool(scores, "mean"), [0.2, 0.7], rtol=1e-6)
     np.testing.assert_array_equal(pool(scores, "max"), np.float32([0.3, 0.9]))
     assert pool(scores, "mean").dtype == np.float32
+    attention = np.array([[2, 0], [1, 0]], np.float32)
+    share = 1 / (1 + np.exp(-1))
+    first = share * np.log(0.1 / 0.9) + (1 - share) * np.log(0.3 / 0.7)
+    second = (np.log(9) + np.log(1)) / 2
+    found = pool(scores, "attention", attention)
+    np.testing.assert_allclose(np.log(found / (1 - found)), [first, second], rtol=1e-5)
+    sure = pool(np.array([[0], [1]], np.float32), "attention", np.zeros((2, 1), np.float32))
+    assert sure == pytest.approx(0.5)
 
 
 def test_of_two_cells_the_divergence_is_the_jensen_shannon_distance_squared():
