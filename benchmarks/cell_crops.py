@@ -6,8 +6,8 @@ EXPORT is of a net that learned from the synthetic dataset: from its fields, or 
 (configs/cells.py). Fields that it has not seen are drawn, and their cells cut out by exact masks:
 in each of the ways of `predict --cells`, or as the net learned from them. Printed are macro average
 precisions: of cells, each with its field's labels (of whole ones, which do not touch the border,
-too); and of fields by the mean and the maximum over their cells. The peer is the score of the whole
-field by a net that takes fields.
+too); and of fields by the mean and the maximum over their cells, and by attention where the net has
+learnt it. The peer is the score of the whole field by a net that takes fields.
 """
 
 from collections.abc import Sequence
@@ -26,6 +26,9 @@ from hpa_jax.segmentation.crops import BOX, FIELD, REPEAT, CropRule, crop, parse
 from hpa_jax.segmentation.instances import Instances
 from hpa_jax.segmentation.numbering import pair
 from hpa_jax.serving import Served, artifact
+from hpa_jax.serving.predict.cells.pooling import pool
+from hpa_jax.serving.predict.cells.request import ATTENTION
+from hpa_jax.serving.served import PROBABILITIES
 from tfds_builder.hpa.synthetic.render import cells_of, draw_labels, render
 
 BATCH = 32
@@ -51,18 +54,23 @@ def compare(args) -> None:
     peer = {}
     print(f"{args.fields} fields of {size} px")
     if not learned:
-        value = macro(score(served, fields), targets)
+        value = macro(score(served, fields, [PROBABILITIES])[PROBABILITIES], targets)
         peer = {"peer": "fields", "peer_value": value}
         print(f"the net on whole fields: {value:.3f}")
-    print("window     neighbours   cells   whole cells   fields, mean   fields, max")
+    pools = ["mean", "max"]
+    if ATTENTION in served.outputs:
+        pools.append(ATTENTION)
+    titles = ["cells", "whole cells", *(f"fields, {how}" for how in pools)]
+    print(f"{'window':<10} {'neighbours':<10} {'   '.join(f'{title:>17}' for title in titles)}")
     rows = []
     for rule in rules(side, learned):
-        found = of_cells(served, fields, masks, targets, rule)
+        found = of_cells(served, fields, masks, targets, rule, pools)
         left = "left" if rule.keep_neighbours else "black"
-        shown = "   ".join(f"{value:11.3f}" for value in found)
+        shown = "   ".join(f"{value:17.3f}" for value in found)
         print(f"{rule.window:<10} {left:<10} {shown}")
         name = f"macro_ap_of_cells_{rule.window}_{left}"
-        rows.append(make_row(name, found[0], "AP", device="any", **peer))
+        by_title = dict(zip(titles, found, strict=True))
+        rows.append(make_row(name, found[0], "AP", device="any", **peer, by_title=by_title))
     write_rows(args.json, rows)
 
 
@@ -88,12 +96,13 @@ def drawn(count: int, seed: int, size: int) -> tuple[list[np.ndarray], list[Inst
     return fields, masks, targets
 
 
-def score(served: Served, images: list[np.ndarray]) -> np.ndarray:
-    """float32 [N, L]."""
-    batches = []
+def score(served: Served, images: list[np.ndarray], outputs: Sequence[str]) -> dict:
+    """Outputs of all images by name, float32 [N, L]."""
+    batches: dict[str, list[np.ndarray]] = {name: [] for name in outputs}
     for start in range(0, len(images), BATCH):
-        batches.append(served.probabilities(np.stack(images[start : start + BATCH])))
-    return np.concatenate(batches)
+        for name, found in served.run(np.stack(images[start : start + BATCH]), outputs).items():
+            batches[name].append(found)
+    return {name: np.concatenate(parts) for name, parts in batches.items()}
 
 
 def of_cells(
@@ -102,22 +111,26 @@ def of_cells(
     masks: list[Instances],
     targets: np.ndarray,
     rule: CropRule,
-) -> tuple[float, float, float, float]:
-    """Macro average precision of cells, of whole cells, and of fields by mean and by maximum."""
+    pools: Sequence[str],
+) -> list[float]:
+    """Macro average precision of cells, of whole cells, and of fields by each way of pooling."""
     crops, owners, is_whole = [], [], []
     for index, (field, instances) in enumerate(zip(fields, masks, strict=True)):
         for cell in measure_cells(instances):
             crops.append(crop(field, instances.cells, cell, rule))
             owners.append(index)
             is_whole.append(not cell.touches_border)
-    scores, owner, whole = score(served, crops), np.array(owners), np.array(is_whole)
-    of_field = [scores[owner == index] for index in range(len(fields))]
-    return (
-        macro(scores, targets[owner]),
-        macro(scores[whole], targets[owner[whole]]),
-        macro(np.stack([one.mean(axis=0) for one in of_field]), targets),
-        macro(np.stack([one.max(axis=0) for one in of_field]), targets),
-    )
+    wanted = [PROBABILITIES, ATTENTION] if ATTENTION in pools else [PROBABILITIES]
+    outputs = score(served, crops, wanted)
+    scores, owner, whole = outputs[PROBABILITIES], np.array(owners), np.array(is_whole)
+    values = [macro(scores, targets[owner]), macro(scores[whole], targets[owner[whole]])]
+    for how in pools:
+        pooled = []
+        for index in range(len(fields)):
+            of_field = {name: output[owner == index] for name, output in outputs.items()}
+            pooled.append(pool(of_field[PROBABILITIES], how, of_field.get(ATTENTION)))
+        values.append(macro(np.stack(pooled), targets))
+    return values
 
 
 def macro(scores: np.ndarray, targets: np.ndarray) -> float:
