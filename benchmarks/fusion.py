@@ -1,6 +1,6 @@
 """Several nets as one: each alone, the average of their scores, fused, and with neighbours' votes.
 
-    python benchmarks/fusion.py [--data=synthetic,hep2] [--nets=densenet_small,resnet50,metric]
+    python benchmarks/fusion.py [--data=synthetic,hep2] [--nets=densenet_small,resnet_small,metric]
                                 [--hep2_dir=DIR] [--folder=runs/learning] [--seeds=3] [--json=FILE]
                                 [--quick]
 
@@ -40,7 +40,7 @@ from hpa_jax.evaluation.score_table import ScoreTable
 from hpa_jax.metrics import crossfit, single_label
 from hpa_jax.models import BACKBONES
 
-NETS = ("densenet_small", "resnet50", METRIC)
+NETS = ("densenet_small", "resnet_small", METRIC)
 QUICK_NETS = ("densenet_tiny", "convnext_test", METRIC)
 DATA = ("synthetic", "hep2")
 AVERAGE = "the average of their scores"

@@ -57,6 +57,8 @@ BACKBONES = {
     "convnext_test": partial(ConvNeXt, depths=(1, 1, 2, 1), widths=(8, 16, 24, 32)),
     # One that two cores train in minutes, to tell recipes apart: benchmarks/learning.py.
     "densenet_small": partial(DenseNet, depths=(2, 4, 6, 4), growth=8, stem=16),
+    # Its companion of another kind, for what is made of several nets: benchmarks/fusion.py.
+    "resnet_small": partial(ResNet, depths=(1, 2, 2, 1), width=16),
     # For single cells: in equal time on a core it learns more from them than DenseNet-121.
     "densenet_medium": partial(DenseNet, depths=(4, 6, 10, 8), growth=12, stem=24),
 }

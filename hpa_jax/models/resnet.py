@@ -59,13 +59,16 @@ class ResNet(nn.Module):
     """Images to feature maps.
 
     Attributes:
-      depths: blocks in each stage, whose widths are 64, 128, 256, 512.
+      depths: blocks in each stage.
+      width: channels of the stem, and of the bottlenecks of the first stage; each further stage has
+        twice as many.
       dropout: not used, only the head drops.
       momentum: of the running statistics of the batch norms.
       dtype: of the arithmetic; parameters and statistics are float32.
     """
 
     depths: tuple[int, ...] = DEPTHS
+    width: int = 64
     dropout: float = 0.0
     momentum: float = 0.9
     dtype: jnp.dtype = jnp.float32
@@ -90,13 +93,13 @@ class ResNet(nn.Module):
     def __call__(
         self, x: jax.Array, *, train: bool, skips: list[jax.Array] | None = None
     ) -> jax.Array:
-        """`float [B, H, W, C]` to `dtype [B, H/32, W/32, 2048]`, after a ReLU.
+        """`float [B, H, W, C]` to `dtype [B, H/32, W/32, 32 width]`, after a ReLU.
 
         The earlier maps of `stages` are appended to `skips`, where they are wanted.
         """
         norm = partial(BatchNorm, momentum=self.momentum, dtype=self.dtype)
 
-        x = Conv(64, (7, 7), strides=2, padding=3, dtype=self.dtype, name="stem_conv")(x)
+        x = Conv(self.width, (7, 7), strides=2, padding=3, dtype=self.dtype, name="stem_conv")(x)
         x = nn.relu(norm(name="stem_norm")(x, train=train))
         if skips is not None:
             skips.append(x)
@@ -106,7 +109,7 @@ class ResNet(nn.Module):
         for stage, depth in enumerate(self.depths, start=1):
             if skips is not None and stage > 1:
                 skips.append(x)
-            width = 64 * 2 ** (stage - 1)
+            width = self.width * 2 ** (stage - 1)
             for block in range(1, depth + 1):
                 is_first = block == 1
                 layer = Bottleneck(

@@ -54,7 +54,14 @@ for name in BACKBONES:
         FITTING.append(pytest.param(name, head, marks=marks))
 
 # Deeper ones of a net that is there already.
-DEEPER = ("convnext_small", "densenet169", "densenet201", "densenet_medium", "densenet_small")
+DEEPER = (
+    "convnext_small",
+    "densenet169",
+    "densenet201",
+    "densenet_medium",
+    "densenet_small",
+    "resnet_small",
+)
 EVERY_KIND = []
 for name in BACKBONES:
     marks = pytest.mark.slow if name in DEEPER else ()
