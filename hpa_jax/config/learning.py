@@ -118,6 +118,12 @@ class Augment:
         at_least=0,
         at_most=1,
     )
+    exposure: float = setting(
+        0.0,
+        "standard deviation of the factor, around 1, by which all channels are multiplied together",
+        at_least=0,
+        at_most=1,
+    )
     generated: str = setting(
         "",
         "folders of --mode=synthesize, separated by commas, with channels that a net has made of "

@@ -273,6 +273,7 @@ def augmentation(augment: Augment) -> dict:
         "protein_contrast": augment.protein_contrast,
         "contrast": augment.contrast,
         "brightness": augment.brightness,
+        "exposure": augment.exposure,
     }
 
 

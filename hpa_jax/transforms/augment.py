@@ -102,6 +102,7 @@ def augment_images(
     protein_contrast: float = 0.0,
     contrast: float = 0.0,
     brightness: float = 0.0,
+    exposure: float = 0.0,
     shard_rows: Placer = as_is,
     replicate: Placer = as_is,
 ) -> jax.Array:
@@ -126,7 +127,7 @@ def augment_images(
       rows: `bool [B]`; images whose entry is False keep their pixels. None: all are augmented.
       channel_dropout: probability that a reference channel (stored red, blue, yellow; C is 4) of an
         image is black (0), which is what the builder stores for a channel that was not imaged.
-      protein_contrast, contrast, brightness: as of `intensity.jitter`.
+      protein_contrast, contrast, brightness, exposure: as of `intensity.jitter`.
       shard_rows: shards an array over the devices that share the height of an image. It is applied
         to whatever has a row for each row of the result (`hpa_jax.parallel.mesh.row_sharder`).
       replicate: replicates an array on those devices. It is applied to whatever such rows are
@@ -146,13 +147,14 @@ def augment_images(
         replicate=replicate,
     )
     moved = shard_rows(moved)
-    if protein_contrast or contrast or brightness:
+    if protein_contrast or contrast or brightness or exposure:
         moved = jitter(
             moved,
             jax.random.fold_in(key, _INTENSITY_DRAWS),
             protein_contrast=protein_contrast,
             contrast=contrast,
             brightness=brightness,
+            exposure=exposure,
         )
     if rows is not None:
         moved = jnp.where(rows[:, None, None, None], moved, images.astype(jnp.float32))

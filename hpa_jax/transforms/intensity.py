@@ -19,6 +19,9 @@ WHITE = 255.0
 _SMALLEST_FACTOR = 0.5
 _GREEN = CHANNELS.index("green")
 
+# The key is split into numbers 0 to 3 for the draws that there were first.
+_EXPOSURE_DRAWS = 1 << 16
+
 
 def adjust_contrast(images: jax.Array, factors: jax.Array) -> jax.Array:
     """Moves each channel away from its mean, or toward it.
@@ -40,7 +43,7 @@ def adjust_brightness(images: jax.Array, factors: jax.Array) -> jax.Array:
 
     Args:
       images: float32 `[B, H, W, C]`, 0 to 255.
-      factors: float32 `[B, C]`, 0 or more.
+      factors: float32 `[B, C]`, 0 or more, or `[B, 1]`: one for all channels.
 
     Returns:
       float32 `[B, H, W, C]`, clipped to 0 to 255.
@@ -77,8 +80,9 @@ def jitter(
     protein_contrast: float = 0.0,
     contrast: float = 0.0,
     brightness: float = 0.0,
+    exposure: float = 0.0,
 ) -> jax.Array:
-    """Draws the protein's brightness, then contrast and brightness of each channel.
+    """Draws the protein's brightness, contrast and brightness of each channel, then the exposure.
 
     Args:
       images: float32 `[B, H, W, 4]`, 0 to 255.
@@ -87,6 +91,7 @@ def jitter(
         (`rescale_protein`).
       contrast: standard deviation of the factors of `adjust_contrast`, around 1.
       brightness: the same of `adjust_brightness`.
+      exposure: the same of one factor for all channels of an image.
 
     Returns:
       float32 `[B, H, W, 4]`, 0 to 255.
@@ -103,6 +108,9 @@ def jitter(
         images = adjust_contrast(images, _draw_factors(contrast_key, contrast, by_channel))
     if brightness:
         images = adjust_brightness(images, _draw_factors(brightness_key, brightness, by_channel))
+    if exposure:
+        draws = jax.random.fold_in(key, _EXPOSURE_DRAWS)
+        images = adjust_brightness(images, _draw_factors(draws, exposure, (batch_size, 1)))
     return jnp.clip(images, 0, WHITE)
 
 

@@ -55,6 +55,10 @@ def test_draws_are_those_that_are_asked_for():
     # 0 to 2 times white over the brightest, which is its own: 0 to 510, clipped at 255.
     assert (protein[changed, 0, 0, GREEN] == 255).mean() == pytest.approx(0.5, abs=0.1)
 
+    exposed = np.asarray(jitter(one, key, exposure=0.2))[:, 0, 0] / 100
+    assert (exposed == exposed[:, :1]).all()
+    assert exposed[:, 0].std() == pytest.approx(0.2, abs=0.02)
+
     factors = np.asarray(jitter(one, key, brightness=0.2))[:, 0, 0] / 100
     assert factors.mean() == pytest.approx(1, abs=0.02)
     assert factors.std() == pytest.approx(0.2, abs=0.02)

@@ -232,7 +232,9 @@ def _augmentation(augment: Augment, mesh: Mesh) -> Callable:
     """Images, maps and a key to both, moved alike, float32; light varies in images alone."""
     placers = {"shard_rows": row_sharder(mesh), "replicate": image_replicator(mesh)}
     settings = parts.augmentation(augment)
-    light = {name: settings[name] for name in ("protein_contrast", "contrast", "brightness")}
+    light = {
+        name: settings[name] for name in ("protein_contrast", "contrast", "brightness", "exposure")
+    }
 
     def augmented(images: jax.Array, maps: jax.Array, key: jax.Array):
         both = jnp.concatenate([images, maps], axis=-1)
