@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import cv2
+import draw_cell_scores
 import draw_cells
 import draw_channels
 import draw_mixes
@@ -46,9 +47,12 @@ def test_cells_are_drawn(tmp_path, capsys):
     assert capsys.readouterr().err.startswith("error: ")
 
 
-@pytest.mark.parametrize("program", [draw_channels, draw_neighbours])
-def test_a_picture_of_a_net_wants_its_run(program, tmp_path, capsys):
-    assert program.main([f"--run={tmp_path}", f"--out={tmp_path}/made.png"]) == 2
+@pytest.mark.parametrize(
+    ("program", "flag"),
+    [(draw_channels, "--run"), (draw_neighbours, "--run"), (draw_cell_scores, "--export")],
+)
+def test_a_picture_of_a_net_wants_that(program, flag, tmp_path, capsys):
+    assert program.main([f"{flag}={tmp_path}", f"--out={tmp_path}/made.png"]) == 2
     assert capsys.readouterr().err.startswith(f"error: {tmp_path}")
     assert not (tmp_path / "made.png").exists()
 

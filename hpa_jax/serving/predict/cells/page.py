@@ -46,13 +46,14 @@ _PAGE = """<!doctype html>
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem }
 section { border-top: 1px solid #8886; padding: 1rem 0; display: flex; flex-wrap: wrap; gap: 1rem }
 h2 { font-size: 1rem; overflow-wrap: anywhere; margin: 0; width: 100% }
-svg { background: #000; max-width: 100%; height: auto }
+svg { background: #000; max-width: 100%; height: auto; align-self: flex-start; flex: none }
 polygon { fill: transparent; stroke-width: 2; vector-effect: non-scaling-stroke }
 polygon.border { stroke-dasharray: 5 3 }
 polygon:hover { fill: #fff3 }
 text { font: 12px system-ui, sans-serif; fill: #fff; stroke: #000; stroke-width: 3;
   paint-order: stroke; pointer-events: none }
-table { border-collapse: collapse; font-size: .85rem; align-self: flex-start }
+table { border-collapse: collapse; font-size: .85rem; align-self: flex-start; flex: 1;
+  min-width: min(18rem, 100%) }
 td, th { padding: .1rem .6rem .1rem 0; text-align: left; vertical-align: top }
 td.n { font-variant-numeric: tabular-nums }
 i { display: inline-block; width: .7rem; height: .7rem; border-radius: .2rem }
@@ -75,6 +76,7 @@ diagnosis.</p>
 {% endfor %}</svg>
 <table><tr><th></th><th>cell</th><th>labels</th></tr>
 {% if one.own %}<tr><td></td><td>image</td><td>{{ one.own }}</td></tr>{% endif %}
+{% if one.pooled %}<tr><td></td><td>cells</td><td>{{ one.pooled }}</td></tr>{% endif %}
 {% if one.differs %}<tr><td></td><td></td><td>{{ one.differs }}</td></tr>{% endif %}
 {% for cell in one.cells %}<tr><td><i style="background: {{ cell.colour }}"></i></td>
 <td class="n">{{ cell.number }}</td><td>{{ cell.text }}</td></tr>
@@ -112,6 +114,7 @@ def render(content: Content, rows: Iterable[Row], count: int, images: ImageFolde
                 "field_height": height,
                 "font": f"{12 / factor:.4g}",
                 "own": _caption(content, row),
+                "pooled": _pooled(content, row.cells),
                 "differs": _differs(content, row.cells),
                 "cells": list(_cells(content, row.cells)),
             }
@@ -132,6 +135,16 @@ def _caption(content: Content, row: Row) -> str:
         return ""
     labels = decided_labels(content.description, row.probabilities)
     return caption(content.description, row.probabilities, labels)
+
+
+def _pooled(content: Content, found: FieldCells) -> str:
+    """The labels of an image by its cells; empty where there are none."""
+    if not found.cells:
+        return ""
+    how = content.about["cells"]["pool"]
+    pooled = pooling.pool(found.probabilities, how, found.attention)
+    labels = decided_labels(content.description, pooled)
+    return f"{caption(content.description, pooled, labels)} ({how})"
 
 
 def _differs(content: Content, found: FieldCells) -> str:

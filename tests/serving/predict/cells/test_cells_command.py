@@ -207,6 +207,9 @@ def test_pictures_and_page_show_the_cells(export, plates, tmp_path):
     page = (tmp_path / "cells.html").read_text()
     assert page.count("<polygon") == len(CELLS) and page.count("<section>") == len(NUMBERS)
     assert page.count('class="border"') == 3
+    assert len(re.findall(r"<td>cells</td><td>[^<]+ \(mean\)</td>", page)) == sum(
+        map(bool, NUMBERS.values())
+    )
     assert re.search(r"cells differ most in [^:]+: 0\.\d\d bits", page)
     # Nothing is asked of any network.
     assert "http" not in page.replace("http-equiv", "")
