@@ -24,8 +24,9 @@ CHANNELS = ("red", "blue", "yellow")
 
 def net_run(scale: Scale) -> Run:
     """The net, at the scale of the learning benchmarks."""
-    # Smaller batches: what counts in so short a training is the number of steps.
-    batch = max(1, scale.batch // 4)
+    # Smaller batches: what counts in so short a training is the number of steps. Eight at least,
+    # which the devices of one machine can share.
+    batch = max(8, scale.batch // 4)
     net = channels_net.Scale(scale.net, scale.size, scale.steps, batch)
     return net.run("channels_net", scale.dataset)
 
