@@ -3,7 +3,7 @@
 Source: none. Fields are drawn by tfds_builder/hpa/synthetic, varied in size, density, shape, light
 and noise (--vary), so that the net carries over to fields that were not drawn (docs/cells_net.md).
 It sees red, blue and yellow: the protein in green is in another place of each image.
-Expected: AP@0.5 of 0.97 to 0.99 on other drawn fields, after 20 minutes of two cores; 0.55 on two
+Expected: AP@0.5 of 0.97 to 0.99 on other drawn fields, after 20 minutes of two cores; 0.83 on two
 real ones, where the method without a net has 0.93 (docs/cells_net.md).
 Command:
   python -m tfds_builder.hpa --config=synthetic --size=128 --images=4000 --seed=11 --vary --masks \

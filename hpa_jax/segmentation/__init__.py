@@ -4,7 +4,7 @@ instances.py    what a segmentation is
 classical.py    finds cells without a trained net: nuclei.py, then cytoplasm.py; enlarge.py brings
                 masks to the field's own scale
 targets.py      maps of masks, which a net learns; from_maps.py makes masks of them again
-stretch.py      how a field is made ready for such a net
+stretch.py      how a field is made ready for such a net; stained.py: where it has a say at all
 numbering.py    numbers without gaps; nuclei and cells that were numbered apart
 measures.py     average precision and aggregated Jaccard index
 label_image.py  masks as PNG and TIFF, ours and those of others; mask_folder.py finds them by Id

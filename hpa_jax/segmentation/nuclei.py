@@ -53,7 +53,7 @@ def nucleus_diameter(blue: np.ndarray) -> float | None:
       Pixels; None where nothing stands out.
     """
     blur = _FIRST_BLUR + max(blue.shape) / _FIRST_BLUR_SIDE
-    mask = _above_otsu(blue, blur)
+    mask = above_otsu(blue, blur)
     pieces, count = ndimage.label(mask)
     if not count:
         return None
@@ -75,7 +75,7 @@ def find_nuclei(blue: np.ndarray, diameter: float) -> np.ndarray:
     Returns:
       int32 [H, W], numbered from 1 without gaps; 0 is background.
     """
-    mask = _above_otsu(blue, max(0.7, _BLUR * diameter))
+    mask = above_otsu(blue, max(0.7, _BLUR * diameter))
     reach = max(1, round(_OPENING * diameter))
     mask = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, disc(reach)).astype(bool)
     depth = cv2.GaussianBlur(edge_distance(mask), (0, 0), max(0.5, _DISTANCE_BLUR * diameter))
@@ -152,7 +152,7 @@ def _without_small(nuclei: np.ndarray, diameter: float) -> np.ndarray:
     return number[nuclei]
 
 
-def _above_otsu(blue: np.ndarray, blur: float) -> np.ndarray:
+def above_otsu(blue: np.ndarray, blur: float) -> np.ndarray:
     """Where something stands out, holes filled, bool [H, W]; nowhere, where it may be noise."""
     # The square root: beside a bright nucleus, as of a dividing cell, dim ones count as well.
     values = np.sqrt(cv2.GaussianBlur(blue, (0, 0), blur))

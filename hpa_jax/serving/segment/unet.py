@@ -1,8 +1,8 @@
 """The method `unet`: a net that was trained to find cells (`--mode=export` of such a run).
 
 A field is stretched, scaled so that its nuclei are as large as those that the net was trained on,
-and seen in tiles that overlap; masks are made of the maps at that scale, and enlarged to the
-field's own. Needs JAX besides what runs the export.
+and seen in tiles that overlap; masks are made of the maps at that scale, where the field is
+stained, and enlarged to the field's own. Needs JAX besides what runs the export.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ from hpa_jax.segmentation.enlarge import enlarge
 from hpa_jax.segmentation.from_maps import from_maps
 from hpa_jax.segmentation.instances import Instances
 from hpa_jax.segmentation.nuclei import nucleus_diameter
+from hpa_jax.segmentation.stained import without_unstained
 from hpa_jax.segmentation.stretch import stretch
 from hpa_jax.serving import artifact
 from hpa_jax.serving.kinds import CELL_MASKS
@@ -36,7 +37,7 @@ _OVERLAP = 0.25
 _MEASURED_SIDE = 1024
 
 # Raised when the method finds other cells than before with the same net and field.
-_VERSION = 1
+_VERSION = 2
 
 
 def open_unet(weights: Path | None, scale: float | None = None) -> Segmenter:
@@ -83,7 +84,8 @@ class CellFinder:
         height, width = field.shape[:2]
         stretched = stretch(field)
         factor = self.scale_of(stretched)
-        found = from_maps(self.maps(stretched, factor))
+        scaled = resize(stretched, scaled_size(height, width, factor))
+        found = from_maps(without_unstained(self.maps(scaled), scaled))
         cells = _sized(found.cells, height, width)
         nuclei = _sized(found.nuclei, height, width)
         # Scaled apart, a nucleus may reach over its cell by a pixel.
@@ -110,17 +112,15 @@ class CellFinder:
             return 1.0
         return float(np.clip(middle / diameter, *SCALES))
 
-    def maps(self, stretched: np.ndarray, factor: float) -> np.ndarray:
-        """The net's maps of a field, at its scale.
+    def maps(self, scaled: np.ndarray) -> np.ndarray:
+        """The net's maps of a field.
 
         Args:
-          stretched: uint8 [H, W, 4].
-          factor: by which it is scaled.
+          scaled: uint8 [h, w, 4], stretched, at the scale at which the net sees it.
 
         Returns:
           float32 [h, w, 4], 0 to 1.
         """
-        scaled = resize(stretched, scaled_size(*stretched.shape[:2], factor))
         height, width = scaled.shape[:2]
         below = max(0, self._tile - height)
         right = max(0, self._tile - width)
