@@ -10,13 +10,10 @@ import sys
 from pathlib import Path
 
 import channels_net
-import numpy as np
 from checkout import REPOSITORY
 from learning_recipes import Run, Scale
 from learning_runs import run_all
 
-from hpa_jax.data.catalog import load_dataset
-from hpa_jax.data.sampler import rare_labels
 from hpa_jax.errors import EXIT_START_AGAIN, RunStopped
 
 CHANNELS = ("red", "blue", "yellow")
@@ -49,8 +46,6 @@ def make_pictures(scale: Scale, folder: Path, data_dir: Path) -> None:
     """
     run = net_run(scale)
     run_all([run], data_dir, folder, jobs=1)
-    targets = load_dataset(data_dir, scale.dataset, split="train").targets()
-    rare = np.flatnonzero(rare_labels(targets, scale.rare_below())).tolist()
     for channel, pictures in zip(CHANNELS, folders_of_pictures(folder), strict=True):
         call_main(
             "--mode=synthesize",
@@ -58,7 +53,7 @@ def make_pictures(scale: Scale, folder: Path, data_dir: Path) -> None:
             f"--out={pictures.parent}",
             f"--config.data.data_dir={data_dir}",
             "--config.data.eval_split=train",
-            f"--config.data.labels={tuple(rare)}",
+            f"--config.channels.rare_below={scale.rare_below()}",
             f"--config.channels.fill={channel}",
             "--config.channels.baseline_images=0",
             log=pictures.parent / "log.txt",

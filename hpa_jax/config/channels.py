@@ -36,6 +36,12 @@ class Channels:
         "synthesize: the channels to make, such as yellow; '': those of predict.missing, or of a "
         "dataset those that were not imaged",
     )
+    rare_below: int = setting(
+        0,
+        "synthesize: of a dataset, only images with a label that fewer images of the split than "
+        "this have; 0: all images",
+        at_least=0,
+    )
     baseline_images: int = setting(
         200,
         "synthesize: training images at most, spread evenly, on which the two baselines are "

@@ -391,6 +391,10 @@ class ConcatDataset:
         """All Ids, from the indexes."""
         return [image_id for dataset in self._sources for image_id in dataset.ids()]
 
+    def original_ids(self) -> list[str]:
+        """All Ids as the sources gave them, as in `ImageDataset`."""
+        return [image_id for dataset in self._sources for image_id in dataset.original_ids()]
+
     def lengths(self) -> list[int]:
         """Number of images of each dataset."""
         return [len(source) for source in self._sources]

@@ -12,7 +12,7 @@ beforehand, and not in every training step.
 
 import csv
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +36,8 @@ class GeneratedChannels:
 
     Args:
       folders: of `--mode=synthesize`.
-      ids: of the images that may get generated channels.
+      ids: of the images that may get generated channels: the name under which they are read, by
+        that which their source gave them, which the pictures have.
       probability: of one that it does, each time that it is read.
       seed: of the draws.
       aspect: how an image that is no square is made one: one of `hpa_jax.images.resize.ASPECTS`.
@@ -48,7 +49,7 @@ class GeneratedChannels:
     def __init__(
         self,
         folders: Sequence[Path],
-        ids: Sequence[str],
+        ids: Mapping[str, str],
         *,
         probability: float,
         seed: int,
@@ -58,19 +59,18 @@ class GeneratedChannels:
         self._seed = seed
         self._aspect = aspect
         self._pictures: dict[str, list[tuple[int, Path]]] = {}
-        wanted = set(ids)
         digest = hashlib.sha256()
         for folder in folders:
             table = folder / TABLE
             digest.update(_read_bytes(table))
             found = 0
             for image_id, channel, path in _read_table(table):
-                if image_id in wanted:
-                    self._pictures.setdefault(image_id, []).append((channel, path))
+                if image_id in ids:
+                    self._pictures.setdefault(ids[image_id], []).append((channel, path))
                     found += 1
             if not found:
                 raise InputError(
-                    f"{table} has none of the {len(wanted)} images with a rare label that are "
+                    f"{table} has none of the {len(ids)} images with a rare label that are "
                     "trained on; make pictures of config.data.train_split, or set "
                     "config.data.rare_below higher"
                 )

@@ -35,7 +35,8 @@ def write_pictures(folder, pictures, side=8):
 
 
 def generated(*folders, ids=IDS, probability=0.5):
-    return GeneratedChannels(folders, ids, probability=probability, seed=3, aspect="pad")
+    names = {image_id: image_id for image_id in ids}
+    return GeneratedChannels(folders, names, probability=probability, seed=3, aspect="pad")
 
 
 def example(image_id="a", side=8):

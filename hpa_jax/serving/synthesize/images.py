@@ -10,6 +10,7 @@ import numpy as np
 from hpa_jax.config import Config
 from hpa_jax.data import pipeline
 from hpa_jax.data.preparation import read_preparation
+from hpa_jax.data.sampler import rare_images
 from hpa_jax.errors import InputError
 from hpa_jax.images.folder import FaultyImage
 from hpa_jax.images.prepare import Preparation
@@ -71,9 +72,17 @@ class SplitImages:
         self._side = config.data.image_size
         self._aspect = config.data.aspect
         self.where = f"{data.name}, {data.eval_split}"
-        self.ids = self._dataset.original_ids()
-        self.groups = self._dataset.groups()
-        self.version = [self._dataset.fingerprint()]
+        self._numbers = np.arange(len(self._dataset))
+        below = config.channels.rare_below
+        if below:
+            self._numbers = np.flatnonzero(rare_images(self._dataset.targets(), below))
+            self.where += f", labels of fewer than {below} images"
+        if not len(self._numbers):
+            raise InputError(f"{self.where}: there is none; set config.channels.rare_below higher")
+        ids = self._dataset.original_ids()
+        self.ids = [ids[number] for number in self._numbers]
+        self.groups = self._dataset.groups()[self._numbers]
+        self.version = [self._dataset.fingerprint(), below]
         imaged = read_preparation(data.data_dir, data.name)["channels"]
         self.missing = ()
         if imaged is not None:
@@ -81,7 +90,7 @@ class SplitImages:
 
     def read(self, number: int) -> Prepared:
         """See `Images`."""
-        image = self._dataset.image(number)
+        image = self._dataset.image(int(self._numbers[number]))
         shape = Square(*image.shape[:2], self._side, self._aspect)
         return Prepared(shape.of(image), shape)
 

@@ -78,10 +78,10 @@ class ClassificationTask(Task):
         if not augment.generated:
             return None
         is_rare = sampler.rare_images(dataset.targets(), config.data.rare_below)
-        ids = dataset.ids()
+        ids = zip(dataset.original_ids(), dataset.ids(), is_rare, strict=True)
         return GeneratedChannels(
             [Path(folder) for folder in listed(augment.generated)],
-            [ids[number] for number in np.flatnonzero(is_rare)],
+            {original: image_id for original, image_id, wanted in ids if wanted},
             probability=augment.generated_probability,
             seed=config.train.seed,
             aspect=config.data.aspect,
