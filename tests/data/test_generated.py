@@ -63,6 +63,13 @@ def test_one_channel_at_a_time_is_taken_and_the_same_again_at_the_same_position(
     assert vary(example("c"), 0)["image"].max() == 7
 
 
+def test_pictures_have_the_ids_that_sources_gave_and_images_those_of_the_dataset(tmp_path):
+    folder = write_pictures(tmp_path / "made", [("a", "red")])
+    vary = GeneratedChannels([folder], {"a": "safe"}, probability=1.0, seed=0, aspect="pad")
+    assert (vary(example("safe"), 0)["image"][..., 0] == 201).all()
+    assert vary(example("a"), 0)["image"].max() == 7
+
+
 def test_pictures_are_made_to_fit_as_their_images_are(tmp_path):
     folder = write_pictures(tmp_path / "made", [("a", "red")], side=16)
     found = generated(folder, probability=1.0)(example(), 0)["image"]
