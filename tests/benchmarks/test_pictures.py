@@ -8,6 +8,7 @@ import draw_cells
 import draw_channels
 import draw_mixes
 import draw_neighbours
+import draw_votes
 import numpy as np
 import pytest
 
@@ -49,7 +50,12 @@ def test_cells_are_drawn(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("program", "flag"),
-    [(draw_channels, "--run"), (draw_neighbours, "--run"), (draw_cell_scores, "--export")],
+    [
+        (draw_channels, "--run"),
+        (draw_neighbours, "--run"),
+        (draw_votes, "--run"),
+        (draw_cell_scores, "--export"),
+    ],
 )
 def test_a_picture_of_a_net_wants_that(program, flag, tmp_path, capsys):
     assert program.main([f"{flag}={tmp_path}", f"--out={tmp_path}/made.png"]) == 2

@@ -53,6 +53,7 @@ class Run:
       metrics: from `evaluate_table`.
       predicted: bool [N, L], the labels predicted with cross-fitted thresholds; where every image
         has one label, the most probable.
+      votes: what a fused net's votes weigh and bring (`Predictor.votes`); None: it has none.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Run:
     table: ScoreTable
     metrics: dict
     predicted: np.ndarray
+    votes: dict | None = None
 
     def labels(self) -> list[str]:
         """Returns the names of the columns."""
@@ -167,7 +169,8 @@ def read_run(kept: SplitScores, name: str) -> Run:
     """Reads one run, and scores it on `config.data.eval_split` unless that was done before."""
     table = score_with(kept)
     predictor = kept.predictor
-    return make_run(name, predictor.config, read_records(predictor.workdir / FILE_NAME), table)
+    run = make_run(name, predictor.config, read_records(predictor.workdir / FILE_NAME), table)
+    return replace(run, votes=predictor.votes)
 
 
 def make_run(name: str, config: Config, records: list[dict], table: ScoreTable) -> Run:

@@ -73,7 +73,15 @@ def _cards(run: Run) -> list[Card]:
         checkpoint = "an ensemble"
     net = f"{net_parts(run)}, {run.config.data.image_size} px, {checkpoint}"
     cards.append(Card("Net", run.config.model.name, net, wide=True))
-    return cards
+    return [*cards, *vote_cards(run)]
+
+
+def vote_cards(run: Run) -> list[Card]:
+    """What the votes of neighbours bring, where a net has them."""
+    if not run.votes:
+        return []
+    note = f"of 1; {run.votes['gain']:+.4f} macro F1 out of fold"
+    return [Card("Weight of votes", decimal(run.votes["weight"]), note)]
 
 
 def net_parts(run: Run) -> str:

@@ -5,7 +5,7 @@ import numpy as np
 from hpa_jax.report.dataset.labels import FEW_IMAGES
 from hpa_jax.report.html import Card, Section, decimal, number
 from hpa_jax.report.run.load import Run, defined_interval
-from hpa_jax.report.run.overview import net_parts, selection_findings
+from hpa_jax.report.run.overview import net_parts, selection_findings, vote_cards
 from hpa_jax.report.table_charts import FRACTION_MARKS, HeatCell, interval_bars, shade_of
 from hpa_jax.report.tables import Table
 
@@ -60,7 +60,7 @@ def _cards(run: Run) -> list[Card]:
     net = f"{net_parts(run)}, {config.data.image_size} px, "
     net += f"checkpoint {number(table.checkpoint)}"
     cards.append(Card("Net", config.model.name, net, wide=True))
-    return cards
+    return [*cards, *vote_cards(run)]
 
 
 def _metrics_table(run: Run) -> Table:

@@ -251,3 +251,13 @@ def test_several_datasets_have_a_row_each():
     text = " ".join(made_run_page([made_run(table, replicates=0)]).split())
     assert '<th scope="row">first</th><td>40</td>' in text
     assert '<th scope="row">second</th><td>20</td>' in text
+
+
+def test_the_votes_of_a_fused_net_have_a_card():
+    run = made_run(made_table(60), replicates=0)
+    assert "Weight of votes" not in made_run_page([run])
+    voted = replace(run, votes={"weight": 0.25, "gain": -0.0123})
+    text = " ".join(made_run_page([voted]).split())
+    assert "Weight of votes" in text
+    assert "0.250" in text
+    assert "-0.0123 macro F1 out of fold" in text
