@@ -1,11 +1,15 @@
 """How fast is a step of DenseNet-121, beside the same net in PyTorch? Side by side, in one run.
 
     python benchmarks/train_step.py [--quick] [--json=FILE] [--only=cpu|gpu] [--rounds=5]
+                                    [--side=224] [--batch=8]
 
-On the CPU: 224 px, batch 8, float32, all cores; the peer is PyTorch, eager, channels last. On one
-NVIDIA GPU: 512 px, bfloat16, each side with the batch at which it is fastest (powers of two); the
-peer is PyTorch, channels last, with autocast and torch.compile. Where JAX or PyTorch finds no GPU,
-those rows are left out, with a line that says so.
+On the CPU: 224 px, batch 8, float32, all cores; the peer is PyTorch, eager, channels last. Both
+are measured as people start them, and with memory in huge pages, as hpa_jax.main starts itself; the
+memory that each has taken at most is printed too.
+
+On one NVIDIA GPU: 512 px, bfloat16, each side with the batch at which it is fastest (powers of
+two); the peer is PyTorch, channels last, with autocast and torch.compile. Where JAX or PyTorch
+finds no GPU, those rows are left out, with a line that says so.
 
 Three rows each. `train_step`: the step that hpa_jax.training compiles (normalizing uint8 images,
 forward, backward, norm of the gradient, Adam, the guard against steps that are not finite), against
@@ -14,7 +18,7 @@ exported artifact that was written out and read back, in float32 as it always is
 device. A value is the median over the steps of all rounds, in which the sides take turns; value and
 peer are images a second, so a ratio above 1 says that hpa_jax is the faster.
 
-Notes: each side is a process of its own that waits while the other measures
+Notes: each side is a process of its own that waits while another measures
 (train_step_sides.py); on a GPU each may use 45 % of the memory. Only JAX, Flax, Optax, NumPy and
 PyTorch are needed.
 """
@@ -35,6 +39,7 @@ from results import make_row, write_rows
 from timing import images_per_second
 from train_step_work import GPU_MEMORY_FRACTION, KINDS, SIDES
 
+from hpa_jax.environment import huge_pages
 from hpa_jax.environment.program import run_program
 
 WORKLOADS = {
@@ -54,22 +59,34 @@ SEARCH_SECONDS = {"train": 80, "inference": 40}
 """Of looking for a side's best batch: none is tried after that, so that the run stays below ten
 minutes."""
 
+SMALL = "small pages"
+HUGE = "huge pages"
+"""How the memory of a process on the CPU is mapped."""
+
 START = time.perf_counter()
 
 
 class Side:
-    """One of the two processes."""
+    """One of the processes.
 
-    def __init__(self, name: str, platform: str, cache: str):
+    Attributes:
+      name: of SIDES.
+      pages: SMALL or HUGE.
+    """
+
+    def __init__(self, name: str, platform: str, cache: str, pages: str = SMALL):
         self.name = name
+        self.pages = pages
+        environment = dict(os.environ)
+        environment.pop(huge_pages.TUNABLES, None)
+        if pages == HUGE:
+            environment[huge_pages.TUNABLES] = huge_pages.HUGE
         if platform == "gpu":
-            environment = os.environ | {
-                "XLA_PYTHON_CLIENT_MEM_FRACTION": str(GPU_MEMORY_FRACTION),
-                # A batch that was tried is not compiled again.
-                "JAX_COMPILATION_CACHE_DIR": cache,
-            }
+            environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = str(GPU_MEMORY_FRACTION)
+            # A batch that was tried is not compiled again.
+            environment["JAX_COMPILATION_CACHE_DIR"] = cache
         else:
-            environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+            environment["JAX_PLATFORMS"] = "cpu"
         self._process = subprocess.Popen(
             [sys.executable, str(BENCHMARKS / "train_step_sides.py"), name],
             env=environment,
@@ -89,6 +106,10 @@ class Side:
     def measure(self, kind: str, seconds: float) -> list[float]:
         """Seconds of each step in that time."""
         return self._ask({"measure": {"kind": kind, "seconds": seconds}})["steps"]
+
+    def memory(self) -> int:
+        """Bytes that the process has taken at most."""
+        return self._ask({"memory": 1})["bytes"]
 
     def _ask(self, request: dict) -> dict:
         self._process.stdin.write(json.dumps(request) + "\n")
@@ -113,9 +134,9 @@ class Comparison(NamedTuple):
       build_seconds: by side.
     """
 
-    speeds: dict[tuple[str, str], float]
-    steps: dict[tuple[str, str], int]
-    build_seconds: dict[str, float]
+    speeds: dict[tuple[str, Side], float]
+    steps: dict[tuple[str, Side], int]
+    build_seconds: dict[Side, float]
 
 
 def log(text: str) -> None:
@@ -181,36 +202,43 @@ def compare(
     build_seconds = {}
     for side in sides:
         batch = batches[side.name]
-        log(f"{side.name}: building {', '.join(kinds)} at batch {batch}")
+        log(f"{side.name}, {side.pages}: building {', '.join(kinds)} at batch {batch}")
         prepared = side.prepare(workload, kinds, batch)
         if prepared.get("out_of_memory"):
             raise SystemExit(f"error: {side.name} ran out of memory at batch {batch}")
-        build_seconds[side.name] = prepared["seconds"]
+        build_seconds[side] = prepared["seconds"]
         parameters.add(prepared["parameters"])
     if len(parameters) != 1:
         raise SystemExit(f"error: the two nets differ: {parameters} parameters")
 
-    taken = {(kind, side.name): [] for kind in kinds for side in sides}
+    taken = {(kind, side): [] for kind in kinds for side in sides}
     for number in range(rounds):
         log(f"round {number + 1} of {rounds}")
         in_turn = sides if number % 2 == 0 else sides[::-1]
         for kind in kinds:
             kind_seconds = seconds if kind == "train" else seconds / 3
             for side in in_turn:
-                taken[kind, side.name] += side.measure(kind, kind_seconds)
+                taken[kind, side] += side.measure(kind, kind_seconds)
 
     speeds = {}
     steps = {}
-    for (kind, name), found in taken.items():
-        speeds[kind, name] = images_per_second(found, batches[name])
-        steps[kind, name] = len(found)
+    for (kind, side), found in taken.items():
+        speeds[kind, side] = images_per_second(found, batches[side.name])
+        steps[kind, side] = len(found)
     return Comparison(speeds, steps, build_seconds)
 
 
 def make_rows(
     platform: str, sides: list[Side], workload: dict, args: argparse.Namespace
 ) -> list[dict]:
-    """Measures on one platform, prints the lines, and returns the rows."""
+    """Measures on one platform, prints the lines, and returns the rows.
+
+    Args:
+      platform: of WORKLOADS.
+      sides: by pairs, hpa_jax's and its peer's; those in SMALL pages first.
+      workload: to measure.
+      args: of the command line.
+    """
     devices = {side.name: side.device() for side in sides}
     device = devices["jax"]["name"]
     versions = f"{devices['jax']['version']}, {devices['torch']['version']}"
@@ -231,40 +259,79 @@ def make_rows(
         if platform == "gpu":
             batches = {side.name: best_batch(side, workload, kinds[0]) for side in sides}
         found = compare(sides, workload, kinds, batches, rounds, args.seconds)
+        pairs = list(zip(sides[::2], sides[1::2], strict=True))
         for kind in kinds:
-            own = found.speeds[kind, "jax"]
-            other = found.speeds[kind, "torch"]
-            name = ROW_NAMES[kind]
-            print(
-                f"  {name:<10} hpa_jax {own:8.2f} images/s (batch {batches['jax']})   "
-                f"PyTorch {other:8.2f} (batch {batches['torch']})   ratio {own / other:.2f}",
-                flush=True,
-            )
-            row = make_row(
-                f"{name}_{workload['side']}_{platform}",
-                own,
-                "images/s",
-                peer=PEERS[platform],
-                peer_value=other,
-                device=device,
-                net=workload["net"],
-                dtype="float32" if kind == "exported" else workload["dtype"],
-                batch=batches["jax"],
-                peer_batch=batches["torch"],
-                steps=found.steps[kind, "jax"],
-                peer_steps=found.steps[kind, "torch"],
-                versions=versions,
-                build_seconds=found.build_seconds["jax"],
-                peer_build_seconds=found.build_seconds["torch"],
-            )
-            rows.append(row)
+            # PyTorch as people start it.
+            usual = found.speeds[kind, sides[1]]
+            for own_side, peer_side in pairs:
+                own = found.speeds[kind, own_side]
+                other = found.speeds[kind, peer_side]
+                is_huge = own_side.pages == HUGE
+                name = ROW_NAMES[kind]
+                line = (
+                    f"  {name:<10} hpa_jax {own:8.2f} images/s (batch {batches['jax']})   "
+                    f"PyTorch {other:8.2f} (batch {batches['torch']})   ratio {own / other:.2f}"
+                )
+                if is_huge:
+                    line += f"   {HUGE}; to PyTorch without {own / usual:.2f}"
+                print(line, flush=True)
+                row = make_row(
+                    f"{name}_{workload['side']}_{platform}{'_huge_pages' * is_huge}",
+                    own,
+                    "images/s",
+                    peer=PEERS[platform],
+                    peer_value=other,
+                    device=device,
+                    net=workload["net"],
+                    dtype="float32" if kind == "exported" else workload["dtype"],
+                    pages=own_side.pages,
+                    ratio_to_peer_in_small_pages=own / usual,
+                    batch=batches["jax"],
+                    peer_batch=batches["torch"],
+                    steps=found.steps[kind, own_side],
+                    peer_steps=found.steps[kind, peer_side],
+                    versions=versions,
+                    build_seconds=found.build_seconds[own_side],
+                    peer_build_seconds=found.build_seconds[peer_side],
+                )
+                rows.append(row)
+    if platform == "cpu":
+        rows += memory_rows(pairs, workload, device)
+    return rows
+
+
+def memory_rows(pairs: Sequence[tuple[Side, Side]], workload: dict, device: str) -> list[dict]:
+    """What each process has taken at most, all it did together."""
+    rows = []
+    for own_side, peer_side in pairs:
+        own = own_side.memory()
+        other = peer_side.memory()
+        print(
+            f"  memory     hpa_jax {own / 1e9:8.2f} GB at most, {own_side.pages}   "
+            f"PyTorch {other / 1e9:8.2f}",
+            flush=True,
+        )
+        row = make_row(
+            f"memory_{workload['side']}_cpu{'_huge_pages' * (own_side.pages == HUGE)}",
+            own,
+            "bytes",
+            peer=PEERS["cpu"],
+            peer_value=other,
+            device=device,
+            net=workload["net"],
+            batch=workload["batch"],
+        )
+        rows.append(row)
     return rows
 
 
 def run_platform(platform: str, workload: dict, args: argparse.Namespace) -> list[dict]:
     """The rows of one platform; none where one of the two finds no GPU."""
     with tempfile.TemporaryDirectory() as cache:
-        sides = [Side(name, platform, cache) for name in SIDES]
+        conditions = [SMALL]
+        if platform == "cpu" and huge_pages.is_offered():
+            conditions.append(HUGE)
+        sides = [Side(name, platform, cache, pages) for pages in conditions for name in SIDES]
         try:
             devices = {side.name: side.device() for side in sides}
             if platform == "gpu" and not all(device["gpu"] for device in devices.values()):
@@ -290,6 +357,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=6.0,
         help="of training a side and round; inference: a third",
     )
+    parser.add_argument("--side", type=int, help="of the images in px, on the CPU")
+    parser.add_argument("--batch", type=int, help="images a step, on the CPU")
     parser.add_argument("--block", default="plain", help="config.model.block of the training step")
     parser.add_argument(
         "--quick", action="store_true", help="a tiny net, one short round: does it run?"
@@ -304,6 +373,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         workload = WORKLOADS[platform] | {"block": args.block}
         if args.quick:
             workload |= QUICK
+        if platform == "cpu":
+            workload["side"] = args.side or workload["side"]
+            workload["batch"] = args.batch or workload["batch"]
         rows += run_platform(platform, workload, args)
     write_rows(args.json, rows)
     return 0

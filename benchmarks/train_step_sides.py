@@ -4,7 +4,8 @@
 
 A request is a line of JSON on standard input, an answer one on standard output. `{"device": 1}`
 asks what there is; `{"prepare": WORKLOAD}` builds, compiles and warms up; `{"measure": {"kind":
-KIND, "seconds": SECONDS}}` asks for the seconds of each step in that time. Both sides do the same
+KIND, "seconds": SECONDS}}` asks for the seconds of each step in that time, `{"memory": 1}` for the
+bytes that the process has taken at most. Both sides do the same
 work: uint8 images that lie on the device, normalized there, forward, backward and Adam on binary
 cross entropy; or forward and sigmoid.
 """
@@ -12,6 +13,7 @@ cross entropy; or forward and sigmoid.
 import argparse
 import json
 import os
+import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -55,6 +57,9 @@ def is_out_of_memory(error: BaseException) -> bool:
 def answer(side: Side, request: dict) -> dict:
     if "device" in request:
         return side.device()
+    if "memory" in request:
+        # In KiB, as Linux counts.
+        return {"bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
     if "measure" in request:
         return {"steps": measure(side, **request["measure"])}
     try:

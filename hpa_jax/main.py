@@ -44,16 +44,21 @@ mode was stopped by SIGHUP, Ctrl-C or SIGTERM. The fields of a configuration, wi
 
 import sys
 
+from hpa_jax.environment import huge_pages
 from hpa_jax.environment.early_signals import (
     STOP_SIGNALS,
     handlers_of_others,
     install_early,
+    mode_of,
     stop_training,
 )
 
 if __name__ == "__main__":
     # The imports below take a while.
     install_early(sys.argv[1:])
+    # The other modes compute little, or in processes of their own.
+    if mode_of(sys.argv[1:]) in ("train", "evaluate", "predict", "synthesize", "probe"):
+        huge_pages.restart("hpa_jax.main")
 
 import contextlib
 import os

@@ -9,7 +9,7 @@
 #   launch/local.sh setup                 install only
 #
 # Installs into .venv from the lock that fits the machine (cuda with an NVIDIA driver, tpu on a TPU VM, else cpu);
-# HPA_LOCK=cpu|cuda|tpu overrides, PYTHON=... names the interpreter.
+# HPA_LOCK=cpu|cuda|tpu overrides, PYTHON=... names the interpreter; HPA_HUGE_PAGES=0: no huge pages for memory.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -91,6 +91,11 @@ setup() {
   [ -f "requirements/$lock.lock" ] || fail "HPA_LOCK=$lock: no requirements/$lock.lock; choose cpu, cuda or tpu"
   install_into .venv "requirements/$lock.lock"
   python=.venv/bin/python
+  main=("$python" -m hpa_jax.main)
+  # Memory in huge pages: otherwise the program would start itself once more for them.
+  if [ "$lock" = cpu ] && [ "$(uname -s)" = Linux ] && [ "${HPA_HUGE_PAGES:-}" != 0 ] && [ -z "${GLIBC_TUNABLES:-}" ]; then
+    main=(env GLIBC_TUNABLES=glibc.malloc.hugetlb=1 "${main[@]}")
+  fi
 }
 
 # The TPU compiler, for slices that are not there; beside the packages, not among them: where libtpu can be imported, JAX
@@ -120,7 +125,7 @@ run_until_finished() {
   trap 'stopped=1' INT
   trap 'stopped=1; kill -TERM "$child" 2>/dev/null || true' TERM
   while :; do
-    $python -m hpa_jax.main "$@" &
+    "${main[@]}" "$@" &
     child=$!
     status=0
     wait "$child" || status=$?
@@ -147,11 +152,11 @@ quickstart() {
   echo "== 2/6 training DenseNet-121"
   run_until_finished --config=configs/quickstart.py --workdir=runs/quickstart
   echo "== 3/6 evaluating the best checkpoint on images that it was not trained on"
-  $python -m hpa_jax.main --mode=evaluate --workdir=runs/quickstart --config.data.eval_split=test
+  "${main[@]}" --mode=evaluate --workdir=runs/quickstart --config.data.eval_split=test
   echo "== 4/6 a baseline without a net: logistic regression on intensity histograms of the same images"
   $python benchmarks/histogram_baseline.py --data_dir=data --dataset=synthetic --workdir=runs/quickstart
   echo "== 5/6 exporting"
-  $python -m hpa_jax.main --mode=export --workdir=runs/quickstart
+  "${main[@]}" --mode=export --workdir=runs/quickstart
   echo "== 6/6 making a page that runs the net in a browser"
   local page="Here is your page: open it in a browser, and drop the images of a field on it.
   $PWD/runs/quickstart/page.html"

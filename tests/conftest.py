@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Steps this small are no faster with them, and a program would start itself a second time.
+os.environ.setdefault("HPA_HUGE_PAGES", "0")
 
 import jax
 import pytest

@@ -23,7 +23,7 @@ def install_early(arguments: Sequence[str]) -> None:
     Args:
       arguments: of the command line. They are looked at for `--mode` alone, and not checked.
     """
-    stop = stop_training if _mode(arguments) in ("train", "sweep") else _stop
+    stop = stop_training if mode_of(arguments) in ("train", "sweep") else _stop
     for number in STOP_SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
             _replaced[number] = signal.signal(number, stop)
@@ -61,7 +61,8 @@ def _end(descriptor: int, line: str, status: int) -> None:
     os._exit(status)
 
 
-def _mode(arguments: Sequence[str]) -> str:
+def mode_of(arguments: Sequence[str]) -> str:
+    """The value of `--mode` in a command line that nobody has checked."""
     mode = "train"
     for place, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import jax
 
 from hpa_jax.config import Config
+from hpa_jax.environment import huge_pages
 from hpa_jax.errors import InputError, one_line
 from hpa_jax.parallel.host_memory import Room, host_room
 
@@ -76,6 +77,9 @@ class Rooms(NamedTuple):
         """
         on_device = _compare(what, device_bytes, self.device, advice)
         on_host = _compare(what, self.on_host(device_bytes, host_bytes), self.host, advice)
+        # Huge pages take more than was compared.
+        if on_host and huge_pages.turn_off():
+            on_host += "; it goes on without huge pages"
         return on_device or on_host
 
 

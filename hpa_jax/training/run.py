@@ -12,6 +12,7 @@ import jax
 
 from hpa_jax.config import profile_window, to_dict
 from hpa_jax.data.loader import prefetch
+from hpa_jax.environment import huge_pages
 from hpa_jax.environment.causes import advice, is_of_writing
 from hpa_jax.errors import EXIT_OK, EXIT_START_AGAIN, RunStopped
 from hpa_jax.files import write_json
@@ -174,6 +175,8 @@ class Run:
         experiment = self._experiment
         notes = experiment.shape_notes() + experiment.channel_notes()
         notes += experiment.variation_notes()
+        if experiment.mesh.devices.flat[0].platform == "cpu":
+            notes += huge_pages.notes()
         for note in notes:
             self._logger.info(note)
 

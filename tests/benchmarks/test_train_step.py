@@ -11,6 +11,7 @@ import torch
 import train_step
 from torch_densenet import DenseNet
 
+from hpa_jax.environment import huge_pages
 from hpa_jax.models import BACKBONES, create_model, init_variables
 from hpa_jax.pretrained.torch_densenet import CLASSIFIER, key_of
 
@@ -44,11 +45,14 @@ def test_rows_beside_the_peer_where_only_jax_and_pytorch_are(tmp_path, run_bench
 
     done = run_benchmark("train_step.py", "--quick", environment=environment)
     assert done.returncode == 0, done.stderr
-    assert list(done.rows) == ["train_step_64_cpu", "inference_64_cpu", "exported_64_cpu"]
+    names = ["train_step_64_cpu", "inference_64_cpu", "exported_64_cpu", "memory_64_cpu"]
+    if huge_pages.is_offered():
+        names += [f"{name}_huge_pages" for name in names]
+    assert sorted(done.rows) == sorted(names)
     for row in done.rows.values():
         assert row["value"] > 0
         assert row["ratio_to_peer"] == pytest.approx(row["value"] / row["peer_value"])
-        assert row["unit"] == "images/s"
+        assert row["unit"] == ("bytes" if row["name"].startswith("memory") else "images/s")
         assert row["peer"] == "PyTorch, eager, channels last"
         assert row["device"]
     assert "no GPU that both JAX and PyTorch can use" in done.stdout

@@ -46,6 +46,15 @@ def test_what_is_needed_is_compared_with_what_is_left(left, device_bytes, host_b
     assert not warning or warning.startswith("memory is short: a step needs 1.00 GB")
 
 
+def test_where_the_host_s_memory_is_short_huge_pages_are_given_up(monkeypatch):
+    turned_off = []
+    monkeypatch.setattr(memory.huge_pages, "turn_off", lambda: turned_off.append(1) or True)
+    rooms(device=GB, host=2 * GB).check("a step", GB, 0, advice="wait")
+    assert not turned_off
+    warning = rooms(host=GB, sharing=1).check("a step", GB, 0, advice="wait")
+    assert warning.endswith("wait; it goes on without huge pages")
+
+
 def test_the_devices_of_this_process_share_the_memory_of_its_host():
     left = memory.rooms(jax.devices())
     assert left.device is None
