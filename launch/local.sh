@@ -4,7 +4,7 @@
 #   launch/local.sh quickstart            install, draw the synthetic dataset, train on it, evaluate, export, make a page
 #   launch/local.sh test [--all] [ARG..]  install, run the tests (--all: the slow ones too); ARGs go to pytest
 #   launch/local.sh train ARG..           install, then python -m hpa_jax.main ARG.., started again when it exits with 75
-#   launch/local.sh plan ARG..            install, also the TPU compiler, then python -m hpa_jax.main --mode=plan ARG..
+#   launch/local.sh plan ARG..            install, also the compilers, then python -m hpa_jax.main --mode=plan ARG..
 #   launch/local.sh docs                  build the documentation into build/site; a dead link or a missing name fails
 #   launch/local.sh setup                 install only
 #
@@ -98,24 +98,37 @@ setup() {
   fi
 }
 
-# The TPU compiler, for slices that are not there; beside the packages, not among them: where libtpu can be imported, JAX
-# looks for a TPU at every start.
-install_tpu_compiler() {
-  [ "$(uname -sm)" = "Linux x86_64" ] && [ ! -d .venv/tpu ] || return 0
-  echo "installing the TPU compiler into .venv/tpu ..." >&2
-  rm -rf .venv/tpu.part
-  $python -m pip install -qq --disable-pip-version-check --no-deps --target .venv/tpu.part \
-    "$(grep -o '^libtpu==[0-9.]*' requirements/tpu.lock)"
-  mv .venv/tpu.part .venv/tpu
+# install_compiler tpu|cuda: a compiler for devices that are not there, into .venv/NAME; beside the packages, not among
+# them: where it can be imported, JAX looks for such devices at every start. For GPUs that is JAX's plugin alone.
+install_compiler() {
+  local name=$1 packages='libtpu'
+  [ "$name" = tpu ] || packages='jax-cuda13-plugin\|jax-cuda13-pjrt'
+  [ "$(uname -sm)" = "Linux x86_64" ] && [ ! -d ".venv/$name" ] || return 0
+  echo "installing the compiler for $name devices into .venv/$name ..." >&2
+  rm -rf ".venv/$name.part"
+  # shellcheck disable=SC2046
+  $python -m pip install -qq --disable-pip-version-check --no-deps --target ".venv/$name.part" \
+    $(grep -o "^\($packages\)==[0-9.]*" "requirements/$name.lock")
+  mv ".venv/$name.part" ".venv/$name"
 }
 
-# Whether arguments ask for a plan of slices, not only of the devices at hand.
-plans_slices() {
+# The compilers that a plan of these arguments needs; none for the devices at hand.
+install_compilers() {
+  local argument name names=v5e:2x4
   case " $* " in
-    *" --config.plan.topologies=here "*) return 1 ;;
-    *" --mode=plan "* | *" --mode plan "*) return 0 ;;
-    *) return 1 ;;
+    *" --mode=plan "* | *" --mode plan "*) ;;
+    *) return 0 ;;
   esac
+  for argument in "$@"; do
+    case "$argument" in --config.plan.topologies=*) names=${argument#*=} ;; esac
+  done
+  for name in ${names//,/ }; do
+    case "$name" in
+      here) ;;
+      v[0-9]*x* | tpu*) install_compiler tpu ;;
+      *) install_compiler cuda ;;
+    esac
+  done
 }
 
 # Runs the trainer and starts it again when it was stopped from outside after saving. A signal that reaches this script
@@ -183,6 +196,7 @@ run_tests() {
     slow=()
     shift
     install_into .venv/beam requirements/beam.lock
+    install_compiler cuda
   fi
   $python -c 'import torch' 2>/dev/null || $python -m pip install -qq --disable-pip-version-check torch==2.13.0
   # Its nets are compared with. Of each version's wheels one fits one PyTorch; what it depends on is there.
@@ -190,7 +204,7 @@ run_tests() {
     $python -m pip install -qq --disable-pip-version-check --no-deps torchvision==0.28.0
   # Networks in PyTorch to compare with; of what it depends on, those need PyTorch and NumPy alone.
   $python -c 'import monai' 2>/dev/null || $python -m pip install -qq --disable-pip-version-check --no-deps monai==1.6.1
-  install_tpu_compiler
+  install_compiler tpu
   $python -m ruff check .
   $python -m ruff format --check --quiet .
   $python -m bandit --quiet --configfile pyproject.toml --recursive benchmarks configs hpa_jax setup.py tfds_builder
@@ -206,7 +220,7 @@ case "${1:-}" in
     [ "$1" = train ] || set -- "$@" --mode=plan
     shift
     setup
-    ! plans_slices "$@" || install_tpu_compiler
+    install_compilers "$@"
     run_until_finished "$@"
     ;;
   docs)

@@ -44,7 +44,8 @@ class Plan:
 
     topologies: str = setting(
         "v5e:2x4",
-        "TPU slices to compile for, separated by commas; here: the devices at hand, measured",
+        "TPU slices (v5e:2x4) and GPUs (h100:8) to compile for, separated by commas; here: the "
+        "devices at hand, measured",
     )
     search: bool = setting(False, "also find the largest batch that fits (powers of two)")
     images: int = setting(

@@ -96,6 +96,9 @@ _L4 = f"L4 datasheet {_HALVED}"
 _V100 = "V100 datasheet"
 _AMPERE = "GA102 GPU architecture, appendix A"
 _ADA = "Ada GPU architecture, appendix A"
+# Papers leave these out: 512 operations a cycle and multiprocessor, as their larger sisters have.
+_GEFORCE_3060 = "RTX 3060 specifications: 28 multiprocessors at 1.777 GHz"
+_GEFORCE_4060 = "RTX 4060 specifications: 24 multiprocessors at 2.46 GHz"
 _BLACKWELL = "RTX Blackwell GPU architecture, appendix A"
 
 CHIPS: dict[str, Chip] = {
@@ -130,7 +133,10 @@ CHIPS: dict[str, Chip] = {
     "NVIDIA V100-PCIE-16GB": _gpu("V100 PCIe 16 GB", 14, 16, 900, _V100),
     "NVIDIA T4": _gpu("T4", 8.1, 16, 320, "T4 datasheet"),
     "NVIDIA RTX A6000": _gpu("RTX A6000", 154.8, 48, 768, _AMPERE),
+    "NVIDIA GeForce RTX 3060": _gpu("RTX 3060", 25.5, 12, 360, _GEFORCE_3060),
     "NVIDIA GeForce RTX 3090": _gpu("RTX 3090", 71, 24, 936, _AMPERE),
+    "NVIDIA GeForce RTX 4060": _gpu("RTX 4060", 30.2, 8, 272, _GEFORCE_4060),
+    "NVIDIA GeForce RTX 4080": _gpu("RTX 4080", 97.5, 16, 716.8, _ADA),
     "NVIDIA GeForce RTX 4090": _gpu("RTX 4090", 165.2, 24, 1008, _ADA),
     "NVIDIA GeForce RTX 5090": _gpu("RTX 5090", 209.5, 32, 1792, _BLACKWELL),
 }

@@ -1,8 +1,9 @@
 """Starts `python -m hpa_jax.plan.worker`, and shows what it does and for how long.
 
 Design:
-- libtpu lies in a folder of its own (.venv/tpu) that only these processes see: where it can be
-  imported, JAX looks for a TPU at every start;
+- each compiler lies in a folder of its own (.venv/tpu, .venv/cuda) that only these processes see:
+  where it can be imported, JAX looks for such devices at every start. That for GPUs needs JAX's
+  plugin and nothing else of CUDA;
 - the compiler for a v6e overflows any limited stack, and a stack limit applies from the start of
   a process: the processes are started without one, as far as the system allows;
 - they end when this process does, however it ends, because their input closes (worker.py).
@@ -18,24 +19,29 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import hpa_jax
 from hpa_jax.errors import InputError
+from hpa_jax.plan.topologies import platform_of
 
 SECONDS_BETWEEN_LINES = 15
 """Between two progress lines where standard output is not a terminal."""
 
-_LIBTPU_ENVIRONMENT = {
+_ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
     "TPU_SKIP_MDS_QUERY": "1",  # do not look for a TPU of this machine
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # several plans at a time
-    # The remaining four only silence warnings.
+    # The others only silence warnings.
+    "TF_CPP_MIN_LOG_LEVEL": "3",
     "TPU_ACCELERATOR_TYPE": "v5litepod-8",
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_STDERR_LOG_LEVEL": "3",
     "TPU_MIN_LOG_LEVEL": "3",
 }
+
+_CUDA_PLUGIN = "jax_plugins.xla_cuda13"
 
 _UNLIMITED_STACK = 'ulimit -s unlimited 2>/dev/null || ulimit -s "$(ulimit -H -s)"; exec "$@"'
 
@@ -48,8 +54,20 @@ class NotPossible(Exception):
     """The configuration and the devices do not go together; the text says why, in one line."""
 
 
+def find_compilers(topologies: Sequence[str]) -> list[str]:
+    """The folders that a process needs on its path to compile for topologies that are not there.
+
+    Raises:
+      InputError: a compiler was not found; the message says how to install it.
+    """
+    folders = []
+    for kind in dict.fromkeys(map(platform_of, topologies)):
+        folders += find_cuda() if kind == "cuda" else find_libtpu()
+    return folders
+
+
 def find_libtpu() -> list[str]:
-    """The folders that a process needs on its path to import libtpu; empty where it is installed.
+    """The folders that libtpu needs on the path; empty where it is installed.
 
     Raises:
       InputError: libtpu was not found; the message says how to install it.
@@ -59,24 +77,46 @@ def find_libtpu() -> list[str]:
     beside_packages = Path(sys.prefix) / "tpu"
     if (beside_packages / "libtpu").is_dir():
         return [str(beside_packages)]
-    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
-        raise InputError(
-            "the TPU compiler exists for Linux on x86-64 alone; on this machine use "
-            "--config.plan.topologies=here"
-        )
+    _refuse_other_machines("TPU")
     raise InputError(
         "the TPU compiler (libtpu) is missing: pip install 'hpa_jax[plan]', or start the plan with "
         f"launch/local.sh plan ..., which installs it into {beside_packages}"
     )
 
 
-def environment_of(libtpu: list[str] | None) -> dict[str, str]:
-    """The environment variables of a worker; `libtpu` as in `run_worker`."""
+def find_cuda() -> list[str]:
+    """The folders that JAX's plugin for CUDA needs on the path; empty where it is installed.
+
+    Raises:
+      InputError: the plugin was not found; the message says how to install it.
+    """
+    if importlib.util.find_spec("jax_plugins") and importlib.util.find_spec(_CUDA_PLUGIN):
+        return []
+    beside_packages = Path(sys.prefix) / "cuda"
+    if (beside_packages / _CUDA_PLUGIN.replace(".", "/")).is_dir():
+        return [str(beside_packages)]
+    _refuse_other_machines("GPU")
+    raise InputError(
+        "the compiler for NVIDIA GPUs (JAX's plugin for CUDA) is missing: start the plan with "
+        f"launch/local.sh plan ..., which installs it into {beside_packages}"
+    )
+
+
+def _refuse_other_machines(kind: str) -> None:
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        raise InputError(
+            f"the {kind} compiler exists for Linux on x86-64 alone; on this machine use "
+            "--config.plan.topologies=here"
+        )
+
+
+def environment_of(compilers: list[str] | None) -> dict[str, str]:
+    """The environment variables of a worker; `compilers` as in `run_worker`."""
     environment = dict(os.environ)
-    if libtpu is not None:
-        environment |= _LIBTPU_ENVIRONMENT
+    if compilers is not None:
+        environment |= _ENVIRONMENT
     path = [str(Path(hpa_jax.__file__).resolve().parents[1])]
-    path += libtpu or []
+    path += compilers or []
     if environment.get("PYTHONPATH"):
         path.append(environment["PYTHONPATH"])
     environment["PYTHONPATH"] = os.pathsep.join(path)
@@ -85,25 +125,25 @@ def environment_of(libtpu: list[str] | None) -> dict[str, str]:
     return environment
 
 
-def run_worker(request: dict, stage: str, libtpu: list[str] | None) -> dict:
+def run_worker(request: dict, stage: str, compilers: list[str] | None) -> dict:
     """Asks a new worker process for one row.
 
     Args:
       request: as worker.py takes it.
       stage: what to show as being done until the worker says so itself.
-      libtpu: folders to add to its path (`find_libtpu`); None: it runs on the devices of this
-        machine.
+      compilers: folders to add to its path (`find_compilers`); None: it runs on the devices of
+        this machine.
 
     Raises:
       NotPossible, CompilerFailed: there is no row.
     """
     command = [sys.executable, "-m", "hpa_jax.plan.worker"]
-    if libtpu is not None:
+    if compilers is not None:
         command = ["sh", "-c", _UNLIMITED_STACK, "sh", *command]
     with tempfile.TemporaryFile() as errors:
         worker = subprocess.Popen(
             command,
-            env=environment_of(libtpu),
+            env=environment_of(compilers),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

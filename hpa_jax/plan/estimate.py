@@ -1,4 +1,4 @@
-"""One row of the plan: a configuration's steps compiled for a TPU slice that is not there."""
+"""One row of the plan: a configuration's steps compiled for devices that are not there."""
 
 import dataclasses
 import math
@@ -11,10 +11,17 @@ from jax.sharding import Mesh
 
 from hpa_jax.config import Config
 from hpa_jax.parallel.chips import chip_of
+from hpa_jax.plan import gpus
 from hpa_jax.plan.program import ProgramFacts, read_program, roofline
 from hpa_jax.plan.search import advice
 from hpa_jax.plan.steps import Step, evaluation_step, mesh_of, training_step
-from hpa_jax.plan.topologies import available_bytes, devices_of, parse_bytes, roomy_devices
+from hpa_jax.plan.topologies import (
+    available_bytes,
+    devices_of,
+    parse_bytes,
+    platform_of,
+    roomiest,
+)
 
 STEPS = {"training": training_step, "evaluation": evaluation_step}
 
@@ -68,18 +75,18 @@ def estimate(
         "batch_size": batch_size,
         "batch_per_chip": batch_size / len(devices),
         "space": mesh.shape["space"],
-        "effort": config.plan.effort,
-        "hbm_available_gb": available_bytes(devices[0]) / 1e9,
+        "effort": config.plan.effort if platform_of(topology) == "tpu" else None,
+        "hbm_available_gb": available_bytes(topology, devices[0]) / 1e9,
     }
     for name in steps:
         step = STEPS[name](config, mesh)
         start = time.monotonic()
         try:
-            facts = compile_step(step, config.plan.effort, topology, len(devices), report)
+            facts = compile_step(step, config.plan.effort, topology, len(devices), report, topology)
         except TooLarge as error:
             found = _too_large(error)
             if name == "training" and explain:
-                found |= _what_fills_memory(config, mesh, step, error, report)
+                found |= _what_fills_memory(config, mesh, step, error, report, topology)
         else:
             found = memory_columns(facts, row["hbm_available_gb"])
             found["state_bytes"] = step.state_bytes
@@ -122,19 +129,28 @@ def memory_columns(facts: ProgramFacts, available_gb: float) -> dict:
 
 
 def compile_step(
-    step: Step, effort: float, where: str, devices: int, report: Callable
+    step: Step, effort: float, where: str, devices: int, report: Callable, topology: str
 ) -> ProgramFacts:
-    """Compiles a step for the TPU that its shardings name, and reads the program.
+    """Compiles a step for the devices that its shardings name, and reads the program.
+
+    Args:
+      step: to compile.
+      effort: of the compiler for TPUs.
+      where: for the lines on what is being done.
+      devices: that share the step.
+      report: takes `stage=`.
+      topology: that the devices are of.
 
     Raises:
       TooLarge: it does not fit.
     """
+    platform = platform_of(topology)
     report(stage=f"{where}: tracing the {step.name} step")
     traced = step.function.trace(*step.arguments)
-    lowered = traced.lower(lowering_platforms=("tpu",))
+    lowered = traced.lower(lowering_platforms=(platform,))
     report(stage=f"{where}: compiling the {step.name} step")
     options = {}
-    if effort:
+    if effort and platform == "tpu":
         options["exec_time_optimization_effort"] = effort
     try:
         program = lowered.compile(compiler_options=options)
@@ -144,7 +160,18 @@ def compile_step(
             # Refused for another reason, or for a kernel's memory on the chip.
             raise
         raise TooLarge(wanted, available, str(error)) from None
-    return read_program(program, traced.jaxpr, devices)
+    facts = read_program(program, traced.jaxpr, devices)
+    if platform == "cuda":
+        _refuse_too_large(facts, topology)
+    return facts
+
+
+def _refuse_too_large(facts: ProgramFacts, topology: str) -> None:
+    """Raises TooLarge where a GPU has less memory: the compiler for GPUs does not look."""
+    available = gpus.available_bytes(topology)
+    if facts.peak > available:
+        text = f"{facts.peak / 1e9:.2f} GB, of which JAX's allocator has {available / 1e9:.2f} GB"
+        raise TooLarge(facts.peak, available, text)
 
 
 def memory_in_refusal(text: str) -> tuple[int, int]:
@@ -172,7 +199,7 @@ def _too_large(error: TooLarge) -> dict:
 
 
 def _what_fills_memory(
-    config: Config, mesh: Mesh, step: Step, error: TooLarge, report: Callable
+    config: Config, mesh: Mesh, step: Step, error: TooLarge, report: Callable, topology: str
 ) -> dict:
     """The largest arrays of a program that does not fit, and what would help.
 
@@ -200,7 +227,7 @@ def _what_fills_memory(
         batch_size = smaller * groups
         where = f"with {smaller} images in place of {images}"
         try:
-            facts = _compile_with(config, mesh, where, report, batch_size)
+            facts = _compile_with(config, mesh, where, report, batch_size, topology)
         except TooLarge:
             smaller //= 2
             continue
@@ -209,8 +236,9 @@ def _what_fills_memory(
         found["largest_of"] = f"with {batch_size} images, {part}"
         return found
 
-    devices = roomy_devices(mesh.shape["space"])
-    if devices is None:
+    roomy = roomiest(topology)
+    devices = devices_of(roomy)[: mesh.shape["space"]]
+    if len(devices) < mesh.shape["space"]:
         return explanation([], fitting=0)
     one_group = dataclasses.replace(config.devices, space=mesh.shape["space"])
     one_image = dataclasses.replace(
@@ -218,8 +246,8 @@ def _what_fills_memory(
     )
     kind = devices[0].device_kind
     try:
-        roomy = mesh_of(one_image, devices)
-        facts = _compile_with(one_image, roomy, f"on {kind}", report, batch_size=1)
+        roomy_mesh = mesh_of(one_image, devices)
+        facts = _compile_with(one_image, roomy_mesh, f"on {kind}", report, 1, roomy)
     except TooLarge:
         return explanation([], fitting=0)
     found = explanation(facts.largest, fitting=0)
@@ -238,8 +266,8 @@ def _guess_fitting_batch(images: int, state_bytes: int, error: TooLarge) -> int:
 
 
 def _compile_with(
-    config: Config, mesh: Mesh, where: str, report: Callable, batch_size: int
+    config: Config, mesh: Mesh, where: str, report: Callable, batch_size: int, topology: str
 ) -> ProgramFacts:
     data = dataclasses.replace(config.data, batch_size=batch_size)
     step = training_step(dataclasses.replace(config, data=data), mesh)
-    return compile_step(step, config.plan.effort, where, mesh.size, report)
+    return compile_step(step, config.plan.effort, where, mesh.size, report, topology)

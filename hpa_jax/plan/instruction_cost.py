@@ -2,7 +2,8 @@
 
 For programs whose compiler reports no cost of its own (GPUs). Bytes follow XLA's rule: what each
 instruction reads and writes, a fusion being one instruction and a slice reading what it takes. Of
-arithmetic, convolutions and matrix products alone are counted, as XLA counts them.
+arithmetic, convolutions and matrix products alone are counted, as XLA counts them; those that are
+calls of a library (cuDNN, cuBLAS) by the shapes that go in and come out.
 """
 
 import json
@@ -32,6 +33,9 @@ _FREE = (
     "optimization-barrier",
 )
 _SLICES = ("dynamic-slice", "slice")
+
+# Targets of custom calls begin with these.
+_LIBRARY_PRODUCTS = ("__cudnn$conv", "__cublas$gemm", "__cublas$lt$matmul")
 
 
 class Cost(NamedTuple):
@@ -160,21 +164,54 @@ def _applied(instruction: Instruction) -> str:
     return found.group(1) if found else ""
 
 
+def is_product(instruction: Instruction) -> bool:
+    """Whether it is a convolution or a matrix product, of XLA or of a library."""
+    return instruction.opcode in ("convolution", "dot") or bool(_library_product(instruction))
+
+
+def _library_product(instruction: Instruction) -> str:
+    """The name of the library's function, where the instruction is such a call."""
+    if instruction.opcode != "custom-call":
+        return ""
+    target = re.search(r'custom_call_target="([^"]+)"', instruction.attributes)
+    if target and target.group(1).startswith(_LIBRARY_PRODUCTS):
+        return target.group(1)
+    return ""
+
+
 def _product_flops(instruction: Instruction, by_name: dict[str, Instruction]) -> float:
-    if instruction.opcode not in ("convolution", "dot"):
+    if not is_product(instruction):
         return 0.0
     factors = [by_name.get(name) for name in instruction.operands[:2]]
     if None in factors:
         return 0.0
     left, right = (factor.arrays()[0] for factor in factors)
     result = instruction.arrays()[0]
-    if instruction.opcode == "convolution":
-        return _convolution_flops(instruction.attributes, left, right, result)
-    contracted = re.search(r"lhs_contracting_dims=\{([\d,]*)\}", instruction.attributes)
-    terms = 1
-    if contracted:
-        terms = math.prod(left.shape[int(axis)] for axis in contracted.group(1).split(",") if axis)
+    attributes = instruction.attributes
+    function = _library_product(instruction)
+    # A gradient's attributes are those of the convolution that it is the gradient of.
+    if function.startswith("__cudnn$convBackwardInput"):
+        return _convolution_flops(attributes, result, right, left)
+    if function.startswith("__cudnn$convBackwardFilter"):
+        return _convolution_flops(attributes, left, result, right)
+    if instruction.opcode == "convolution" or function.startswith("__cudnn$conv"):
+        return _convolution_flops(attributes, left, right, result)
+    contracted = _contracted_axes(attributes)
+    terms = math.prod(left.shape[axis] for axis in contracted)
     return 2.0 * math.prod(result.shape) * terms
+
+
+def _contracted_axes(attributes: str) -> list[int]:
+    """Of the first factor of a matrix product; the library's as JSON, with numbers in quotes."""
+    forms = (
+        r"lhs_contracting_dims=\{([\d,]*)\}",
+        r'"lhs_contracting_dimensions":\[([\d,"]*)\]',
+    )
+    for form in forms:
+        found = re.search(form, attributes)
+        if found:
+            return [int(axis) for axis in found.group(1).replace('"', "").split(",") if axis]
+    return []
 
 
 def _convolution_flops(attributes: str, left: Array, right: Array, result: Array) -> float:

@@ -17,12 +17,10 @@ from jax.extend import core as jex
 
 from hpa_jax.parallel.chips import Chip
 from hpa_jax.plan import hlo, memory
-from hpa_jax.plan.instruction_cost import program_cost
+from hpa_jax.plan.instruction_cost import is_product, program_cost
 from hpa_jax.plan.pallas_traffic import Kernel, pallas_kernels
 
 LIMITS = ("arithmetic", "memory", "links")
-
-_PRODUCTS = ("convolution", "dot")
 
 
 class ProgramFacts(NamedTuple):
@@ -109,7 +107,7 @@ def _count_products(instructions: list[hlo.Instruction]) -> dict[str, int]:
     by_name = {(i.computation, i.name): i for i in instructions}
     counts = {}
     for instruction in instructions:
-        if instruction.opcode not in _PRODUCTS:
+        if not is_product(instruction):
             continue
         factor = by_name.get((instruction.computation, instruction.operands[0]))
         if factor is None or not factor.arrays():
@@ -139,7 +137,7 @@ def _has_products_in_loops(instructions: list[hlo.Instruction]) -> bool:
     """Whether a loop does more than a search or a counter: it holds convolutions or products."""
     loops = [instruction for instruction in instructions if instruction.opcode == "while"]
     in_loops = hlo.reachable_from(loops, hlo.by_computation(instructions))
-    return any(i.opcode in _PRODUCTS and i.computation in in_loops for i in instructions)
+    return any(is_product(i) and i.computation in in_loops for i in instructions)
 
 
 def roofline(facts: ProgramFacts, chip: Chip | None, devices: int, batch_size: int) -> dict:

@@ -18,7 +18,7 @@ from hpa_jax.environment.dataset_names import bare_name, split_version
 from hpa_jax.errors import InputError, RunStopped
 from hpa_jax.files import SHA256, json_digest, sealed, write_json
 from hpa_jax.labels import CHANNELS
-from hpa_jax.plan.compiler import CompilerFailed, NotPossible, find_libtpu, run_worker
+from hpa_jax.plan.compiler import CompilerFailed, NotPossible, find_compilers, run_worker
 from hpa_jax.plan.program import hours_per_epoch
 from hpa_jax.plan.search import largest_batch
 from hpa_jax.plan.table import details, table
@@ -68,12 +68,12 @@ def plan(config: Config, out: Path) -> None:
     print(f"an epoch: {epoch.images} images ({epoch.source})", flush=True)
 
     path = out / "plan.json"
-    slices = [name for name in names if name != HERE]
-    libtpu = find_libtpu() if slices else None
+    absent = [name for name in names if name != HERE]
+    compilers = find_compilers(absent) if absent else None
     try:
-        if slices:
-            _refuse_unknown(slices, libtpu)
-        rows = _rows(config, names, epoch, libtpu, path)
+        if absent:
+            _refuse_unknown(absent, compilers)
+        rows = _rows(config, names, epoch, compilers, path)
     except KeyboardInterrupt:
         raise RunStopped(f"stopped by Ctrl-C; finished rows are in {path}") from None
     _refuse_if_all_failed(rows)
@@ -126,15 +126,15 @@ def _without_dataset(data: Data) -> tuple[Data, Epoch]:
     return resolved, Epoch(CHALLENGE_IMAGES, described)
 
 
-def _refuse_unknown(names: list[str], libtpu: list[str]) -> None:
+def _refuse_unknown(names: list[str], compilers: list[str]) -> None:
     try:
-        answers = run_worker({"resolve": names}, "looking up the topologies", libtpu)
+        answers = run_worker({"resolve": names}, "looking up the topologies", compilers)
     except CompilerFailed as error:
-        raise InputError(f"the TPU compiler does not start ({error}); reinstall libtpu") from error
+        raise InputError(f"the compiler does not start ({error}); reinstall it") from error
     for name, answer in answers.items():
         if "error" in answer:
             raise InputError(
-                f"config.plan.topologies: the TPU compiler does not know {name!r} "
+                f"config.plan.topologies: no compiler knows {name!r} "
                 f"({answer['error']}); known are for example {', '.join(KNOWN)}; or {HERE}, the "
                 "devices of this machine"
             )
@@ -153,7 +153,7 @@ def _rows(
     config: Config,
     names: tuple[str, ...],
     epoch: Epoch,
-    libtpu: list[str] | None,
+    compilers: list[str] | None,
     path: Path,
 ) -> list[dict]:
     earlier = _earlier_rows(path)
@@ -164,11 +164,11 @@ def _rows(
             print(f"{name}: taken from {path}, the same configuration and code")
             row = earlier[key]
         else:
-            row = _compile_row(config, name, libtpu)
+            row = _compile_row(config, name, compilers)
 
         searchable = "fits" in row and name != HERE
         if config.plan.search and searchable and "largest_batch_per_chip" not in row:
-            row |= largest_batch(config, row, libtpu)
+            row |= largest_batch(config, row, compilers)
 
         row["key"] = key
         row["images"] = epoch.images
@@ -183,14 +183,14 @@ def _rows(
     return rows
 
 
-def _compile_row(config: Config, name: str, libtpu: list[str] | None) -> dict:
+def _compile_row(config: Config, name: str, compilers: list[str] | None) -> dict:
     request = {
         "config": to_dict(config),
         "topology": name,
         "steps": ["training", "evaluation"],
     }
     try:
-        row = run_worker(request, f"{name}: starting", None if name == HERE else libtpu)
+        row = run_worker(request, f"{name}: starting", None if name == HERE else compilers)
     except (NotPossible, CompilerFailed) as error:
         refused = isinstance(error, NotPossible)
         return {"topology": name, "error": str(error), "refused": refused}

@@ -24,7 +24,7 @@ _KEPT_OF_A_TRIAL = (
 )
 
 
-def largest_batch(config: Config, row: dict, libtpu: list[str] | None) -> dict:
+def largest_batch(config: Config, row: dict, compilers: list[str] | None) -> dict:
     """The largest batch, a power of two per group of devices, whose training step fits.
 
     Starts where the memory of the first program points to, and goes up or down by factors of two
@@ -33,7 +33,7 @@ def largest_batch(config: Config, row: dict, libtpu: list[str] | None) -> dict:
     Args:
       config: resolved.
       row: of this configuration and topology, as `estimate.estimate` returns it.
-      libtpu: as `compiler.find_libtpu` returns it.
+      compilers: as `compiler.find_compilers` returns it.
 
     Returns:
       Further keys for the row: `largest_batch_per_chip`, `largest_batch_size`, and each trial in
@@ -54,7 +54,7 @@ def largest_batch(config: Config, row: dict, libtpu: list[str] | None) -> dict:
             "steps": ["training"],
             "search": True,
         }
-        found = run_worker(request, f"{name}: {images} images", libtpu)
+        found = run_worker(request, f"{name}: {images} images", compilers)
         known[images] = found["fits"]
         trials.append({key: found.get(key) for key in _KEPT_OF_A_TRIAL})
         verdict = "fit" if found["fits"] else "do not fit"

@@ -1,10 +1,13 @@
-"""TPU slices by name (`v5e:2x4`): the compiler's description of their devices, and their memory.
+"""TPU slices (`v5e:2x4`) and GPUs (`h100:8`) by name: the compilers' description of their devices,
+and their memory.
 
-libtpu is imported, through JAX, in functions alone: they are called in a process of its own
+Compilers are imported, through JAX, in functions alone: they are called in a process of its own
 (worker.py).
 """
 
 import re
+
+from hpa_jax.plan import gpus
 
 HERE = "here"
 """The devices of this machine, measured."""
@@ -32,17 +35,32 @@ KNOWN = (
     "v6e:4x4",
     "v6e:16x16",
     "tpu7x:2x2x1",
+    *(f"{name}:1" for name in gpus.GPUS),
+    "a100:8",
+    "h100:8",
 )
 
 _MOST_MEMORY = "v5p:2x2x2"
+_MOST_GPU_MEMORY = "b200:8"
+
+
+def platform_of(name: str) -> str:
+    """JAX's name of what a topology consists of: `tpu` or `cuda`."""
+    return "cuda" if gpus.is_gpu(name) else "tpu"
 
 
 def devices_of(name: str) -> list:
-    """The devices of a slice.
+    """The devices of a topology.
 
     Raises:
-      ValueError: the compiler knows no such slice; the text is its reason.
+      ValueError: the compiler knows no such topology; the text is its reason.
     """
+    if gpus.is_gpu(name):
+        return gpus.devices_of(name)
+    return _devices_of_slice(name)
+
+
+def _devices_of_slice(name: str) -> list:
     from jax.experimental import topologies
 
     options = {}
@@ -67,19 +85,19 @@ def devices_of(name: str) -> list:
     raise ValueError(reason)
 
 
-def roomy_devices(count: int) -> list | None:
-    """`count` devices of the chips with the most memory; None where the slice has fewer."""
-    devices = devices_of(_MOST_MEMORY)
-    if count > len(devices):
-        return None
-    return devices[:count]
+def roomiest(like: str) -> str:
+    """The topology of the chips with the most memory, of the same platform as another."""
+    return _MOST_GPU_MEMORY if gpus.is_gpu(like) else _MOST_MEMORY
 
 
-def available_bytes(device) -> int:
-    """Memory that a program may fill on `device`; 0 where the compiler does not say.
+def available_bytes(name: str, device) -> int:
+    """Memory that a program may fill on `device` of a topology; 0 where that is not known.
 
-    Nothing but a refusal tells it: so a program that is far too large is compiled.
+    Of a TPU nothing but a refusal tells it: so a program that is far too large is compiled.
     """
+    if gpus.is_gpu(name):
+        return gpus.available_bytes(name)
+
     import jax
     import jax.numpy as jnp
     from jax.sharding import SingleDeviceSharding

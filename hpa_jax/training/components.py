@@ -113,14 +113,20 @@ class Setup:
           dataset: the images to train on, as of `Task.objective`.
         """
         train = self._config.train
-        step = make_update_step(
+        update = make_update_step(
             self.task.objective(dataset, self._num_steps),
             self.optimizer,
             seed=train.seed,
             average_decay=train.ema,
         )
+
+        def train_step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
+            # For layers that have to know how many devices share the images.
+            with jax.sharding.use_abstract_mesh(self.mesh.abstract_mesh):
+                return update(state, batch)
+
         sharding = replicated(self.mesh)
-        return jax.jit(step, donate_argnums=0, out_shardings=(sharding, sharding))
+        return jax.jit(train_step, donate_argnums=0, out_shardings=(sharding, sharding))
 
     def make_statistics_step(self) -> jax.stages.Wrapped:
         """A batch's own statistics under given weights (`Task.make_statistics_step`), jitted."""

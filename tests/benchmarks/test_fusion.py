@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from learning_statistics import t_interval
 
+from hpa_jax.models import BACKBONES
 from hpa_jax.recipes import parse
 
 
@@ -37,6 +38,18 @@ def test_parts_and_fused_runs_are_of_the_same_images(data, tmp_path):
         assert config.fusion.runs == ",".join(str(tmp_path / part.name) for part in parts)
         alone = of_data.fused(1, parts, tmp_path, bank=0)
         assert alone.name != fused.name
+
+
+def test_the_last_maps_of_all_parts_have_one_size():
+    scale = learning_recipes.Scale()
+    for of_data in (fusion_runs.synthetic(scale), fusion_runs.hep2(hep2_recipes.Scale(), scale)):
+        sizes = set()
+        for net in fusion.NETS:
+            run = of_data.make_part(net, 0)
+            config = parse([f"--config={run.recipe}", "--workdir=none", *run.flags])[2]
+            backbone = BACKBONES[config.model.name]()
+            sizes.add(backbone.feature_map_size(config.data.image_size))
+        assert len(sizes) == 1, of_data.name
 
 
 def test_differences_are_taken_seed_by_seed():

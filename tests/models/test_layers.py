@@ -3,14 +3,19 @@
 The same parameters, results and gradients.
 """
 
+import re
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
+from hpa_jax.models import create_model, init_variables, layers
 from hpa_jax.models.layers import Conv, Dense
 from hpa_jax.models.pooling import max_pool
+from hpa_jax.parallel.mesh import make_mesh, put_batch
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -115,3 +120,78 @@ def test_the_gradient_of_a_pool_goes_to_the_first_of_the_largest(height, width, 
 def test_a_tpu_keeps_its_own_operation():
     step = jax.jit(jax.grad(lambda x: max_pool(x, 1).sum())).trace(images(2, 8, 8, 3))
     assert "select_and_scatter" in step.lower(lowering_platforms=("tpu",)).as_text()
+
+
+def kernel_gradient(x, g):
+    """Of a 3x3 convolution, one pixel of zeros around the images."""
+    return jax.lax.conv_general_dilated(
+        x, g, (1, 1), ((1, 1), (1, 1)), dimension_numbers=layers.KERNEL_GRADIENT_LAYOUT
+    )
+
+
+def narrow_sums(mesh):
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+        return layers._narrow_sums(kernel_gradient, jnp.float32)
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_on_gpus_the_sums_of_a_kernel_are_narrow_within_a_device_alone(devices):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(8, 16, 16, 8)), jnp.bfloat16)
+    g = jnp.asarray(rng.normal(size=(8, 16, 16, 4)), jnp.bfloat16)
+    mesh = make_mesh(jax.devices()[:devices])
+
+    def summed(x, g):
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return layers._narrow_sums(kernel_gradient, jnp.float32)(x, g)
+
+    arrays = put_batch({"x": x, "g": g}, mesh)
+    program = jax.jit(summed).lower(**arrays).compile()
+    found = np.asarray(program(**arrays))
+    assert found.dtype == np.float32
+    complete = np.asarray(kernel_gradient(x.astype(jnp.float32), g.astype(jnp.float32)))
+    assert np.linalg.norm(found - complete) / np.linalg.norm(complete) < 2**-8
+
+    over_devices = re.findall(r"= (\w+)\[[^=]* all-reduce", program.as_text())
+    assert set(over_devices) == ({"f32"} if devices > 1 else set())
+
+
+def test_where_images_are_split_or_nobody_says_how_they_lie_the_sums_stay_wide():
+    assert layers._narrow_sums(kernel_gradient, jnp.float32) is None
+    assert narrow_sums(make_mesh(jax.devices(), space=2)) is None
+    assert narrow_sums(make_mesh(jax.devices())) is not None
+
+
+def test_a_step_on_a_gpu_has_the_gradients_of_one_elsewhere(monkeypatch):
+    net = create_model("densenet_tiny", head="linear", num_labels=3, dtype="bfloat16")
+    variables = init_variables(net, (32, 32, 4), seed=0)
+    images = np.random.default_rng(0).normal(size=(4, 32, 32, 4)).astype(np.float32)
+    mesh = make_mesh(jax.devices()[:1])
+
+    def loss(params):
+        variables_then = {"params": params, "batch_stats": variables["batch_stats"]}
+        key = {"dropout": jax.random.key(0)}
+        logits, _ = net.apply(variables_then, images, train=True, mutable=["batch_stats"], rngs=key)
+        return jnp.mean(jnp.square(logits))
+
+    def gradients():
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            found = jax.jit(jax.grad(loss))(variables["params"])
+        return flatten_dict(jax.device_get(found))
+
+    elsewhere = gradients()
+    calls = []
+
+    def of_gpu(*arguments, cuda=None, tpu=None, default):
+        del tpu
+        if cuda is None:
+            return default(*arguments)
+        calls.append(cuda)
+        return cuda(*arguments)
+
+    monkeypatch.setattr(layers.lax, "platform_dependent", of_gpu)
+    for name, gradient in gradients().items():
+        assert gradient.dtype == np.float32
+        difference = np.linalg.norm(gradient - elsewhere[name])
+        assert difference <= 2**-8 * np.linalg.norm(elsewhere[name]), name
+    assert len(calls) == 7  # the stem's and six layers'
