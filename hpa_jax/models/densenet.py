@@ -16,6 +16,7 @@ References:
   Huang et al., Densely Connected Convolutional Networks, 2017, arXiv:1608.06993.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
@@ -121,17 +122,14 @@ class DenseNet(nn.Module):
         if form == "fused" and skips is not None:
             raise ValueError("block='fused' keeps no maps of earlier stages")
 
-        stem = partial(_stem, skips=skips)
-        if form != "plain" and skips is None:
-            # On a TPU the images fill eight times their bytes in the layout in which the stem
-            # convolves them, so its result is kept for the backward pass in their place.
-            policy = jax.checkpoint_policies.save_only_these_names("stem")
-            stem = nn.remat(_stem, policy=policy, static_argnums=(2, 3))
-        x = stem(self, x, norm, train)
-
         if form == "fused":
-            x, moments = self._fused_blocks(x)
+            x, moments = self._fused_blocks(*self._fused_stem(x, norm))
             return nn.relu(norm(name="final_norm")(x, train=train, moments=moments))
+
+        stem = partial(_stem, skips=skips)
+        if form == "remat" and skips is None:
+            stem = _remat_stem()
+        x = stem(self, x, norm, train)
 
         dense_block = partial(self._dense_block, norm=norm, train=train, remat=form == "remat")
         for block in range(1, len(self.depths)):
@@ -175,16 +173,47 @@ class DenseNet(nn.Module):
                 moments = concat_moments(moments, batch_moments(new))
         return jnp.concatenate(maps, axis=-1), moments
 
-    def _fused_blocks(self, x: jax.Array) -> tuple[jax.Array, Moments]:
+    def _fused_stem(self, x: jax.Array, norm: partial) -> tuple[tuple, jax.Array, Moments]:
+        """How the blocks are computed, the first block's buffer, and the moments of its input."""
+        from hpa_jax.models.fused.stages import plan_stages
+        from hpa_jax.models.fused.stem import StemParams, fused_stem, plan_stem
+
+        batch, height, width, _ = x.shape
+        # Of the stem's result: the convolution and its pool round up.
+        shape = (batch, -(-height // 4), -(-width // 4), self.stem)
+        stages = plan_stages(shape, self.depths, self.growth, self.mesh)
+        slabs = plan_stem(x.shape, stages[0], self.mesh)
+        if slabs is None:
+            x = _remat_stem()(self, x, norm, True)
+            buffer = stages[0].backend.to_buffer(x, stages[0].channels)
+            return stages, buffer, batch_moments(x)
+
+        params = StemParams(
+            self.get_variable("params", "stem_norm"), self.get_variable("params", "stem_conv")
+        )
+        images = x.astype(self.dtype)
+        outputs = fused_stem(stages[0], slabs, BatchNorm.epsilon, images, params)
+        statistics = self.get_variable("batch_stats", "stem_norm")
+        updated = self._update_running(statistics, outputs.convolved)
+        self.put_variable("batch_stats", "stem_norm", updated)
+        return stages, outputs.buffer, outputs.maps
+
+    def _fused_blocks(
+        self, stages: tuple, buffer: jax.Array, moments: Moments
+    ) -> tuple[jax.Array, Moments]:
         """The last block's feature maps and their moments, all blocks in their fused form.
 
         That form takes the parameters out of their layers, and the running statistics are put back
         into them.
+
+        Args:
+          stages: how the blocks are computed.
+          buffer: of the first block, with the block's input.
+          moments: of that input.
         """
         # Importing Pallas takes time, and most runs need none of it.
         from hpa_jax.models.fused.dense_block import dense_blocks
         from hpa_jax.models.fused.passes import TransitionParams
-        from hpa_jax.models.fused.stages import plan_stages
 
         blocks = range(1, len(self.depths) + 1)
         block_params = []
@@ -197,13 +226,11 @@ class DenseNet(nn.Module):
             conv = self.get_variable("params", f"transition{block}_conv")
             transition_params.append(TransitionParams(norm, conv))
 
-        stages = plan_stages(x.shape, self.depths, self.growth, self.mesh)
-        buffer = stages[0].backend.to_buffer(x, stages[0].channels)
         buffer, moments = dense_blocks(
             stages,
             BatchNorm.epsilon,
             buffer,
-            batch_moments(x),
+            moments,
             tuple(block_params),
             tuple(transition_params),
         )
@@ -231,6 +258,15 @@ class DenseNet(nn.Module):
             old = statistics[name]
             updated[name] = self.momentum * old + (1 - self.momentum) * new[: old.size]
         return updated
+
+
+def _remat_stem() -> Callable:
+    """`_stem`, of which the backward pass keeps the convolution's result in place of the images.
+
+    On a TPU the images fill eight times their bytes in the layout in which the stem convolves them.
+    """
+    policy = jax.checkpoint_policies.save_only_these_names("stem")
+    return nn.remat(_stem, policy=policy, static_argnums=(2, 3))
 
 
 def _stem(

@@ -5,17 +5,14 @@ before and behind it (its edges), multiplies all of them by the nine taps in one
 shifts the nine results by whole pixels, and adds them.
 """
 
-from dataclasses import dataclass
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.experimental import pallas as pl
-from jax.experimental.pallas import tpu as pltpu
 
 from hpa_jax.models.fused.blocks import (
-    LANES,
     as_column,
     constant_block,
     cost_estimate,
@@ -23,116 +20,15 @@ from hpa_jax.models.fused.blocks import (
     zero_at_first_step,
 )
 from hpa_jax.models.fused.moments import Affine, MomentGradient
-
-MAX_SLAB_PIXELS = 2048
-TAPS = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
-"""Of a 3x3 convolution: rows down, columns to the right."""
-
-
-@dataclass(frozen=True)
-class Slabs:
-    """How the pixels of a batch are divided for the 3x3 convolutions.
-
-    Attributes:
-      images: in the batch.
-      height: of an image, px.
-      width: of an image, px.
-      slab: pixels in a slab, a divisor of an image's.
-      edge: pixels read before and behind it, at least one row of the image.
-    """
-
-    images: int
-    height: int
-    width: int
-    slab: int
-    edge: int
-
-    @property
-    def pixels_per_image(self) -> int:
-        return self.height * self.width
-
-    @property
-    def slabs_per_image(self) -> int:
-        return self.pixels_per_image // self.slab
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        return self.images, self.slabs_per_image
-
-    @property
-    def edge_pixels(self) -> int:
-        """Read twice: the edges of all slabs."""
-        return self.images * self.slabs_per_image * 2 * self.edge
-
-
-def plan_slabs(images: int, height: int, width: int) -> Slabs | None:
-    """None where such images do not fit: rows and slabs have to end with registers."""
-    pixels = height * width
-    # A row, rounded up to complete registers: a tap reads one row up or down.
-    edge = -(-width // LANES) * LANES
-    if pixels % edge:
-        return None
-    largest = max(MAX_SLAB_PIXELS, edge)
-    fitting = [slab for slab in range(edge, largest + 1, edge) if pixels % slab == 0]
-    return Slabs(images, height, width, slab=fitting[-1], edge=edge)
-
-
-def _slab_block(slabs: Slabs, rows: int, row_block: int = 0) -> pl.BlockSpec:
-    """A slab of the `row_block`-th `rows` channels."""
-
-    def index(image, slab):
-        return row_block, image * slabs.slabs_per_image + slab
-
-    return pl.BlockSpec((rows, slabs.slab), index)
-
-
-def _slab_blocks_with_edges(slabs: Slabs, rows: int, row_block: int = 0) -> list[pl.BlockSpec]:
-    """The pixels before a slab, the slab, the pixels behind it."""
-    edges_per_slab = slabs.slab // slabs.edge
-    last_edge = slabs.images * slabs.pixels_per_image // slabs.edge - 1
-
-    def before(image, slab):
-        number = image * slabs.slabs_per_image + slab
-        return row_block, jnp.maximum(number * edges_per_slab - 1, 0)
-
-    def behind(image, slab):
-        number = image * slabs.slabs_per_image + slab
-        return row_block, jnp.minimum((number + 1) * edges_per_slab, last_edge)
-
-    edge = (rows, slabs.edge)
-    return [
-        pl.BlockSpec(edge, before),
-        _slab_block(slabs, rows, row_block),
-        pl.BlockSpec(edge, behind),
-    ]
-
-
-def _zero_outside(slabs: Slabs, values: jax.Array) -> jax.Array:
-    """`[C, edge + slab + edge]` with zeros above the image's first row and below its last."""
-    pixel = lax.broadcasted_iota(jnp.int32, values.shape, 1)
-    pixel = pixel + pl.program_id(1) * slabs.slab - slabs.edge
-    return jnp.where((pixel >= 0) & (pixel < slabs.pixels_per_image), values, 0)
-
-
-def _shifted(slabs: Slabs, values: jax.Array, dy: int, dx: int) -> jax.Array:
-    """Of each pixel of the slab the value `dy` rows below and `dx` columns to the right.
-
-    0 beyond the columns of the image.
-    """
-    if dy or dx:
-        # What wraps around comes from beyond the columns, and is zeroed below.
-        shift = -(dy * slabs.width + dx)
-        values = pltpu.roll(values, shift % values.shape[1], axis=1)
-    values = lax.slice_in_dim(values, slabs.edge, slabs.edge + slabs.slab, axis=1)
-    if not dx:
-        return values
-    pixel = lax.broadcasted_iota(jnp.int32, values.shape, 1)
-    column = lax.rem(pixel, slabs.width) + dx
-    return jnp.where((column >= 0) & (column < slabs.width), values, 0)
-
-
-def _read(before_ref, slab_ref, behind_ref) -> jax.Array:
-    return jnp.concatenate([before_ref[...], slab_ref[...], behind_ref[...]], axis=1)
+from hpa_jax.models.fused.slabs import (
+    TAPS,
+    Slabs,
+    read_with_edges,
+    shifted,
+    slab_block,
+    slab_blocks_with_edges,
+    zero_outside,
+)
 
 
 def _forward_kernel(
@@ -150,14 +46,14 @@ def _forward_kernel(
 ):
     zero_at_first_step(sums_ref, axes=(0, 1))
 
-    h = _read(h_before_ref, h_ref, h_behind_ref)
+    h = read_with_edges(h_before_ref, h_ref, h_behind_ref)
     normalized = h.astype(jnp.float32) * factor_ref[...] + shift_ref[...]
-    a = _zero_outside(slabs, jnp.maximum(normalized, 0)).astype(h.dtype)
+    a = zero_outside(slabs, jnp.maximum(normalized, 0)).astype(h.dtype)
     all_taps = jnp.dot(w_ref[...], a, preferred_element_type=jnp.float32)
     y = 0
     for number, (dy, dx) in enumerate(TAPS):
         of_tap = all_taps[number * growth : (number + 1) * growth]
-        y = y + _shifted(slabs, of_tap, dy, dx)
+        y = y + shifted(slabs, of_tap, dy, dx, keep=slabs.inner)
     y = y.astype(y_ref.dtype)
     y_ref[...] = y
     # Of y as it was stored, rounded, since that is what the next norms read.
@@ -197,14 +93,14 @@ def conv3x3(
         partial(_forward_kernel, slabs, growth),
         grid=slabs.grid,
         in_specs=[
-            *_slab_blocks_with_edges(slabs, features),
+            *slab_blocks_with_edges(slabs, features),
             constant_block(features, 1),
             constant_block(features, 1),
             constant_block(*w.shape),
             # The buffer is only written to: none of it is fetched.
             pl.BlockSpec(memory_space=pl.ANY),
         ],
-        out_specs=[_slab_block(slabs, growth, channels // growth), constant_block(growth, 2)],
+        out_specs=[slab_block(slabs, growth, channels // growth), constant_block(growth, 2)],
         out_shape=[
             jax.ShapeDtypeStruct(buffer.shape, dtype),
             jax.ShapeDtypeStruct((growth, 2), jnp.float32),
@@ -242,14 +138,14 @@ def _backward_kernel(
     zero_at_first_step(sums_ref, grad_w_ref, axes=(0, 1))
     dtype = h_ref.dtype
 
-    grad_y = _read(grad_y_before_ref, grad_y_ref, grad_y_behind_ref).astype(jnp.float32)
-    y = _read(y_before_ref, y_ref, y_behind_ref).astype(jnp.float32)
-    grad_y = _zero_outside(slabs, grad_y + slope_ref[...] * y + offset_ref[...])
+    grad_y = read_with_edges(grad_y_before_ref, grad_y_ref, grad_y_behind_ref).astype(jnp.float32)
+    y = read_with_edges(y_before_ref, y_ref, y_behind_ref).astype(jnp.float32)
+    grad_y = zero_outside(slabs, grad_y + slope_ref[...] * y + offset_ref[...])
     # Rounded as where this gradient is an array of its own; shifted as float32, as registers are.
     grad_y = grad_y.astype(dtype).astype(jnp.float32)
     # A tap that reads from (dy, dx) sends its gradient back from there.
-    shifted = [_shifted(slabs, grad_y, -dy, -dx) for dy, dx in TAPS]
-    all_taps = jnp.concatenate(shifted, axis=0).astype(dtype)
+    by_tap = [shifted(slabs, grad_y, -dy, -dx, keep=slabs.inner) for dy, dx in TAPS]
+    all_taps = jnp.concatenate(by_tap, axis=0).astype(dtype)
 
     h = h_ref[...].astype(jnp.float32)
     normalized = h * factor_ref[...] + shift_ref[...]
@@ -298,8 +194,8 @@ def conv3x3_backward(
     features, pixels = h.shape
     growth = w.shape[0] // 9
     dtype = h.dtype
-    y_blocks = _slab_blocks_with_edges(slabs, growth, channels // growth)
-    h_block = _slab_block(slabs, features)
+    y_blocks = slab_blocks_with_edges(slabs, growth, channels // growth)
+    h_block = slab_block(slabs, features)
     values_read = 2 * (pixels + slabs.edge_pixels) * growth + pixels * features + w.size
     return pl.pallas_call(
         partial(_backward_kernel, slabs),

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from hpa_jax.models.fused import conv1x1, conv3x3, transition
 from hpa_jax.models.fused.backend import ConvGradients
 from hpa_jax.models.fused.blocks import LANES, SUBLANES
-from hpa_jax.models.fused.conv3x3 import Slabs, plan_slabs
+from hpa_jax.models.fused.slabs import Slabs, plan_slabs
 from hpa_jax.models.fused.transition import pixels_per_transition_block
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from support.compiling import compile_quickly, relative_errors
 
-from hpa_jax.models.fused.conv3x3 import plan_slabs
 from hpa_jax.models.fused.dense_block import dense_blocks
 from hpa_jax.models.fused.moments import Affine, MomentGradient
 from hpa_jax.models.fused.pallas import PallasBackend
 from hpa_jax.models.fused.passes import TransitionParams
+from hpa_jax.models.fused.slabs import plan_slabs
 from hpa_jax.models.fused.stages import Stage
 from hpa_jax.models.fused.transition import pixels_per_transition_block
 from hpa_jax.models.fused.xla import XlaBackend
@@ -70,7 +70,7 @@ def run_blocks(backends, given, cotangents):
 # Rows narrower than, as wide as and wider than a register; several slabs per image, and one.
 @pytest.mark.parametrize("shape", [(2, 32, 32), (1, 16, 128), (2, 8, 256)])
 def test_kernels_agree_with_xla(shape, monkeypatch):
-    monkeypatch.setattr("hpa_jax.models.fused.conv3x3.MAX_SLAB_PIXELS", 512)
+    monkeypatch.setattr("hpa_jax.models.fused.slabs.MAX_SLAB_PIXELS", 512)
     images, height, width = shape
     create = partial(PallasBackend.create, growth=16, interpret=True)
     full = create(images, height, width, 32)
