@@ -30,6 +30,15 @@ class ConvGradients(NamedTuple):
     sums: jax.Array
 
 
+class Layer(NamedTuple):
+    """A dense layer: each norm as the affine map that it is, and the convolution behind it."""
+
+    norm1: Affine
+    conv1: jax.Array
+    norm2: Affine
+    conv2: jax.Array
+
+
 class Backend(Protocol):
     """See XlaBackend for what each of these is in plain JAX."""
 
@@ -47,53 +56,53 @@ class Backend(Protocol):
 
     def conv1x1(
         self, buffer: jax.Array, norm: Affine, kernel: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        """`h = conv1x1(relu(norm(x)))` of the first channels x of a buffer, and the sums of h."""
+    ) -> tuple[jax.Array | None, jax.Array]:
+        """`h = conv1x1(relu(norm(x)))` of the first channels x of a buffer, and the sums of h.
 
-    def conv1x1_backward(
-        self,
-        buffer: jax.Array,
-        grad_buffer: jax.Array,
-        grad_z: jax.Array,
-        h: jax.Array,
-        norm: Affine,
-        kernel: jax.Array,
-        coefficients: jax.Array,
-    ) -> ConvGradients:
-        """Of `conv1x1`, where the gradient of h is `p * grad_z + q * h + r`.
-
-        Args:
-          buffer: as in `conv1x1`.
-          grad_buffer: gradient of the buffer so far.
-          grad_z: gradient of the normalized h, from `conv3x3_backward`.
-          h: the result of `conv1x1`.
-          norm: as in `conv1x1`.
-          kernel: as in `conv1x1`.
-          coefficients: p, q and r; `float32 [F, 3]`.
-
-        Returns:
-          With `grad_buffer` as the input's gradient, to whose first channels that of x is added.
+        None in place of h where the backend makes it again of x wherever it is needed.
         """
 
     def conv3x3(
-        self, h: jax.Array, norm: Affine, kernel: jax.Array, buffer: jax.Array, channels: int
+        self, h: jax.Array | None, layer: Layer, buffer: jax.Array, channels: int
     ) -> tuple[jax.Array, jax.Array]:
-        """`y = conv3x3(relu(norm(h)))`, written behind `channels` of the buffer; the sums of y."""
+        """`y = conv3x3(relu(norm2(h)))`, written behind `channels` of the buffer; the sums of y."""
 
     def conv3x3_backward(
         self,
         grad_buffer: jax.Array,
         buffer: jax.Array,
         from_moments: MomentGradient,
-        h: jax.Array,
-        norm: Affine,
-        kernel: jax.Array,
+        h: jax.Array | None,
+        layer: Layer,
         channels: int,
     ) -> ConvGradients:
         """Of `conv3x3`, where the gradient of y is `grad_buffer + slope * buffer + offset`.
 
         Returns:
-          With the gradient of the normalized h, `grad_z`, as the input's.
+          With what `conv1x1_backward` needs of it as the input's.
+        """
+
+    def conv1x1_backward(
+        self,
+        buffer: jax.Array,
+        grad_buffer: jax.Array,
+        of_conv3x3: jax.Array,
+        h: jax.Array | None,
+        layer: Layer,
+        coefficients: jax.Array,
+    ) -> ConvGradients:
+        """Of `conv1x1`, where the gradient of h is `p * grad_z + q * h + r`, grad_z of `norm2(h)`.
+
+        Args:
+          buffer: as in `conv1x1`.
+          grad_buffer: gradient of the buffer so far.
+          of_conv3x3: the input's gradient from `conv3x3_backward`, of which grad_z is made.
+          h: from `conv1x1`.
+          layer: whose convolution it is.
+          coefficients: p, q and r; `float32 [F, 3]`.
+
+        Returns:
+          With `grad_buffer` as the input's gradient, to whose first channels that of x is added.
         """
 
     def transition(

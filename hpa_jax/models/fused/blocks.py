@@ -7,6 +7,7 @@ the next norm needs. Arrays without pixels (weights, factors, sums) are one cons
 import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
+from jax.experimental.pallas import tpu as pltpu
 
 LANES = 128
 """Pixels in a register of a TPU: blocks hold a multiple of it."""
@@ -17,6 +18,8 @@ MAX_BLOCK_VALUES = 2**19
 it stays under the 16 MiB of a core's memory."""
 MAX_BLOCK_PIXELS = 4096
 """In a block, however few its channels."""
+MEMORY_LIMIT = 64 * 2**20
+"""Of a core's memory, for kernels that need more than they have unasked."""
 
 
 def pixels_per_block(pixels: int, channels: int) -> int:
@@ -35,6 +38,13 @@ def pixel_block(rows: int, pixels: int) -> pl.BlockSpec:
 def constant_block(*shape: int) -> pl.BlockSpec:
     """The same block in every grid step: read once, or written once."""
     return pl.BlockSpec(shape, lambda *_: (0,) * len(shape))
+
+
+def compiler_params(interpret: bool) -> pltpu.CompilerParams | None:
+    """Of a kernel that needs more of a core's memory than it has unasked, 16 MiB."""
+    if interpret:
+        return None
+    return pltpu.CompilerParams(vmem_limit_bytes=MEMORY_LIMIT)
 
 
 def as_column(values: jax.Array) -> jax.Array:

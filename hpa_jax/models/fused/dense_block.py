@@ -17,7 +17,8 @@ gradients of these moments are added up over all the norms that used them, and a
 maps once.
 
 What is kept and what is recomputed. For the backward pass (`Residuals`) are kept the buffers and
-each layer's bottleneck before its norm (128 channels), with the moments of both. Normalized and
+each layer's bottleneck before its norm (128 channels; on a TPU only where the layer's input has
+twice as many or more), with the moments of both. Normalized and
 rectified inputs, the bulk of what JAX would keep, are computed again where they are read: they are
 an affine map and a maximum of what is kept. A transition keeps nothing, since its input is one
 block's buffer and its result the start of the next one's; so all blocks and transitions share one

@@ -13,6 +13,9 @@ Design:
   makes several passes over memory where these kernels make one. DenseNets are bound by such passes;
 - a 3x3 convolution is one matrix product with all nine taps, whose nine results are shifted and
   added (conv3x3.py);
+- the bottleneck h is not kept where the layer's input has fewer channels than twice its own, and
+  the gradient of what is normalized of it nowhere: both are made again in the chip's memory where
+  they are needed (conv1x1.py);
 - what each kernel moves is declared (`CostEstimate`) as the blocks that its grid reads and writes.
 """
 
@@ -22,7 +25,7 @@ import jax
 import jax.numpy as jnp
 
 from hpa_jax.models.fused import conv1x1, conv3x3, transition
-from hpa_jax.models.fused.backend import ConvGradients
+from hpa_jax.models.fused.backend import ConvGradients, Layer
 from hpa_jax.models.fused.blocks import LANES, SUBLANES
 from hpa_jax.models.fused.slabs import Slabs, plan_slabs
 from hpa_jax.models.fused.transition import pixels_per_transition_block
@@ -78,37 +81,52 @@ class PallasBackend:
     def num_channels(self, buffer):
         return buffer.shape[0]
 
+    def keeps_bottleneck(self, channels: int, features: int) -> bool:
+        """Whether h, of so many features, is kept, of an input of so many channels.
+
+        Kept, it is written once and read three times; else the input is read once more forward,
+        and once more backward.
+        """
+        return channels >= 2 * features or self.slabs.with_windows() is None
+
     def conv1x1(self, buffer, norm, kernel):
         w = kernel.T.astype(buffer.dtype)
-        return conv1x1.conv1x1(buffer, norm, w, interpret=self.interpret)
+        keep = self.keeps_bottleneck(*kernel.shape)
+        return conv1x1.conv1x1(buffer, norm, w, keep=keep, interpret=self.interpret)
 
-    def conv1x1_backward(self, buffer, grad_buffer, grad_z, h, norm, kernel, coefficients):
-        w = kernel.T.astype(buffer.dtype)
-        grad_buffer, grad_w, sums = conv1x1.conv1x1_backward(
-            buffer, grad_buffer, grad_z, h, norm, w, coefficients, interpret=self.interpret
-        )
-        return ConvGradients(grad_buffer, grad_w.T, sums)
+    def conv3x3(self, h, layer, buffer, channels):
+        layer = _arranged(layer, buffer.dtype)
+        slabs = self.slabs if h is not None else self.slabs.with_windows()
+        return conv3x3.conv3x3(h, layer, buffer, channels, slabs, interpret=self.interpret)
 
-    def conv3x3(self, h, norm, kernel, buffer, channels):
-        w = _all_taps(kernel).astype(h.dtype)
-        return conv3x3.conv3x3(h, norm, w, buffer, channels, self.slabs, interpret=self.interpret)
-
-    def conv3x3_backward(self, grad_buffer, buffer, from_moments, h, norm, kernel, channels):
-        w = _all_taps(kernel).astype(h.dtype)
-        grad_z, grad_w, sums = conv3x3.conv3x3_backward(
+    def conv3x3_backward(self, grad_buffer, buffer, from_moments, h, layer, channels):
+        """With the complete gradient of y as the input's."""
+        grad_y, grad_w, sums = conv3x3.conv3x3_backward(
             grad_buffer,
             buffer,
             from_moments,
             h,
-            norm,
-            w,
+            _arranged(layer, buffer.dtype),
             channels,
             self.slabs,
             interpret=self.interpret,
         )
-        features, growth = kernel.shape[2:]
+        features, growth = layer.conv2.shape[2:]
         grad_kernel = grad_w.reshape(3, 3, growth, features).swapaxes(2, 3)
-        return ConvGradients(grad_z, grad_kernel, sums)
+        return ConvGradients(grad_y, grad_kernel, sums)
+
+    def conv1x1_backward(self, buffer, grad_buffer, of_conv3x3, h, layer, coefficients):
+        grad_buffer, grad_w, sums = conv1x1.conv1x1_backward(
+            buffer,
+            grad_buffer,
+            of_conv3x3,
+            h,
+            _arranged(layer, buffer.dtype),
+            coefficients,
+            self.slabs,
+            interpret=self.interpret,
+        )
+        return ConvGradients(grad_buffer, grad_w.T, sums)
 
     def transition(self, buffer, norm, kernel, channels):
         w = kernel.T.astype(buffer.dtype)
@@ -133,7 +151,8 @@ class PallasBackend:
         return ConvGradients(grad_x, grad_w.T, sums)
 
 
-def _all_taps(kernel: jax.Array) -> jax.Array:
-    """`[3, 3, n, g]` to `[9 g, n]`."""
-    features = kernel.shape[2]
-    return kernel.swapaxes(2, 3).reshape(-1, features)
+def _arranged(layer: Layer, dtype) -> Layer:
+    """With kernels as the Pallas kernels take them: `[n, c]` and, all taps, `[9 g, n]`."""
+    features = layer.conv2.shape[2]
+    all_taps = layer.conv2.swapaxes(2, 3).reshape(-1, features)
+    return layer._replace(conv1=layer.conv1.T.astype(dtype), conv2=all_taps.astype(dtype))

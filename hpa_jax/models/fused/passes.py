@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from hpa_jax.models.fused.backend import Backend
+from hpa_jax.models.fused.backend import Backend, Layer
 from hpa_jax.models.fused.moments import (
     affine_gradient,
     moment_gradient,
@@ -53,12 +53,12 @@ class BlockOutputs(NamedTuple):
 
     Attributes:
       buffer: all feature maps of the block.
-      bottlenecks: each layer's h.
+      bottlenecks: each layer's h; None where the backend makes it again.
       moments: of both.
     """
 
     buffer: jax.Array
-    bottlenecks: tuple[jax.Array, ...]
+    bottlenecks: tuple[jax.Array | None, ...]
     moments: BlockMoments
 
 
@@ -107,8 +107,8 @@ def block_forward(
         h_moments = moments_from_sums(lax.psum(sums, axes), count)
 
         norm2 = norm_as_affine(layer["norm2"], h_moments, epsilon)
-        kernel = layer["conv2"]["kernel"]
-        buffer, sums = backend.conv3x3(h, norm2, kernel, buffer, channels)
+        normed = Layer(norm1, layer["conv1"]["kernel"], norm2, layer["conv2"]["kernel"])
+        buffer, sums = backend.conv3x3(h, normed, buffer, channels)
         y_moments = moments_from_sums(lax.psum(sums, axes), count)
 
         bottlenecks.append(h)
@@ -157,22 +157,21 @@ def block_backward(
         # y = conv3x3(relu(norm2(h))). Its gradient is complete: all later layers have added theirs.
         own_moments = slice_channels(moments.maps, own)
         from_moments = moment_gradient(own_moments, slice_channels(grad_moments, own), count)
+        before = slice(channels)
+        x_moments = slice_channels(moments.maps, before)
+        norm1, norm1_vjp = jax.vjp(as_affine, layer["norm1"], x_moments)
         norm2, norm2_vjp = jax.vjp(as_affine, layer["norm2"], h_moments)
-        kernel = layer["conv2"]["kernel"]
-        grad_z, grad_conv2, sums = backend.conv3x3_backward(
-            grad_buffer, buffer, from_moments, h, norm2, kernel, channels
+        normed = Layer(norm1, layer["conv1"]["kernel"], norm2, layer["conv2"]["kernel"])
+        of_conv3x3, grad_conv2, sums = backend.conv3x3_backward(
+            grad_buffer, buffer, from_moments, h, normed, channels
         )
         grad_norm2, grad_h_moments = norm2_vjp(affine_gradient(lax.psum(sums, axes)))
 
         # h = conv1x1(relu(norm1(x))). Its gradient comes through norm2 and through its moments.
         from_h_moments = moment_gradient(h_moments, grad_h_moments, count)
         coefficients = jnp.stack([norm2.factor, *from_h_moments], axis=1)
-        before = slice(channels)
-        x_moments = slice_channels(moments.maps, before)
-        norm1, norm1_vjp = jax.vjp(as_affine, layer["norm1"], x_moments)
-        kernel = layer["conv1"]["kernel"]
         grad_buffer, grad_conv1, sums = backend.conv1x1_backward(
-            buffer, grad_buffer, grad_z, h, norm1, kernel, coefficients
+            buffer, grad_buffer, of_conv3x3, h, normed, coefficients
         )
         grad_norm1, grad_x_moments = norm1_vjp(affine_gradient(lax.psum(sums, axes)))
 

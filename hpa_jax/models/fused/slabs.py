@@ -4,7 +4,7 @@ A kernel reads a slab and the pixels before and behind it (its edges), of which 
 image above or below, or nowhere: it zeroes these.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +48,23 @@ class Slabs:
     @property
     def grid(self) -> tuple[int, int]:
         return self.images, self.slabs_per_image
+
+    def smaller(self, most: int) -> "Slabs":
+        """Slabs of at most so many pixels, or of an edge's."""
+        sizes = range(self.edge, max(most, self.edge) + 1, self.edge)
+        return replace(self, slab=max(size for size in sizes if self.slab % size == 0))
+
+    @property
+    def window(self) -> int:
+        """Pixels of a slab with its edges."""
+        return self.slab + 2 * self.edge
+
+    def with_windows(self) -> "Slabs | None":
+        """Slabs of which `window_block` can be read; None where there are too few pixels."""
+        most = self.images * self.pixels_per_image - 2 * self.edge
+        if most < self.edge:
+            return None
+        return self.smaller(most)
 
     @property
     def inner(self) -> slice:
@@ -110,6 +127,39 @@ def slab_blocks_with_edges(slabs: Slabs, rows: int, row_block: int = 0) -> list[
         slab_block(slabs, rows, row_block),
         pl.BlockSpec(edge, behind),
     ]
+
+
+def window_block(slabs: Slabs, rows: int) -> pl.BlockSpec:
+    """The first `rows` channels of a slab with its edges, as one block.
+
+    For an array that a kernel also writes to in place: it may be given once alone. The first and
+    the last window would begin before the array and end behind it, and are moved inside:
+    `in_place` moves what was read of them back.
+    """
+
+    def index(image, slab):
+        return 0, _window_start(slabs, image, slab)
+
+    return pl.BlockSpec((pl.Element(rows), pl.Element(slabs.window)), index)
+
+
+def _window_start(slabs: Slabs, image, slab) -> jax.Array:
+    """Of the block; in complete registers, which the compiler has to know."""
+    wanted = (image * slabs.slabs_per_image + slab) * (slabs.slab // LANES) - slabs.edge // LANES
+    last = (slabs.images * slabs.pixels_per_image - slabs.window) // LANES
+    return jnp.clip(wanted, 0, last) * LANES
+
+
+def in_place(slabs: Slabs, values: jax.Array) -> jax.Array:
+    """float32 `[C, window]` of a `window_block` that may have been moved, as if it had not been.
+
+    What it has then beyond its image is anything.
+    """
+    image = pl.program_id(0)
+    slab = pl.program_id(1)
+    wanted = (image * slabs.slabs_per_image + slab) * slabs.slab - slabs.edge
+    moved = _window_start(slabs, image, slab) - wanted
+    return pltpu.roll(values, lax.rem(moved + slabs.window, slabs.window), axis=1)
 
 
 def is_inside(slabs: Slabs, shape: tuple[int, int]) -> jax.Array:

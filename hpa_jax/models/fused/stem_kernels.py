@@ -23,10 +23,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.experimental import pallas as pl
-from jax.experimental.pallas import tpu as pltpu
 
 from hpa_jax.models.fused.blocks import (
     as_column,
+    compiler_params,
     constant_block,
     cost_estimate,
     two_sums,
@@ -56,8 +56,6 @@ _CELLS_SIDE = 3 * CELL  # of the 3x3 cells that a pixel needs
 _MAX_SLAB_PIXELS = 1024
 # A pixel needs the maximum's row above it, and that the convolution's; backward as much below it.
 _ROWS = 2
-# The columns of 3x3 cells fill more than the 16 MiB that a kernel has unless it asks for more.
-_MEMORY_LIMIT = 64 * 2**20
 # Less than any value after a ReLU: of places beyond the image, which no maximum is.
 _NOWHERE = -1.0
 
@@ -164,7 +162,7 @@ def stem_moments(
         in_specs=[*slab_blocks_with_edges(slabs, rows), constant_block(*w.shape)],
         out_specs=constant_block(w.shape[0], 2),
         out_shape=jax.ShapeDtypeStruct((w.shape[0], 2), jnp.float32),
-        compiler_params=_compiler_params(interpret),
+        compiler_params=compiler_params(interpret),
         cost_estimate=cost_estimate(
             2 * pixels * w.size,
             values=(pixels + slabs.edge_pixels) * rows + w.size,
@@ -242,7 +240,7 @@ def stem_pool(
             jax.ShapeDtypeStruct((channels, pixels), cells.dtype),
             jax.ShapeDtypeStruct((features, 2), jnp.float32),
         ],
-        compiler_params=_compiler_params(interpret),
+        compiler_params=compiler_params(interpret),
         cost_estimate=cost_estimate(
             2 * pixels_convolved * w.size,
             values=pixels_read * rows + w.size + pixels * features,
@@ -367,7 +365,7 @@ def stem_backward(
             jax.ShapeDtypeStruct((columns, 1), jnp.float32),
             jax.ShapeDtypeStruct((w.shape[0], 2), jnp.float32),
         ],
-        compiler_params=_compiler_params(interpret),
+        compiler_params=compiler_params(interpret),
         cost_estimate=cost_estimate(
             2 * pixels_read * w.size + 4 * pixels * w.size,
             values=pixels_read * (rows + features) + w.size,
@@ -393,9 +391,3 @@ def stem_backward(
 def _at_places(norm: Affine) -> tuple[jax.Array, jax.Array]:
     """Factor and shift, `[F]`, of each row of the convolution's result, `[4 F, 1]`."""
     return tuple(as_column(jnp.tile(values, len(PLACES))) for values in norm)
-
-
-def _compiler_params(interpret: bool):
-    if interpret:
-        return None
-    return pltpu.CompilerParams(vmem_limit_bytes=_MEMORY_LIMIT)

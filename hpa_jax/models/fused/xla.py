@@ -38,10 +38,35 @@ class XlaBackend:
         h = matmul(_norm_relu(x, norm), kernel)
         return h, _sums_of_powers(h)
 
-    def conv1x1_backward(self, buffer, grad_buffer, grad_z, h, norm, kernel, coefficients):
+    def conv3x3(self, h, layer, buffer, channels):
+        y = convolution(_norm_relu(h, layer.norm2), layer.conv2, 1, PADDING_3X3)
+        buffer = lax.dynamic_update_slice_in_dim(buffer, y, channels, axis=3)
+        return buffer, _sums_of_powers(y)
+
+    def conv3x3_backward(self, grad_buffer, buffer, from_moments, h, layer, channels):
+        """With the gradient of `norm2(h)` as the input's."""
+        kernel = layer.conv2
+        stop = channels + kernel.shape[3]
+        grad_y = lax.slice_in_dim(grad_buffer, channels, stop, axis=3).astype(jnp.float32)
+        y = lax.slice_in_dim(buffer, channels, stop, axis=3).astype(jnp.float32)
+        grad_y = grad_y + from_moments.slope * y + from_moments.offset
+        grad_y = grad_y.astype(h.dtype)
+
+        wide_h = h.astype(jnp.float32)
+        normalized = wide_h * layer.norm2.factor + layer.norm2.shift
+        a = jnp.maximum(normalized, 0).astype(h.dtype)
+        grad_a, grad_kernel = convolution_gradients(a, kernel, grad_y, 1, PADDING_3X3)
+        grad_z = jnp.where(normalized > 0, grad_a, 0)
+        wide_grad_z = grad_z.astype(jnp.float32)
+        sums = _two_sums(wide_grad_z, wide_grad_z * wide_h)
+        return ConvGradients(grad_z, grad_kernel, sums)
+
+    def conv1x1_backward(self, buffer, grad_buffer, of_conv3x3, h, layer, coefficients):
+        norm = layer.norm1
+        kernel = layer.conv1
         channels = kernel.shape[0]
         p, q, r = coefficients.T
-        grad_h = grad_z.astype(jnp.float32) * p + h.astype(jnp.float32) * q + r
+        grad_h = of_conv3x3.astype(jnp.float32) * p + h.astype(jnp.float32) * q + r
         grad_h = grad_h.astype(h.dtype)
 
         x = buffer[..., :channels].astype(jnp.float32)
@@ -58,27 +83,6 @@ class XlaBackend:
         grad_buffer = lax.optimization_barrier(grad_buffer)
         sums = _two_sums(grad_normalized, grad_normalized * x)
         return ConvGradients(grad_buffer, grad_kernel, sums)
-
-    def conv3x3(self, h, norm, kernel, buffer, channels):
-        y = convolution(_norm_relu(h, norm), kernel, 1, PADDING_3X3)
-        buffer = lax.dynamic_update_slice_in_dim(buffer, y, channels, axis=3)
-        return buffer, _sums_of_powers(y)
-
-    def conv3x3_backward(self, grad_buffer, buffer, from_moments, h, norm, kernel, channels):
-        stop = channels + kernel.shape[3]
-        grad_y = lax.slice_in_dim(grad_buffer, channels, stop, axis=3).astype(jnp.float32)
-        y = lax.slice_in_dim(buffer, channels, stop, axis=3).astype(jnp.float32)
-        grad_y = grad_y + from_moments.slope * y + from_moments.offset
-        grad_y = grad_y.astype(h.dtype)
-
-        wide_h = h.astype(jnp.float32)
-        normalized = wide_h * norm.factor + norm.shift
-        a = jnp.maximum(normalized, 0).astype(h.dtype)
-        grad_a, grad_kernel = convolution_gradients(a, kernel, grad_y, 1, PADDING_3X3)
-        grad_z = jnp.where(normalized > 0, grad_a, 0)
-        wide_grad_z = grad_z.astype(jnp.float32)
-        sums = _two_sums(wide_grad_z, wide_grad_z * wide_h)
-        return ConvGradients(grad_z, grad_kernel, sums)
 
     def transition(self, buffer, norm, kernel, channels):
         y = matmul(_mean_2x2(_norm_relu(buffer, norm)), kernel)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support.compiling import compile_quickly, relative_errors
 
+from hpa_jax.models.fused.backend import Layer
 from hpa_jax.models.fused.dense_block import dense_blocks
 from hpa_jax.models.fused.moments import Affine, MomentGradient
 from hpa_jax.models.fused.pallas import PallasBackend
@@ -23,7 +24,7 @@ float32 = partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
 bfloat16 = partial(jax.ShapeDtypeStruct, dtype=jnp.bfloat16)
 
 
-def random_blocks(images, height, width):
+def random_blocks(images, height, width, features):
     """The input and parameters of two layers, a transition and one more layer."""
     rng = np.random.default_rng(0)
 
@@ -36,9 +37,9 @@ def random_blocks(images, height, width):
     def layer(channels):
         return {
             "norm1": norm(channels),
-            "norm2": norm(64),
-            "conv1": {"kernel": draw(channels, 64) / channels**0.5},
-            "conv2": {"kernel": draw(3, 3, 64, 16) / 20},
+            "norm2": norm(features),
+            "conv1": {"kernel": draw(channels, features) / channels**0.5},
+            "conv2": {"kernel": draw(3, 3, features, 16) / 20},
         }
 
     transition = TransitionParams(norm(64), {"kernel": draw(64, 32) / 8})
@@ -69,7 +70,8 @@ def run_blocks(backends, given, cotangents):
 
 # Rows narrower than, as wide as and wider than a register; several slabs per image, and one.
 @pytest.mark.parametrize("shape", [(2, 32, 32), (1, 16, 128), (2, 8, 256)])
-def test_kernels_agree_with_xla(shape, monkeypatch):
+@pytest.mark.parametrize("features", [16, 64])  # the bottlenecks are kept, and made again
+def test_kernels_agree_with_xla(shape, features, monkeypatch):
     monkeypatch.setattr("hpa_jax.models.fused.slabs.MAX_SLAB_PIXELS", 512)
     images, height, width = shape
     create = partial(PallasBackend.create, growth=16, interpret=True)
@@ -77,7 +79,7 @@ def test_kernels_agree_with_xla(shape, monkeypatch):
     halved = create(images, height // 2, width // 2, 32)
     assert full is not None and halved is not None and full.supports_transition()
 
-    given, cotangents = random_blocks(*shape)
+    given, cotangents = random_blocks(*shape, features)
     expected = run_blocks((XlaBackend(), XlaBackend()), given, cotangents)
     found = run_blocks((full, halved), given, cotangents)
     assert relative_errors(expected[:2], found[:2]).max() < 1e-5
@@ -106,29 +108,34 @@ def lower_for_tpu(function, *arguments):
 
 
 @pytest.mark.parametrize("side", SIDES)
-def test_what_kernels_take_can_be_lowered_for_a_tpu(side):
+@pytest.mark.parametrize("features", [16, 128])  # the bottleneck is kept, and made again
+def test_what_kernels_take_can_be_lowered_for_a_tpu(side, features):
     backend = backend_for(side)
     pixels = side * side
-    channels, growth, features = 64, 32, 16
+    channels, growth = 64, 32
 
     def affine(channels):
         return Affine(float32((channels,)), float32((channels,)))
 
     buffer = bfloat16((channels + growth, pixels))
-    h = bfloat16((features, pixels))
-    kernel = float32((channels, features))
-    coefficients = float32((features, 3))
-    lower_for_tpu(backend.conv1x1, buffer, affine(channels), kernel)
-    lower_for_tpu(
-        backend.conv1x1_backward, buffer, buffer, h, h, affine(channels), kernel, coefficients
+    h = None
+    if backend.keeps_bottleneck(channels, features):
+        h = bfloat16((features, pixels))
+    layer = Layer(
+        affine(channels),
+        float32((channels, features)),
+        affine(features),
+        float32((3, 3, features, growth)),
     )
-
-    taps = float32((3, 3, features, growth))
+    grad_y = bfloat16((growth, pixels))
+    coefficients = float32((features, 3))
     from_moments = MomentGradient(float32((growth,)), float32((growth,)))
+    lower_for_tpu(backend.conv1x1, buffer, layer.norm1, layer.conv1)
+    lower_for_tpu(backend.conv1x1_backward, buffer, buffer, grad_y, h, layer, coefficients)
     forward = partial(backend.conv3x3, channels=channels)
     backward = partial(backend.conv3x3_backward, channels=channels)
-    lower_for_tpu(forward, h, affine(features), taps, buffer)
-    lower_for_tpu(backward, buffer, buffer, from_moments, h, affine(features), taps)
+    lower_for_tpu(forward, h, layer, buffer)
+    lower_for_tpu(backward, buffer, buffer, from_moments, h, layer)
 
     if backend.supports_transition():
         buffer = bfloat16((channels, pixels))
