@@ -21,10 +21,12 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.experimental import pallas as pl
 
 from hpa_jax.models.fused.blocks import (
+    LANES,
     as_column,
     compiler_params,
     constant_block,
@@ -76,12 +78,24 @@ def plan_stem_slabs(images: int, height: int, width: int) -> Slabs | None:
 
 
 def to_cells(images: jax.Array) -> jax.Array:
-    """`[B, H, W, C]` to `[16 C, B * H / 4 * W / 4]`: rows and columns of a cell, then channels."""
+    """`[B, H, W, C]` to `[16 C, B * H / 4 * W / 4]`: rows and columns of a cell, then channels.
+
+    A matrix product takes each fourth pixel of a row, exactly: as a transposition, XLA lays the
+    images out with their few channels, or the batch, along a register, which fills eight times
+    their bytes.
+    """
     batch, height, width, channels = images.shape
-    rows = height // CELL
-    columns = width // CELL
-    cells = images.reshape(batch, rows, CELL, columns, CELL, channels)
-    return cells.transpose(2, 4, 5, 0, 1, 3).reshape(-1, batch * rows * columns)
+    chunk = min(width, CELL * LANES)
+    if width % chunk:
+        chunk = width
+    pixel = np.arange(chunk)
+    column_first = pixel % CELL * (chunk // CELL) + pixel // CELL
+    permutation = jnp.asarray(column_first[:, None] == pixel, images.dtype)
+    precision = None if images.dtype == jnp.bfloat16 else lax.Precision.HIGHEST
+    chunks = images.reshape(batch, height // CELL, CELL, width // chunk, chunk, channels)
+    permuted = jnp.einsum("bhykpc,pq->bhykcq", chunks, permutation, precision=precision)
+    cells = permuted.reshape(*permuted.shape[:-1], CELL, chunk // CELL)
+    return cells.transpose(2, 5, 4, 0, 1, 3, 6).reshape(CELL * CELL * channels, -1)
 
 
 def arrange_kernel(kernel: jax.Array) -> jax.Array:
