@@ -75,7 +75,8 @@ def restart(module: str) -> None:
     environment[TUNABLES] = f"{before}:{HUGE}" if before else HUGE
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+        command = [sys.executable, *sys.orig_argv[1:]]
+        os.execve(sys.executable, command, environment)  # nosec B606: its own command line
     except OSError:
         # The interpreter is gone, or there are too many arguments: then without.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
