@@ -76,7 +76,8 @@ def restart(module: str) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         command = [sys.executable, *sys.orig_argv[1:]]
-        os.execve(sys.executable, command, environment)  # nosec B606: its own command line
+        # Its own command line, once more.
+        os.execve(sys.executable, command, environment)  # nosec B606
     except OSError:
         # The interpreter is gone, or there are too many arguments: then without.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
