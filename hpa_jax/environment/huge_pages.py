@@ -1,7 +1,7 @@
 """Memory in huge pages, for programs that compute on the CPU.
 
 XLA maps the temporaries of a step anew at every step, and the kernel then has to find, clear and
-map each of their pages of 4 KiB: a quarter of a training step's CPU time. glibc's allocator can ask
+map each of their pages of 4 KiB: a fifth of a training step's time. glibc's allocator can ask
 for pages of 2 MiB in their place, if the environment says so before the process starts (GNU C
 library manual, Memory Allocation Tunables: glibc.malloc.hugetlb=1). So a program that was not
 started that way starts itself once more.
