@@ -8,7 +8,7 @@ stretch.py      how a field is made ready for such a net; stained.py: where it h
 numbering.py    numbers without gaps; nuclei and cells that were numbered apart
 measures.py     average precision and aggregated Jaccard index
 label_image.py  masks as PNG and TIFF, ours and those of others; mask_folder.py finds them by Id
-cell_table.py   place and size of each cell
+cell.py         a cell: its place and size; cell_table.py measures them
 contours.py     polygons; geojson.py writes them for QuPath
 outlines.py     a picture of a field with its cells' outlines
 crops.py        a picture of each cell, for a net; bags.py: those of a field, to learn from

@@ -24,7 +24,7 @@ import numpy as np
 
 from hpa_jax.errors import InputError
 from hpa_jax.images.resize import resize, scaled_size
-from hpa_jax.segmentation.cell_table import Cell
+from hpa_jax.segmentation.cell import Cell
 
 REPEAT = "repeat"
 FIELD = "field"

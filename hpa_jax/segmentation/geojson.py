@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from hpa_jax.segmentation.cell_table import Cell, measure_cells
+from hpa_jax.segmentation.cell import Cell
+from hpa_jax.segmentation.cell_table import measure_cells
 from hpa_jax.segmentation.contours import Piece, contours
 from hpa_jax.segmentation.instances import Instances
 

@@ -20,6 +20,10 @@ _COMMANDS = {
 }
 
 
+_PIP_NAMES = {"skimage": "scikit-image", "cv2": "opencv-python-headless", "yaml": "pyyaml"}
+"""Of packages that are imported under another name."""
+
+
 def main(arguments: Sequence[str]) -> int:
     """Runs a command; returns the exit status."""
     arguments = list(arguments)
@@ -38,7 +42,16 @@ def main(arguments: Sequence[str]) -> int:
             "python -m hpa_jax.serving --help"
         )
     module, _ = _COMMANDS[name]
-    return importlib.import_module(module).main(arguments)
+    try:
+        return importlib.import_module(module).main(arguments)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "hpa_jax"):
+            raise
+        raise InputError(
+            f"{name} needs the package {package} for this, which is not installed: pip install "
+            f"{_PIP_NAMES.get(package, package)}"
+        ) from error
 
 
 def _usage() -> str:

@@ -18,7 +18,8 @@ import numpy as np
 from hpa_jax.errors import InputError, one_line
 from hpa_jax.files import check_writable, remove_partial_files, safe_stem, write_atomically
 from hpa_jax.folders.mark import has_mark, write_mark
-from hpa_jax.segmentation.cell_table import Cell, measure_cells
+from hpa_jax.segmentation.cell import Cell
+from hpa_jax.segmentation.cell_table import measure_cells
 from hpa_jax.segmentation.geojson import to_geojson
 from hpa_jax.segmentation.instances import Instances
 from hpa_jax.segmentation.label_image import FORMATS

@@ -3,8 +3,10 @@
 The slow test runs the commands of the container's file, as they stand there.
 """
 
+import importlib.metadata
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -22,14 +24,28 @@ from hpa_jax.labels import CHANNELS
 CONTAINER_FILE = REPOSITORY / "launch" / "serve" / "Containerfile"
 HEAVY = ("jax", "jaxlib", "flax", "absl", "ml_collections", "etils", "orbax", "optax", "tensorflow")
 
+
+def absent() -> tuple[str, ...]:
+    """Names under which what is not in requirements/serve.lock would be imported."""
+    lock = (REPOSITORY / "requirements" / "serve.lock").read_text(encoding="utf-8")
+    served = {name.lower() for name in re.findall(r"^([\w.-]+)==", lock, re.MULTILINE)}
+    served |= {"hpa_jax", "hpa-jax"}
+    names = set(HEAVY)
+    for name, packages in importlib.metadata.packages_distributions().items():
+        is_served = any(re.sub("[-_.]+", "-", package).lower() in served for package in packages)
+        if not is_served and not name.startswith("_"):
+            names.add(name)
+    return tuple(sorted(names - {"hpa_jax", "configs", "tfds_builder", "tests"}))
+
+
 # As `python -m hpa_jax.serving`, in a Python that has none of these.
 BLOCKED = f"""
 import importlib.abc, sys
 
 class Blocker(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {HEAVY!r}:
-            raise ImportError(name + " is blocked")
+        if name.partition(".")[0] in {absent()!r}:
+            raise ModuleNotFoundError("No module named " + repr(name), name=name)
 
 sys.meta_path.insert(0, Blocker())
 from hpa_jax.environment.program import run_program
@@ -70,6 +86,17 @@ def test_serving_and_predicting_import_no_jax(export, field, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(served, column_of_scores(table), atol=1e-5)
+
+    for command in (["predict", export, folder, "--cells"], ["segment", folder]):
+        out = f"--out={tmp_path / command[0]}.csv"
+        done = subprocess.run(
+            [sys.executable, "-c", BLOCKED, *command, out],
+            capture_output=True,
+            text=True,
+            cwd=REPOSITORY,
+        )
+        assert done.returncode == 2, done.stderr
+        assert "pip install sci" in done.stderr and done.stderr.count("\n") == 1, done.stderr
 
 
 def instructions() -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from hpa_jax.errors import InputError, one_line
 from hpa_jax.images.folder import FaultyImage
-from hpa_jax.segmentation.cell_table import Cell
+from hpa_jax.segmentation.cell import Cell
 from hpa_jax.segmentation.instances import Instances
 from hpa_jax.segmentation.label_image import read_labels
 from hpa_jax.segmentation.mask_folder import MaskFolder

@@ -6,7 +6,7 @@ from typing import get_type_hints
 
 import numpy as np
 
-from hpa_jax.segmentation.cell_table import Cell
+from hpa_jax.segmentation.cell import Cell
 
 _TYPES = get_type_hints(Cell)
 

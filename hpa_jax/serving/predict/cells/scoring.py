@@ -13,7 +13,8 @@ import numpy as np
 
 from hpa_jax.images.folder import FaultyImage
 from hpa_jax.images.store import Refused
-from hpa_jax.segmentation.cell_table import Cell, measure_cells
+from hpa_jax.segmentation.cell import Cell
+from hpa_jax.segmentation.cell_table import measure_cells
 from hpa_jax.segmentation.crops import CropRule, crop
 from hpa_jax.serving.predict.cells.find import CellFinder, outline_of
 from hpa_jax.serving.predict.cells.found import FieldCells
