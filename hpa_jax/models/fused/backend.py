@@ -9,6 +9,7 @@ Forward passes return their result and, for the norm behind it, the sums of the 
 square over all pixels: `float32 [F, 2]`. Backward passes return `ConvGradients`.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import jax
@@ -37,6 +38,41 @@ class Layer(NamedTuple):
     conv1: jax.Array
     norm2: Affine
     conv2: jax.Array
+
+
+class LayerBackward(NamedTuple):
+    """A layer whose backward pass has come to its 1x1 convolution.
+
+    The gradient of h is `p * grad_z + q * h + r`, with grad_z that of `norm2(h)`.
+
+    Attributes:
+      layer: its norms and convolutions.
+      of_conv3x3: the input's gradient from `conv3x3_backward`, of which grad_z is made.
+      h: from `conv1x1`.
+      coefficients: p, q and r; `float32 [F, 3]`.
+    """
+
+    layer: Layer
+    of_conv3x3: jax.Array
+    h: jax.Array | None
+    coefficients: jax.Array
+
+    @property
+    def channels(self) -> int:
+        """Of the layer's input."""
+        return self.layer.conv1.shape[0]
+
+
+class PartOfConv1x1(NamedTuple):
+    """Gradients of a 1x1 convolution and of the norm before it, for some channels of the input.
+
+    Attributes:
+      kernel: `float32 [channels, F]`.
+      sums: as of `ConvGradients`.
+    """
+
+    kernel: jax.Array
+    sums: jax.Array
 
 
 class Backend(Protocol):
@@ -82,27 +118,34 @@ class Backend(Protocol):
           With what `conv1x1_backward` needs of it as the input's.
         """
 
+    def layers_at_once(self, channels: int, growth: int, features: int, layers: int) -> int:
+        """Of how many layers `conv1x1_backward` should take the lower channels together.
+
+        Args:
+          channels: of a block's input.
+          growth: channels that each layer adds.
+          features: of each layer's h.
+          layers: of the block.
+        """
+
     def conv1x1_backward(
         self,
         buffer: jax.Array,
         grad_buffer: jax.Array,
-        of_conv3x3: jax.Array,
-        h: jax.Array | None,
-        layer: Layer,
-        coefficients: jax.Array,
-    ) -> ConvGradients:
-        """Of `conv1x1`, where the gradient of h is `p * grad_z + q * h + r`, grad_z of `norm2(h)`.
+        layers: Sequence[LayerBackward],
+        channels: slice,
+    ) -> tuple[jax.Array, list[PartOfConv1x1]]:
+        """Of `conv1x1` of one or several layers, for some channels that all of them read.
 
         Args:
           buffer: as in `conv1x1`.
           grad_buffer: gradient of the buffer so far.
-          of_conv3x3: the input's gradient from `conv3x3_backward`, of which grad_z is made.
-          h: from `conv1x1`.
-          layer: whose convolution it is.
-          coefficients: p, q and r; `float32 [F, 3]`.
+          layers: one or several.
+          channels: of the buffer.
 
         Returns:
-          With `grad_buffer` as the input's gradient, to whose first channels that of x is added.
+          `grad_buffer`, with the gradients of all layers added at these channels; and what
+          parameters of each layer meet these channels.
         """
 
     def transition(

@@ -9,7 +9,8 @@ One growing buffer. A block allocates the buffer of all its feature maps at once
 prefix of it and writes its own maps behind that prefix; nothing is ever concatenated. The backward
 pass has one buffer of gradients of the same shape. Going from the last layer to the first, each
 layer takes the gradient of its own maps from it, by then complete, and adds that of its input into
-the prefix.
+the prefix. On a TPU several layers at a time do so together for the channels that all of them read,
+which are the most; one by one they add only what the others of them wait for.
 
 Moments once. Every later layer normalizes the same maps by the same moments, so a layer computes
 the moments of its maps once, as sums that its convolution returns along with them. Backward, the

@@ -16,6 +16,8 @@ Design:
 - the bottleneck h is not kept where the layer's input has fewer channels than twice its own, and
   the gradient of what is normalized of it nowhere: both are made again in the chip's memory where
   they are needed (conv1x1.py);
+- the gradient of a layer's input is added to those of all layers above. One layer at a time that
+  is three passes over nearly the whole buffer, so several layers share them (`layers_at_once`);
 - what each kernel moves is declared (`CostEstimate`) as the blocks that its grid reads and writes.
 """
 
@@ -29,6 +31,10 @@ from hpa_jax.models.fused.backend import ConvGradients, Layer
 from hpa_jax.models.fused.blocks import LANES, SUBLANES
 from hpa_jax.models.fused.slabs import Slabs, plan_slabs
 from hpa_jax.models.fused.transition import pixels_per_transition_block
+
+MAX_LAYERS_AT_ONCE = 4
+"""Of which one kernel adds the gradients: their weights and sums lie in the chip's memory, of which
+a v4 has 16 MiB."""
 
 
 @dataclass(frozen=True)
@@ -115,18 +121,46 @@ class PallasBackend:
         grad_kernel = grad_w.reshape(3, 3, growth, features).swapaxes(2, 3)
         return ConvGradients(grad_y, grad_kernel, sums)
 
-    def conv1x1_backward(self, buffer, grad_buffer, of_conv3x3, h, layer, coefficients):
-        grad_buffer, grad_w, sums = conv1x1.conv1x1_backward(
-            buffer,
-            grad_buffer,
-            of_conv3x3,
-            h,
-            _arranged(layer, buffer.dtype),
-            coefficients,
-            self.slabs,
-            interpret=self.interpret,
+    def layers_at_once(self, channels, growth, features, layers):
+        """That with which the block's kernels read and write least."""
+
+        def channels_moved(at_once: int) -> int:
+            moved = 0
+            for first in range(0, layers, at_once):
+                base = channels + first * growth
+                last = min(first + at_once, layers)
+                inputs = range(base, channels + last * growth, growth)
+                moved += self._channels_moved(base, inputs, 0, growth, features)
+                for of_layer in inputs[1:]:
+                    moved += self._channels_moved(of_layer, [of_layer], base, growth, features)
+            return moved
+
+        return min(range(1, MAX_LAYERS_AT_ONCE + 1), key=channels_moved)
+
+    def _channels_moved(self, stop, inputs, start, growth, features) -> int:
+        """Of all pixels, by `conv1x1_backward` for channels from `start` to `stop`."""
+        rows = stop - start
+        moved = 2 * rows
+        remade = [rows]
+        for channels in inputs:
+            moved += growth
+            if self.keeps_bottleneck(channels, features):
+                moved += features
+            else:
+                remade.append(channels)
+        return moved + max(remade)
+
+    def conv1x1_backward(self, buffer, grad_buffer, layers, channels):
+        dtype = buffer.dtype
+        arranged = []
+        for of_layer in layers:
+            layer = _arranged(of_layer.layer, dtype)._replace(
+                conv1=of_layer.layer.conv1.astype(dtype)
+            )
+            arranged.append(of_layer._replace(layer=layer))
+        return conv1x1.conv1x1_backward(
+            buffer, grad_buffer, arranged, channels, self.slabs, interpret=self.interpret
         )
-        return ConvGradients(grad_buffer, grad_w.T, sums)
 
     def transition(self, buffer, norm, kernel, channels):
         w = kernel.T.astype(buffer.dtype)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from hpa_jax.models.fused.backend import Backend, Layer
+from hpa_jax.models.fused.backend import Backend, Layer, LayerBackward
 from hpa_jax.models.fused.moments import (
     affine_gradient,
     moment_gradient,
@@ -131,63 +131,154 @@ def block_backward(
 ) -> Gradients:
     """The gradients of `block_forward`, last layer first.
 
+    A layer needs that of its own maps complete, from all layers above. So the layers of a group add
+    that of their inputs one by one above the input of the first of them, and together below it.
+
     Args:
       backend: of the convolutions.
       outputs: of the forward pass.
       params: of each layer.
-      grad_buffer: gradient of all feature maps of the block. Each layer adds that of its input to
-        the first channels, so that a layer finds that of its own maps complete.
+      grad_buffer: gradient of all feature maps of the block, to which the layers add.
       grad_moments: gradient of the moments of these maps, which grows likewise.
       epsilon: of the norms.
       axes: to sum over.
     """
-    buffer, bottlenecks, moments = outputs
-    channels = moments.maps.mean.size
-    growth = params[0]["conv2"]["kernel"].shape[-1]
-    count = _values_per_channel(buffer, channels, axes)
-    as_affine = partial(norm_as_affine, epsilon=epsilon)
+    features, growth = params[0]["conv2"]["kernel"].shape[2:]
+    input_channels = params[0]["conv1"]["kernel"].shape[0]
+    at_once = backend.layers_at_once(input_channels, growth, features, len(params))
+    so_far = _SoFar(grad_buffer, grad_moments)
     grad_params = []
-    for number in reversed(range(len(params))):
-        layer = params[number]
-        h = bottlenecks[number]
-        h_moments = moments.bottlenecks[number]
-        own = slice(channels - growth, channels)
-        channels -= growth
+    for first in reversed(range(0, len(params), at_once)):
+        base = input_channels + first * growth
+        group = range(first, min(first + at_once, len(params)))
+        layers = []
+        grad_layers = []
+        for number in reversed(group):
+            layer, grad_layer = _conv3x3_backward(
+                backend, outputs, number, params[number], so_far, epsilon=epsilon, axes=axes
+            )
+            above = []
+            if layer.channels > base:
+                so_far, above = _conv1x1_backward(
+                    backend,
+                    outputs,
+                    [layer],
+                    [params[number]["norm1"]],
+                    so_far,
+                    slice(base, layer.channels),
+                    epsilon=epsilon,
+                    axes=axes,
+                )
+            layers.append(layer)
+            grad_layers.append((grad_layer, above))
 
-        # y = conv3x3(relu(norm2(h))). Its gradient is complete: all later layers have added theirs.
-        own_moments = slice_channels(moments.maps, own)
-        from_moments = moment_gradient(own_moments, slice_channels(grad_moments, own), count)
-        before = slice(channels)
-        x_moments = slice_channels(moments.maps, before)
-        norm1, norm1_vjp = jax.vjp(as_affine, layer["norm1"], x_moments)
-        norm2, norm2_vjp = jax.vjp(as_affine, layer["norm2"], h_moments)
-        normed = Layer(norm1, layer["conv1"]["kernel"], norm2, layer["conv2"]["kernel"])
-        of_conv3x3, grad_conv2, sums = backend.conv3x3_backward(
-            grad_buffer, buffer, from_moments, h, normed, channels
+        so_far, below = _conv1x1_backward(
+            backend,
+            outputs,
+            layers,
+            [params[number]["norm1"] for number in reversed(group)],
+            so_far,
+            slice(0, base),
+            epsilon=epsilon,
+            axes=axes,
         )
-        grad_norm2, grad_h_moments = norm2_vjp(affine_gradient(lax.psum(sums, axes)))
+        for (grad_layer, above), of_base in zip(grad_layers, below, strict=True):
+            grad_layer |= jax.tree.map(lambda *parts: jnp.concatenate(parts), of_base, *above)
+            grad_layer["conv1"] = {"kernel": lax.psum(grad_layer["conv1"]["kernel"], axes)}
+            grad_params.append(grad_layer)
+    of_input = slice_channels(so_far.moments, slice(input_channels))
+    return Gradients(so_far.buffer, of_input, tuple(reversed(grad_params)))
 
-        # h = conv1x1(relu(norm1(x))). Its gradient comes through norm2 and through its moments.
-        from_h_moments = moment_gradient(h_moments, grad_h_moments, count)
-        coefficients = jnp.stack([norm2.factor, *from_h_moments], axis=1)
-        grad_buffer, grad_conv1, sums = backend.conv1x1_backward(
-            buffer, grad_buffer, of_conv3x3, h, normed, coefficients
-        )
-        grad_norm1, grad_x_moments = norm1_vjp(affine_gradient(lax.psum(sums, axes)))
 
-        # Earlier layers' moments were used here too; the gradients of this layer's are spent.
+class _SoFar(NamedTuple):
+    """Gradients of all feature maps of a block, and of their moments, from the layers so far."""
+
+    buffer: jax.Array
+    moments: Moments
+
+
+def _conv3x3_backward(
+    backend: Backend,
+    outputs: BlockOutputs,
+    number: int,
+    params: LayerParams,
+    so_far: _SoFar,
+    *,
+    epsilon: float,
+    axes: tuple[str, ...],
+) -> tuple[LayerBackward, dict]:
+    """Of `y = conv3x3(relu(norm2(h)))` of layer `number`, the gradient of y being complete.
+
+    Returns:
+      What the backward pass of the 1x1 convolution needs; and gradients of `norm2` and `conv2`.
+    """
+    moments = outputs.moments
+    channels, _ = params["conv1"]["kernel"].shape
+    growth = params["conv2"]["kernel"].shape[-1]
+    count = _values_per_channel(outputs.buffer, moments.maps.mean.size, axes)
+    own = slice(channels, channels + growth)
+    from_moments = moment_gradient(
+        slice_channels(moments.maps, own), slice_channels(so_far.moments, own), count
+    )
+    h = outputs.bottlenecks[number]
+    h_moments = moments.bottlenecks[number]
+    x_moments = slice_channels(moments.maps, slice(channels))
+    norm1 = norm_as_affine(params["norm1"], x_moments, epsilon)
+    as_affine = partial(norm_as_affine, epsilon=epsilon)
+    norm2, norm2_vjp = jax.vjp(as_affine, params["norm2"], h_moments)
+    layer = Layer(norm1, params["conv1"]["kernel"], norm2, params["conv2"]["kernel"])
+    of_conv3x3, grad_conv2, sums = backend.conv3x3_backward(
+        so_far.buffer, outputs.buffer, from_moments, h, layer, channels
+    )
+    grad_norm2, grad_h_moments = norm2_vjp(affine_gradient(lax.psum(sums, axes)))
+
+    # The gradient of h comes through norm2 and through its moments.
+    from_h_moments = moment_gradient(h_moments, grad_h_moments, count)
+    coefficients = jnp.stack([norm2.factor, *from_h_moments], axis=1)
+    grad_layer = {"norm2": grad_norm2, "conv2": {"kernel": lax.psum(grad_conv2, axes)}}
+    return LayerBackward(layer, of_conv3x3, h, coefficients), grad_layer
+
+
+def _conv1x1_backward(
+    backend: Backend,
+    outputs: BlockOutputs,
+    layers: list[LayerBackward],
+    norms: list[dict],
+    so_far: _SoFar,
+    channels: slice,
+    *,
+    epsilon: float,
+    axes: tuple[str, ...],
+) -> tuple[_SoFar, list[dict]]:
+    """Of `h = conv1x1(relu(norm1(x)))` of some layers, for some channels of the buffer.
+
+    Args:
+      layers: of the group.
+      norms: parameters of `norm1` of each.
+      so_far: to which the gradients of x and of its moments are added.
+      channels: of the buffer, a part of the input of each of the layers.
+
+    Returns:
+      The gradients so far; and of each layer those of what parameters of `norm1` and `conv1` meet
+      these channels, on this device alone for `conv1`.
+    """
+    grad_buffer, parts = backend.conv1x1_backward(outputs.buffer, so_far.buffer, layers, channels)
+    all_sums = lax.psum([part.sums for part in parts], axes)
+    x_moments = slice_channels(outputs.moments.maps, channels)
+    as_affine = partial(norm_as_affine, epsilon=epsilon)
+    grad_moments = so_far.moments
+    gradients = []
+    for norm, part, sums in zip(norms, parts, all_sums, strict=True):
+        of_channels = {name: values[channels] for name, values in norm.items()}
+        _, norm_vjp = jax.vjp(as_affine, of_channels, x_moments)
+        grad_norm, grad_x_moments = norm_vjp(affine_gradient(sums))
+        # Other layers have used the same moments.
         grad_moments = Moments(
-            grad_moments.mean[before] + grad_x_moments.mean,
-            grad_moments.var[before] + grad_x_moments.var,
+            grad_moments.mean.at[channels].add(grad_x_moments.mean),
+            grad_moments.var.at[channels].add(grad_x_moments.var),
         )
-        grad_layer = {
-            "norm1": grad_norm1,
-            "conv1": {"kernel": lax.psum(grad_conv1, axes)},
-            "norm2": grad_norm2,
-            "conv2": {"kernel": lax.psum(grad_conv2, axes)},
-        }
-        grad_params.append(grad_layer)
-    return Gradients(grad_buffer, grad_moments, tuple(reversed(grad_params)))
+        gradients.append({"norm1": grad_norm, "conv1": {"kernel": part.kernel}})
+    return _SoFar(grad_buffer, grad_moments), gradients
 
 
 def transition_forward(

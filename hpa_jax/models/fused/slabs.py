@@ -108,6 +108,20 @@ def slab_block(slabs: Slabs, rows: int, row_block: int = 0) -> pl.BlockSpec:
     return pl.BlockSpec((rows, slabs.slab), index)
 
 
+def slab_rows(slabs: Slabs, channels: slice) -> pl.BlockSpec:
+    """A slab of some channels, wherever they begin."""
+    rows = channels.stop - channels.start
+    if channels.start % rows == 0:
+        return slab_block(slabs, rows, channels.start // rows)
+
+    def index(image, slab):
+        # In complete registers, which the compiler has to know.
+        registers = slabs.slab // LANES
+        return channels.start, (image * slabs.slabs_per_image + slab) * registers * LANES
+
+    return pl.BlockSpec((pl.Element(rows), pl.Element(slabs.slab)), index)
+
+
 def slab_blocks_with_edges(slabs: Slabs, rows: int, row_block: int = 0) -> list[pl.BlockSpec]:
     """The pixels before a slab, the slab, the pixels behind it."""
     edges_per_slab = slabs.slab // slabs.edge

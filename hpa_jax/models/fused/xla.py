@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from hpa_jax.models.fused.backend import ConvGradients
+from hpa_jax.models.fused.backend import ConvGradients, PartOfConv1x1
 from hpa_jax.models.fused.moments import Affine
 from hpa_jax.models.layers import convolution, convolution_gradients, matmul, matmul_gradients
 
@@ -61,27 +61,32 @@ class XlaBackend:
         sums = _two_sums(wide_grad_z, wide_grad_z * wide_h)
         return ConvGradients(grad_z, grad_kernel, sums)
 
-    def conv1x1_backward(self, buffer, grad_buffer, of_conv3x3, h, layer, coefficients):
-        norm = layer.norm1
-        kernel = layer.conv1
-        channels = kernel.shape[0]
-        p, q, r = coefficients.T
-        grad_h = of_conv3x3.astype(jnp.float32) * p + h.astype(jnp.float32) * q + r
-        grad_h = grad_h.astype(h.dtype)
+    def layers_at_once(self, channels, growth, features, layers):
+        """XLA has no use for it: what one layer adds is in memory before the next one's."""
+        return 1
 
-        x = buffer[..., :channels].astype(jnp.float32)
-        normalized = x * norm.factor + norm.shift
-        a = jnp.maximum(normalized, 0).astype(h.dtype)
-        grad_a, grad_kernel = matmul_gradients(a, kernel, grad_h)
-        grad_normalized = jnp.where(normalized > 0, grad_a.astype(jnp.float32), 0)
+    def conv1x1_backward(self, buffer, grad_buffer, layers, channels):
+        x = buffer[..., channels].astype(jnp.float32)
+        grad_x = grad_buffer[..., channels].astype(jnp.float32)
+        parts = []
+        for layer, grad_z, h, coefficients in layers:
+            p, q, r = coefficients.T
+            grad_h = grad_z.astype(jnp.float32) * p + h.astype(jnp.float32) * q + r
+            grad_h = grad_h.astype(h.dtype)
 
-        grad_x = grad_buffer[..., :channels].astype(jnp.float32) + grad_normalized * norm.factor
+            factor = layer.norm1.factor[channels]
+            normalized = x * factor + layer.norm1.shift[channels]
+            a = jnp.maximum(normalized, 0).astype(h.dtype)
+            grad_a, grad_kernel = matmul_gradients(a, layer.conv1[channels], grad_h)
+            grad_normalized = jnp.where(normalized > 0, grad_a.astype(jnp.float32), 0)
+            grad_x = grad_x + grad_normalized * factor
+            sums = _two_sums(grad_normalized, grad_normalized * x)
+            parts.append(PartOfConv1x1(grad_kernel, sums))
+
         grad_x = grad_x.astype(grad_buffer.dtype)
-        grad_buffer = lax.dynamic_update_slice_in_dim(grad_buffer, grad_x, 0, axis=3)
+        grad_buffer = lax.dynamic_update_slice_in_dim(grad_buffer, grad_x, channels.start, axis=3)
         # Else XLA for GPUs adds up anew what all layers have added, wherever the buffer is read.
-        grad_buffer = lax.optimization_barrier(grad_buffer)
-        sums = _two_sums(grad_normalized, grad_normalized * x)
-        return ConvGradients(grad_buffer, grad_kernel, sums)
+        return lax.optimization_barrier(grad_buffer), parts
 
     def transition(self, buffer, norm, kernel, channels):
         y = matmul(_mean_2x2(_norm_relu(buffer, norm)), kernel)

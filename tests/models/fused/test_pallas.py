@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support.compiling import compile_quickly, relative_errors
 
-from hpa_jax.models.fused.backend import Layer
+from hpa_jax.models.fused.backend import Layer, LayerBackward
 from hpa_jax.models.fused.dense_block import dense_blocks
 from hpa_jax.models.fused.moments import Affine, MomentGradient
 from hpa_jax.models.fused.pallas import PallasBackend
@@ -25,7 +25,7 @@ bfloat16 = partial(jax.ShapeDtypeStruct, dtype=jnp.bfloat16)
 
 
 def random_blocks(images, height, width, features):
-    """The input and parameters of two layers, a transition and one more layer."""
+    """The input and parameters of three layers, a transition and two more layers."""
     rng = np.random.default_rng(0)
 
     def draw(*shape):
@@ -43,16 +43,16 @@ def random_blocks(images, height, width, features):
         }
 
     transition = TransitionParams(norm(64), {"kernel": draw(64, 32) / 8})
-    first = (layer(32), layer(48))
-    second = (layer(32),)
-    given = (draw(images, height, width, 32), first, second, transition)
-    cotangents = (draw(images, height // 2, width // 2, 48), draw(48), draw(48))
+    first = (layer(16), layer(32), layer(48))
+    second = (layer(32), layer(48))
+    given = (draw(images, height, width, 16), first, second, transition)
+    cotangents = (draw(images, height // 2, width // 2, 64), draw(64), draw(64))
     return given, cotangents
 
 
 def run_blocks(backends, given, cotangents):
     """Both blocks with the transition: what they return, and the gradients of what is given."""
-    stages = (Stage(backends[0], None, 64), Stage(backends[1], None, 48))
+    stages = (Stage(backends[0], None, 64), Stage(backends[1], None, 64))
 
     def blocks(x, first, second, transition):
         moments = Moments(jnp.mean(x, (0, 1, 2)), jnp.var(x, (0, 1, 2)))
@@ -68,14 +68,25 @@ def run_blocks(backends, given, cotangents):
     return compile_quickly(run, given, cotangents)(given, cotangents)
 
 
-# Rows narrower than, as wide as and wider than a register; several slabs per image, and one.
-@pytest.mark.parametrize("shape", [(2, 32, 32), (1, 16, 128), (2, 8, 256)])
-@pytest.mark.parametrize("features", [16, 64])  # the bottlenecks are kept, and made again
-def test_kernels_agree_with_xla(shape, features, monkeypatch):
+# Rows narrower than, as wide as and wider than a register; several slabs per image, and one. The
+# bottlenecks of all layers but the first are kept, or none is. Gradients of lower channels are
+# added for one layer at a time, for a group and what is left, for all.
+@pytest.mark.parametrize(
+    ("shape", "features", "at_once"),
+    [
+        ((1, 16, 128), 16, 1),
+        ((2, 32, 32), 16, 2),
+        ((2, 8, 256), 16, 3),
+        ((2, 8, 256), 64, 2),
+        ((1, 16, 128), 64, 3),
+    ],
+)
+def test_kernels_agree_with_xla(shape, features, at_once, monkeypatch):
+    monkeypatch.setattr(PallasBackend, "layers_at_once", lambda *_: at_once)
     monkeypatch.setattr("hpa_jax.models.fused.slabs.MAX_SLAB_PIXELS", 512)
     images, height, width = shape
     create = partial(PallasBackend.create, growth=16, interpret=True)
-    full = create(images, height, width, 32)
+    full = create(images, height, width, 16)
     halved = create(images, height // 2, width // 2, 32)
     assert full is not None and halved is not None and full.supports_transition()
 
@@ -131,7 +142,10 @@ def test_what_kernels_take_can_be_lowered_for_a_tpu(side, features):
     coefficients = float32((features, 3))
     from_moments = MomentGradient(float32((growth,)), float32((growth,)))
     lower_for_tpu(backend.conv1x1, buffer, layer.norm1, layer.conv1)
-    lower_for_tpu(backend.conv1x1_backward, buffer, buffer, grad_y, h, layer, coefficients)
+    of_layer = LayerBackward(layer, grad_y, h, coefficients)
+    for of_input in slice(0, channels), slice(32, channels), slice(16, channels):
+        backward = partial(backend.conv1x1_backward, channels=of_input)
+        lower_for_tpu(backward, buffer, buffer, [of_layer, of_layer])
     forward = partial(backend.conv3x3, channels=channels)
     backward = partial(backend.conv3x3_backward, channels=channels)
     lower_for_tpu(forward, h, layer, buffer)
@@ -159,6 +173,17 @@ def test_transitions_of_other_widths_are_left_to_xla():
     assert pixels_per_transition_block(512) == 1024
     supported = [side for side in SIDES if backend_for(side).supports_transition()]
     assert supported[-4:] == [512, 768, 1024, 1280]
+
+
+def test_gradients_are_added_for_as_many_layers_at_once_as_move_least():
+    def at_once(side, channels, layers):
+        return backend_for(side).layers_at_once(channels, 32, 128, layers)
+
+    # Of DenseNet-121 at 512 px.
+    assert [at_once(128, 64, 6), at_once(64, 128, 12)] == [3, 4]
+    assert [at_once(32, 256, 24), at_once(32, 512, 16)] == [4, 4]
+    assert at_once(32, 512, 1) == 1
+    assert XlaBackend().layers_at_once(64, 32, 128, 6) == 1
 
 
 def test_kernels_move_what_they_declare():
