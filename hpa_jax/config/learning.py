@@ -124,6 +124,9 @@ class Augment:
         at_least=0,
         at_most=1,
     )
+    kernels: bool = setting(
+        True, "on a TPU, rotate by Pallas kernels; False: by XLA's operations, the same to rounding"
+    )
     generated: str = setting(
         "",
         "folders of --mode=synthesize, separated by commas, with channels that a net has made of "

@@ -29,6 +29,8 @@ from hpa_jax.optim.losses import LossFunction, is_single_label, make_loss, parse
 from hpa_jax.optim.optimizer import make_optimizer, make_schedule
 from hpa_jax.parallel.mesh import mesh_for
 from hpa_jax.transforms.channel_mix import parse_channel_mix
+from hpa_jax.transforms.line_kernels import line_mover
+from hpa_jax.transforms.lines import move_lines
 
 
 def make_cell_net(config: Config) -> CellClassifier:
@@ -262,8 +264,8 @@ def make_loss_from(loss: Loss, terms: str, targets: np.ndarray, num_steps: int) 
     return make_loss(terms, options)
 
 
-def augmentation(augment: Augment) -> dict:
-    """Keyword arguments of `hpa_jax.transforms.augment.augment_images`."""
+def augmentation(augment: Augment, mesh: Mesh | None) -> dict:
+    """Keyword arguments of `hpa_jax.transforms.augment.augment_images`, for devices of a mesh."""
     return {
         "flips": augment.flips,
         "rotate_degrees": augment.rotate_degrees,
@@ -274,6 +276,7 @@ def augmentation(augment: Augment) -> dict:
         "contrast": augment.contrast,
         "brightness": augment.brightness,
         "exposure": augment.exposure,
+        "move": line_mover(mesh) if augment.kernels else move_lines,
     }
 
 

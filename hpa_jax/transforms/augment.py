@@ -14,6 +14,7 @@ from hpa_jax.labels import CHANNELS
 from hpa_jax.transforms.channel_mix import ChannelMix, mixed_statistics
 from hpa_jax.transforms.geometry import Placer, as_is, symmetry, warp_upright
 from hpa_jax.transforms.intensity import jitter
+from hpa_jax.transforms.lines import LineMover, move_lines
 from hpa_jax.transforms.rotation import warp_rotated
 
 # The key is split into numbers 0 to 3 for the first draws that there were. A number far from them
@@ -105,6 +106,7 @@ def augment_images(
     exposure: float = 0.0,
     shard_rows: Placer = as_is,
     replicate: Placer = as_is,
+    move: LineMover = move_lines,
 ) -> jax.Array:
     """Draws, for each image, a symmetry of the square, then a window that is zoomed to full size.
 
@@ -132,6 +134,7 @@ def augment_images(
         to whatever has a row for each row of the result (`hpa_jax.parallel.mesh.row_sharder`).
       replicate: replicates an array on those devices. It is applied to whatever such rows are
         computed from (`hpa_jax.parallel.mesh.image_replicator`).
+      move: moves the lines of rotated images (`hpa_jax.transforms.line_kernels.line_mover`).
 
     Returns:
       `float32 [B, H, W, C]`, 0 to 255; black (0) where the window leaves the image.
@@ -145,6 +148,7 @@ def augment_images(
         shift=shift,
         shard_rows=shard_rows,
         replicate=replicate,
+        move=move,
     )
     moved = shard_rows(moved)
     if protein_contrast or contrast or brightness or exposure:
@@ -176,6 +180,7 @@ def _flip_and_zoom(
     shift: float,
     shard_rows: Placer,
     replicate: Placer,
+    move: LineMover,
 ) -> jax.Array:
     """The symmetry and the window of `augment`, for all images."""
     # One key for each draw, whether it is needed or not: settings do not change other draws.
@@ -196,4 +201,4 @@ def _flip_and_zoom(
         return warp_upright(images, side, center, shard_rows=shard_rows, replicate=replicate)
     limit = math.radians(rotate_degrees)
     angle = jax.random.uniform(angle_key, (batch_size,), minval=-limit, maxval=limit)
-    return warp_rotated(images, side, center, angle, limit, replicate=replicate)
+    return warp_rotated(images, side, center, angle, limit, replicate=replicate, move=move)

@@ -1,27 +1,16 @@
 """Rotated windows of images, in operations that a TPU runs at full rate.
 
 Design: no gathers, which a TPU runs pixel by pixel. A window is rotated by three shears, each of
-which moves complete lines. Lines move by powers of two, each line by those that its shift is made
-of.
+which moves complete lines (`lines.py`).
 """
 
 import math
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 
 from hpa_jax.transforms.geometry import Placer, as_is, from_middle, warp_upright
-
-# Pixels by which a place, computed in float32, may lie beyond the farthest one; with a margin.
-_ROUNDING = 0.01
-
-# Between shears a pixel value is kept in steps of 1/256, as 16 bits: two values to a 32-bit word.
-_STEPS = 256
-_VALUE_BITS = 16
-_VALUE_MASK = 0xFFFF
-
-_TAPS = 4  # samples that the cubic interpolation reads
+from hpa_jax.transforms.lines import LineMover, move_lines, pack
 
 
 def warp_rotated(
@@ -31,6 +20,7 @@ def warp_rotated(
     angle: jax.Array,
     limit: float,
     replicate: Placer = as_is,
+    move: LineMover = move_lines,
 ) -> jax.Array:
     """Samples a rotated window of each image.
 
@@ -46,6 +36,7 @@ def warp_rotated(
       angle: `[B]`, of the window, in radians.
       limit: largest absolute value that an angle may have.
       replicate: as of `warp_upright`.
+      move: moves the lines of a shear.
 
     Returns:
       `float32 [B, H, W, C]`, 0 to 255; black (0) where the window leaves the image.
@@ -63,8 +54,7 @@ def warp_rotated(
     window = warp_upright(
         images.astype(jnp.float32), side, center, (edge, edge), replicate=replicate
     )
-    channels = jnp.moveaxis(_quantized(window), -1, 0)
-    words = [replicate(word) for word in _packed(channels)]
+    words = [replicate(word) for word in pack(jnp.moveaxis(window, -1, 0))]
     if limit > sheared_limit:
         quarters = jnp.round(angle / (math.pi / 2)).astype(jnp.int32)
         words = [_rotate_quarters(word, quarters) for word in words]
@@ -75,20 +65,15 @@ def warp_rotated(
     limit_x = math.tan(sheared_limit / 2) * (edge - 1) / 2
     limit_y = math.sin(sheared_limit) * (edge - 1) / 2
 
-    def shear(
-        words: Sequence[jax.Array], shift: jax.Array, limit: float, size: int, axis: int
-    ) -> list[jax.Array]:
-        moved = _move_lines(words, replicate(shift), limit, size, axis)
-        quantized = [_quantized(channel) for channel in moved]
-        return [replicate(word) for word in _packed(quantized)]
+    def shear(shift: jax.Array, limit: float, size: int, axis: int) -> list[jax.Array]:
+        moved = move(words, replicate(shift), limit, size, axis, as_words=True)
+        return [replicate(word) for word in moved]
 
-    shift_x = (slope_x * from_middle(edge))[:, :, None]
-    words = shear(words, shift_x, limit_x, edge, axis=2)
-    shift_y = (slope_y * from_middle(edge))[:, None, :]
-    words = shear(words, shift_y, limit_y, height, axis=1)
+    words = shear((slope_x * from_middle(edge))[:, :, None], limit_x, edge, axis=2)
+    words = shear((slope_y * from_middle(edge))[:, None, :], limit_y, height, axis=1)
     # Only the rows of the result are left, and the last shear keeps its full precision.
     shift_x = (slope_x * from_middle(height))[:, :, None]
-    channels = _move_lines(words, shift_x, limit_x, width, axis=2)
+    channels = move(words, shift_x, limit_x, width, axis=2, as_words=False)
     return jnp.stack(channels[: images.shape[-1]], axis=-1)
 
 
@@ -99,108 +84,9 @@ def _padded_edge(height: int, width: int, limit: float) -> int:
     return height + 2 * math.ceil((reach - height) / 2)
 
 
-def _move_lines(
-    words: Sequence[jax.Array], shift: jax.Array, limit: float, size: int, axis: int
-) -> list[jax.Array]:
-    """Moves lines and returns their middle `size` pixels, black beyond the ends of a line.
-
-    Args:
-      words: `uint32 [B, H, W]` each, `_packed`.
-      shift: px by which each line is read further on, in a shape that goes with a word.
-      limit: largest absolute value of `shift`.
-      size: pixels of the result along `axis`.
-      axis: of a word along which lines move.
-
-    Returns:
-      Two channels a word: `float32 [B, H, W]` each, 0 to 255, H or W being `size`.
-    """
-    length = words[0].shape[axis]
-    first = (length - size) / 2  # the first one of the middle pixels; a half lies between two
-    lowest = math.floor(first - limit - _ROUNDING)
-    highest = math.floor(first + limit + _ROUNDING)
-    # A line is read from `lowest + steps`, and between there and the next pixel.
-    start = jnp.floor(first + shift)
-    steps = start.astype(jnp.int32) - lowest
-    weights = _keys_cubic(first + shift - start)
-    bits = (highest - lowest).bit_length()
-    # The taps of a line that all bits move reach this far.
-    padded_length = size + (1 << bits) - 1 + _TAPS - 1
-    before = 1 - lowest
-    padding = [(0, 0, 0)] * 3
-    padding[axis] = (before, padded_length - before - length, 0)
-
-    def read_taps(word: jax.Array) -> list[jax.Array]:
-        """For each pixel of the result the sample before its place, that at it, and two after."""
-        word = jax.lax.pad(word, jnp.uint32(0), padding)
-        remaining = padded_length
-        for bit in reversed(range(bits)):
-            distance = 1 << bit
-            remaining -= distance
-            near = jax.lax.slice_in_dim(word, 0, remaining, axis=axis)
-            far = jax.lax.slice_in_dim(word, distance, distance + remaining, axis=axis)
-            word = jnp.where(steps >> bit & 1 == 1, far, near)
-        taps = []
-        for tap in range(_TAPS):
-            taps.append(jax.lax.slice_in_dim(word, tap, tap + size, axis=axis))
-        return taps
-
-    def interpolate(taps: list[jax.Array], place: int) -> jax.Array:
-        """The channel that is stored at `place` of the words."""
-        values = [_unpacked(tap, place) for tap in taps]
-        total = sum(weight * value for weight, value in zip(weights, values, strict=True))
-        return jnp.clip(total, 0, 255)
-
-    channels = []
-    for word in words:
-        taps = read_taps(word)
-        for place in range(2):
-            channels.append(interpolate(taps, place))
-    return channels
-
-
-def _keys_cubic(fraction: jax.Array) -> tuple[jax.Array, ...]:
-    """Weights of the samples at -1, 0, 1 and 2 for a value at `fraction`, 0 to 1.
-
-    References:
-      Keys, "Cubic Convolution Interpolation for Digital Image Processing", 1981, with a = -1/2.
-    """
-    t = fraction
-    rest = 1 - fraction
-    return (
-        -t * rest**2 / 2,
-        1 - t**2 * (5 - 3 * t) / 2,
-        1 - rest**2 * (5 - 3 * rest) / 2,
-        -rest * t**2 / 2,
-    )
-
-
 def _rotate_quarters(pixels: jax.Array, quarters: jax.Array) -> jax.Array:
     """Rotates squares `[B, N, N]` by `quarters [B]` times 90 degrees, as `warp_rotated` does."""
     is_odd = (quarters & 1 == 1)[:, None, None]
     has_half = (quarters & 2 == 2)[:, None, None]
     pixels = jnp.where(is_odd, pixels.swapaxes(1, 2)[:, :, ::-1], pixels)
     return jnp.where(has_half, pixels[:, ::-1, ::-1], pixels)
-
-
-def _quantized(values: jax.Array) -> jax.Array:
-    """0 to 255 in steps of 1/256, as uint16."""
-    return jnp.round(values * _STEPS).astype(jnp.uint16)
-
-
-def _packed(channels: Sequence[jax.Array]) -> list[jax.Array]:
-    """Packs up to four channels, `uint16 [B, H, W]` each, two to a word: `uint32 [B, H, W]`.
-
-    A third channel has a word for itself.
-    """
-    values = [channel.astype(jnp.uint32) for channel in channels]
-    words = []
-    for pair in (values[:2], values[2:]):
-        if pair:
-            words.append(sum(value << _VALUE_BITS * place for place, value in enumerate(pair)))
-    return words
-
-
-def _unpacked(word: jax.Array, place: int) -> jax.Array:
-    """The values at `place` (0 or 1) of words: float32, 0 to 255."""
-    value = word >> _VALUE_BITS * place & _VALUE_MASK
-    return value.astype(jnp.float32) / _STEPS

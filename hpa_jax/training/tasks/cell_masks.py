@@ -231,7 +231,7 @@ def _map_weights(distance_weight: float) -> jax.Array:
 def _augmentation(augment: Augment, mesh: Mesh) -> Callable:
     """Images, maps and a key to both, moved alike, float32; light varies in images alone."""
     placers = {"shard_rows": row_sharder(mesh), "replicate": image_replicator(mesh)}
-    settings = parts.augmentation(augment)
+    settings = parts.augmentation(augment, mesh)
     light = {
         name: settings[name] for name in ("protein_contrast", "contrast", "brightness", "exposure")
     }

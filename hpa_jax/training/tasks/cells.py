@@ -101,7 +101,7 @@ class CellTask(ClassificationTask):
         # Each label once, where there is no dataset.
         targets = np.eye(num_labels, dtype=np.uint8) if dataset is None else dataset.targets()
         loss = parts.make_loss_from(config.loss, config.train.loss, targets, num_steps)
-        augmentation = parts.augmentation(config.augment)
+        augmentation = parts.augmentation(config.augment, self.mesh)
         settings = preparation_by_source(config.data)
         model = self.model
 

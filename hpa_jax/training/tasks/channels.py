@@ -82,7 +82,7 @@ class ChannelTask(Task):
             make_net(self.config, training=True),
             self._loss,
             channel_forms(self.config, by_source=True),
-            augmentation=parts.augmentation(self.config.augment),
+            augmentation=parts.augmentation(self.config.augment, self.mesh),
             mesh=self.mesh,
             crop=self.config.channels.crop,
         )

@@ -26,7 +26,6 @@ from hpa_jax.training.fusion import is_fusion, resolve_fusion
 from hpa_jax.training.steps import label_objective, make_statistics_step
 from hpa_jax.training.tasks.task import EvaluationStep, Fit, Task
 from hpa_jax.training.update import Objective
-from hpa_jax.training.vote_fitter import VoteFitter
 from hpa_jax.transforms.normalize import preparation, preparation_by_source
 
 # Metrics that every evaluation line has.
@@ -120,7 +119,7 @@ class ClassificationTask(Task):
         return label_objective(
             parts.make_net(config, self.mesh, only_head=self.only_head),
             parts.make_loss_from(config.loss, config.train.loss, targets, num_steps),
-            augmentation=parts.augmentation(config.augment),
+            augmentation=parts.augmentation(config.augment, self.mesh),
             preparation=preparation_by_source(config.data),
             only_labels=only_labels,
             mixing=parts.mixing(config.augment, config.data.batch_size),
@@ -157,6 +156,9 @@ class ClassificationTask(Task):
         # Among images that are in the bank the nearest neighbour of each would be itself.
         if count_known(dataset.ids(), learned):
             return None
+        # Imported here: it brings SciPy's optimizers, half a second of every start.
+        from hpa_jax.training.vote_fitter import VoteFitter
+
         return VoteFitter(self.config, self.model, dataset, self.mesh)
 
     def _make_count_step(self) -> jax.stages.Wrapped:

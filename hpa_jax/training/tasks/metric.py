@@ -122,7 +122,7 @@ class MetricTask(Task):
         return metric_objective(
             parts.make_metric_net(config.model, config.metric, self.mesh),
             config.metric,
-            augmentation=parts.augmentation(config.augment),
+            augmentation=parts.augmentation(config.augment, self.mesh),
             preparation=preparation_by_source(config.data),
             mesh=self.mesh,
         )
