@@ -126,6 +126,8 @@ class Checkpoints(CheckpointReader):
             if self._store is None:
                 self._store = array_store.ArrayStore()
             folder = step_folders.staging(self._folder, step)
+            if self._group.count == 1:
+                members = _on_host(members, arrays, pieces)
             self._store.save(folder, members, position)
         except Exception as error:
             self._fail(error)
@@ -328,6 +330,21 @@ class Checkpoints(CheckpointReader):
                 f"{self.passed_over(skipped)}; the run resumes from step {restored}; they are "
                 f"now called {', '.join(names)}"
             )
+
+
+def _on_host(tree: Any, arrays: dict[str, Any], pieces: dict[str, list[Piece]]) -> Any:
+    """The tree with the copies in place of its arrays, where each is complete in one of them.
+
+    Otherwise the tree itself: of an array that several devices have alike, Orbax writes a slice of
+    each device's, and compiles a program for each slice. That pays where processes write together.
+    """
+    copies = []
+    for name, array in arrays.items():
+        own = pieces[name]
+        if len(own) != 1 or own[0].values.shape != array.shape:
+            return tree
+        copies.append(own[0].values)
+    return jax.tree.unflatten(jax.tree.structure(tree), copies)
 
 
 class _Timer:

@@ -1,9 +1,12 @@
-"""What is compiled until the first step is done: the step, and nothing else."""
+"""What is compiled: the step, and nothing else until it is done; and nothing for a save."""
 
 import jax
 import numpy as np
 import optax
 import pytest
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+from support.made_checkpoints import METRIC, equal, made_state, opened
 
 from hpa_jax.config import Config, Data, Model, Train
 from hpa_jax.optim.optimizer import make_optimizer
@@ -36,6 +39,23 @@ def test_the_state_before_the_first_step_needs_no_compiling(compilations):
     assert compilations == [0] and int(state.step) == 0
     jax.jit(lambda x: x + 1)(state.step)
     assert compilations == [1]  # what was listened to is what is meant
+
+
+def test_saving_needs_no_compiling(compilations, tmp_path):
+    # Of several devices Orbax would write a slice of each, by a program for each shape.
+    replicated = NamedSharding(jax.make_mesh((2,), ("data",), devices=jax.devices()[:2]), P())
+    shapes = {f"layer{number}": (number + 2, 6) for number in range(5)}
+    params = {name: np.full(shape, 0.5, np.float32) for name, shape in shapes.items()}
+    state = jax.device_put(made_state(1).replace(params=params), replicated)
+    before = compilations[0]
+    checkpoints = opened(tmp_path, keep=1)
+    checkpoints.save(1, state, 16, {METRIC: 0.5})
+    checkpoints.close()
+    assert compilations == [before]
+    restored = opened(tmp_path).restore(1, state)
+    assert equal(restored, state)
+    for own, other in zip(jax.tree.leaves(restored), jax.tree.leaves(state), strict=True):
+        assert own.sharding == other.sharding
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
