@@ -128,7 +128,7 @@ def _main(arguments: Sequence[str], handles_signals: bool) -> int:
         from hpa_jax.parallel.compile import use_compilation_cache, wait_for_busy_cpus
         from hpa_jax.parallel.join import join_process_group
 
-        use_compilation_cache()
+        traces = use_compilation_cache()
         wait_for_busy_cpus()
         group = join_process_group(call.config.devices, call.mode)
         _use_cpu_cores(call.config, call.mode, group)
@@ -136,7 +136,7 @@ def _main(arguments: Sequence[str], handles_signals: bool) -> int:
         writes_run = call.mode == "train" and group.is_primary
         with locked(call.workdir) if writes_run else contextlib.nullcontext():
             with memory.explained(memory.advice(call.config, call.mode)):
-                status = _run(call, group)
+                status = _run(call, group, traces)
     except InputError as error:
         _give_way(group, error)
         status = EXIT_BAD_INPUT
@@ -224,7 +224,7 @@ def _results(mode: str, config: Config, workdir: Path) -> list[str]:
     return names
 
 
-def _run(call: Call, group) -> int:
+def _run(call: Call, group, traces: Path | None) -> int:
     mode, workdir, config, out, recipe = call
     advice = "move it away or give --out=DIR, another folder"
     if mode == "sweep":
@@ -234,7 +234,7 @@ def _run(call: Call, group) -> int:
     if mode == "train":
         from hpa_jax.training.loop import train_loop
 
-        return train_loop(config, workdir, group)
+        return train_loop(config, workdir, group, traces)
     if mode == "evaluate":
         from hpa_jax.evaluation.evaluate import evaluate_arrays, evaluate_run
 

@@ -200,7 +200,7 @@ def test_scores_of_a_file_need_no_recipe(capsys, tmp_path):
 
 
 def test_memory_that_runs_out_is_refused_with_what_helps(capsys, tmp_path, monkeypatch):
-    def allocate(call, group):
+    def allocate(call, group, traces):
         np.ones(2**60, np.uint8)
 
     monkeypatch.setattr(command, "_run", allocate)

@@ -37,6 +37,7 @@ from hpa_jax.config.run_config import (
     expand_paths,
     from_dict,
     help_text,
+    settings_of_steps,
     to_dict,
 )
 from hpa_jax.config.setting import listed, setting
@@ -76,5 +77,6 @@ __all__ = [
     "listed",
     "profile_window",
     "setting",
+    "settings_of_steps",
     "to_dict",
 ]

@@ -102,6 +102,28 @@ def to_dict(config: Config) -> dict:
     return sections
 
 
+_NOT_OF_STEPS = (
+    "checkpoint",
+    "evaluate",
+    "export",
+    "predict",
+    "segment",
+    "probe",
+    "report",
+    "plan",
+    "verify",
+    "sweep",
+)
+
+
+def settings_of_steps(config: Config) -> dict:
+    """As `to_dict`, the sections alone that training and evaluation steps can depend on."""
+    sections = to_dict(config)
+    for name in _NOT_OF_STEPS:
+        del sections[name]
+    return sections
+
+
 def from_dict(sections: dict) -> Config:
     """The inverse of `to_dict`; old spellings are translated, missing fields take their defaults.
 

@@ -12,4 +12,5 @@ streams.py         output that nobody reads any more
 causes.py          what an error of the system means, and what helps
 cache_folder.py    where caches go
 owner_file.py      a stand-in for a lock
+sources.py         a digest of this package's source
 """

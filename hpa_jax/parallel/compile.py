@@ -22,6 +22,9 @@ COMPILER_OPTIONS = {"cpu": {"xla_cpu_enable_concurrency_optimized_scheduler": Tr
 """By JAX's name of the platform. On CPUs independent operations run side by side: a tenth faster on
 two cores, in no more memory."""
 
+TRACED = "traced"
+"""Folder of traced steps among the compiled programs."""
+
 CPU_TIMEOUTS_S = {
     # Until XLA prints that a device of this process waits, with a stack trace of each thread.
     "xla_cpu_collective_call_warn_stuck_timeout_seconds": 300,
@@ -55,18 +58,21 @@ def with_cpu_timeouts(flags: str) -> str:
     return " ".join(words)
 
 
-def use_compilation_cache() -> None:
+def use_compilation_cache() -> Path | None:
     """Keeps compiled programs between runs.
 
     In JAX_COMPILATION_CACHE_DIR, or the user's cache folder. Where that cannot be written, one line
     on stderr says so, and programs that it holds already are still taken from it.
+
+    Returns:
+      Where traced steps are kept beside them; None where there is no such folder.
     """
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
     try:
         named = jax.config.jax_compilation_cache_dir
         if named and "://" in named:
             # A bucket, which JAX itself writes to.
-            return
+            return None
         folder = Path(named) if named else cache_folder() / "xla"
         jax.config.update("jax_compilation_cache_dir", str(folder))
         check_writable(folder, "set JAX_COMPILATION_CACHE_DIR to a folder that can be written")
@@ -75,6 +81,8 @@ def use_compilation_cache() -> None:
         # JAX would say so again for each program.
         warnings.filterwarnings("ignore", message="Error writing persistent compilation cache")
         warnings.filterwarnings("ignore", message="Error reading persistent compilation cache")
+        return None
+    return folder / TRACED
 
 
 def use_cpu_cores(batch_size: int, space: int = 0) -> None:
@@ -125,14 +133,14 @@ def compile_for(platform: str, function, *arguments) -> jax.stages.Compiled:
       function: jitted.
       arguments: arrays, or their shapes, dtypes and shardings.
     """
-    # Tracing makes objects by the million and drops few: collecting garbage takes a quarter of it.
-    with _no_garbage_collection():
+    with without_garbage_collection():
         lowered = function.lower(*arguments)
     return lowered.compile(compiler_options=COMPILER_OPTIONS.get(platform))
 
 
 @contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
+def without_garbage_collection() -> Iterator[None]:
+    """For tracing, of which collecting garbage would take a quarter: most objects stay."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

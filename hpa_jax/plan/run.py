@@ -12,9 +12,10 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from hpa_jax.config import Config, Data, listed, to_dict
+from hpa_jax.config import Config, Data, listed, settings_of_steps, to_dict
 from hpa_jax.data import pipeline
 from hpa_jax.environment.dataset_names import bare_name, split_version
+from hpa_jax.environment.sources import source_digest
 from hpa_jax.errors import InputError, RunStopped
 from hpa_jax.files import SHA256, json_digest, sealed, write_json
 from hpa_jax.labels import CHANNELS
@@ -26,9 +27,6 @@ from hpa_jax.plan.topologies import HERE, KNOWN
 
 CHALLENGE_IMAGES = 31_072
 """Images in the training set of kaggle.com/c/human-protein-atlas-image-classification."""
-
-# Sections of the configuration that do not change the steps that are compiled.
-_WITHOUT_EFFECT = ("checkpoint", "evaluate", "export", "report", "plan")
 
 _EXPLANATION = """\
 GB are 10^9 bytes; peak: arguments, results and temporaries of one device. ms/img and eval ms: time
@@ -215,14 +213,6 @@ def _earlier_rows(path: Path) -> dict[str, dict]:
 
 def _key(config: Config, topology: str) -> str:
     """A digest of all that a row depends on: configuration, versions, and this package's source."""
-    sections = to_dict(config)
-    for name in _WITHOUT_EFFECT:
-        del sections[name]
     versions = [importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax")]
-    text = json.dumps([sections, topology, config.plan.effort, versions], sort_keys=True)
-    digest = hashlib.sha256(text.encode())
-    package = Path(__file__).resolve().parents[1]
-    for file in sorted(package.rglob("*.py")):
-        digest.update(str(file.relative_to(package)).encode())
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
+    facts = [settings_of_steps(config), topology, config.plan.effort, versions, source_digest()]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -21,6 +21,7 @@ vote_bank.py           its bank of training images; vote_fitter.py weighs their 
 finished_run.py        whether a run fits; backbone_reader.py reads its backbone
 unlogged_steps.py      metrics of the steps since the last log line
 step_memory.py         whether a step fits into memory
+kept_step.py           the traced step, kept for the next start
 messages.py            what the terminal shows
 
 checkpoint.py          saves and resumes

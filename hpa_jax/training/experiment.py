@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -21,6 +22,7 @@ from hpa_jax.training import components, parts
 from hpa_jax.training.evaluator import StatisticsEstimator
 from hpa_jax.training.fusion import is_fusion
 from hpa_jax.training.fusion_source import FusionSource
+from hpa_jax.training.kept_step import keep_traced, trace_key
 from hpa_jax.training.retraining import BackboneSource
 from hpa_jax.training.state import TrainState, eval_variables
 from hpa_jax.training.tasks import task_class
@@ -181,11 +183,24 @@ class Experiment:
         end = position + self.config.data.batch_size
         return [ids[self.order[place]] for place in range(position, end)]
 
-    def compile_train_step(self, state: TrainState) -> tuple[jax.stages.Compiled, Utilization]:
-        """The compiled training step, and what it gets out of the chips."""
+    def compile_train_step(
+        self, state: TrainState, traces: Path | None = None
+    ) -> tuple[jax.stages.Compiled, Utilization]:
+        """The compiled training step, and what it gets out of the chips.
+
+        Args:
+          state: on the devices.
+          traces: folder where traced steps are kept between starts; None: they are not.
+        """
         batch = self.setup.abstract_batch(self.dataset.image_shape)
         platform = self.mesh.devices.flat[0].platform
-        program = compile_for(platform, self.train_step, state, batch)
+        step = self.train_step
+        if traces is not None:
+            key = trace_key(
+                self.config, self.dataset, self.mesh, state, batch, num_steps=self.num_steps
+            )
+            step = keep_traced(step, state, batch, key=key, folder=traces)
+        program = compile_for(platform, step, state, batch)
         return program, components.make_utilization(
             self.setup, program, state, tiled=self.config.model.tile > 0
         )

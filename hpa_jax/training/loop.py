@@ -51,13 +51,17 @@ def train(config: Config, workdir: str | Path) -> int:
 
 
 def train_loop(
-    config: Config, workdir: Path, group: SingleProcess | ProcessGroup = SINGLE_PROCESS
+    config: Config,
+    workdir: Path,
+    group: SingleProcess | ProcessGroup = SINGLE_PROCESS,
+    traces: Path | None = None,
 ) -> int:
     """`train`, in each process of a run; the caller has checked `config` and locked `workdir`.
 
     Args:
       config, workdir: as for `train`.
       group: the processes of the run. The first one writes what they do not save together.
+      traces: folder where traced steps are kept between starts; None: they are not.
     """
     with contextlib.ExitStack() as on_exit:
         # Before anything else: a signal that comes while the net is built is obeyed as well.
@@ -68,7 +72,7 @@ def train_loop(
         config = with_aspect_of_run(_with_recorded_versions(config, workdir), workdir)
         config = with_parts_of_run(config, workdir)
         experiment = Experiment(config, group)
-        run = on_exit.enter_context(Run(experiment, workdir, group, preemption))
+        run = on_exit.enter_context(Run(experiment, workdir, group, preemption, traces))
         state, step = run.restore_or_init()
         while True:
             run.mark_progress(step)

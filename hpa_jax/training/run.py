@@ -48,6 +48,7 @@ class Run:
       workdir: the run's folder.
       group: the processes of the run.
       preemption: whether a signal has asked it to stop.
+      traces: as for `Experiment.compile_train_step`.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Run:
         workdir: Path,
         group: SingleProcess | ProcessGroup,
         preemption: PreemptionSignal,
+        traces: Path | None = None,
     ):
         self._experiment = experiment
         self._config = experiment.config
@@ -63,6 +65,7 @@ class Run:
         self._num_steps = experiment.num_steps
         self._group = group
         self._preemption = preemption
+        self._traces = traces
         self._closing = contextlib.ExitStack()
         self._timer = StepTimer()
         self._unlogged = UnloggedSteps()
@@ -260,7 +263,7 @@ class Run:
         memory = StepMemory(self._experiment, state, STEPS_AHEAD, self._group)
         # The first batches are read meanwhile.
         self._batches.start_prefetch()
-        self._program, self._utilization = self._experiment.compile_train_step(state)
+        self._program, self._utilization = self._experiment.compile_train_step(state, self._traces)
         warning = memory.check(self._program)
         if warning:
             self._logger.info(warning)

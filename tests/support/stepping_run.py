@@ -20,7 +20,7 @@ REASON = "a file could not be written (no space left on the device)"
 failing = "--failing" in sys.argv
 
 
-def stepping(call, group):
+def stepping(call, group, traces):
     check_shared_folder(group, call.workdir, call.config.devices.timeout_s)
     group.barrier("the first step")
     devices = Mesh(jax.devices(), "all")
