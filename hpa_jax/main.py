@@ -68,6 +68,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from hpa_jax.buckets import mounts
 from hpa_jax.config import Config, help_text
 from hpa_jax.environment.causes import is_input, reason_and_advice
 from hpa_jax.environment.jax_variables import check_devices, check_xla_flags, import_jax
@@ -89,6 +90,7 @@ from hpa_jax.recipes.command_line import (
     holds_sweep,
     make_parser,
     parse_call,
+    results_in_buckets,
 )
 
 _OF_ONE_NET = ("train", "evaluate", "predict", "synthesize")
@@ -134,9 +136,15 @@ def _main(arguments: Sequence[str], handles_signals: bool) -> int:
         _use_cpu_cores(call.config, call.mode, group)
         _check_devices(call)
         writes_run = call.mode == "train" and group.is_primary
-        with locked(call.workdir) if writes_run else contextlib.nullcontext():
+        if call.mode == "sweep" and mounts.mount_of(call.workdir) is not None:
+            # In a bucket its runs have no locks of their own.
+            writes_run = True
+        lease = call.config.devices.break_lease
+        with locked(call.workdir, lease) if writes_run else contextlib.nullcontext():
             with memory.explained(memory.advice(call.config, call.mode)):
                 status = _run(call, group, traces)
+        if call.mode not in ("train", "sweep"):
+            _publish(call)
     except InputError as error:
         _give_way(group, error)
         status = EXIT_BAD_INPUT
@@ -167,6 +175,12 @@ def _main(arguments: Sequence[str], handles_signals: bool) -> int:
     if group is not None:
         group.leave(status, why)
     return status
+
+
+def _publish(call: Call) -> None:
+    """Uploads what a mode has written, where that is to be in a bucket."""
+    for place in (call.out, *results_in_buckets(call.config)):
+        mounts.publish(place)
 
 
 def _writes_to_out(call: Call) -> bool:
@@ -273,7 +287,11 @@ def _run(call: Call, group, traces: Path | None) -> int:
         from hpa_jax.report.sweep.page import write_sweep_report
         from hpa_jax.sweep.run import sweep
 
-        return sweep(config, recipe, workdir, lambda folder: write_sweep_report(folder, folder))
+        def show(folder: Path) -> None:
+            write_sweep_report(folder, folder)
+            mounts.publish(folder)
+
+        return sweep(config, recipe, workdir, show)
     elif mode == "verify":
         import jax
 

@@ -18,6 +18,7 @@ BUILDER = REPOSITORY / "tfds_builder"
 # A package or module imports from lower layers and from itself, never from its own layer or above.
 LAYERS = (
     ("deprecations", "errors", "labels", "lazy"),
+    ("buckets",),
     ("environment",),
     ("config", "files", "http_fetch", "images", "metrics", "models", "optim"),
     ("folders", "segmentation"),
@@ -35,6 +36,7 @@ LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in name
 
 # What the builder may use: plain files and tables, so that its workers start without JAX.
 USED_BY_BUILDER = {
+    "buckets",
     "data",
     "environment",
     "errors",
@@ -55,7 +57,8 @@ OWNERS = {
     "tensorflow_datasets": ("data/catalog.py", "data/tfrecord.py"),
     "zstandard": ("data/zstd_planes.py",),
     "jinja2": ("report/html.py", "serving/"),
-    "requests": ("http_fetch/",),
+    "google": ("buckets/client.py", "data/tfrecord.py"),
+    "requests": ("buckets/client.py", "http_fetch/"),
     "urllib3": ("http_fetch/",),
     "safetensors": ("pretrained/", "serving/"),
     "torch": ("pretrained/formats.py",),

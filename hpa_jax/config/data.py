@@ -134,6 +134,15 @@ class Data:
         above=0,
         at_most=1,
     )
+    connections: int = setting(
+        32, "over which a data_dir in a bucket is read", at_least=1, at_most=512
+    )
+    cache_gb: float = setting(
+        64.0,
+        "of a data_dir in a bucket that are kept on the local disk, in HPA_SCRATCH, as far as it "
+        "has room; 0: nothing",
+        at_least=0,
+    )
     threads: int = setting(4, "threads that decode, in each process", at_least=1)
 
     def named_vocabulary(self) -> Vocabulary:

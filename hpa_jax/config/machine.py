@@ -35,6 +35,11 @@ class Devices:
         "seconds without progress of a process after which the run ends and names it",
         at_least=10,
     )
+    break_lease: str = setting(
+        "",
+        "name of the lease of another process on a --workdir in a bucket, which is taken over "
+        "without waiting; '': none is",
+    )
 
 
 @accept_old_names("plan")

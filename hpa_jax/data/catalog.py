@@ -224,7 +224,7 @@ def fitting_version(
       `NAME:VERSION`; or `name`, where that is the newest version, or none fits.
     """
     bare, version = split_version(name)
-    folders = _versions(local_path(data_dir)).get(bare, [])
+    folders = _versions(_root(data_dir)).get(bare, [])
     if version or len(folders) < 2:
         return name
     for folder in reversed(folders):
@@ -290,7 +290,7 @@ def dataset_dir(data_dir: str | Path, name: str) -> Path:
     Raises:
       InputError: there is none; says which there are, and how to build this one.
     """
-    data_dir = local_path(data_dir)
+    data_dir = _root(data_dir)
     name, version = split_version(name)
     versions = _versions(data_dir)
     if name not in versions:
@@ -307,6 +307,11 @@ def dataset_dir(data_dir: str | Path, name: str) -> Path:
         f"{data_dir}/hpa/{name}: no version {version!r} (there: {present}): name one of these, or "
         "none for the newest"
     )
+
+
+def _root(data_dir: str | Path) -> Path:
+    """The folder of the datasets; in a bucket, its local copy without their shards."""
+    return local_path(data_dir, within="hpa/")
 
 
 def _versions(data_dir: str | Path) -> dict[str, list[Path]]:

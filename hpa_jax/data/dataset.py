@@ -10,7 +10,7 @@ vocabulary, found by its name in the dataset's.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -175,6 +175,16 @@ class ImageDataset:
         if self._with_masks:
             example["masks"] = self.masks(i)
         return self._transformed(example)
+
+    def announce(self, images: Iterable[int]) -> None:
+        """Says which images are read next; of a dataset in a bucket they are asked for now."""
+        if self._records.is_remote:
+            self._records.announce(int(self._kept[i]) for i in images)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the dataset lies in a bucket."""
+        return self._records.is_remote
 
     def padding(self) -> dict:
         """What fills a batch that is not full: an example without an Id, of zeros."""
@@ -344,6 +354,21 @@ class ConcatDataset:
         for name, values in self._values.items():
             item[name] = values[i]
         return item
+
+    def announce(self, images: Iterable[int]) -> None:
+        """As of `ImageDataset`."""
+        of_source = {}
+        for i in images:
+            source = int(np.searchsorted(self._ends, i, side="right"))
+            start = int(self._ends[source - 1]) if source else 0
+            of_source.setdefault(source, []).append(i - start)
+        for source, numbers in of_source.items():
+            self._sources[source].announce(numbers)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether one of the datasets lies in a bucket."""
+        return any(source.is_remote for source in self._sources)
 
     def add_values(self, name: str, values: np.ndarray) -> None:
         """From now on every image has `values[i]` under that name, as a task wants it in batches.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hpa_jax.buckets import mounts
 from hpa_jax.data.metadata import records_digest
 from hpa_jax.data.shard_index import (
     LABELS_KNOWN,
@@ -92,6 +93,8 @@ def scan_shard(shard: str | os.PathLike, known: ShardIndex | None = None) -> Sha
       InputError: a record is damaged; names the first one (shard, record, Id).
     """
     builder = _IndexBuilder()
+    # A shard in a bucket is downloaded for that.
+    mounts.fetch(Path(shard))
     with open(shard, "rb") as file:
         shard_bytes = os.fstat(file.fileno()).st_size
         while head := file.read(FRAME_HEAD.size):
@@ -230,6 +233,10 @@ def _stale(shard: Path, path: Path, index: ShardIndex) -> str | None:
     index. Else a sample is enough, since every later read compares its own frame: a copy may swap
     the times of two files, and each comparison costs milliseconds over a network.
     """
+    remote = mounts.remote_file(shard)
+    if remote is not None:
+        # Frames are compared when they are read: a request each would cost seconds.
+        return None if remote.size == index.shard_bytes else "of another size"
     shard_stat = os.stat(shard)
     if shard_stat.st_size != index.shard_bytes:
         return "of another size"

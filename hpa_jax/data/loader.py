@@ -11,7 +11,8 @@ Design:
 Which image stands at which position is decided in `sampler.Order`, or another `epochs.EpochOrder`.
 """
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 
 import grain
 import numpy as np
@@ -22,6 +23,9 @@ from hpa_jax.errors import InputError
 
 # Grain wants a length. No run reaches it: it is a million images for a million epochs.
 _ENDLESS = 2**40
+
+READ_AHEAD = 256
+"""Images of a dataset in a bucket that are asked for before they are read."""
 
 
 def train_batches(
@@ -131,6 +135,14 @@ class _OrderedImages:
         example = self._dataset[self._order[position]]
         return self._vary(example, position) if self._vary else example
 
+    def announce(self, positions: Sequence[int]) -> None:
+        """Says which positions are read next."""
+        self._dataset.announce(self._order[position] for position in positions)
+
+    @property
+    def is_remote(self) -> bool:
+        return self._dataset.is_remote
+
 
 class _PaddedImages:
     """Images with a mask, and padding up to a multiple of the batch size."""
@@ -146,6 +158,14 @@ class _PaddedImages:
         if i < len(self._dataset):
             return {**self._dataset[i], "mask": np.True_}
         return {**self._dataset.padding(), "mask": np.False_}
+
+    def announce(self, positions: Sequence[int]) -> None:
+        """Says which positions are read next."""
+        self._dataset.announce(i for i in positions if i < len(self._dataset))
+
+    @property
+    def is_remote(self) -> bool:
+        return self._dataset.is_remote
 
 
 class _ProcessRows:
@@ -167,13 +187,39 @@ class _ProcessRows:
         self._batch_size = batch_size
         self._local = local
         self._first = start + process_index * local
+        self._announced = 0
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._source) // self._batch_size * self._local
 
     def __getitem__(self, i: int) -> dict:
+        if self._source.is_remote:
+            self._announce_behind(i)
+        return self._source[self._position(i)]
+
+    def _position(self, i: int) -> int:
         step, row = divmod(i, self._local)
-        return self._source[self._first + step * self._batch_size + row]
+        return self._first + step * self._batch_size + row
+
+    def _announce_behind(self, i: int) -> None:
+        """Announces what is read after row `i`, some rows at a time."""
+        with self._lock:
+            start = max(self._announced, i)
+            stop = min(i + READ_AHEAD, len(self))
+            is_due = start < stop and (i >= start or stop - start >= READ_AHEAD // 4)
+            if not is_due:
+                return
+            self._announced = stop
+        self._source.announce([self._position(row) for row in range(start, stop)])
+
+    # A lock is of one process.
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_lock": None}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
 
 
 def _local_batch_size(batch_size: int, process_count: int) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from hpa_jax.buckets import mounts
 from hpa_jax.config import Data, check_label_ids
 from hpa_jax.data import sampler
 from hpa_jax.data.catalog import (
@@ -116,6 +117,7 @@ def open_split(data: Data, split: str, name: str = "", **options) -> ImageDatase
         them.
     """
     name = name or data.name
+    mounts.set_reading(data.connections, data.cache_gb)
     data = resolve_labels(data)
     dataset = load_dataset(
         data.data_dir,

@@ -13,12 +13,14 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
+from hpa_jax.buckets import mounts
+from hpa_jax.buckets.ranges import Range
 from hpa_jax.data.index_builder import open_index, write_index
 from hpa_jax.data.shard_index import LABELS_KNOWN, REMEDY, index_path
 from hpa_jax.data.tfrecord import CRC, FRAME_HEAD, frame_fault
@@ -74,6 +76,12 @@ class Records:
         self._ends = np.cumsum([len(index) for index in self.indexes]).tolist()
         self._files: dict[int, int] = {}  # shard number -> file descriptor
         self._lock = threading.Lock()
+        # Shards that lie in a bucket, by number.
+        self._remote = {}
+        for number, shard in enumerate(self.shards):
+            remote = mounts.remote_file(shard)
+            if remote is not None:
+                self._remote[number] = remote
 
     def _log_rebuilt(self, notes: list[str], seconds: float) -> None:
         more = f", and {len(notes) - 1} more" if len(notes) > 1 else ""
@@ -123,7 +131,7 @@ class Records:
         row = self.indexes[shard].rows[record]
         length = int(row["length"])
         try:
-            frame = self._pread(shard, FRAME_HEAD.size + length + CRC.size, int(row["offset"]))
+            frame = self._pread(shard, _frame_bytes(row), int(row["offset"]))
         except OSError as error:
             reason = one_line(error)
             raise InputError(f"{self.describe(i)} cannot be read ({reason}): {REMEDY}") from None
@@ -138,7 +146,28 @@ class Records:
             )
         return frame[FRAME_HEAD.size : -CRC.size]
 
+    def announce(self, records: Iterable[int]) -> None:
+        """Says which records are read next: of shards in a bucket they are asked for now."""
+        if not self._remote:
+            return
+        ranges = []
+        for i in records:
+            shard, record = self._locate(i)
+            remote = self._remote.get(shard)
+            if remote is not None:
+                row = self.indexes[shard].rows[record]
+                ranges.append(Range(remote, int(row["offset"]), _frame_bytes(row)))
+        mounts.range_reader().announce(ranges)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether shards lie in a bucket."""
+        return bool(self._remote)
+
     def _pread(self, shard: int, size: int, offset: int) -> bytes:
+        remote = self._remote.get(shard)
+        if remote is not None:
+            return mounts.range_reader().read(Range(remote, offset, size))
         with self._lock:
             file = self._files.get(shard)
             if file is None and len(self._files) < _MAX_OPEN_FILES:
@@ -233,3 +262,8 @@ class Records:
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
         self._lock = threading.Lock()
+
+
+def _frame_bytes(row: np.void) -> int:
+    """Size of a record in its shard."""
+    return FRAME_HEAD.size + int(row["length"]) + CRC.size

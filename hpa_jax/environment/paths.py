@@ -1,4 +1,4 @@
-"""Paths as people write them, made into paths of this machine: `~` is home, and a URL is refused.
+"""Paths as people write them, made into paths of this machine: `~` is home, `gs://` a local copy.
 
 Every path that a person gives passes through here once, where it enters: flags of all programs,
 settings of a configuration, arguments of the public functions. Shells leave `~` alone in
@@ -9,6 +9,8 @@ import os
 import re
 from pathlib import Path
 
+from hpa_jax.buckets import mounts
+from hpa_jax.buckets.url import is_bucket_url, parse
 from hpa_jax.errors import InputError
 
 # Also with the one slash that pathlib leaves of two. A single letter would be a drive of Windows.
@@ -18,21 +20,25 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 def expand_path(path: str | Path, name: str = "") -> str:
     """The path with `~` and `~user` replaced by their folders; an empty text stays empty.
 
+    A place in a bucket, `gs://BUCKET/FOLDER`, stays as it is.
+
     Args:
       path: as it was given.
       name: of the flag or setting, for messages: "--workdir".
 
     Raises:
-      InputError: a URL, a home folder that is not known, or a text that can be no path.
+      InputError: another URL, a home folder that is not known, or a text that can be no path.
     """
     text = os.fspath(path)
     if text.startswith(" ") and text.lstrip().startswith("~"):
         # In a list with a space after the comma.
         text = text.lstrip()
     shown = f"{name}={text}" if name else text
+    if is_bucket_url(text):
+        return str(parse(text, shown))
     if _URL.match(text):
         raise InputError(
-            f"{shown}: not a local directory: mount the bucket (gcsfuse) or copy what it holds"
+            f"{shown}: neither a local path nor gs://BUCKET/FOLDER: mount it, or copy what it holds"
         )
     if not _is_utf8(text):
         # It could be written into no JSON file, and libraries in C++ would fail on it.
@@ -62,21 +68,37 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def local_path(path: str | Path, name: str = "") -> Path:
-    """`expand_path` as a `Path`."""
-    return Path(expand_path(path, name))
+def local_path(path: str | Path, name: str = "", within: str = "") -> Path:
+    """`expand_path` as a `Path`; of a place in a bucket the local copy, which is made now.
+
+    Args:
+      path, name: as of `expand_path`.
+      within: the part of a folder of a bucket that is read, such as `hpa/`; "": all of it.
+    """
+    text = expand_path(path, name)
+    if not is_bucket_url(text):
+        return Path(text)
+    return mounts.local_copy(text, f"{name}={text}" if name else text, within)
 
 
-def path_flag(name: str):
+def path_flag(name: str, buckets: bool = False):
     """A `type=` of argparse for the flag `name`; what it raises is an InputError.
 
     An empty text is refused: it is a variable of the shell that is not set, and would become the
     current folder.
+
+    Args:
+      name: of the flag.
+      buckets: whether it may be a place in a bucket, which is read.
     """
 
     def convert(text: str) -> Path:
         if not text:
             raise InputError(f"{name or 'a path'} is empty; give a path, or . for this folder")
+        if is_bucket_url(text) and not buckets:
+            raise InputError(
+                f"{name or 'a path'}={text}: this program takes no bucket here: copy what it holds"
+            )
         return local_path(text, name)
 
     return convert

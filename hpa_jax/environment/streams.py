@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, TextIO
 
+from hpa_jax.buckets.scratch import shown
 from hpa_jax.errors import one_line
 
 _DESCRIPTORS = {"stdout": 1, "stderr": 2}
@@ -61,6 +62,8 @@ def write_now(descriptor: int, text: str) -> None:
 class _Stream(io.TextIOWrapper):
     """A stream that drops what is written once that has failed.
 
+    The paths of local copies of what lies in buckets are written as the URLs that they stand for.
+
     Only whole calls are repeated here: a signal handler may raise an exception in the middle of
     Python code, and what a buffer had written by then it would write again.
     """
@@ -71,7 +74,7 @@ class _Stream(io.TextIOWrapper):
 
     def write(self, text: str) -> int:
         try:
-            return super().write(text)
+            return super().write(shown(text))
         except OSError as error:
             self._recover(error)
             return len(text)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from jax.sharding import Mesh
 
+from hpa_jax.buckets.scratch import shown
 from hpa_jax.config import Config, Evaluate, listed
 from hpa_jax.data import label_list
 from hpa_jax.errors import InputError
@@ -179,7 +180,10 @@ def evaluate_run(config: Config, workdir: Path, out: Path | None = None) -> None
         return
     refuse_map(config.evaluate)
     ensemble = _score_ensemble(config, workdir, out)
-    report = {"runs": list(listed(config.evaluate.runs)), "models": ensemble.models}
+    report = {
+        "runs": [shown(run) for run in listed(config.evaluate.runs)],
+        "models": ensemble.models,
+    }
     report |= evaluate_table(ensemble.table, config.evaluate, make_mesh())
     report[_ACQUISITION] = ensemble.acquisition_warnings
     _write_report(report, folder, ensemble.messages)

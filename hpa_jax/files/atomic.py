@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+from hpa_jax.buckets import mounts
 from hpa_jax.environment import causes
 from hpa_jax.errors import InputError, RunStopped, one_line
 
@@ -126,3 +127,6 @@ def check_writable(folder: Path, remedy: str) -> None:
             reason = f"cannot write to {folder}: {causes.reason_and_advice(error)}"
             raise RunStopped(reason) from None
         raise InputError(f"cannot write to {folder}: {one_line(error)}; {remedy}") from None
+    mount = mounts.mount_of(folder)
+    if mount is not None:
+        mount.check_writable()

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+from hpa_jax.buckets import mounts
 from hpa_jax.environment import causes
 from hpa_jax.environment.owner_file import OwnerFile
 from hpa_jax.errors import InputError, is_out_of_space, one_line
@@ -29,8 +30,12 @@ _LONGEST_LOCK = 24
 
 
 @contextlib.contextmanager
-def locked(workdir: Path) -> Iterator[None]:
+def locked(workdir: Path, break_lease: str = "") -> Iterator[None]:
     """Makes a run's folder and holds it for this process.
+
+    Args:
+      workdir: the run's folder; of one in a bucket, its local copy.
+      break_lease: in a bucket, the name of a lease of another process that is taken over at once.
 
     Raises:
       InputError: another process holds it, or it cannot be made.
@@ -45,6 +50,9 @@ def locked(workdir: Path) -> Iterator[None]:
                 advice="wait for it, stop it, or choose another folder",
             )
             held.enter_context(lock)
+            mount = mounts.mount_of(workdir)
+            if mount is not None:
+                held.enter_context(mount.held(break_lease))
         except OSError as error:
             if is_out_of_space(error):
                 raise

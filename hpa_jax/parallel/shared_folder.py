@@ -21,6 +21,7 @@ import socket
 import time
 from pathlib import Path
 
+from hpa_jax.buckets import mounts
 from hpa_jax.errors import InputError, is_out_of_space, one_line
 from hpa_jax.files import PARTIAL_SUFFIX
 from hpa_jax.parallel.process_group import ProcessGroup, SingleProcess
@@ -49,6 +50,8 @@ def check_shared_folder(
     """
     if group.count == 1:
         return
+    if _is_in_bucket(group, workdir):
+        return
     own = _Own(group, workdir, min(PATIENCE_S, timeout_s / 2))
     group.report_progress("looking at --workdir")
     try:
@@ -57,6 +60,26 @@ def check_shared_folder(
         own.remove()
     if problem:
         raise InputError(problem)
+
+
+def _is_in_bucket(group: ProcessGroup, workdir: Path) -> bool:
+    """Whether the folder lies in a bucket, which is the same for all who name it.
+
+    The first process holds its lease by now, so the others read what it has found.
+    """
+    mount = mounts.mount_of(workdir)
+    places = group.gather("" if mount is None else str(mount.url))
+    if len(set(places)) > 1:
+        named = ", ".join(sorted(place or "a local folder" for place in set(places)))
+        raise InputError(
+            f"--workdir has to be the same folder for all processes, and is {named}; give all of "
+            "them the same"
+        )
+    if mount is None:
+        return False
+    if not group.is_primary:
+        mount.pull()
+    return True
 
 
 class _Own:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from hpa_jax.config import Config, check, differences, expand_paths
+from hpa_jax.buckets.url import is_bucket_url
+from hpa_jax.config import Config, check, differences, expand_paths, listed
 from hpa_jax.environment.flags import Parser
 from hpa_jax.environment.paths import local_path
 from hpa_jax.errors import InputError
@@ -133,7 +134,47 @@ def parse_call(arguments: Sequence[str]) -> Call:
             )
     elif _reads_the_run(config, mode, workdir):
         config = _as_trained(config, read_config(workdir), workdir)
+    if mode != "train":
+        config = _with_local_copies(config)
     return Call(mode, workdir, config, out, flags.config)
+
+
+_NOT_OF_A_RUN = ("evaluate", "export", "predict", "probe", "segment")
+
+_FILES_TO_WRITE = ("predict.out",)
+
+
+def _with_local_copies(config: Config) -> Config:
+    """The configuration with local copies in place of what settings name in buckets."""
+    sections = {}
+    for section_name in _NOT_OF_A_RUN:
+        section = getattr(config, section_name)
+        found = {}
+        for item in dataclasses.fields(section):
+            name = f"config.{section_name}.{item.name}"
+            if not item.metadata["path"]:
+                continue
+            value = getattr(section, item.name)
+            places = [_local_copy(place, name) for place in listed(value)]
+            if "gs:/" in value:
+                found[item.name] = ",".join(places)
+        sections[section_name] = dataclasses.replace(section, **found)
+    return dataclasses.replace(config, **sections)
+
+
+def _local_copy(place: str, name: str) -> str:
+    if not is_bucket_url(place):
+        return place
+    if name.removeprefix("config.") in _FILES_TO_WRITE:
+        folder, _, file_name = place.rpartition("/")
+        return str(local_path(folder, name) / file_name)
+    return str(local_path(place, name))
+
+
+def results_in_buckets(config: Config) -> list[Path]:
+    """Where a mode writes besides its `out`, as settings name it."""
+    places = [config.export.folder, config.predict.out, config.predict.overlays]
+    return [Path(place) for place in places if place]
 
 
 def _configured(recipe: str, mode: str, workdir: Path, field_flags: Sequence[str]) -> Config:

@@ -22,10 +22,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import hpa_jax
+from hpa_jax.buckets import mounts
 from hpa_jax.errors import InputError, RunStopped, one_line
 
 # Of the caller's environment, what a process needs to start and to find its libraries.
 _INHERITED = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+
+# What it needs to read a dataset in a bucket.
+_OF_BUCKETS = (
+    "CLOUDSDK_CONFIG",
+    "GCE_METADATA_HOST",
+    "GCE_METADATA_IP",
+    "GCE_METADATA_ROOT",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "HTTPS_PROXY",
+    "STORAGE_EMULATOR_HOST",
+    "HPA_BUCKET_TIMEOUT_S",
+    "HPA_SCRATCH",
+)
 
 _FIXED = {
     "JAX_PLATFORMS": "cpu",
@@ -65,6 +79,8 @@ def write_export(
       OSError: the folder cannot be written.
       RunStopped: the process ended before it was done.
     """
+    # The worker sees local files alone.
+    mounts.fetch(workdir)
     request = {
         "folder": str(folder.resolve()),
         "workdir": str(workdir.resolve()),
@@ -104,7 +120,7 @@ def write_export(
 
 def _environment(cache: str | None) -> dict[str, str]:
     environment = {}
-    for name in _INHERITED:
+    for name in (*_INHERITED, *_OF_BUCKETS):
         if name in os.environ:
             environment[name] = os.environ[name]
     path = [str(Path(hpa_jax.__file__).resolve().parents[1])]
@@ -114,7 +130,8 @@ def _environment(cache: str | None) -> dict[str, str]:
             path.append(os.path.abspath(entry))
     environment["PYTHONPATH"] = os.pathsep.join(path)
     if cache:
-        environment["JAX_COMPILATION_CACHE_DIR"] = os.path.abspath(cache)
+        in_bucket = "://" in cache
+        environment["JAX_COMPILATION_CACHE_DIR"] = cache if in_bucket else os.path.abspath(cache)
     return environment | _FIXED
 
 

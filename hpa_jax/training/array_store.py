@@ -20,6 +20,7 @@ import orbax.checkpoint as ocp_v0
 from orbax.checkpoint import v1 as ocp
 from orbax.checkpoint._src.serialization import tensorstore_utils
 
+from hpa_jax.buckets import mounts
 from hpa_jax.errors import InputError, one_line
 from hpa_jax.training.manifest import DamagedCheckpoint, named_leaves
 
@@ -43,11 +44,23 @@ _NOT_DAMAGE = (
 
 
 class ArrayStore:
-    """Saves trees of arrays, one at a time, in the background."""
+    """Saves trees of arrays, one at a time, in the background.
 
-    def __init__(self):
+    Args:
+      is_alone: whether the first process of a run saves without the others, which it then does not
+        wait for.
+    """
+
+    def __init__(self, is_alone: bool = False):
         quiet()
-        self._checkpointer = ocp_v0.AsyncCheckpointer(ocp_v0.CompositeCheckpointHandler())
+        options = ocp_v0.options.MultiprocessingOptions()
+        if is_alone:
+            options = ocp_v0.options.MultiprocessingOptions(
+                primary_host=0, active_processes={0}, barrier_sync_key_prefix="alone"
+            )
+        self._checkpointer = ocp_v0.AsyncCheckpointer(
+            ocp_v0.CompositeCheckpointHandler(), multiprocessing_options=options
+        )
 
     def save(self, folder: Path, tree: dict[str, Any], position: int) -> None:
         """Starts to save; returns as soon as the arrays are copied off the devices.
@@ -87,6 +100,7 @@ def load(folder: Path, abstract: dict[str, Any]) -> dict[str, Any]:
       InputError: they cannot be read on this machine.
     """
     quiet()
+    mounts.fetch(folder)
     only_what_is_asked_for = ocp.Context()
     only_what_is_asked_for.pytree.loading.partial_load = True
     with _reading(folder), only_what_is_asked_for:
@@ -124,6 +138,7 @@ def saved_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
 def _saved_tree(folder: Path) -> Any:
     """The tree that was saved, with shapes and dtypes in place of arrays."""
     quiet()
+    mounts.fetch(folder)
     with _reading(folder):
         metadata = ocp.checkpointables_metadata(folder).metadata or {}
     if metadata.get(_ITEM) is None:

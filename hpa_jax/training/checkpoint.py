@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 import jax
 
+from hpa_jax.buckets import mounts
 from hpa_jax.errors import RunStopped, one_line
 from hpa_jax.files import write_atomically
 from hpa_jax.folders.replace import sync_tree
@@ -73,6 +74,7 @@ class Checkpoints(CheckpointReader):
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         self._closed = False
+        self._in_bucket = mounts.mount_of(self._folder) is not None
         self._num_saves = 0
         self.timings: dict[str, float] = {}
         if keep is not None and group.is_primary:
@@ -123,18 +125,38 @@ class Checkpoints(CheckpointReader):
         )
         self._num_saves += 1
         try:
-            if self._store is None:
-                self._store = array_store.ArrayStore()
-            folder = step_folders.staging(self._folder, step)
-            if self._group.count == 1:
-                members = _on_host(members, arrays, pieces)
-            self._store.save(folder, members, position)
+            if self._is_written_here():
+                self._write(step, members, arrays, pieces, position)
         except Exception as error:
             self._fail(error)
         self._thread = threading.Thread(
             target=self._complete, args=(unsigned, shapes, pieces, timings), name="checkpoint"
         )
         self._thread.start()
+
+    def _is_written_here(self) -> bool:
+        """Whether this process writes arrays.
+
+        To a folder all processes do, each its own part. What goes to a bucket lies in a folder of
+        the first process until then, which has all of every array.
+        """
+        return self._group.is_primary or not self._in_bucket
+
+    def _write(
+        self,
+        step: int,
+        members: dict[str, Any],
+        arrays: dict[str, jax.Array],
+        pieces: dict[str, list[Piece]],
+        position: int,
+    ) -> None:
+        """Starts to write the arrays of a step."""
+        is_alone = self._group.count == 1 or self._in_bucket
+        if self._store is None:
+            self._store = array_store.ArrayStore(is_alone=is_alone)
+        if is_alone:
+            members = _on_host(members, arrays, pieces)
+        self._store.save(step_folders.staging(self._folder, step), members, position)
 
     def _own_pieces(self, arrays: dict[str, jax.Array]) -> dict[str, list[Piece]]:
         for array in arrays.values():
@@ -172,7 +194,8 @@ class Checkpoints(CheckpointReader):
                 # Popped, so that a copy goes as soon as it has a digest.
                 entries[name] = manifest.describe(name, shape, pieces.pop(name))
             timer.lap("hash")
-            self._store.wait()
+            if self._store is not None:
+                self._store.wait()
             timer.lap("write")
             # Each process its own, and before the first one takes the step for complete.
             sync_tree(step_folders.staging(self._folder, unsigned.step))
@@ -186,10 +209,12 @@ class Checkpoints(CheckpointReader):
                 # Theirs have no arrays, and the first process removes the steps.
                 self._manifests.clear()
             self._manifests[unsigned.step] = unsigned
-            timer.lap("sync")
-            self.timings = timings
             if self._group.is_primary:
                 self._prune()
+                # In a bucket the step counts from now on, and those that were removed do not.
+                mounts.publish(self._folder)
+            timer.lap("sync")
+            self.timings = timings
         except BaseException as error:
             self._error = error
 

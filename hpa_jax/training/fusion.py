@@ -5,9 +5,9 @@ fusion_source.py reads their backbones.
 """
 
 import dataclasses
-from pathlib import Path
 
 from hpa_jax.config import Config, listed
+from hpa_jax.environment.paths import local_path
 from hpa_jax.errors import InputError
 from hpa_jax.models import BACKBONES, FUSION
 from hpa_jax.training.finished_run import FinishedRun
@@ -81,7 +81,7 @@ def open_runs(config: Config) -> list[FinishedRun]:
         )
     runs = []
     for folder in folders:
-        run = FinishedRun(Path(folder), SETTING)
+        run = FinishedRun(local_path(folder, SETTING), SETTING)
         _check_is_a_part(run)
         runs.append(run)
     return runs

@@ -46,7 +46,7 @@ def train(config: Config, workdir: str | Path) -> int:
     config = expand_paths(config)
     check(config)
     workdir = local_path(workdir, "workdir")
-    with locked(workdir):
+    with locked(workdir, config.devices.break_lease):
         return train_loop(config, workdir)
 
 

@@ -9,13 +9,12 @@ References:
   arXiv:1910.09217, section 4.
 """
 
-from pathlib import Path
-
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from hpa_jax.config import Config
+from hpa_jax.environment.paths import local_path
 from hpa_jax.errors import InputError
 from hpa_jax.pretrained import Loaded
 from hpa_jax.training.backbone_reader import read_backbone
@@ -44,7 +43,7 @@ class BackboneSource:
     """
 
     def __init__(self, config: Config, learned: np.ndarray, eval_ids: list[str]):
-        folder = Path(config.train.retrain_head)
+        folder = local_path(config.train.retrain_head, "config.train.retrain_head")
         if config.model.pretrained:
             raise InputError(
                 f"{_SETTING}={str(folder)!r} and "

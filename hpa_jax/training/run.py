@@ -10,6 +10,7 @@ from types import TracebackType
 
 import jax
 
+from hpa_jax.buckets import mounts
 from hpa_jax.config import profile_window, to_dict
 from hpa_jax.data.loader import prefetch
 from hpa_jax.environment import huge_pages
@@ -208,6 +209,7 @@ class Run:
 
     def mark_progress(self, step: int) -> None:
         """Tells the watchdog of progress; all processes agree here whether to stop."""
+        mounts.check(self._workdir)
         self._preemption.should_stop(f"reading the batch of step {step}")
 
     def maybe_evaluate(self, state: TrainState, step: int) -> tuple[TrainState, dict | None]:

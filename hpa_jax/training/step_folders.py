@@ -16,6 +16,7 @@ import shutil
 import time
 from pathlib import Path
 
+from hpa_jax.buckets import mounts
 from hpa_jax.errors import InputError, one_line
 from hpa_jax.files import sync_folder
 
@@ -75,6 +76,7 @@ def publish(folder: Path, step: int) -> None:
 
 def set_aside(folder: Path, step: int) -> Path:
     """Renames a damaged step, out of the way of a new one; returns where it is now."""
+    mounts.fetch(folder / str(step))
     number = 1
     target = folder / f"{step}{_DAMAGED}"
     while os.path.lexists(target):

@@ -28,6 +28,8 @@ FREE_TO_CHANGE = (
     "train.profile",
     "train.tracker",
     "data.threads",
+    "data.connections",
+    "data.cache_gb",
     "model.block",
 )
 FREE_SECTIONS = (

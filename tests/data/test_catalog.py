@@ -151,8 +151,8 @@ def test_wrong_names_are_refused_with_the_remedy(data_dir, tmp_path):
         InputError, match="no split 'valid': choose one of train, validation, test, all"
     ):
         load_dataset(data_dir, "small", split="valid")
-    with pytest.raises(InputError, match="not a local directory"):
-        load_dataset("gs://bucket/data", "small", split="train")
+    with pytest.raises(InputError, match="neither a local path nor gs://"):
+        load_dataset("s3://bucket/data", "small", split="train")
 
 
 def test_damaged_metadata(own_copy):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from hpa_jax.config import Config, Evaluate, listed
+from hpa_jax.environment.paths import local_path
 from hpa_jax.errors import InputError
 from hpa_jax.evaluation.evaluate import evaluate_table, score_with
 from hpa_jax.evaluation.predictor import Predictor
@@ -119,7 +120,7 @@ def read_runs(
             "config.evaluate.runs makes an ensemble, which has no report; "
             "compare with config.report.compare"
         )
-    others = [Path(folder) for folder in listed(config.report.compare)]
+    others = [local_path(run, "config.report.compare") for run in listed(config.report.compare)]
     if len(others) > MAX_OTHERS:
         raise InputError(
             f"config.report.compare names {len(others)} runs: "

@@ -195,7 +195,7 @@ def cell_request(
 
 def add_export(parser: Parser) -> None:
     """The export that scores."""
-    parser.add_argument("export", type=path_flag("EXPORT"), metavar="EXPORT")
+    parser.add_argument("export", type=path_flag("EXPORT", buckets=True), metavar="EXPORT")
 
 
 def channels_flag(text: str) -> dict[str, str]:

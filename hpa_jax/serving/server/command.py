@@ -168,7 +168,7 @@ def parser() -> Parser:
         allow_abbrev=False,
     )
     add = made.add_argument
-    add("export", type=path_flag("EXPORT"), metavar="EXPORT")
+    add("export", type=path_flag("EXPORT", buckets=True), metavar="EXPORT")
     add(
         "--port", type=_port("--port"), default=_PORT, metavar="N", help=f"0: any (default {_PORT})"
     )

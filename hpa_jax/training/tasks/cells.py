@@ -9,7 +9,6 @@ Design:
 """
 
 import dataclasses
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +18,7 @@ from jax.sharding import Mesh
 from hpa_jax.config import Config
 from hpa_jax.data import pipeline
 from hpa_jax.data.dataset import ConcatDataset, ImageDataset
+from hpa_jax.environment.paths import local_path
 from hpa_jax.errors import InputError
 from hpa_jax.labels import CHANNELS
 from hpa_jax.models import init_variables, prior_bias
@@ -205,7 +205,7 @@ def _reading(config: Config) -> dict:
     settings = config.cells
     window = parse_window(settings.window, "config.cells.window")
     rule = CropRule(_crop_size(config), window, settings.keep_neighbours)
-    masks = MaskFolder(Path(settings.masks)) if settings.masks else None
+    masks = MaskFolder(local_path(settings.masks, "config.cells.masks")) if settings.masks else None
     return {
         "with_masks": masks is None,
         "transform": CellCrops(rule, settings.per_field, masks),

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,6 +13,7 @@ from hpa_jax.data import sampler
 from hpa_jax.data.dataset import ConcatDataset, ImageDataset
 from hpa_jax.data.generated import GeneratedChannels
 from hpa_jax.data.identity import count_known
+from hpa_jax.environment.paths import local_path
 from hpa_jax.labels import CHANNELS
 from hpa_jax.metrics import histogram
 from hpa_jax.metrics.checks import check_single_labels
@@ -79,7 +79,10 @@ class ClassificationTask(Task):
         is_rare = sampler.rare_images(dataset.targets(), config.data.rare_below)
         ids = zip(dataset.original_ids(), dataset.ids(), is_rare, strict=True)
         return GeneratedChannels(
-            [Path(folder) for folder in listed(augment.generated)],
+            [
+                local_path(folder, "config.augment.generated")
+                for folder in listed(augment.generated)
+            ],
             {original: image_id for original, image_id, wanted in ids if wanted},
             probability=augment.generated_probability,
             seed=config.train.seed,

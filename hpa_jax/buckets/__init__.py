@@ -1,0 +1,11 @@
+"""Folders of Cloud Storage (`gs://BUCKET/FOLDER`), which all else sees as local ones.
+
+url.py      what is a URL, and what it names
+client.py   objects of a bucket, read and written by name
+scratch.py  where local copies lie
+mount.py    a folder of a bucket and its local copy
+mounts.py   those of this process, by path
+lease.py    who trains in a folder, and which of its files count
+parts.py    files that grow, as objects that do not
+ranges.py   shards of a dataset, read in ranges
+"""

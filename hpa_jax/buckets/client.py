@@ -1,0 +1,294 @@
+"""The one file that talks to Cloud Storage: objects of a bucket, read and written by name.
+
+Google's own client does the work: credentials, checksums, and repeating what failed for a reason
+that passes (429, 5xx, a connection that broke) at growing intervals. A large upload that breaks
+goes on behind what has arrived.
+
+Here its errors become one line each. What a person can put right (no such bucket, no permission,
+credentials that have ended) is an InputError, and a service that does not answer for TIMEOUT_S
+stops the run.
+"""
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hpa_jax.buckets.url import BucketUrl
+from hpa_jax.errors import InputError, RunStopped, one_line
+
+TIMEOUT = "HPA_BUCKET_TIMEOUT_S"
+"""Environment variable: seconds for which a request is repeated, 300 without it."""
+
+_TIMEOUT_S = 300.0
+
+_POOL_SIZE = 64
+"""Connections that are kept open."""
+
+_UPLOAD_PART_BYTES = 8 * 2**20
+"""A larger file goes up in parts of this size, so that a broken connection costs one of them."""
+
+
+class Changed(Exception):
+    """An object is not of the generation that a write or read was to be of."""
+
+
+class Missing(Exception):
+    """There is no such object."""
+
+
+class ObjectInfo(NamedTuple):
+    """
+    Attributes:
+      name: in the bucket.
+      size: bytes.
+      generation: another one after each write.
+      crc32c: of the content, in base64.
+    """
+
+    name: str
+    size: int
+    generation: int
+    crc32c: str
+
+
+class Bucket:
+    """The objects of one bucket. Safe to share between threads.
+
+    Args:
+      url: of the bucket, or of a place in it.
+
+    Raises:
+      InputError: the package that talks to Cloud Storage is not installed, or there are no
+        credentials.
+    """
+
+    def __init__(self, url: BucketUrl):
+        self.name = url.bucket
+        self._bucket = _connect().bucket(url.bucket)
+        self._retry = _retry()
+
+    def stat(self, name: str) -> ObjectInfo | None:
+        """What is known of an object; None where there is none."""
+        try:
+            with self._explained(name, "storage.objects.get"):
+                blob = self._bucket.get_blob(name, retry=self._retry)
+        except Missing:
+            return None
+        return None if blob is None else _info(blob)
+
+    def list(self, prefix: str) -> list[ObjectInfo]:
+        """The objects whose names start with `prefix`."""
+        client = self._bucket.client
+        with self._explained(prefix, "storage.objects.list"):
+            try:
+                found = client.list_blobs(self._bucket, prefix=prefix, retry=self._retry)
+                return [_info(blob) for blob in found]
+            except _errors().NotFound as error:
+                raise self._no_bucket() from error
+
+    def read(self, name: str) -> tuple[bytes, int]:
+        """The content of an object and its generation.
+
+        Raises:
+          Missing: there is no such object.
+        """
+        with self._explained(name, "storage.objects.get"):
+            blob = self._bucket.blob(name)
+            content = blob.download_as_bytes(retry=self._retry)
+            return content, int(blob.generation)
+
+    def read_range(self, name: str, start: int, size: int, generation: int) -> bytes:
+        """`size` bytes from `start` on, fewer at the end of the object.
+
+        Raises:
+          Changed: the object is of another generation.
+          Missing: there is no such object.
+        """
+        if size == 0:
+            return b""
+        with self._explained(name, "storage.objects.get"):
+            return self._bucket.blob(name).download_as_bytes(
+                start=start,
+                end=start + size - 1,
+                if_generation_match=generation,
+                # Of a part of an object the service tells no checksum.
+                checksum=None,
+                raw_download=True,
+                single_shot_download=True,
+                retry=self._retry,
+            )
+
+    def download(self, name: str, path: Path) -> int:
+        """Writes the content of an object to a file; returns its generation.
+
+        Raises:
+          Missing: there is no such object.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.{threading.get_ident():016x}.part")
+        try:
+            with self._explained(name, "storage.objects.get"):
+                blob = self._bucket.blob(name)
+                blob.download_to_filename(str(part), checksum="crc32c", retry=self._retry)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+        return int(blob.generation)
+
+    def write(self, name: str, content: bytes, generation: int | None = None) -> ObjectInfo:
+        """Writes an object.
+
+        Args:
+          name: of the object.
+          content: of it.
+          generation: of the object that is replaced, 0 for none; None: whatever is there.
+
+        Raises:
+          Changed: another one is there.
+        """
+        with self._explained(name, "storage.objects.create"):
+            blob = self._bucket.blob(name)
+            blob.upload_from_string(
+                content,
+                content_type="application/octet-stream",
+                if_generation_match=generation,
+                checksum="crc32c",
+                retry=self._retry,
+            )
+            return _info(blob)
+
+    def upload(self, path: Path, name: str) -> ObjectInfo:
+        """Writes an object with the content of a file."""
+        with self._explained(name, "storage.objects.create"):
+            blob = self._bucket.blob(name, chunk_size=_UPLOAD_PART_BYTES)
+            blob.upload_from_filename(str(path), checksum="crc32c", retry=self._retry)
+            return _info(blob)
+
+    def delete(self, name: str) -> None:
+        """Removes an object, if it is there."""
+        with contextlib.suppress(Missing), self._explained(name, "storage.objects.delete"):
+            self._bucket.blob(name).delete(retry=self._retry)
+
+    def _no_bucket(self) -> InputError:
+        return InputError(
+            f"gs://{self.name}: there is no such bucket; look for its name in "
+            "`gcloud storage ls`, or make it"
+        )
+
+    @contextlib.contextmanager
+    def _explained(self, name: str, permission: str) -> Iterator[None]:
+        """What the client raises, as an error of this package.
+
+        Args:
+          name: of the object, or its start.
+          permission: that the request takes.
+        """
+        place = f"gs://{self.name}/{name}"
+        errors = _errors()
+        try:
+            yield
+        except errors.NotFound as error:
+            # The same answer for an object as for a bucket, but for the words.
+            if "bucket" in str(error).lower() and "no such object" not in str(error).lower():
+                raise self._no_bucket() from error
+            raise Missing(place) from error
+        except errors.PreconditionFailed as error:
+            raise Changed(place) from error
+        except errors.Forbidden as error:
+            raise InputError(
+                f"{place}: no permission ({_reason(error)}); the account needs {permission} on "
+                f"gs://{self.name}, as the role Storage Object User has it"
+            ) from error
+        except (errors.Unauthorized, *_credential_errors()) as error:
+            raise InputError(
+                f"{place}: the credentials are not accepted ({_reason(error)}); renew them, with "
+                "`gcloud auth application-default login` or the machine's service account"
+            ) from error
+        except (errors.GoogleAPICallError, errors.RetryError, *_connection_errors()) as error:
+            raise RunStopped(
+                f"{place}: Cloud Storage has not answered for {_timeout():g} s "
+                f"({_reason(error)}); start again to resume"
+            ) from error
+
+
+def _info(blob: Any) -> ObjectInfo:
+    return ObjectInfo(blob.name, int(blob.size), int(blob.generation), blob.crc32c or "")
+
+
+def _reason(error: BaseException) -> str:
+    # Of a request that was repeated until it was too late: the last answer.
+    error = getattr(error, "cause", None) or error
+    return one_line(getattr(error, "message", None) or error, limit=200)
+
+
+def _timeout() -> float:
+    text = os.environ.get(TIMEOUT, "")
+    try:
+        return float(text) if text else _TIMEOUT_S
+    except ValueError:
+        raise InputError(f"{TIMEOUT}={text} is no number of seconds") from None
+
+
+def _retry() -> Any:
+    from google.cloud.storage.retry import DEFAULT_RETRY
+
+    seconds = _timeout()
+    return DEFAULT_RETRY.with_timeout(seconds).with_delay(initial=0.5, maximum=30, multiplier=2)
+
+
+def _errors() -> Any:
+    from google.api_core import exceptions
+
+    return exceptions
+
+
+def _credential_errors() -> tuple[type[BaseException], ...]:
+    from google.auth import exceptions
+
+    return (exceptions.DefaultCredentialsError, exceptions.RefreshError)
+
+
+def _connection_errors() -> tuple[type[BaseException], ...]:
+    import requests
+    from google.auth import exceptions
+
+    return (requests.exceptions.RequestException, exceptions.TransportError, ConnectionError)
+
+
+_client: list[Any] = []
+_connecting = threading.Lock()
+
+
+def _connect() -> Any:
+    """The client of this process, connected when it is first asked for."""
+    with _connecting:
+        if not _client:
+            _client.append(_new_client())
+        return _client[0]
+
+
+def _new_client() -> Any:
+    try:
+        from google.cloud import storage
+    except ImportError:
+        raise InputError(
+            "a gs:// path needs the package google-cloud-storage; install it with "
+            "`pip install -r requirements/gcs.lock`, or let launch/local.sh do it"
+        ) from None
+    import requests
+
+    try:
+        # No project is asked for: objects belong to buckets.
+        client = storage.Client(project="none")
+    except _credential_errors() as error:
+        raise InputError(
+            f"there are no credentials for Cloud Storage ({_reason(error)}); get them with "
+            "`gcloud auth application-default login`, or run on a machine with a service account"
+        ) from error
+    adapter = requests.adapters.HTTPAdapter(pool_connections=4, pool_maxsize=_POOL_SIZE)
+    for scheme in ("https://", "http://"):
+        client._http.mount(scheme, adapter)
+    return client
