@@ -69,6 +69,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpa_jax.buckets import mounts
+from hpa_jax.buckets.scratch import remove_scratch_folder
 from hpa_jax.config import Config, help_text
 from hpa_jax.environment.causes import is_input, reason_and_advice
 from hpa_jax.environment.jax_variables import check_devices, check_xla_flags, import_jax
@@ -127,7 +128,11 @@ def _main(arguments: Sequence[str], handles_signals: bool) -> int:
         import_jax()
         check_xla_flags()
         from hpa_jax.parallel import memory
-        from hpa_jax.parallel.compile import use_compilation_cache, wait_for_busy_cpus
+        from hpa_jax.parallel.compile import (
+            publish_compiled,
+            use_compilation_cache,
+            wait_for_busy_cpus,
+        )
         from hpa_jax.parallel.join import join_process_group
 
         traces = use_compilation_cache()
@@ -145,6 +150,7 @@ def _main(arguments: Sequence[str], handles_signals: bool) -> int:
                 status = _run(call, group, traces)
         if call.mode not in ("train", "sweep"):
             _publish(call)
+        publish_compiled()
     except InputError as error:
         _give_way(group, error)
         status = EXIT_BAD_INPUT
@@ -333,6 +339,7 @@ def _main_and_leave(arguments: Sequence[str]) -> int:
         # A failed restore leaves threads that print tracebacks while the interpreter ends.
         sys.stdout.flush()
         sys.stderr.flush()
+        remove_scratch_folder()
         os._exit(status)
     return status
 

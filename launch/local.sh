@@ -131,6 +131,17 @@ install_compilers() {
   done
 }
 
+# install_buckets [ARG..]: what paths gs://BUCKET/FOLDER need, if an argument or a variable has one.
+install_buckets() {
+  case " $* ${JAX_COMPILATION_CACHE_DIR:-}" in
+    *gs:/*) ;;
+    *) return 0 ;;
+  esac
+  $python -c 'import google.cloud.storage' 2>/dev/null && return 0
+  echo "installing the locked packages of requirements/gcs.lock into .venv ..." >&2
+  $python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/gcs.lock
+}
+
 # Runs the trainer and starts it again when it was stopped from outside after saving. A signal that reaches this script
 # is the user's: it is passed on and ends both.
 run_until_finished() {
@@ -205,6 +216,7 @@ run_tests() {
   # Networks in PyTorch to compare with; of what it depends on, those need PyTorch and NumPy alone.
   $python -c 'import monai' 2>/dev/null || $python -m pip install -qq --disable-pip-version-check --no-deps monai==1.6.1
   install_compiler tpu
+  install_buckets gs://
   $python -m ruff check .
   $python -m ruff format --check --quiet .
   $python -m bandit --quiet --configfile pyproject.toml --recursive benchmarks configs hpa_jax setup.py tfds_builder
@@ -221,6 +233,7 @@ case "${1:-}" in
     shift
     setup
     install_compilers "$@"
+    install_buckets "$@"
     run_until_finished "$@"
     ;;
   docs)

@@ -97,6 +97,8 @@ install() {
   # pip refuses an editable project under --require-hashes: the lock first, then the project without its dependencies
   local pip=(.venv/bin/python -m pip install --quiet --disable-pip-version-check)
   "${pip[@]}" --require-hashes -r requirements/tpu.lock || die 5 "pip could not install requirements/tpu.lock"
+  # paths gs://BUCKET/FOLDER, which is where most people on Cloud TPU keep what they have
+  "${pip[@]}" --require-hashes -r requirements/gcs.lock || die 5 "pip could not install requirements/gcs.lock"
   "${pip[@]}" --no-deps --no-build-isolation -e . || die 5 "pip could not install the project"
   echo "installed on $(hostname)" >&2
 }

@@ -69,17 +69,19 @@ class Mount:
     Args:
       url: of the folder, or of an object that is mounted alone.
       within: the part of the folder that is read, such as `hpa/`; "": all of it.
+      most_bytes: that are downloaded, of the newest objects; 0: all.
 
     Attributes:
       url: of the folder.
       folder: its local copy.
     """
 
-    def __init__(self, url: BucketUrl, within: str = ""):
+    def __init__(self, url: BucketUrl, within: str = "", most_bytes: int = 0):
         self.url = url
         self.folder = local_place(url.bucket, url.prefix)
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         self._within = within
+        self._most_bytes = most_bytes
         self._bucket = Bucket(url)
         # Of the copy; a thread that renews the lease does not wait for an upload.
         self._lock = threading.RLock()
@@ -126,6 +128,8 @@ class Mount:
         for name in [known for known in self._synced if known not in found]:
             self._path(name).unlink(missing_ok=True)
             del self._synced[name]
+        if self._most_bytes:
+            wanted = _newest(wanted, found, self._most_bytes)
         counts = _part_counts(contents, found)
         stamps = self._in_parallel(lambda name: self._download(name, counts[name]), wanted)
         self._synced.update(zip(wanted, stamps, strict=True))
@@ -328,11 +332,13 @@ class Mount:
     # While a run trains.
 
     @contextlib.contextmanager
-    def held(self, broken: str = "") -> Iterator[None]:
+    def held(self, broken: str = "", *, as_it_grows: bool = True) -> Iterator[None]:
         """Holds the folder for this process, which uploads what it writes there.
 
         Args:
           broken: the name of a lease that is taken over without waiting.
+          as_it_grows: what is written is uploaded meanwhile, and after an error; else at the end,
+            if there was none.
 
         Raises:
           InputError: another process has it.
@@ -346,7 +352,7 @@ class Mount:
         self._remove_orphans(contents)
         stop = threading.Event()
         thread = threading.Thread(
-            target=self._keep_renewing, args=(stop,), name="bucket", daemon=True
+            target=self._keep_renewing, args=(stop, as_it_grows), name="bucket", daemon=True
         )
         thread.start()
         try:
@@ -356,18 +362,19 @@ class Mount:
             stop.set()
             thread.join()
             with contextlib.suppress(InputError, RunStopped, OSError):
-                self._give_up()
+                self._give_up(pushes=as_it_grows)
             raise
         stop.set()
         thread.join()
         self._give_up()
 
-    def _give_up(self) -> None:
+    def _give_up(self, *, pushes: bool = True) -> None:
         with self._lock:
             try:
-                self.push()
-                self._join_parts()
-                self._lease.release(self._counting())
+                if pushes:
+                    self.push()
+                    self._join_parts()
+                self._lease.release(self._counting() if pushes else self._counted)
             finally:
                 self._lease = None
 
@@ -381,16 +388,16 @@ class Mount:
             for number in range(1, count):
                 self._bucket.delete(self.url.name_of(parts.part_name(name, number)))
 
-    def _keep_renewing(self, stop: threading.Event) -> None:
+    def _keep_renewing(self, stop: threading.Event, pushes: bool) -> None:
         while not stop.wait(renewal_s()):
             try:
-                if self._lock.acquire(blocking=False):
+                if pushes and self._lock.acquire(blocking=False):
                     try:
                         self.push(with_steps=False)
                     finally:
                         self._lock.release()
                 else:
-                    # An upload is under way, which may take minutes.
+                    # There is nothing to upload yet, or an upload is under way for minutes.
                     self._commit()
             except BaseException as error:
                 self._failure = error
@@ -432,6 +439,17 @@ def _is_last(name: str) -> bool:
 def _is_safe(name: str) -> bool:
     """Whether a name stays within its folder."""
     return not name.startswith("/") and not {"", ".", ".."} & set(name.split("/"))
+
+
+def _newest(names: list[str], found: dict[str, ObjectInfo], most_bytes: int) -> list[str]:
+    """The names of the newest objects that have so many bytes together."""
+    kept = []
+    for name in sorted(names, key=lambda name: found[name].generation, reverse=True):
+        most_bytes -= found[name].size
+        if most_bytes < 0:
+            break
+        kept.append(name)
+    return kept
 
 
 def _part_counts(contents: Contents | None, found: dict[str, ObjectInfo]) -> dict[str, int]:

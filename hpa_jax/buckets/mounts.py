@@ -4,7 +4,9 @@
 an ordinary one. So nothing else has to know of buckets.
 """
 
+import contextlib
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from hpa_jax.buckets.url import BucketUrl, parse
@@ -16,13 +18,14 @@ _readers: list = []
 _reading: dict[str, int] = {}
 
 
-def local_copy(url: str, shown: str = "", within: str = "") -> Path:
+def local_copy(url: str, shown: str = "", within: str = "", most_bytes: int = 0) -> Path:
     """The local copy of a folder of a bucket with all that is small in it, or of a single object.
 
     Args:
       url: `gs://BUCKET/FOLDER`.
       shown: the flag with its value, for messages.
       within: the part of the folder that is read, such as `hpa/`; "": all of it.
+      most_bytes: that are downloaded, of the newest objects; 0: all.
 
     Raises:
       InputError: it is no such URL, or the bucket cannot be read.
@@ -34,7 +37,7 @@ def local_copy(url: str, shown: str = "", within: str = "") -> Path:
     with _lock:
         mount = _mounts.get(place)
         if mount is None:
-            mount = Mount(place, within)
+            mount = Mount(place, within, most_bytes)
             mount.pull()
             _mounts[place] = mount
     return mount.folder
@@ -66,6 +69,24 @@ def check(path: Path) -> None:
     mount = mount_of(path) if _mounts else None
     if mount is not None:
         mount.check()
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Holds the folder of a bucket for this process, which uploads what it has written at the end.
+
+    After an error nothing is uploaded.
+
+    Raises:
+      InputError: another process has it.
+      RunStopped: another process has taken it over, or the bucket does not answer.
+    """
+    mount = mount_of(path) if _mounts else None
+    if mount is None:
+        yield
+        return
+    with mount.held(as_it_grows=False):
+        yield
 
 
 def publish(path: Path) -> None:

@@ -81,7 +81,7 @@ def local_path(path: str | Path, name: str = "", within: str = "") -> Path:
     return mounts.local_copy(text, f"{name}={text}" if name else text, within)
 
 
-def path_flag(name: str, buckets: bool = False):
+def path_flag(name: str, buckets: bool = False, within: str | None = None):
     """A `type=` of argparse for the flag `name`; what it raises is an InputError.
 
     An empty text is refused: it is a variable of the shell that is not set, and would become the
@@ -89,16 +89,17 @@ def path_flag(name: str, buckets: bool = False):
 
     Args:
       name: of the flag.
-      buckets: whether it may be a place in a bucket, which is read.
+      buckets: whether it may be a place in a bucket.
+      within: the part of that place that is read, which then may be one; None: see `buckets`.
     """
 
     def convert(text: str) -> Path:
         if not text:
             raise InputError(f"{name or 'a path'} is empty; give a path, or . for this folder")
-        if is_bucket_url(text) and not buckets:
+        if is_bucket_url(text) and not buckets and within is None:
             raise InputError(
                 f"{name or 'a path'}={text}: this program takes no bucket here: copy what it holds"
             )
-        return local_path(text, name)
+        return local_path(text, name, within or "")
 
     return convert

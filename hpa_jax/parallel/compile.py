@@ -10,6 +10,8 @@ from pathlib import Path
 
 import jax
 
+from hpa_jax.buckets import mounts
+from hpa_jax.buckets.url import is_bucket_url
 from hpa_jax.environment.cache_folder import cache_folder
 from hpa_jax.environment.cores import available_cores
 from hpa_jax.errors import InputError, RunStopped
@@ -21,6 +23,9 @@ MOST_CPU_DEVICES = 8
 COMPILER_OPTIONS = {"cpu": {"xla_cpu_enable_concurrency_optimized_scheduler": True}}
 """By JAX's name of the platform. On CPUs independent operations run side by side: a tenth faster on
 two cores, in no more memory."""
+
+CACHE_BYTES = 2 * 10**9
+"""Of compiled programs in a bucket, the newest, that a start downloads."""
 
 TRACED = "traced"
 """Folder of traced steps among the compiled programs."""
@@ -62,7 +67,8 @@ def use_compilation_cache() -> Path | None:
     """Keeps compiled programs between runs.
 
     In JAX_COMPILATION_CACHE_DIR, or the user's cache folder. Where that cannot be written, one line
-    on stderr says so, and programs that it holds already are still taken from it.
+    on stderr says so, and programs that it holds already are still taken from it. Of one in a
+    bucket, `gs://BUCKET/FOLDER`, there is a local copy, and `publish_compiled` uploads what is new.
 
     Returns:
       Where traced steps are kept beside them; None where there is no such folder.
@@ -70,10 +76,15 @@ def use_compilation_cache() -> Path | None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
     try:
         named = jax.config.jax_compilation_cache_dir
-        if named and "://" in named:
-            # A bucket, which JAX itself writes to.
-            return None
-        folder = Path(named) if named else cache_folder() / "xla"
+        if named and is_bucket_url(named):
+            # JAX itself would need TensorFlow's file systems, or fsspec's where there is none.
+            folder = mounts.local_copy(
+                named, f"JAX_COMPILATION_CACHE_DIR={named}", most_bytes=CACHE_BYTES
+            )
+            # What XLA itself keeps lies beside it, by a path that JAX makes a part of every key.
+            jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
+        else:
+            folder = Path(named) if named else cache_folder() / "xla"
         jax.config.update("jax_compilation_cache_dir", str(folder))
         check_writable(folder, "set JAX_COMPILATION_CACHE_DIR to a folder that can be written")
     except (InputError, RunStopped) as error:
@@ -83,6 +94,17 @@ def use_compilation_cache() -> Path | None:
         warnings.filterwarnings("ignore", message="Error reading persistent compilation cache")
         return None
     return folder / TRACED
+
+
+def publish_compiled() -> None:
+    """Uploads compiled programs that are new, where they are kept in a bucket."""
+    named = jax.config.jax_compilation_cache_dir
+    if not named or mounts.mount_of(Path(named)) is None:
+        return
+    try:
+        mounts.publish(Path(named))
+    except (InputError, RunStopped) as error:
+        print(f"compiled programs are not kept: {error}", file=sys.stderr)
 
 
 def use_cpu_cores(batch_size: int, space: int = 0) -> None:

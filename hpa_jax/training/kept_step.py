@@ -54,12 +54,15 @@ def trace_key(
       num_steps: length of the run, which schedules are made for.
     """
     device = mesh.devices.flat[0]
+    settings_of_jax = dict(jax.config.values)
+    # Where programs are kept; of a bucket it is another folder in each process.
+    settings_of_jax.pop("jax_compilation_cache_dir", None)
     leaves, structure = jax.tree.flatten((state, batch))
     facts = {
         "format": _FORMAT,
         "source": source_digest(),
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
-        "jax": jax.config.values,
+        "jax": settings_of_jax,
         "settings": settings_of_steps(config),
         "images": dataset.fingerprint(),
         "targets": hashlib.sha256(dataset.targets().tobytes()).hexdigest(),

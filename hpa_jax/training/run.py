@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -18,10 +19,12 @@ from hpa_jax.environment.causes import advice, is_of_writing
 from hpa_jax.errors import EXIT_OK, EXIT_START_AGAIN, RunStopped
 from hpa_jax.files import write_json
 from hpa_jax.optim.plateau import has_stalled
+from hpa_jax.parallel.compile import publish_compiled
 from hpa_jax.parallel.preemption import PreemptionSignal
 from hpa_jax.parallel.process_group import ProcessGroup, SingleProcess
 from hpa_jax.pretrained import Loaded
 from hpa_jax.tracking.data_wait import DataWaitTimer
+from hpa_jax.tracking.goodput import STEPS, Goodput
 from hpa_jax.tracking.logger import RunLogger, SilentLogger
 from hpa_jax.tracking.profiler import StepProfiler
 from hpa_jax.tracking.throughput import StepTimer
@@ -69,6 +72,7 @@ class Run:
         self._traces = traces
         self._closing = contextlib.ExitStack()
         self._timer = StepTimer()
+        self._goodput = Goodput(workdir if group.is_primary else None)
         self._unlogged = UnloggedSteps()
         self._program: jax.stages.Compiled | None = None
         self._utilization = None
@@ -109,7 +113,9 @@ class Run:
         )
         self._closing.callback(self._checkpoints.close)
         self._group.watch_work(self._checkpoints.failure)
-        state = self._restore(state)
+        with self._goodput.phase("restore"):
+            state = self._restore(state)
+        self._goodput.resume_from(self._first_step)
         self._open_logger(state, loaded)
         self._open_batches()
         self._open_profiler()
@@ -222,7 +228,7 @@ class Run:
         if step == 0 or not is_due or step == self._evaluated_at or self._preemption:
             return state, None
         self._stop_if_not_finite(state)
-        with self._timer.paused():
+        with self._timer.paused(), self._goodput.phase("evaluation"):
             scale_before = _learning_rate_scale(state)
             state, metrics = self._experiment.evaluate(state, self._preemption.should_stop)
         if metrics is None:
@@ -248,7 +254,10 @@ class Run:
         self._stop_if_not_finite(state)
         self._group.report_progress(f"saving step {step}", slow=True)
         unlogged = self._unlogged.to_lists()
-        self._checkpoints.save(step, state, self._position(step), metrics, unlogged=unlogged)
+        self._goodput.mark_saved(step)
+        with self._goodput.phase("save"):
+            self._goodput.write(at_once=True)
+            self._checkpoints.save(step, state, self._position(step), metrics, unlogged=unlogged)
 
     def is_over(self, step: int) -> bool:
         """Whether the run ends before step `step`: it is finished, or it was asked to stop."""
@@ -257,7 +266,9 @@ class Run:
     def prepare_step(self, state: TrainState, step: int) -> None:
         """Compiles the step if it is the first, and starts a trace if it is the first of one."""
         if self._program is None:
-            self._compile(state)
+            with self._goodput.phase("compile"):
+                self._compile(state)
+            self._goodput.switch(STEPS)
         self._profiler.before_step(step, state)
 
     def _compile(self, state: TrainState) -> None:
@@ -270,6 +281,8 @@ class Run:
         if warning:
             self._logger.info(warning)
         self._group.barrier("the first step")
+        # In a bucket, which the steps do not wait for.
+        threading.Thread(target=publish_compiled, name="compiled", daemon=True).start()
         self._timer.restart()
 
     def next_batch(self, step: int) -> dict[str, jax.Array]:
@@ -317,7 +330,9 @@ class Run:
         Raises:
           RunStopped: it was asked to stop since its output is on a full disk.
         """
-        self._checkpoints.wait()
+        with self._goodput.phase("save"):
+            self._checkpoints.wait()
+        self._goodput.write(at_once=True)
         was_evaluated = bool(self._checkpoints.metrics(step))
         if self._stopping and not (self._is_done(step) and was_evaluated):
             cause = self._preemption.signal_name
@@ -358,6 +373,8 @@ class Run:
         metrics = self._unlogged.mean()
         scale = _learning_rate_scale(state)
         metrics["lr"] = self._experiment.learning_rate(step - 1) * scale
+        metrics["goodput"] = self._goodput.fraction()
+        self._goodput.write()
         self._logger.log_metrics(step, "train", metrics | self._throughput())
         self._unlogged.clear()
         self._timer.restart()
@@ -396,6 +413,7 @@ class Run:
             self._logger.info(
                 f"{evaluations} evaluations without a better {metric}: training ends here"
             )
+        self._logger.info(self._goodput.summary())
         self._logger.info(messages.end(best, metric, metrics, self._workdir))
 
 

@@ -13,9 +13,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from hpa_jax.buckets import mounts
 from hpa_jax.environment.cores import available_cores
 from hpa_jax.environment.program import exit_on_signals, run_program
-from hpa_jax.errors import EXIT_BAD_INPUT, EXIT_OK, InputError, one_line
+from hpa_jax.errors import (
+    EXIT_BAD_INPUT,
+    EXIT_OK,
+    EXIT_RUN_STOPPED,
+    InputError,
+    RunStopped,
+    one_line,
+)
 from tfds_builder.hpa import arguments, beam, prepare
 from tfds_builder.hpa.build import UNLABELLED, Build, Plan
 from tfds_builder.hpa.configs import CONFIGS, Config
@@ -43,10 +51,14 @@ def main(argv: Sequence[str]) -> int:
         if workers < 1:
             raise InputError(f"--workers={workers} is too few; give 1 or more")
         options = None if flags.beam is None else beam.options(flags.beam)
-        plan = prepare.build(build, name, config.description, flags.data_dir, workers, options)
+        with mounts.held(flags.data_dir):
+            plan = prepare.build(build, name, config.description, flags.data_dir, workers, options)
     except InputError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return EXIT_BAD_INPUT
+    except RunStopped as error:
+        print(f"stopped: {one_line(error)}", file=sys.stderr)
+        return EXIT_RUN_STOPPED
     final = prepare.version_dir(flags.data_dir, name)
     _print_result(plan, final)
     recipe = _RECIPE_OF_MASKS if flags.masks else config.recipe

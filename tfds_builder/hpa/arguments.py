@@ -64,9 +64,10 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add(
         "--data_dir",
         required=True,
-        type=path_flag("--data_dir"),
+        type=path_flag("--data_dir", within="hpa/"),
         metavar="DIR",
-        help=f"the dataset goes to DIR/hpa/NAME/{prepare.VERSION}",
+        help=f"the dataset goes to DIR/hpa/NAME/{prepare.VERSION}; a folder, or "
+        "gs://BUCKET/FOLDER, for which it is built on the local disk first, in HPA_SCRATCH",
     )
     contents = []
     for name, config in CONFIGS.items():
