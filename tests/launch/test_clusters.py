@@ -137,9 +137,10 @@ def test_the_jobset_is_one_slice_with_all_its_chips_and_a_call_that_is_understoo
     assert job["backoffLimit"] == 0
     assert pod["restartPolicy"] == "Never"
     assert pod["terminationGracePeriodSeconds"] >= 60
-    volumes = {volume["name"] for volume in pod["volumes"]}
-    assert volumes == {mount["name"] for mount in container["volumeMounts"]}
-    words = [word.replace("/mnt", str(tmp_path)) for word in container["args"]]
+    assert {"--workdir", "--config.data.data_dir"} == {
+        word.partition("=")[0] for word in container["args"] if "=gs://BUCKET/" in word
+    }
+    words = [word.replace("gs://BUCKET", str(tmp_path)) for word in container["args"]]
     mode, _, config = parse(words)
     assert mode == "train"
     assert config.data.batch_size % (hosts * chips) == 0
