@@ -35,7 +35,10 @@ def commands(pattern: re.Pattern) -> list[tuple[str, list[str]]]:
                 match = pattern.search(line)
                 if match is None:
                     continue
-                words = shlex.split(match.groups()[-1].replace("$fold", "1"), comments=True)
+                text = match.groups()[-1].replace("$fold", "1")
+                # Which would be looked for.
+                text = text.replace("gs://BUCKET/", "in_a_bucket/")
+                words = shlex.split(text, comments=True)
                 if pattern is _TRAINER and match.group(1):
                     words.append("--mode=plan")
                 found.append((name, words))

@@ -128,7 +128,7 @@ def test_the_commands_of_the_readme_are_understood(cloud):
 def test_the_setup_lines_of_the_readme_are_shell():
     text = (ROOT / "launch/README.md").read_text()
     setups = [line.strip() for line in text.splitlines() if line.startswith("    --setup=")]
-    assert len(setups) == 2
+    assert len(setups) == 1
     for setup in setups:
         line = shlex.split(setup)[0].partition("=")[2]
         assert subprocess.run(["bash", "-n", "-c", line]).returncode == 0

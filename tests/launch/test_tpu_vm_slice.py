@@ -38,8 +38,9 @@ def test_words_of_the_command_arrive_as_they_were_given(cloud, tmp_path):
         assert (home / "set up").read_text() == "it's set up"
         labels = "hpa_jax/labels.py"
         assert (checkout / labels).read_bytes() == (ROOT / labels).read_bytes()
-        locked, project = (home / "pip").read_text().splitlines()
+        locked, buckets, project = (home / "pip").read_text().splitlines()
         assert locked.endswith("--require-hashes -r requirements/tpu.lock")
+        assert buckets.endswith("--require-hashes -r requirements/gcs.lock")
         assert project.endswith("--no-deps --no-build-isolation -e .")
     assert "\nhello\n" in found.stdout
     assert "exit status 0" in found.stdout
