@@ -5,6 +5,7 @@ client.py   objects of a bucket, read and written by name
 scratch.py  where local copies lie
 mount.py    a folder of a bucket and its local copy
 mounts.py   those of this process, by path
+names.py    what each file of a run means for its copy in a bucket
 lease.py    who trains in a folder, and which of its files count
 parts.py    files that grow, as objects that do not
 ranges.py   shards of a dataset, read in ranges

@@ -4,17 +4,23 @@ Google's own client does the work: credentials, checksums, and repeating what fa
 that passes (429, 5xx, a connection that broke) at growing intervals. A large upload that breaks
 goes on behind what has arrived.
 
+A write that names the generation which it replaces is repeated too. Where the first attempt has
+arrived and its answer is what got lost, the second one finds its own content there.
+
 Here its errors become one line each. What a person can put right (no such bucket, no permission,
 credentials that have ended) is an InputError, and a service that does not answer for TIMEOUT_S
 stops the run.
 """
 
+import base64
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import google_crc32c
 
 from hpa_jax.buckets.url import BucketUrl
 from hpa_jax.errors import InputError, RunStopped, one_line
@@ -23,6 +29,14 @@ TIMEOUT = "HPA_BUCKET_TIMEOUT_S"
 """Environment variable: seconds for which a request is repeated, 300 without it."""
 
 _TIMEOUT_S = 300.0
+
+_REQUEST_S = 60.0
+"""Seconds without a byte after which a request is given up and repeated."""
+
+_ATTEMPTS = 3
+"""At what arrives otherwise than it was sent, and at uploads that the service has forgotten."""
+
+_BLOCK_BYTES = 2**20
 
 _POOL_SIZE = 64
 """Connections that are kept open."""
@@ -37,6 +51,10 @@ class Changed(Exception):
 
 class Missing(Exception):
     """There is no such object."""
+
+
+class Damaged(InputError):
+    """What is read of an object is not what its checksum says."""
 
 
 class ObjectInfo(NamedTuple):
@@ -69,36 +87,56 @@ class Bucket:
         self.name = url.bucket
         self._bucket = _connect().bucket(url.bucket)
         self._retry = _retry()
+        self._timeout = min(_REQUEST_S, _timeout())
 
     def stat(self, name: str) -> ObjectInfo | None:
         """What is known of an object; None where there is none."""
         try:
             with self._explained(name, "storage.objects.get"):
-                blob = self._bucket.get_blob(name, retry=self._retry)
+                blob = self._bucket.get_blob(name, retry=self._retry, timeout=self._timeout)
         except Missing:
             return None
         return None if blob is None else _info(blob)
 
     def list(self, prefix: str) -> list[ObjectInfo]:
         """The objects whose names start with `prefix`."""
-        client = self._bucket.client
         with self._explained(prefix, "storage.objects.list"):
-            try:
-                found = client.list_blobs(self._bucket, prefix=prefix, retry=self._retry)
-                return [_info(blob) for blob in found]
-            except _errors().NotFound as error:
-                raise self._no_bucket() from error
+            return [_info(blob) for blob in self._listed(prefix=prefix)]
+
+    def _listed(self, **options: Any) -> Iterator[Any]:
+        try:
+            yield from self._bucket.client.list_blobs(
+                self._bucket, retry=self._retry, timeout=self._timeout, **options
+            )
+        except _errors().NotFound as error:
+            raise self._no_bucket() from error
 
     def read(self, name: str) -> tuple[bytes, int]:
         """The content of an object and its generation.
 
         Raises:
           Missing: there is no such object.
+          Damaged: its content is not what its checksum says.
         """
-        with self._explained(name, "storage.objects.get"):
+
+        def read(blob: Any) -> bytes:
+            return blob.download_as_bytes(
+                checksum="crc32c", retry=self._retry, timeout=self._timeout
+            )
+
+        return self._intact(name, read)
+
+    def _intact(self, name: str, read: Callable[[Any], Any]) -> tuple[Any, int]:
+        """What `read` makes of an object, once it arrives as it is, and its generation."""
+        for _ in range(_ATTEMPTS):
             blob = self._bucket.blob(name)
-            content = blob.download_as_bytes(retry=self._retry)
-            return content, int(blob.generation)
+            with contextlib.suppress(_corruption()), self._explained(name, "storage.objects.get"):
+                content = read(blob)
+                return content, int(blob.generation)
+        raise Damaged(
+            f"gs://{self.name}/{name} is damaged: its content is not what its checksum says; put "
+            "it back from a copy"
+        )
 
     def read_range(self, name: str, start: int, size: int, generation: int) -> bytes:
         """`size` bytes from `start` on, fewer at the end of the object.
@@ -119,6 +157,7 @@ class Bucket:
                 raw_download=True,
                 single_shot_download=True,
                 retry=self._retry,
+                timeout=self._timeout,
             )
 
     def download(self, name: str, path: Path) -> int:
@@ -126,17 +165,22 @@ class Bucket:
 
         Raises:
           Missing: there is no such object.
+          Damaged: its content is not what its checksum says.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.{threading.get_ident():016x}.part")
+
+        def read(blob: Any) -> None:
+            blob.download_to_filename(
+                str(part), checksum="crc32c", retry=self._retry, timeout=self._timeout
+            )
+
         try:
-            with self._explained(name, "storage.objects.get"):
-                blob = self._bucket.blob(name)
-                blob.download_to_filename(str(part), checksum="crc32c", retry=self._retry)
+            _, generation = self._intact(name, read)
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
-        return int(blob.generation)
+        return generation
 
     def write(self, name: str, content: bytes, generation: int | None = None) -> ObjectInfo:
         """Writes an object.
@@ -149,28 +193,76 @@ class Bucket:
         Raises:
           Changed: another one is there.
         """
-        with self._explained(name, "storage.objects.create"):
-            blob = self._bucket.blob(name)
+
+        def send(blob: Any) -> None:
             blob.upload_from_string(
                 content,
                 content_type="application/octet-stream",
                 if_generation_match=generation,
                 checksum="crc32c",
                 retry=self._retry,
+                timeout=self._timeout,
             )
-            return _info(blob)
 
-    def upload(self, path: Path, name: str) -> ObjectInfo:
-        """Writes an object with the content of a file."""
-        with self._explained(name, "storage.objects.create"):
-            blob = self._bucket.blob(name, chunk_size=_UPLOAD_PART_BYTES)
-            blob.upload_from_filename(str(path), checksum="crc32c", retry=self._retry)
-            return _info(blob)
+        try:
+            return self._sent(self._bucket.blob(name), send)
+        except Changed:
+            return self._own(name, len(content), google_crc32c.value(content))
 
-    def delete(self, name: str) -> None:
-        """Removes an object, if it is there."""
-        with contextlib.suppress(Missing), self._explained(name, "storage.objects.delete"):
-            self._bucket.blob(name).delete(retry=self._retry)
+    def upload(self, path: Path, name: str, generation: int | None = None) -> ObjectInfo:
+        """Writes an object with the content of a file.
+
+        Args:
+          path: of the file.
+          name, generation: as of `write`.
+
+        Raises:
+          Changed: another one is there.
+          FileNotFoundError: there is no such file any more.
+        """
+
+        def send(blob: Any) -> None:
+            blob.upload_from_filename(
+                str(path),
+                content_type="application/octet-stream",
+                if_generation_match=generation,
+                checksum="crc32c",
+                retry=self._retry,
+                timeout=self._timeout,
+            )
+
+        try:
+            return self._sent(self._bucket.blob(name, chunk_size=_UPLOAD_PART_BYTES), send)
+        except Changed:
+            return self._own(name, *_size_and_checksum(path))
+
+    def _sent(self, blob: Any, send: Callable[[Any], None]) -> ObjectInfo:
+        for _ in range(_ATTEMPTS):
+            # Missing: of an upload in several requests, which the service has forgotten.
+            with contextlib.suppress(_corruption(), Missing):
+                with self._explained(blob.name, "storage.objects.create"):
+                    send(blob)
+                return _info(blob)
+        raise RunStopped(
+            f"gs://{self.name}/{blob.name}: an upload was cut short {_ATTEMPTS} times; start again "
+            "to resume"
+        )
+
+    def _own(self, name: str, size: int, checksum: int) -> ObjectInfo:
+        """The object that is there, if it is the one that was to be written."""
+        info = self.stat(name)
+        crc32c = base64.b64encode(checksum.to_bytes(4, "big")).decode()
+        if info is None or (info.size, info.crc32c) != (size, crc32c):
+            raise Changed(f"gs://{self.name}/{name}")
+        return info
+
+    def delete(self, name: str, generation: int | None = None) -> None:
+        """Removes an object, if it is there and, where that is given, of a generation."""
+        with contextlib.suppress(Missing, Changed):
+            with self._explained(name, "storage.objects.delete"):
+                self._bucket.blob(name).delete(
+                    if_generation_match=generation, retry=self._retry, timeout=self._timeout
+                )
 
     def _no_bucket(self) -> InputError:
         return InputError(
@@ -192,8 +284,8 @@ class Bucket:
             yield
         except errors.NotFound as error:
             # The same answer for an object as for a bucket, but for the words.
-            if "bucket" in str(error).lower() and "no such object" not in str(error).lower():
-                raise self._no_bucket() from error
+            if "no such object" not in str(error).lower():
+                self._check_exists()
             raise Missing(place) from error
         except errors.PreconditionFailed as error:
             raise Changed(place) from error
@@ -208,14 +300,34 @@ class Bucket:
                 "`gcloud auth application-default login` or the machine's service account"
             ) from error
         except (errors.GoogleAPICallError, errors.RetryError, *_connection_errors()) as error:
+            what = f"has not answered for {_timeout():g} s"
+            if isinstance(error, errors.ClientError) and not isinstance(
+                error, errors.TooManyRequests
+            ):
+                what = "has refused a request"
             raise RunStopped(
-                f"{place}: Cloud Storage has not answered for {_timeout():g} s "
-                f"({_reason(error)}); start again to resume"
+                f"{place}: Cloud Storage {what} ({_reason(error)}); start again to resume"
             ) from error
+
+    def _check_exists(self) -> None:
+        """Raises an InputError if there is no such bucket, as far as that can be told."""
+        # Of the requests that tell, the one that needs no more permission than others here.
+        with contextlib.suppress(_errors().GoogleAPICallError, _errors().RetryError):
+            next(self._listed(max_results=1), None)
 
 
 def _info(blob: Any) -> ObjectInfo:
     return ObjectInfo(blob.name, int(blob.size), int(blob.generation), blob.crc32c or "")
+
+
+def _size_and_checksum(path: Path) -> tuple[int, int]:
+    checksum = google_crc32c.Checksum()
+    size = 0
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            checksum.update(block)
+            size += len(block)
+    return size, int.from_bytes(checksum.digest(), "big")
 
 
 def _reason(error: BaseException) -> str:
@@ -237,6 +349,12 @@ def _retry() -> Any:
 
     seconds = _timeout()
     return DEFAULT_RETRY.with_timeout(seconds).with_delay(initial=0.5, maximum=30, multiplier=2)
+
+
+def _corruption() -> type[BaseException]:
+    from google.cloud.storage.exceptions import DataCorruption
+
+    return DataCorruption
 
 
 def _errors() -> Any:

@@ -1,26 +1,32 @@
 """Who trains in a folder of a bucket, and what the run has there: `contents.json`.
 
-    {"format": 1, "owner": {"name": "5f0c2a7e", "host": ..., "process": ..., "renewals": 12},
-     "files": {"config.json": {"size": 2114, "crc32c": "yZRlqg=="}, ...}}
+    {"format": 1, "owner": {"name": "5f0c2a7e", "host": ..., "process": ..., "renewals": 12, ...},
+     "files": {"config.json": {"size": 2114, "crc32c": "yZRlqg=="}, ...}, "unfinished": [...]}
 
 A bucket has no locks and no renames. It has this: an object is written only if the one that it
 replaces is of a certain generation. So one object says both who the owner is and which files
 count. Whoever has lost the folder to another process finds out at its next write, before anything
 of it counts; and what was uploaded counts from the moment in which this object names it.
 
-The owner renews it every few seconds. One that was not renewed for `patience_s` is of a process
-that is gone, and is taken over; no two clocks are compared.
+The owner renews it every few seconds. One that was not renewed for as long as its owner has set is
+of a process that is gone, and is taken over; no two clocks are compared.
+
+What a killed process has left is known by name, since it says what it is about to upload: nothing
+else is ever removed, such as the copy of a checkpoint that a person has made in the folder.
 """
 
+import dataclasses
 import json
 import os
 import secrets
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from hpa_jax.buckets.client import Bucket, Changed, Missing
+from hpa_jax.buckets.names import is_safe
 from hpa_jax.errors import InputError, RunStopped
 
 FILE_NAME = "contents.json"
@@ -29,6 +35,7 @@ LEASE = "HPA_LEASE_S"
 """Environment variable: seconds without a renewal after which an owner counts as gone."""
 
 _PATIENCE_S = 60.0
+_LONGEST_PATIENCE_S = 3600.0
 _RENEWALS_WITHIN_PATIENCE = 6
 _FORMAT = 1
 
@@ -56,15 +63,24 @@ class Contents:
 
     Attributes:
       files: `{NAME: {"size", "crc32c"}}` of the files that count; with `"parts"` where a file lies
-        in several objects (`hpa_jax.buckets.parts`).
-      owner: `{"name", "host", "process", "renewals"}`; None where nobody trains.
+        in several objects (`hpa_jax.buckets.parts`), and `"object"` where it lies in one of another
+        name. None: all that is there counts, as in a folder without contents.
+      owner: `{"name", "host", "process", "process_space", "patience_s", "renewals"}`; None where
+        nobody trains.
+      unfinished: names of objects that are on their way there or away, and count for nothing.
     """
 
-    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    files: dict[str, dict[str, Any]] | None = None
     owner: dict[str, Any] | None = None
+    unfinished: list[str] = field(default_factory=list)
 
     def to_bytes(self) -> bytes:
-        content = {"format": _FORMAT, "owner": self.owner, "files": self.files}
+        content = {
+            "format": _FORMAT,
+            "owner": self.owner,
+            "files": self.files,
+            "unfinished": self.unfinished,
+        }
         return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
 
 
@@ -88,9 +104,11 @@ def read_contents(bucket: Bucket, name: str) -> tuple[Contents | None, int]:
     place = f"gs://{bucket.name}/{name}"
     try:
         values = json.loads(raw)
-        contents = Contents(dict(values["files"]), values["owner"])
         version = values["format"]
-    except (ValueError, TypeError, KeyError, RecursionError):
+        if version == _FORMAT:
+            contents = Contents(values["files"], values["owner"], values["unfinished"])
+            _check(contents)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise InputError(
             f"{place} is not as it was written; delete it, and what is complete in the folder "
             "counts again"
@@ -98,6 +116,26 @@ def read_contents(bucket: Bucket, name: str) -> tuple[Contents | None, int]:
     if version != _FORMAT:
         raise InputError(f"{place} is of format {version}: install a newer hpa_jax")
     return contents, generation
+
+
+def _check(contents: Contents) -> None:
+    """Raises one of the errors of a wrong type or value where contents are no such contents."""
+    if contents.owner is not None:
+        contents.owner["name"]
+    for name in contents.unfinished:
+        _check_name(name)
+    for name, entry in ({} if contents.files is None else contents.files).items():
+        _check_name(name)
+        _check_name(entry.get("object", name))
+        if int(entry["size"]) < 0 or int(entry.get("parts", 1)) < 1:
+            raise ValueError(entry)
+        entry["crc32c"].encode()
+
+
+def _check_name(name: str) -> None:
+    # They become paths, and whoever can write to the bucket chooses them.
+    if not is_safe(name):
+        raise ValueError(name)
 
 
 class Lease:
@@ -117,6 +155,8 @@ class Lease:
             "name": secrets.token_hex(4),
             "host": socket.gethostname(),
             "process": os.getpid(),
+            "process_space": _process_space(),
+            "patience_s": patience_s(),
             "renewals": 0,
         }
         self._generation = 0
@@ -132,12 +172,13 @@ class Lease:
         """
         while True:
             contents, generation = read_contents(self._bucket, self._object)
-            contents = contents or Contents()
+            if contents is None:
+                contents = Contents()
             if contents.owner is not None and contents.owner.get("name") != broken:
                 self._wait_for_its_end(contents, generation)
             self._generation = generation
             try:
-                self._write(contents.files)
+                self._write(dataclasses.replace(contents, owner=self._owner))
             except Changed:
                 # Another process was quicker.
                 continue
@@ -148,7 +189,7 @@ class Lease:
         owner = _described(contents.owner)
         if _is_dead_here(contents.owner):
             return
-        seconds = patience_s()
+        seconds = _patience_of(contents.owner)
         print(
             f"{self._shown} is in use by {owner}; looking for {seconds:g} s whether it is alive",
             flush=True,
@@ -168,51 +209,65 @@ class Lease:
                 f"{found.owner.get('name')}"
             )
 
-    def renew(self, files: dict[str, dict[str, Any]]) -> None:
+    def renew(self, files: dict[str, dict[str, Any]] | None, unfinished: Sequence[str]) -> None:
         """Says that this process is alive, and which files count.
 
         Raises:
           RunStopped: the folder was taken over by another process.
         """
         self._owner["renewals"] += 1
-        self._write_own(files, self._owner)
+        self._write_own(Contents(files, self._owner, list(unfinished)))
 
-    def release(self, files: dict[str, dict[str, Any]]) -> None:
+    def release(self, files: dict[str, dict[str, Any]] | None, unfinished: Sequence[str]) -> None:
         """Gives the folder up."""
-        self._write_own(files, None)
+        self._write_own(Contents(files, None, list(unfinished)))
 
-    def _write_own(self, files: dict[str, dict[str, Any]], owner: dict[str, Any] | None) -> None:
+    def check(self) -> None:
+        """Finds out whether the folder is still this process's.
+
+        Raises:
+          RunStopped: it was taken over by another process.
+        """
+        info = self._bucket.stat(self._object)
+        if info is None or info.generation != self._generation:
+            raise self._lost()
+
+    def _write_own(self, contents: Contents) -> None:
         try:
-            self._write(files, owner)
+            self._write(contents)
         except Changed:
             raise self._lost() from None
 
-    def _write(self, files: dict[str, dict[str, Any]], owner: dict[str, Any] | None = ...) -> None:
+    def _write(self, contents: Contents) -> None:
         """Replaces the object of the generation that is known."""
-        content = Contents(files, self._owner if owner is ... else owner).to_bytes()
-        try:
-            info = self._bucket.write(self._object, content, self._generation)
-            self._generation = info.generation
-        except Changed:
-            # Also the answer where the first attempt arrived and what was lost is its answer.
-            try:
-                found, generation = self._bucket.read(self._object)
-            except Missing:
-                found, generation = b"", 0
-            if found != content:
-                raise
-            self._generation = generation
+        info = self._bucket.write(self._object, contents.to_bytes(), self._generation)
+        self._generation = info.generation
 
     def _lost(self) -> RunStopped:
-        contents, _ = read_contents(self._bucket, self._object)
-        who = "another process"
-        if contents is not None and contents.owner is not None:
+        try:
+            contents, _ = read_contents(self._bucket, self._object)
+        except InputError as error:
+            return RunStopped(f"{error}; this process has stopped, since it cannot tell who trains")
+        if contents is None:
+            return RunStopped(
+                f"{self._shown}: {FILE_NAME} was removed while this process trained, and with it "
+                "the right to write there; start again to resume from what is complete"
+            )
+        who = "a process that has ended"
+        if contents.owner is not None:
             who = _described(contents.owner)
         return RunStopped(
             f"{self._shown} was taken over by {who}, since this process had not renewed its lease "
-            f"({self._owner['name']}) for {patience_s():g} s or it was broken; nothing that this "
-            "process wrote since counts"
+            f"({self._owner['name']}) for {self._owner['patience_s']:g} s or it was broken; "
+            "nothing that this process wrote since counts"
         )
+
+
+def _patience_of(owner: dict[str, Any]) -> float:
+    seconds = owner.get("patience_s")
+    if not isinstance(seconds, (int, float)) or not 0 < seconds <= _LONGEST_PATIENCE_S:
+        return patience_s()
+    return float(seconds)
 
 
 def _described(owner: dict[str, Any]) -> str:
@@ -222,7 +277,10 @@ def _described(owner: dict[str, Any]) -> str:
 def _is_dead_here(owner: dict[str, Any]) -> bool:
     """Whether the owner ran on this machine and is gone."""
     process = owner.get("process")
-    if owner.get("host") != socket.gethostname() or type(process) is not int or process <= 0:
+    here = (socket.gethostname(), _process_space())
+    if (owner.get("host"), owner.get("process_space")) != here:
+        return False
+    if type(process) is not int or process <= 0:
         return False
     try:
         os.kill(process, 0)
@@ -231,3 +289,11 @@ def _is_dead_here(owner: dict[str, Any]) -> bool:
     except OSError:
         return False
     return False
+
+
+def _process_space() -> str:
+    """Tells containers with process numbers of their own apart; empty where there are none."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
