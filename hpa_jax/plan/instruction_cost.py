@@ -34,6 +34,9 @@ _FREE = (
 )
 _SLICES = ("dynamic-slice", "slice")
 
+# The target of a Pallas kernel, which says nothing of its cost; pallas_traffic.py counts it.
+_KERNEL = "__gpu$xla.gpu.triton"
+
 # Targets of custom calls begin with these.
 _LIBRARY_PRODUCTS = ("__cudnn$conv", "__cublas$gemm", "__cublas$lt$matmul")
 
@@ -101,7 +104,11 @@ def computation_cost(
 
 def _declared_cost(instruction: Instruction) -> Cost | None:
     """What a custom call declares (`pl.CostEstimate`); None of other instructions."""
-    if instruction.opcode != "custom-call" or '"cost_estimate"' not in instruction.attributes:
+    if instruction.opcode != "custom-call":
+        return None
+    if _KERNEL in instruction.attributes:
+        return Cost(0, 0)
+    if '"cost_estimate"' not in instruction.attributes:
         return None
     text = instruction.attributes.partition("backend_config=")[2]
     estimate = json.loads(text)["custom_call_config"].get("cost_estimate", {})
