@@ -1,11 +1,12 @@
-"""The convolutions of fused blocks as XLA arrays, channels last: on CPUs and GPUs, and wherever the
-Pallas kernels do not fit."""
+"""The convolutions of fused blocks as XLA arrays, channels last: on CPUs, and wherever the Pallas
+kernels do not fit."""
 
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import PartitionSpec as P
 
 from hpa_jax.models.fused.backend import ConvGradients, PartOfConv1x1
 from hpa_jax.models.fused.moments import Affine
@@ -17,6 +18,10 @@ PADDING_3X3 = ((1, 1), (1, 1))
 @dataclass(frozen=True)
 class XlaBackend:
     """A `Backend` (backend.py) without state; a buffer is `[B, H, W, C]`."""
+
+    @property
+    def sharding(self):
+        return P("data")
 
     def supports_transition(self):
         return True
