@@ -29,6 +29,7 @@ FREE_TO_CHANGE = (
     "train.tracker",
     "data.threads",
     "model.block",
+    "model.kernels",
 )
 FREE_SECTIONS = (
     "checkpoint.",
