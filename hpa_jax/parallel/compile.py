@@ -12,7 +12,7 @@ import jax
 
 from hpa_jax.environment.cache_folder import cache_folder
 from hpa_jax.environment.cores import available_cores
-from hpa_jax.errors import InputError, RunStopped
+from hpa_jax.errors import InputError, RunStopped, one_line
 from hpa_jax.files import check_writable
 
 MOST_CPU_DEVICES = 8
@@ -136,6 +136,33 @@ def compile_for(platform: str, function, *arguments) -> jax.stages.Compiled:
     with without_garbage_collection():
         lowered = function.lower(*arguments)
     return lowered.compile(compiler_options=COMPILER_OPTIONS.get(platform))
+
+
+@contextlib.contextmanager
+def kernels_explained(device: jax.Device) -> Iterator[None]:
+    """Makes one line of an error in compiling a step with Pallas kernels for a GPU.
+
+    JAX promises little of its way there, and no two GPUs have the same limits.
+
+    Args:
+      device: one of those that it is compiled for.
+
+    Raises:
+      InputError: names the setting without kernels.
+    """
+    try:
+        yield
+    # Of lowering alone there are NotImplementedError, ValueError and errors of Pallas and MLIR.
+    except Exception as error:
+        text = str(error)
+        # Of memory it is a kernel's matter only where it is the multiprocessor's.
+        if "RESOURCE_EXHAUSTED" in text and "hared memory" not in text:
+            raise
+        raise InputError(
+            f"the kernels do not compile for this {device.device_kind} "
+            f"({one_line(error, limit=200)}); XLA's operations do the same: "
+            "--config.model.kernels=False"
+        ) from error
 
 
 @contextlib.contextmanager

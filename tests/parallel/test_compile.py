@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 from hpa_jax.environment.cores import available_cores
+from hpa_jax.errors import InputError
 from hpa_jax.parallel.compile import (
     CPU_TIMEOUTS_S,
     MOST_CPU_DEVICES,
     compile_for,
     devices_for,
+    kernels_explained,
     with_cpu_timeouts,
 )
 
@@ -158,3 +160,15 @@ def test_training_on_each_core_is_training_on_one_device(small_run, run, tmp_pat
         lines.append([row["loss"] for row in map(json.loads, text.splitlines()) if "loss" in row])
     assert len(lines[0]) == 3
     np.testing.assert_allclose(lines[0], lines[1], rtol=1e-4)
+
+
+def test_kernels_that_a_gpu_does_not_take_are_one_line():
+    device = jax.devices()[0]
+    for text in ("a kernel\nis wrong", "RESOURCE_EXHAUSTED: Shared memory size limit exceeded"):
+        with pytest.raises(InputError, match="--config.model.kernels=False") as caught:
+            with kernels_explained(device):
+                raise ValueError(text)
+        assert len(str(caught.value).splitlines()) == 1
+    with pytest.raises(ValueError, match="allocating"):
+        with kernels_explained(device):
+            raise ValueError("RESOURCE_EXHAUSTED: out of memory allocating 1 byte")
