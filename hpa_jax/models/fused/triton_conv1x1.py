@@ -84,7 +84,8 @@ def conv1x1(
     dtype = buffer.dtype
     block = block_pixels(pixels)
     programs = pixels // block
-    chunk = 2 * growth
+    # As much of x and of w as three stages of loads have room for in shared memory.
+    chunk = growth * 4 // dtype.itemsize
     chunks = pl.cdiv(channels, chunk)
     read = chunks * chunk
     # As large for every layer of a block.
