@@ -152,11 +152,14 @@ def kernels_explained(device: jax.Device) -> Iterator[None]:
     """
     try:
         yield
-    # Of lowering alone there are NotImplementedError, ValueError and errors of Pallas and MLIR.
     except Exception as error:
+        # Pallas has one of its own, which it does not export.
+        is_compilers = isinstance(error, jax.errors.JaxRuntimeError)
+        is_compilers = is_compilers or type(error).__name__ == "LoweringError"
         text = str(error)
         # Of memory it is a kernel's matter only where it is the multiprocessor's.
-        if "RESOURCE_EXHAUSTED" in text and "hared memory" not in text:
+        is_memory = "RESOURCE_EXHAUSTED" in text and "hared memory" not in text
+        if is_memory or not is_compilers:
             raise
         raise InputError(
             f"the kernels do not compile for this {device.device_kind} "
