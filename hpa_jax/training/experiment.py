@@ -202,8 +202,9 @@ class Experiment:
         has_kernels = device.platform == "gpu" and model.block == "fused" and model.kernels
         with kernels_explained(device) if has_kernels else contextlib.nullcontext():
             program = self._compile_train_step(state, batch, device.platform, traces)
+        counts_bytes = not (model.tile or has_kernels)
         return program, components.make_utilization(
-            self.setup, program, state, tiled=model.tile > 0
+            self.setup, program, state, counts_bytes=counts_bytes
         )
 
     def _compile_train_step(
