@@ -115,6 +115,7 @@ SCALED = Kernel(
     declared_bytes=777_000,
     times=1,
     is_upper_bound=False,
+    declared_flops=10,
 )
 NEIGHBOURS = Kernel(
     "neighbours",
