@@ -55,6 +55,11 @@ class Model:
         "how a DenseNet's blocks are computed, to the same numbers: plain, remat (less memory, "
         "more arithmetic), fused (fewest bytes moved); an export is always plain",
     )
+    kernels: bool = setting(
+        True,
+        "fused blocks by Pallas kernels, on a TPU and on NVIDIA GPUs; False: by XLA's operations, "
+        "the same to rounding",
+    )
     tile: int = setting(
         0,
         "px a side of the tiles that the head attention weighs; 0: the image at once",

@@ -78,6 +78,7 @@ class Classifier(nn.Module):
       dtype: of the arithmetic; parameters, statistics and logits are float32.
       block: the form of a DenseNet's blocks in training, one of densenet.BLOCKS.
       mesh: over which the images of a training step are sharded; needed by fused blocks only.
+      kernels: fused blocks by Pallas kernels where there are any for the device.
       tile: px a side of the tiles that the backbone sees one after the other (tiling.py); 0: the
         complete image at once.
       frozen_backbone: in training too, the backbone does what it does in evaluation, and gets no
@@ -94,6 +95,7 @@ class Classifier(nn.Module):
     dtype: jnp.dtype = jnp.float32
     block: str = "plain"
     mesh: Mesh | None = None
+    kernels: bool = True
     tile: int = 0
     frozen_backbone: bool = False
     stochastic_depth: float = 0.0
@@ -108,7 +110,7 @@ class Classifier(nn.Module):
         # Not all nets have these attributes; `create_model` refuses them for the others.
         form = {}
         if self.block != "plain":
-            form = {"block": self.block, "mesh": self.mesh}
+            form = {"block": self.block, "mesh": self.mesh, "kernels": self.kernels}
         if self.stochastic_depth:
             form["stochastic_depth"] = self.stochastic_depth
         return BACKBONES[self.backbone](
@@ -181,6 +183,7 @@ def create_model(
     dtype: str = "bfloat16",
     block: str = "plain",
     mesh: Mesh | None = None,
+    kernels: bool = True,
     tile: int = 0,
     frozen_backbone: bool = False,
     stochastic_depth: float = 0.0,
@@ -198,6 +201,7 @@ def create_model(
       block: the form of a DenseNet's blocks in training: 'plain', 'remat' (less memory, more
         arithmetic) or 'fused' (least memory traffic).
       mesh: over which the images of a training step are sharded.
+      kernels: fused blocks by Pallas kernels, on a TPU and on NVIDIA GPUs; False: by XLA.
       tile: px a side of the tiles that the 'attention' head weighs; 0: the complete image.
       frozen_backbone: the backbone stays as in evaluation while the head is trained.
       stochastic_depth: fraction of the images that go past the last block of a ConvNeXt in
@@ -243,6 +247,7 @@ def create_model(
         dtype=jnp.dtype(dtype),
         block=block,
         mesh=mesh,
+        kernels=kernels,
         tile=tile,
         frozen_backbone=frozen_backbone,
         stochastic_depth=stochastic_depth,

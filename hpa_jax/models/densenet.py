@@ -69,6 +69,7 @@ class DenseNet(nn.Module):
       dtype: of the arithmetic; parameters and statistics are float32.
       block: one of BLOCKS; the form of the dense blocks in training.
       mesh: over which the images are sharded; needed by fused blocks only.
+      kernels: fused blocks by Pallas kernels where there are any for the device.
     """
 
     depths: tuple[int, ...] = DEPTHS["densenet121"]
@@ -79,6 +80,7 @@ class DenseNet(nn.Module):
     dtype: jnp.dtype = jnp.float32
     block: str = "plain"
     mesh: Mesh | None = None
+    kernels: bool = True
 
     MIN_IMAGE_SIZE = 32
     # A height that it divides is halved five times without remainder.
@@ -181,7 +183,7 @@ class DenseNet(nn.Module):
         batch, height, width, _ = x.shape
         # Of the stem's result: the convolution and its pool round up.
         shape = (batch, -(-height // 4), -(-width // 4), self.stem)
-        stages = plan_stages(shape, self.depths, self.growth, self.mesh)
+        stages = plan_stages(shape, self.depths, self.growth, self.mesh, self.kernels)
         slabs = plan_stem(x.shape, stages[0], self.mesh)
         if slabs is None:
             x = _remat_stem()(self, x, norm, True)

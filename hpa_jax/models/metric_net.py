@@ -63,6 +63,7 @@ def create_metric_net(
     dtype: str = "bfloat16",
     block: str = "plain",
     mesh: Mesh | None = None,
+    kernels: bool = True,
     frozen_backbone: bool = False,
     stochastic_depth: float = 0.0,
 ) -> MetricNet:
@@ -73,7 +74,7 @@ def create_metric_net(
       head: one of EMBEDDING_HEADS.
       embedding_size: values of an embedding.
       num_classes: directions that the loss learns beside it, as `arcface` does; 0: none.
-      dropout, momentum, dtype, block, mesh, frozen_backbone, stochastic_depth: as of
+      dropout, momentum, dtype, block, mesh, kernels, frozen_backbone, stochastic_depth: as of
         `create_model`.
 
     Returns:
@@ -107,6 +108,7 @@ def create_metric_net(
         dtype=jnp.dtype(dtype),
         block=block,
         mesh=mesh,
+        kernels=kernels,
         frozen_backbone=frozen_backbone,
         stochastic_depth=stochastic_depth,
         embedding_size=embedding_size,

@@ -14,7 +14,7 @@ from hpa_jax.buckets import mounts
 from hpa_jax.buckets.url import is_bucket_url
 from hpa_jax.environment.cache_folder import cache_folder
 from hpa_jax.environment.cores import available_cores
-from hpa_jax.errors import InputError, RunStopped
+from hpa_jax.errors import InputError, RunStopped, one_line
 from hpa_jax.files import check_writable
 
 MOST_CPU_DEVICES = 8
@@ -158,6 +158,36 @@ def compile_for(platform: str, function, *arguments) -> jax.stages.Compiled:
     with without_garbage_collection():
         lowered = function.lower(*arguments)
     return lowered.compile(compiler_options=COMPILER_OPTIONS.get(platform))
+
+
+@contextlib.contextmanager
+def kernels_explained(device: jax.Device) -> Iterator[None]:
+    """Makes one line of an error in compiling a step with Pallas kernels for a GPU.
+
+    JAX promises little of its way there, and no two GPUs have the same limits.
+
+    Args:
+      device: one of those that it is compiled for.
+
+    Raises:
+      InputError: names the setting without kernels.
+    """
+    try:
+        yield
+    except Exception as error:
+        # Pallas has one of its own, which it does not export.
+        is_compilers = isinstance(error, jax.errors.JaxRuntimeError)
+        is_compilers = is_compilers or type(error).__name__ == "LoweringError"
+        text = str(error)
+        # Of memory it is a kernel's matter only where it is the multiprocessor's.
+        is_memory = "RESOURCE_EXHAUSTED" in text and "hared memory" not in text
+        if is_memory or not is_compilers:
+            raise
+        raise InputError(
+            f"the kernels do not compile for this {device.device_kind} "
+            f"({one_line(error, limit=200)}); XLA's operations do the same: "
+            "--config.model.kernels=False"
+        ) from error
 
 
 @contextlib.contextmanager

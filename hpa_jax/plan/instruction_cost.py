@@ -1,9 +1,10 @@
 """Bytes and floating-point operations of a program, instruction by instruction.
 
 For programs whose compiler reports no cost of its own (GPUs). Bytes follow XLA's rule: what each
-instruction reads and writes, a fusion being one instruction and a slice reading what it takes. Of
-arithmetic, convolutions and matrix products alone are counted, as XLA counts them; those that are
-calls of a library (cuDNN, cuBLAS) by the shapes that go in and come out.
+instruction reads and writes, a fusion being one instruction and a slice reading what it takes, also
+where a fusion slices what it computes. Of arithmetic, convolutions and matrix products alone are
+counted, as XLA counts them; those that are calls of a library (cuDNN, cuBLAS) by the shapes that go
+in and come out.
 """
 
 import json
@@ -33,6 +34,9 @@ _FREE = (
     "optimization-barrier",
 )
 _SLICES = ("dynamic-slice", "slice")
+
+# The target of a Pallas kernel, which says nothing of its cost; pallas_traffic.py counts it.
+_KERNEL = "__gpu$xla.gpu.triton"
 
 # Targets of custom calls begin with these.
 _LIBRARY_PRODUCTS = ("__cudnn$conv", "__cublas$gemm", "__cublas$lt$matmul")
@@ -101,7 +105,11 @@ def computation_cost(
 
 def _declared_cost(instruction: Instruction) -> Cost | None:
     """What a custom call declares (`pl.CostEstimate`); None of other instructions."""
-    if instruction.opcode != "custom-call" or '"cost_estimate"' not in instruction.attributes:
+    if instruction.opcode != "custom-call":
+        return None
+    if _KERNEL in instruction.attributes:
+        return Cost(0, 0)
+    if '"cost_estimate"' not in instruction.attributes:
         return None
     text = instruction.attributes.partition("backend_config=")[2]
     estimate = json.loads(text)["custom_call_config"].get("cost_estimate", {})
@@ -124,8 +132,9 @@ def _moved_bytes(
 
 
 def _fusion_bytes(fused: list[Instruction], inputs: list[int], output: int) -> int:
-    """What a fusion reads and writes: of an operand that it slices, the slices alone."""
+    """What a fusion reads and writes: of an operand, what its results are made of."""
     by_name = {instruction.name: instruction for instruction in fused}
+    taken = _taken_fractions(fused, by_name)
     read = list(inputs)
     for parameter in fused:
         if parameter.opcode != "parameter":
@@ -134,15 +143,45 @@ def _fusion_bytes(fused: list[Instruction], inputs: list[int], output: int) -> i
         users = [user for user in fused if parameter.name in user.operands]
         if number >= len(read) or not users:
             continue
-        if all(user.opcode in _SLICES for user in users):
-            taken = sum(_size(user) for user in users)
-            read[number] = min(read[number], taken)
-        elif all(_updates(user, parameter) for user in users):
+        if not all(_updates(user, parameter) for user in users):
+            read[number] = math.ceil(read[number] * taken[parameter.name])
+        else:
             # Updated in place: only the new slices are written, and nothing of the rest is read.
             updates = sum(_size(by_name[user.operands[1]]) for user in users)
             output += updates - read[number]
             read[number] = 0
     return sum(read) + max(output, 0)
+
+
+def _taken_fractions(fused: list[Instruction], by_name: dict[str, Instruction]) -> dict[str, float]:
+    """Of each instruction of a fusion, the fraction of its values that the results are made of.
+
+    Arithmetic on an array of which a slice is taken is done for the slice alone. Of arrays that are
+    put together before, each is taken to be read in proportion to its size.
+    """
+    taken = {}
+    # Operands come before what uses them, and the result last.
+    for user in reversed(fused):
+        size = _values(user)
+        values = size * min(1, taken.get(user.name, 1))
+        for name in user.operands:
+            operand = by_name.get(name)
+            if operand is None or not _values(operand):
+                continue
+            of_operand = _values(operand)
+            needed = of_operand
+            if user.opcode in _SLICES or user.opcode == "broadcast" or of_operand == size:
+                needed = values
+            elif user.opcode == "concatenate":
+                needed = values * of_operand / size
+            taken[name] = min(1, taken.get(name, 0) + needed / of_operand)
+    return taken
+
+
+def _values(instruction: Instruction) -> int:
+    """Elements of its first array."""
+    arrays = instruction.arrays()
+    return math.prod(arrays[0].shape) if arrays else 0
 
 
 def _updates(instruction: Instruction, parameter: Instruction) -> bool:

@@ -9,15 +9,21 @@ Design:
 - an operand that stays in memory and that the kernel copies itself (`memory_space=ANY`), or whose
   index map reads values that only a run knows, has no blocks to count: it counts once, in full,
   and its kernel has `is_upper_bound`. An operand that the kernel never touches, because it is
-  there to be overwritten, counts nothing.
+  there to be overwritten, counts nothing;
+- a GPU runs the steps of a grid side by side, and its kernels load what they need of whole arrays:
+  nothing of that is in the grid. What such a kernel declares counts (the tests compare it with its
+  loads and stores).
 """
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import numpy as np
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import triton as plt
 from jax.extend import core as jex
 
 
@@ -25,10 +31,12 @@ class Kernel(NamedTuple):
     """
     Attributes:
       name: of the kernel.
-      read_bytes, written_bytes: that one call moves from and to memory.
+      read_bytes, written_bytes: that one call moves from and to memory. Of a GPU's, `read_bytes`
+        is all that it declares.
       declared_bytes: what it declares to XLA, reads and writes together.
       times: calls in one run of the program.
       is_upper_bound: an operand had no blocks to count and counts once, in full.
+      declared_flops: floating-point operations that it declares.
     """
 
     name: str
@@ -37,6 +45,7 @@ class Kernel(NamedTuple):
     declared_bytes: int
     times: int
     is_upper_bound: bool
+    declared_flops: int = 0
 
     @property
     def undeclared_bytes(self) -> int:
@@ -83,6 +92,19 @@ def _inner_jaxprs(equation) -> Iterator[jex.Jaxpr]:
 
 
 def _kernel(equation, times: int) -> Kernel:
+    estimate = equation.params["cost_estimate"] or pl.CostEstimate(0, 0, 0)
+    declared = partial(
+        Kernel,
+        name=equation.params.get("name") or "kernel",
+        declared_bytes=int(estimate.bytes_accessed),
+        declared_flops=int(estimate.flops),
+        times=times,
+    )
+    if isinstance(equation.params["compiler_params"], plt.CompilerParams):
+        return declared(
+            read_bytes=int(estimate.bytes_accessed), written_bytes=0, is_upper_bound=False
+        )
+
     mapping = equation.params["grid_mapping"]
     body = equation.params["jaxpr"]
     # Scalars that the index maps may read are fetched before the grid starts.
@@ -95,15 +117,9 @@ def _kernel(equation, times: int) -> Kernel:
         counted.append(_count_operand(mapping, block, is_touched=operand in touched))
 
     moved = [operand.moved_bytes for operand in counted]
-    declared = 0
-    if equation.params["cost_estimate"] is not None:
-        declared = int(equation.params["cost_estimate"].bytes_accessed)
-    return Kernel(
-        name=equation.params.get("name") or "kernel",
+    return declared(
         read_bytes=sum(moved[: mapping.num_inputs]) + prefetched_bytes,
         written_bytes=sum(moved[mapping.num_inputs :]),
-        declared_bytes=declared,
-        times=times,
         is_upper_bound=any(operand.is_upper_bound for operand in counted),
     )
 

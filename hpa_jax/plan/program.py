@@ -74,7 +74,13 @@ def read_program(
 
     if "bytes accessed" not in cost:
         counted = program_cost(instructions, hlo.count_runs(text, instructions))
-        cost = {"bytes accessed": counted.bytes, "flops": counted.flops}
+        # A program for GPUs does not repeat what its kernels declare.
+        declared_bytes = sum(kernel.times * kernel.declared_bytes for kernel in kernels)
+        declared_flops = sum(kernel.times * kernel.declared_flops for kernel in kernels)
+        cost = {
+            "bytes accessed": counted.bytes + declared_bytes,
+            "flops": counted.flops + declared_flops,
+        }
     # The compiler believes what a kernel declares: replace that by what its grid moves.
     undeclared = sum(kernel.undeclared_bytes for kernel in kernels)
     new_results = max(0, sizes.output_size_in_bytes - sizes.alias_size_in_bytes)

@@ -231,8 +231,8 @@ def _as_trained(config: Config, trained: Config, workdir: Path) -> Config:
             left_to_the_run[name] = getattr(trained.data, name)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, **left_to_the_run))
     for name, (before, now) in differences(trained, config).items():
-        # A block is the same net, computed in another way.
-        if name.startswith(FIXED_BY_TRAINING) and name != "model.block":
+        # These are the same net, computed in another way.
+        if name.startswith(FIXED_BY_TRAINING) and name not in ("model.block", "model.kernels"):
             raise InputError(
                 f"{workdir} was trained with config.{name}={before!r}, not {now!r}; "
                 "leave that as it was"

@@ -135,7 +135,7 @@ class Setup:
 
 
 def make_utilization(
-    setup: Setup, program: jax.stages.Compiled, state: TrainState, *, tiled: bool
+    setup: Setup, program: jax.stages.Compiled, state: TrainState, *, counts_bytes: bool
 ) -> Utilization:
     """What a compiled training step gets out of the chips that it runs on.
 
@@ -143,7 +143,8 @@ def make_utilization(
       setup: of the run.
       program: the compiled step.
       state: that it advances, or an abstract one.
-      tiled: whether the net works tile by tile.
+      counts_bytes: whether the compiler's count of what the step moves holds. Of a loop over tiles
+        it counts one iteration, and of a GPU's Pallas kernels it knows nothing.
     """
     mesh = setup.mesh
     chip = chip_of(mesh.devices.flat[0].device_kind)
@@ -156,7 +157,6 @@ def make_utilization(
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     task = setup.task
     flops = training_flops(forward, variables, task.abstract_inputs(), only_head=task.only_head)
-    # The compiler counts one iteration of a loop over tiles: no number then, rather than too
-    # low a one.
-    step_bytes = 0.0 if tiled else bytes_accessed(program)
+    # No number rather than a wrong one.
+    step_bytes = bytes_accessed(program) if counts_bytes else 0.0
     return Utilization(chip, mesh.size, flops, step_bytes)

@@ -1,5 +1,6 @@
 """The parts of a training run, each made once: data, mesh, model, optimizer, steps."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from hpa_jax.data import pipeline
 from hpa_jax.data.loader import train_batches
 from hpa_jax.errors import InputError
 from hpa_jax.optim.plateau import after_evaluation
-from hpa_jax.parallel.compile import compile_for
+from hpa_jax.parallel.compile import compile_for, kernels_explained
 from hpa_jax.parallel.memory import advice
 from hpa_jax.parallel.mesh import process_slice, put_batch, put_replicated
 from hpa_jax.parallel.process_group import SINGLE_PROCESS, ProcessGroup, SingleProcess
@@ -191,19 +192,31 @@ class Experiment:
         Args:
           state: on the devices.
           traces: folder where traced steps are kept between starts; None: they are not.
+
+        Raises:
+          InputError: the GPU does not take the step's kernels.
         """
         batch = self.setup.abstract_batch(self.dataset.image_shape)
-        platform = self.mesh.devices.flat[0].platform
+        device = self.mesh.devices.flat[0]
+        model = self.config.model
+        has_kernels = device.platform == "gpu" and model.block == "fused" and model.kernels
+        with kernels_explained(device) if has_kernels else contextlib.nullcontext():
+            program = self._compile_train_step(state, batch, device.platform, traces)
+        counts_bytes = not (model.tile or has_kernels)
+        return program, components.make_utilization(
+            self.setup, program, state, counts_bytes=counts_bytes
+        )
+
+    def _compile_train_step(
+        self, state: TrainState, batch: dict, platform: str, traces: Path | None
+    ) -> jax.stages.Compiled:
         step = self.train_step
         if traces is not None:
             key = trace_key(
                 self.config, self.dataset, self.mesh, state, batch, num_steps=self.num_steps
             )
             step = keep_traced(step, state, batch, key=key, folder=traces)
-        program = compile_for(platform, step, state, batch)
-        return program, components.make_utilization(
-            self.setup, program, state, tiled=self.config.model.tile > 0
-        )
+        return compile_for(platform, step, state, batch)
 
     def numbers_of(self, metrics: dict) -> dict[str, float]:
         """Of the metrics of an evaluation, those that a log line has."""

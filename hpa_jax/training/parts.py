@@ -100,7 +100,7 @@ def make_model(
     """
     form = {}
     if mesh is not None and not only_head:
-        form = {"block": model.block, "mesh": mesh}
+        form = {"block": model.block, "mesh": mesh, "kernels": model.kernels}
     return create_model(
         model.name,
         head=model.head,
@@ -124,7 +124,7 @@ def make_metric_net(model: Model, metric: Metric, mesh: Mesh | None = None) -> M
     """
     form = {}
     if mesh is not None:
-        form = {"block": model.block, "mesh": mesh}
+        form = {"block": model.block, "mesh": mesh, "kernels": model.kernels}
     return create_metric_net(
         model.name,
         head=model.head,

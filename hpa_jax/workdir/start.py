@@ -31,6 +31,7 @@ FREE_TO_CHANGE = (
     "data.connections",
     "data.cache_gb",
     "model.block",
+    "model.kernels",
 )
 FREE_SECTIONS = (
     "checkpoint.",

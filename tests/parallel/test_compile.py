@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 from hpa_jax.environment.cores import available_cores
+from hpa_jax.errors import InputError
 from hpa_jax.parallel.compile import (
     CPU_TIMEOUTS_S,
     MOST_CPU_DEVICES,
     compile_for,
     devices_for,
+    kernels_explained,
     with_cpu_timeouts,
 )
 
@@ -158,3 +160,17 @@ def test_training_on_each_core_is_training_on_one_device(small_run, run, tmp_pat
         lines.append([row["loss"] for row in map(json.loads, text.splitlines()) if "loss" in row])
     assert len(lines[0]) == 3
     np.testing.assert_allclose(lines[0], lines[1], rtol=1e-4)
+
+
+def test_kernels_that_a_gpu_does_not_take_are_one_line():
+    device = jax.devices()[0]
+    for text in ("a kernel\nis wrong", "RESOURCE_EXHAUSTED: Shared memory size limit exceeded"):
+        with pytest.raises(InputError, match="--config.model.kernels=False") as caught:
+            with kernels_explained(device):
+                raise jax.errors.JaxRuntimeError(text)
+        assert len(str(caught.value).splitlines()) == 1
+    out_of_memory = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: allocating 1 byte")
+    for error in (out_of_memory, TypeError("a defect")):
+        with pytest.raises(type(error)):
+            with kernels_explained(device):
+                raise error

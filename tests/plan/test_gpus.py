@@ -102,6 +102,16 @@ def test_calls_of_a_library_count_with_their_shapes():
     assert sum(map(instruction_cost.is_product, instructions)) == 4
 
 
+def test_kernels_are_not_counted_as_reading_their_arrays():
+    call = """
+  %kernel = f32[64,128]{1,0} custom-call(%a, %b), custom_call_target="__gpu$xla.gpu.triton"
+"""
+    text = LIBRARY_PROGRAM.partition("  %y =")[0] + call + "}\n"
+    instructions = hlo.parse_instructions(text)
+    runs = hlo.count_runs(text, instructions)
+    assert instruction_cost.program_cost(instructions, runs) == (0, 0)
+
+
 def test_a_wrong_number_of_gpus_is_one_line(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(compiler, "find_cuda", list)
     flags = (*SMALL, "--config.plan.topologies=h100:12", f"--workdir={tmp_path}")
@@ -140,3 +150,55 @@ def test_a_step_is_compiled_for_gpus_that_are_not_there(tmp_path):
     assert not one["collectives"]
     assert set(eight["collectives"]) == {"all-reduce"}
     assert set(eight["collectives"]["all-reduce"]["dtypes"]) == {"f32"}
+
+
+# A whole step of a net whose growth the kernels take, as the plan compiles it.
+COMPILED = """
+import re
+from functools import partial
+from hpa_jax.models import densenet
+from hpa_jax.models.classifier import BACKBONES
+from hpa_jax.plan import steps
+from hpa_jax.plan.program import read_program
+from hpa_jax.plan.topologies import devices_of
+from hpa_jax.recipes import load_recipe, override
+
+BACKBONES["densenet_test"] = partial(
+    densenet.DenseNet, depths=(2, 1), growth=32, stem=64
+)
+flags = ["--config.model.name=densenet_test", "--config.model.block=fused"]
+config = override(load_recipe("configs/lowres.py"), [*flags, *OPTIONS])
+config.data.mean = config.data.std = (0.1,) * 4
+devices = devices_of("h100:1")
+step = steps.training_step(config, steps.mesh_of(config, devices))
+traced = step.function.trace(*step.arguments)
+compiled = traced.lower(lowering_platforms=("cuda",)).compile()
+text = compiled.as_text()
+calls = re.findall(r"custom_call_target=.__gpu.xla.gpu.triton.*", text)
+in_place = sum("output_to_operand_aliasing" in call for call in calls)
+copies = len(re.findall(r"= bf16.64,16,16,128.\\S* copy\\(", text))
+kernels = read_program(compiled, traced.jaxpr, 1).kernels
+print(len(calls), in_place, copies, kernels["calls"], kernels["declared_bytes"] > 0)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    (platform.system(), platform.machine()) != ("Linux", "x86_64"),
+    reason="the compiler is made for x86-64 Linux alone",
+)
+def test_fused_blocks_are_kernels_on_a_gpu():
+    found = compiler.find_compilers(["h100:1"])
+    options = [flag for flag in SMALL[2:] if "batch" not in flag]
+    options.append("--config.data.batch_size=64")
+    script = COMPILED.replace("OPTIONS", repr(options))
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=REPOSITORY,
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(found)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    # Four kernels of each of three layers; those that write into a buffer do so in place.
+    assert done.stdout.split() == ["12", "6", "0", "12", "True"]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
+from jax.experimental.pallas import triton as plt
 
 from hpa_jax.plan.pallas_traffic import Kernel, crossing_bytes, pallas_kernels
 
@@ -87,6 +88,22 @@ def by_hand(x, unread):
     )(x, unread)
 
 
+def of_gpu(x):
+    """`x` float32 [64, 128], of whose first columns a GPU's kernel takes half."""
+
+    def kernel(x, out):
+        out[:, :64] = x[:, :64]
+
+    return pl.pallas_call(
+        kernel,
+        grid=(2,),
+        out_shape=jax.ShapeDtypeStruct(x.shape, x.dtype),
+        compiler_params=plt.CompilerParams(num_warps=4),
+        cost_estimate=pl.CostEstimate(flops=17, bytes_accessed=4_000, transcendentals=0),
+        name="of_gpu",
+    )(x)
+
+
 X = jax.ShapeDtypeStruct((512, 256), jnp.bfloat16)
 SCALE = jax.ShapeDtypeStruct((1, 256), jnp.bfloat16)
 ROWS = jax.ShapeDtypeStruct((64, 128), jnp.float32)
@@ -98,6 +115,7 @@ SCALED = Kernel(
     declared_bytes=777_000,
     times=1,
     is_upper_bound=False,
+    declared_flops=10,
 )
 NEIGHBOURS = Kernel(
     "neighbours",
@@ -115,16 +133,26 @@ BY_HAND = Kernel(
     times=1,
     is_upper_bound=True,
 )
+OF_GPU = Kernel(
+    "of_gpu",
+    read_bytes=4_000,
+    written_bytes=0,
+    declared_bytes=4_000,
+    times=1,
+    is_upper_bound=False,
+    declared_flops=17,
+)
 
 
 @pytest.mark.parametrize(
     "function, arguments, expected",
     [
+        (of_gpu, (ROWS,), OF_GPU),
         (scaled, (X, SCALE), SCALED),
         (neighbours, (ROWS,), NEIGHBOURS),
         (by_hand, (ROWS, ROWS), BY_HAND),
     ],
-    ids=["scaled", "neighbours", "by_hand"],
+    ids=["of_gpu", "scaled", "neighbours", "by_hand"],
 )
 def test_counted_from_the_traced_function(function, arguments, expected):
     assert pallas_kernels(jax.jit(function).trace(*arguments).jaxpr) == [expected]

@@ -188,6 +188,38 @@ def test_counting_instructions_gives_what_the_compiler_counts():
         assert counted.bytes == pytest.approx(facts.traffic, rel=0.2), function
 
 
+# Of parameters that lie in one array for the arithmetic, a slice is computed.
+PACKED = """
+%fused (a: f32[30,128], b: f32[70,128], c: f32[100,128], s: f32[]) -> f32[25,128] {
+  %a = f32[30,128]{1,0} parameter(0)
+  %b = f32[70,128]{1,0} parameter(1)
+  %ab = f32[100,128]{1,0} concatenate(%a, %b), dimensions={0}
+  %c = f32[100,128]{1,0} parameter(2)
+  %sum = f32[100,128]{1,0} add(%ab, %c)
+  %s = f32[] parameter(3)
+  %factor = f32[100,128]{1,0} broadcast(%s), dimensions={}
+  %product = f32[100,128]{1,0} multiply(%sum, %factor)
+  ROOT %slice = f32[25,128]{1,0} slice(%product), slice={[0:25], [0:128]}
+}
+
+ENTRY %main (a: f32[30,128], b: f32[70,128], c: f32[100,128], s: f32[]) -> f32[25,128] {
+  %a.1 = f32[30,128]{1,0} parameter(0)
+  %b.1 = f32[70,128]{1,0} parameter(1)
+  %c.1 = f32[100,128]{1,0} parameter(2)
+  %s.1 = f32[] parameter(3)
+  ROOT %f = f32[25,128]{1,0} fusion(%a.1, %b.1, %c.1, %s.1), kind=kLoop, calls=%fused
+}
+"""
+
+
+def test_a_fusion_reads_what_its_slices_are_made_of():
+    instructions = hlo.parse_instructions(PACKED)
+    counted = instruction_cost.program_cost(instructions, hlo.count_runs(PACKED, instructions))
+    # As many rows of a and b together as of c, and as are written; and the scalar.
+    rows = 7.5 + 17.5 + 25 + 25
+    assert counted.bytes == rows * 128 * 4 + 4
+
+
 def test_a_sum_over_devices_is_seen_with_its_bytes():
     mesh = make_mesh()
     summed = jax.shard_map(

@@ -141,10 +141,10 @@ def slow_run(small_run, tmp_path_factory, compiled_once):
         time.sleep(0.1)  # 0.8 s a batch
         return read(self, i)
 
-    def make_utilization(setup, program, state, *, tiled):
+    def make_utilization(setup, program, state, *, counts_bytes):
         aliased = program.memory_analysis().alias_size_in_bytes
         donated.append((aliased, sum(leaf.nbytes for leaf in jax.tree.leaves(state))))
-        return made(setup, program, state, tiled=tiled)
+        return made(setup, program, state, counts_bytes=counts_bytes)
 
     def note(event, duration, fun_name="", **_):
         if event == "/jax/core/compile/backend_compile_duration" and "train_step" in fun_name:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import jax
+from jax.sharding import PartitionSpec
 
 from hpa_jax.models.fused.moments import Affine, MomentGradient
 
@@ -77,6 +78,10 @@ class PartOfConv1x1(NamedTuple):
 
 class Backend(Protocol):
     """See XlaBackend for what each of these is in plain JAX."""
+
+    @property
+    def sharding(self) -> PartitionSpec:
+        """How buffers lie on the mesh where each device computes on its own images."""
 
     def supports_transition(self) -> bool:
         """Whether `transition` can halve images of this size."""

@@ -26,9 +26,10 @@ block's buffer and its result the start of the next one's; so all blocks and tra
 `jax.custom_vjp`.
 
 Where it runs. On a TPU each convolution, with the norm and ReLU before it and the sums behind it,
-is one Pallas kernel (pallas.py). On other devices, and where images are split over devices or too
-small for the kernels, it is XLA's (xla.py). stages.py decides that for each block, passes.py has
-the layers. Gradients of kernels are summed in float32, within a device and over devices.
+is one Pallas kernel (pallas.py), and on NVIDIA GPUs each of a layer (triton.py). On other devices,
+and where images are split over devices or do not fit the kernels, it is XLA's (xla.py). stages.py
+decides that for each block, passes.py has the layers. Gradients of kernels are summed in float32,
+within a device and over devices.
 
 Running statistics take no gradient in training, so those of the returned moments are ignored,
 except of the last block's maps, which the final norm uses.

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec as P
 
 from hpa_jax.models.fused import conv1x1, conv3x3, transition
 from hpa_jax.models.fused.backend import ConvGradients, Layer
@@ -65,6 +66,10 @@ class PallasBackend:
         if slabs is None or channels % growth or growth % SUBLANES:
             return None
         return cls(slabs, interpret)
+
+    @property
+    def sharding(self) -> P:
+        return P(None, "data")
 
     def supports_transition(self) -> bool:
         slabs = self.slabs

@@ -10,10 +10,12 @@ from jax.sharding import PartitionSpec as P
 
 from hpa_jax.models.fused.backend import Backend
 from hpa_jax.models.fused.pallas import PallasBackend
+from hpa_jax.models.fused.triton import TritonBackend
 from hpa_jax.models.fused.xla import XlaBackend
 
-# How arrays lie on the mesh where Pallas kernels run: buffers are sharded along their pixels.
-PIXELS = P(None, "data")
+# How arrays lie on the mesh where Pallas kernels run: buffers and the like are sharded along their
+# pixels, which is another axis in each layout (`Backend.sharding`).
+PIXELS = P("pixels")
 REPLICATED = P()
 
 
@@ -41,21 +43,32 @@ class Stage:
           in_specs: PIXELS or REPLICATED, of each argument.
           out_specs: the same of each result.
         """
+
+        def on_mesh(spec: P) -> P:
+            return self.backend.sharding if spec == PIXELS else spec
+
+        def is_spec(value) -> bool:
+            return isinstance(value, P)
+
         function = partial(function, self.backend)
         if self.mesh is None:
             return partial(function, axes=())
         return jax.shard_map(
             partial(function, axes=self.mesh.axis_names),
             mesh=self.mesh,
-            in_specs=in_specs,
-            out_specs=out_specs,
+            in_specs=jax.tree.map(on_mesh, in_specs, is_leaf=is_spec),
+            out_specs=jax.tree.map(on_mesh, out_specs, is_leaf=is_spec),
             # A `pallas_call` does not declare over which axes its results vary.
             check_vma=False,
         )
 
 
 def plan_stages(
-    shape: tuple[int, int, int, int], depths: tuple[int, ...], growth: int, mesh: Mesh | None
+    shape: tuple[int, int, int, int],
+    depths: tuple[int, ...],
+    growth: int,
+    mesh: Mesh | None,
+    kernels: bool = True,
 ) -> tuple[Stage, ...]:
     """One stage for each block of a net.
 
@@ -64,12 +77,15 @@ def plan_stages(
       depths: dense layers in each block.
       growth: channels that each layer adds.
       mesh: over which the input is sharded.
+      kernels: use Pallas kernels where they fit; False: XLA everywhere.
     """
     images, height, width, channels = shape
     stages = []
     for depth in depths:
         total = channels + depth * growth
-        backend = backend_of(images, height, width, channels, growth, mesh)
+        backend = None
+        if kernels:
+            backend = backend_of(images, height, width, channels, growth, mesh)
         if backend is None:
             stages.append(Stage(XlaBackend(), None, total))
         else:
@@ -88,12 +104,18 @@ def backend_of(
     channels: int,
     growth: int,
     mesh: Mesh | None,
-    interpret: bool = False,
-) -> PallasBackend | None:
+    interpret: str = "",
+) -> PallasBackend | TritonBackend | None:
     """The Pallas kernels for a block's input of this size.
 
-    None where there is no TPU, where images are split over devices, or where the input does not
-    fit the kernels.
+    None where there is neither a TPU nor a GPU that has them, where images are split over devices,
+    or where the input does not fit the kernels.
+
+    Args:
+      images, height, width, channels: of the input, over all devices.
+      growth: channels that each layer adds.
+      mesh: over which the input is sharded.
+      interpret: `tpu` or `gpu`, whose kernels to run as JAX operations on any device; for tests.
     """
     if mesh is None:
         num_devices = 1
@@ -106,11 +128,25 @@ def backend_of(
             return None
     if images % num_devices:
         return None
-    if first_device.platform != "tpu" and not interpret:
+    create = None
+    platform = interpret or first_device.platform
+    if platform == "tpu":
+        create = PallasBackend.create
+    if platform == "gpu":
+        capability = 9 if interpret else _capability(first_device)
+        create = partial(TritonBackend.create, capability=capability)
+    if create is None:
         return None
-    return PallasBackend.create(
-        images // num_devices, height, width, channels, growth=growth, interpret=interpret
+    return create(
+        images // num_devices, height, width, channels, growth=growth, interpret=bool(interpret)
     )
+
+
+def _capability(device: jax.Device) -> int:
+    """The first number of a GPU's compute capability, such as 9.0; 0 where it is none of NVIDIA."""
+    # Of AMD's GPUs it is a name, such as gfx942.
+    major, _, _ = device.compute_capability.partition(".")
+    return int(major) if major.isdecimal() else 0
 
 
 def transition_stage(before: Stage, behind: Stage) -> Stage:

@@ -1,11 +1,12 @@
-"""The convolutions of fused blocks as XLA arrays, channels last: on CPUs and GPUs, and wherever the
-Pallas kernels do not fit."""
+"""The convolutions of fused blocks as XLA arrays, channels last: on CPUs, and wherever the Pallas
+kernels do not fit."""
 
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import PartitionSpec as P
 
 from hpa_jax.models.fused.backend import ConvGradients, PartOfConv1x1
 from hpa_jax.models.fused.moments import Affine
@@ -17,6 +18,10 @@ PADDING_3X3 = ((1, 1), (1, 1))
 @dataclass(frozen=True)
 class XlaBackend:
     """A `Backend` (backend.py) without state; a buffer is `[B, H, W, C]`."""
+
+    @property
+    def sharding(self):
+        return P("data")
 
     def supports_transition(self):
         return True
@@ -32,6 +37,10 @@ class XlaBackend:
 
     def num_channels(self, buffer):
         return buffer.shape[-1]
+
+    def read_again(self, buffer: jax.Array) -> jax.Array:
+        """The same, for a second pass over a buffer."""
+        return buffer
 
     def conv1x1(self, buffer, norm, kernel):
         x = buffer[..., : kernel.shape[0]]
@@ -100,12 +109,11 @@ class XlaBackend:
         grad_y = grad_y + from_moments.slope * next_buffer[..., :features] + from_moments.offset
         grad_y = grad_y.astype(buffer.dtype)
 
-        x = buffer.astype(jnp.float32)
-        normalized = x * norm.factor + norm.shift
-        a = jnp.maximum(normalized, 0).astype(buffer.dtype)
-        mean, mean_vjp = jax.vjp(_mean_2x2, a)
+        mean, mean_vjp = jax.vjp(_mean_2x2, _norm_relu(buffer, norm))
         grad_mean, grad_kernel = matmul_gradients(mean, kernel, grad_y)
         (grad_a,) = mean_vjp(grad_mean)
+        x = self.read_again(buffer).astype(jnp.float32)
+        normalized = x * norm.factor + norm.shift
         grad_normalized = jnp.where(normalized > 0, grad_a.astype(jnp.float32), 0)
         grad_x = (grad_normalized * norm.factor).astype(buffer.dtype)
         sums = _two_sums(grad_normalized, grad_normalized * x)

@@ -12,6 +12,7 @@ from hpa_jax.errors import InputError
 from hpa_jax.models import create_model, densenet, init_variables
 from hpa_jax.models.classifier import BACKBONES
 from hpa_jax.models.fused import stages
+from hpa_jax.parallel.mesh import make_mesh
 
 NET = partial(densenet.DenseNet, depths=(2, 1, 1), growth=16, stem=32)
 """Channels that fill the kernels' registers, with two transitions."""
@@ -19,15 +20,25 @@ NET = partial(densenet.DenseNet, depths=(2, 1, 1), growth=16, stem=32)
 
 @pytest.fixture
 def with_kernels(monkeypatch):
-    """Pallas kernels, interpreted, wherever they fit: at 128 px in the first two blocks.
+    """A TPU's kernels, interpreted, wherever they fit: at 128 px in the first two blocks.
 
     Returns a list of whether each block had them.
     """
+    return interpret_kernels("tpu", monkeypatch)
+
+
+@pytest.fixture
+def with_gpu_kernels(monkeypatch):
+    """Those of NVIDIA GPUs."""
+    return interpret_kernels("gpu", monkeypatch)
+
+
+def interpret_kernels(platform, monkeypatch):
     used = []
     original = stages.backend_of
 
     def interpreted(*arguments):
-        backend = original(*arguments, interpret=True)
+        backend = original(*arguments, interpret=platform)
         used.append(backend is not None)
         return backend
 
@@ -35,13 +46,19 @@ def with_kernels(monkeypatch):
     return used
 
 
-def training_step(block, *, size=128, dtype="float32", backbone=NET):
+def training_step(block, *, size=128, dtype="float32", backbone=NET, mesh=None):
     """`((loss, (logits, batch statistics)), gradients)` of a net with random weights."""
     num_images = 4
     BACKBONES["densenet_test"] = backbone
     try:
         model = create_model(
-            "densenet_test", head="linear", num_labels=5, dropout=0.0, dtype=dtype, block=block
+            "densenet_test",
+            head="linear",
+            num_labels=5,
+            dropout=0.0,
+            dtype=dtype,
+            block=block,
+            mesh=mesh,
         )
         rng = np.random.default_rng(0)
         variables = init_variables(model, (size, size, 4), seed=0)
@@ -91,6 +108,12 @@ def test_every_form_takes_the_step_of_the_plain_one(block, size):
 def test_kernels_take_the_same_step(with_kernels):
     check_same_step(plain_step(), training_step("fused"))
     assert with_kernels == [True, True, False]  # the last block is too small for them
+
+
+def test_kernels_of_gpus_take_the_same_step(with_gpu_kernels):
+    mesh = make_mesh(jax.devices()[:2])
+    check_same_step(plain_step(64), training_step("fused", size=64, mesh=mesh))
+    assert with_gpu_kernels == [True, True, False]  # 24 channels are no multiple of 16
 
 
 def test_channels_that_do_not_fill_registers_have_no_kernels(with_kernels):
