@@ -83,8 +83,8 @@ class Backend(Protocol):
     def sharding(self) -> PartitionSpec:
         """How buffers lie on the mesh where each device computes on its own images."""
 
-    def supports_transition(self) -> bool:
-        """Whether `transition` can halve images of this size."""
+    def supports_transition(self, channels: int) -> bool:
+        """Whether `transition` can halve images of this size and so many channels."""
 
     def to_buffer(self, x: jax.Array, channels: int) -> jax.Array:
         """Images as the first channels of a buffer of `channels`, the others 0."""

@@ -38,16 +38,24 @@ MAX_LAYERS_AT_ONCE = 4
 a v4 has 16 MiB."""
 
 
+SMALL_MEMORIES = ("TPU v2", "TPU v3", "TPU v4")
+"""Chips of which a core has 16 MiB for a kernel."""
+MAX_TRANSITION_VALUES = 2**19
+"""In a block of a transition that such a core has room for, beside what is made of it."""
+
+
 @dataclass(frozen=True)
 class PallasBackend:
     """A `Backend` (backend.py) for the images of one device.
 
     Attributes:
       slabs: how their pixels are divided.
+      has_small_memory: whether the device is one of SMALL_MEMORIES.
       interpret: run the kernels as JAX operations, on any device; for tests.
     """
 
     slabs: Slabs
+    has_small_memory: bool = False
     interpret: bool = False
 
     @classmethod
@@ -59,21 +67,24 @@ class PallasBackend:
         channels: int,
         *,
         growth: int,
+        device_kind: str = "",
         interpret: bool = False,
     ) -> "PallasBackend | None":
         """For the block whose input has this size; None where it does not fill registers."""
         slabs = plan_slabs(images, height, width)
         if slabs is None or channels % growth or growth % SUBLANES:
             return None
-        return cls(slabs, interpret)
+        return cls(slabs, device_kind in SMALL_MEMORIES, interpret)
 
     @property
     def sharding(self) -> P:
         return P(None, "data")
 
-    def supports_transition(self) -> bool:
+    def supports_transition(self, channels: int) -> bool:
         slabs = self.slabs
         block = pixels_per_transition_block(slabs.width)
+        if self.has_small_memory and block * channels > MAX_TRANSITION_VALUES:
+            return False
         has_even_sides = slabs.height % 2 == 0 and slabs.width % 2 == 0
         fills_registers = block % (2 * slabs.width) == 0 and block % (4 * LANES) == 0
         pixels = slabs.images * slabs.pixels_per_image

@@ -131,7 +131,7 @@ def backend_of(
     create = None
     platform = interpret or first_device.platform
     if platform == "tpu":
-        create = PallasBackend.create
+        create = partial(PallasBackend.create, device_kind=first_device.device_kind)
     if platform == "gpu":
         capability = 9 if interpret else _capability(first_device)
         create = partial(TritonBackend.create, capability=capability)
@@ -155,7 +155,7 @@ def transition_stage(before: Stage, behind: Stage) -> Stage:
     As the first block, where the second uses the same layout; otherwise by XLA.
     """
     has_same_layout = isinstance(behind.backend, type(before.backend))
-    if has_same_layout and before.backend.supports_transition():
+    if has_same_layout and before.backend.supports_transition(before.channels):
         return replace(before, channels=behind.channels)
     return Stage(XlaBackend(), None, behind.channels)
 

@@ -13,6 +13,7 @@ from jax.experimental import pallas as pl
 from hpa_jax.models.fused.blocks import (
     LANES,
     as_column,
+    compiler_params,
     constant_block,
     cost_estimate,
     pixel_block,
@@ -209,6 +210,8 @@ def transition_backward(
             jax.ShapeDtypeStruct(w.shape, jnp.float32),
             jax.ShapeDtypeStruct((channels, 2), jnp.float32),
         ],
+        # Of wide images a block is large.
+        compiler_params=compiler_params(interpret),
         cost_estimate=cost_estimate(
             pixels * channels * (block + features),
             values=values_read + pixels * channels,

@@ -23,7 +23,7 @@ class XlaBackend:
     def sharding(self):
         return P("data")
 
-    def supports_transition(self):
+    def supports_transition(self, channels):
         return True
 
     def to_buffer(self, x, channels):

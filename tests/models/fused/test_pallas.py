@@ -88,7 +88,7 @@ def test_kernels_agree_with_xla(shape, features, at_once, monkeypatch):
     create = partial(PallasBackend.create, growth=16, interpret=True)
     full = create(images, height, width, 16)
     halved = create(images, height // 2, width // 2, 32)
-    assert full is not None and halved is not None and full.supports_transition()
+    assert full is not None and halved is not None and full.supports_transition(256)
 
     given, cotangents = random_blocks(*shape, features)
     expected = run_blocks((XlaBackend(), XlaBackend()), given, cotangents)
@@ -151,7 +151,7 @@ def test_what_kernels_take_can_be_lowered_for_a_tpu(side, features):
     lower_for_tpu(forward, h, layer, buffer)
     lower_for_tpu(backward, buffer, buffer, from_moments, h, layer)
 
-    if backend.supports_transition():
+    if backend.supports_transition(256):
         buffer = bfloat16((channels, pixels))
         next_buffer = bfloat16((channels, pixels // 4))
         kernel = float32((channels, channels // 2))
@@ -171,8 +171,16 @@ def test_what_kernels_take_can_be_lowered_for_a_tpu(side, features):
 def test_transitions_of_other_widths_are_left_to_xla():
     assert pixels_per_transition_block(128) == 512
     assert pixels_per_transition_block(512) == 1024
-    supported = [side for side in SIDES if backend_for(side).supports_transition()]
+    supported = [side for side in SIDES if backend_for(side).supports_transition(256)]
     assert supported[-4:] == [512, 768, 1024, 1280]
+
+
+def test_blocks_of_a_transition_fit_into_a_small_memory():
+    # Of images of 4,096 and 6,144 px: compiled for a v4, the second takes 18.6 of 16 MiB.
+    for side, fits in ((1024, True), (1536, False)):
+        on_v4 = PallasBackend.create(1, side, side, 64, growth=32, device_kind="TPU v4")
+        assert on_v4.supports_transition(256) == fits
+        assert backend_for(side).supports_transition(256)
 
 
 def test_gradients_are_added_for_as_many_layers_at_once_as_move_least():
