@@ -78,8 +78,7 @@ class Bucket:
 
     @functools.cached_property
     def _transport(self) -> Any:
-        """For ranges."""
-        return _new_transport(self._bucket.client)
+        return _transport_of(self._bucket.client)
 
     def stat(self, name: str) -> ObjectInfo | None:
         """What is known of an object; None where there is none."""
@@ -341,7 +340,8 @@ def _new_client() -> Any:
     return client
 
 
-def _new_transport(client: Any) -> Any:
+@functools.lru_cache(maxsize=1)
+def _transport_of(client: Any) -> Any:
     """Google's other transport, with the client's credentials: it does less for each request."""
     import requests
     import urllib3

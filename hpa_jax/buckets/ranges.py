@@ -101,7 +101,7 @@ class _Request:
     """Ranges of a file that are read together.
 
     Attributes:
-      unread: how many of them nobody has asked for yet.
+      unread: how many of them nobody has read yet.
       is_started: whether it has room in memory.
       content: from the start of the first one, when it is there.
     """
@@ -180,26 +180,24 @@ class RangeReader:
         if content is not None:
             return content
         with self._lock:
-            announced, request = self._announced.pop(wanted.key, (None, None))
+            announced, request = self._announced.get(wanted.key, (None, None))
             if request is not None and not request.is_started:
                 # All the room is taken by what others have announced, or never asked for.
-                request.unread -= 1
+                self._forget(wanted.key)
                 request = None
                 self._drop_oldest()
                 self._start_planned()
-        if request is None:
-            content = wanted.file.read(wanted.start, wanted.size)
-        else:
-            try:
-                if announced.size == wanted.size:
-                    content = request.part(wanted)
-                else:
-                    content = wanted.file.read(wanted.start, wanted.size)
-            finally:
-                with self._lock:
-                    self._release(request, 1)
-                    self._start_planned()
-        self._cache.put(wanted, content)
+        try:
+            if request is None or announced.size != wanted.size:
+                content = wanted.file.read(wanted.start, wanted.size)
+            else:
+                content = request.part(wanted)
+            self._cache.put(wanted, content)
+        finally:
+            # Not before it is in the cache: it would be announced and fetched again meanwhile.
+            with self._lock:
+                self._forget(wanted.key)
+                self._start_planned()
         return content
 
     def close(self) -> None:
@@ -249,13 +247,16 @@ class RangeReader:
             if self._held_bytes <= _WAITING_BYTES // 2:
                 return
             if request.unread and request.content.done():
-                dropped = [key for key in request.keys if self._announced.pop(key, None)]
-                self._release(request, len(dropped))
+                for key in request.keys:
+                    self._forget(key)
 
-    def _release(self, request: _Request, count: int) -> None:
-        request.unread -= count
-        if not request.unread:
-            self._held_bytes -= request.size
+    def _forget(self, key: tuple) -> None:
+        """What was announced has been read, or is read in another way."""
+        _, request = self._announced.pop(key, (None, None))
+        if request is not None:
+            request.unread -= 1
+            if request.is_started and not request.unread:
+                self._held_bytes -= request.size
 
 
 def coalesce(ranges: Sequence[Range]) -> list[list[Range]]:
