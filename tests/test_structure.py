@@ -59,7 +59,7 @@ OWNERS = {
     "jinja2": ("report/html.py", "serving/"),
     "google": ("buckets/client.py", "data/tfrecord.py"),
     "requests": ("buckets/client.py", "http_fetch/"),
-    "urllib3": ("http_fetch/",),
+    "urllib3": ("buckets/client.py", "http_fetch/"),
     "safetensors": ("pretrained/", "serving/"),
     "torch": ("pretrained/formats.py",),
     "h5py": ("pretrained/formats.py", "serving/predict/tables/"),

@@ -14,11 +14,14 @@ stops the run.
 
 import base64
 import contextlib
+import functools
 import os
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import google_crc32c
 
@@ -38,8 +41,8 @@ _ATTEMPTS = 3
 
 _BLOCK_BYTES = 2**20
 
-_POOL_SIZE = 64
-"""Connections that are kept open."""
+_POOL_SIZE = 512
+"""Connections that are kept open: as many as config.data.connections can ask for."""
 
 _UPLOAD_PART_BYTES = 8 * 2**20
 """A larger file goes up in parts of this size, so that a broken connection costs one of them."""
@@ -88,6 +91,10 @@ class Bucket:
         self._bucket = _connect().bucket(url.bucket)
         self._retry = _retry()
         self._timeout = min(_REQUEST_S, _timeout())
+
+    @functools.cached_property
+    def _transport(self) -> Any:
+        return _transport_of(self._bucket.client)
 
     def stat(self, name: str) -> ObjectInfo | None:
         """What is known of an object; None where there is none."""
@@ -147,18 +154,14 @@ class Bucket:
         """
         if size == 0:
             return b""
+        # The client's own download takes 1.3 ms of a core for what takes 0.5 here, most of it with
+        # the interpreter to itself: a host reads thousands of records a second.
+        url = (
+            f"{self._bucket.client.api_endpoint}/download/storage/v1/b/{quote(self.name, '')}"
+            f"/o/{quote(name, '')}?alt=media&ifGenerationMatch={generation}"
+        )
         with self._explained(name, "storage.objects.get"):
-            return self._bucket.blob(name).download_as_bytes(
-                start=start,
-                end=start + size - 1,
-                if_generation_match=generation,
-                # Of a part of an object the service tells no checksum.
-                checksum=None,
-                raw_download=True,
-                single_shot_download=True,
-                retry=self._retry,
-                timeout=self._timeout,
-            )
+            return self._retry(_get_range)(self._transport, url, start, size, self._timeout)
 
     def download(self, name: str, path: Path) -> int:
         """Writes the content of an object to a file; returns its generation.
@@ -316,6 +319,39 @@ class Bucket:
             next(self._listed(max_results=1), None)
 
 
+def _get_range(transport: Any, url: str, start: int, size: int, timeout: float) -> bytes:
+    """Asks once for `size` bytes of an object.
+
+    Raises:
+      Exception: of google.api_core or urllib3, as the client's download does.
+    """
+    # With that encoding an object comes as it is stored.
+    headers = {"Range": f"bytes={start}-{start + size - 1}", "Accept-Encoding": "gzip"}
+    answer = transport.urlopen(
+        "GET",
+        url,
+        headers=headers,
+        timeout=timeout,
+        retries=False,
+        redirect=False,
+        preload_content=False,
+        decode_content=False,
+    )
+    try:
+        content = answer.read(decode_content=False)
+    except BaseException:
+        answer.close()
+        raise
+    finally:
+        answer.release_conn()
+    if answer.status == 206:
+        return content
+    if answer.status == 200:
+        return content[start : start + size]
+    text = content[:2000].decode(errors="replace")
+    raise _errors().from_http_status(answer.status, text or answer.reason or "")
+
+
 def _info(blob: Any) -> ObjectInfo:
     return ObjectInfo(blob.name, int(blob.size), int(blob.generation), blob.crc32c or "")
 
@@ -371,9 +407,15 @@ def _credential_errors() -> tuple[type[BaseException], ...]:
 
 def _connection_errors() -> tuple[type[BaseException], ...]:
     import requests
+    import urllib3
     from google.auth import exceptions
 
-    return (requests.exceptions.RequestException, exceptions.TransportError, ConnectionError)
+    return (
+        requests.exceptions.RequestException,
+        urllib3.exceptions.HTTPError,
+        exceptions.TransportError,
+        ConnectionError,
+    )
 
 
 _client: list[Any] = []
@@ -410,3 +452,30 @@ def _new_client() -> Any:
     for scheme in ("https://", "http://"):
         client._http.mount(scheme, adapter)
     return client
+
+
+@functools.lru_cache(maxsize=1)
+def _transport_of(client: Any) -> Any:
+    """Google's other transport, with the client's credentials: it does less for each request."""
+    import requests
+    import urllib3
+    from google.auth.transport.urllib3 import AuthorizedHttp
+
+    # Proxy and certificates of the environment, as the client has them.
+    url = client.api_endpoint
+    settings = client._http.merge_environment_settings(url, {}, None, None, None)
+    certificates = settings["verify"]
+    if certificates is True:
+        certificates = requests.certs.where()
+    is_folder = os.path.isdir(certificates)
+    # One for all connections: reading the certificates takes as long as many a request.
+    context = ssl.create_default_context(
+        cafile=None if is_folder else certificates, capath=certificates if is_folder else None
+    )
+    options = {"maxsize": _POOL_SIZE, "ssl_context": context}
+    proxy = requests.utils.select_proxy(url, settings["proxies"])
+    if proxy:
+        manager = urllib3.ProxyManager(proxy, **options)
+    else:
+        manager = urllib3.PoolManager(**options)
+    return AuthorizedHttp(client._credentials, http=manager)

@@ -1,7 +1,8 @@
 """Shards of datasets in a bucket, read in ranges: a record costs one request, or a part of one.
 
 What latency costs is hidden by asking early and on many connections: whoever knows what it reads
-next says so (`announce`), and ranges that lie close together in a shard become one request.
+next says so (`announce`), and ranges that lie close together in a shard become one request. As
+many are under way and unread as have room in memory; the others wait for those to be read.
 
 What was read is kept on the local disk up to `cache_bytes`, and then nothing more is: an epoch
 reads each record once, in another order each time. A cache that made room for the newest would
@@ -9,12 +10,13 @@ have lost every record before it is wanted again, where one that keeps what it h
 of every epoch.
 """
 
+import collections
 import contextlib
 import os
+import queue
 import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,10 +30,17 @@ CACHE_BYTES = 64 * 2**30
 # own would have waited.
 _GAP_BYTES = 2**18
 
-_LARGEST_REQUEST = 2**23
+# Of ranges that are read together. At 50 MB/s it takes twice as long as a usual latency of 20 ms;
+# larger ones would leave connections idle, where images are read in the order of a shard.
+_LARGEST_REQUEST = 2**21
 
-# Announced and not yet read.
+# Announced ranges to a connection, so that all have work although some were read just now.
+_RANGES_A_CONNECTION = 4
+
+_LEAST_READ_AHEAD = 256
+
 _WAITING_BYTES = 2**29
+"""Of ranges that are under way or wait to be read."""
 
 _RESERVED_BYTES = 2**31
 """Of the disk that are left to others."""
@@ -88,16 +97,37 @@ class Range(NamedTuple):
         return self.start + self.size
 
 
-class _Request(NamedTuple):
-    """Ranges that are read together.
+class _Request:
+    """Ranges of a file that are read together.
 
     Attributes:
-      start: of the first one.
-      content: of all of them, when it is there.
+      unread: how many of them nobody has read yet.
+      is_started: whether it has room in memory.
+      content: from the start of the first one, when it is there.
     """
 
-    start: int
-    content: Future
+    def __init__(self, group: list[Range]):
+        self.file = group[0].file
+        self.start = group[0].start
+        self.size = max(part.stop for part in group) - self.start
+        self.keys = [part.key for part in group]
+        self.unread = len(group)
+        self.is_started = False
+        self.content: Future = Future()
+
+    def run(self) -> None:
+        try:
+            self.content.set_result(self.file.read(self.start, self.size))
+        except BaseException as error:
+            # Whoever asks for one of the ranges gets it.
+            self.content.set_exception(error)
+
+    def part(self, wanted: Range) -> bytes:
+        content = self.content.result()
+        if wanted.size == self.size:
+            return content
+        offset = wanted.start - self.start
+        return content[offset : offset + wanted.size]
 
 
 class RangeReader:
@@ -107,35 +137,37 @@ class RangeReader:
       folder: for what is kept.
       connections: at the same time.
       cache_bytes: that are kept at most.
+
+    Attributes:
+      read_ahead: ranges that are best announced before they are read.
     """
 
     def __init__(
         self, folder: Path, connections: int = CONNECTIONS, cache_bytes: int = CACHE_BYTES
     ):
-        self._pool = ThreadPoolExecutor(connections, thread_name_prefix="bucket-read")
+        self.read_ahead = max(_LEAST_READ_AHEAD, _RANGES_A_CONNECTION * connections)
+        self._connections = connections
         self._cache = _DiskCache(folder, cache_bytes)
         self._lock = threading.Lock()
-        self._announced: OrderedDict[tuple, tuple[Range, _Request]] = OrderedDict()
-        self._waiting_bytes = 0
+        # By range, in the order in which they were announced.
+        self._announced: dict[tuple, tuple[Range, _Request]] = {}
+        self._planned: collections.deque[_Request] = collections.deque()
+        self._held_bytes = 0
+        self._started: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
 
     def announce(self, ranges: Iterable[Range]) -> None:
-        """Starts to read what will be asked for; returns at once."""
+        """Starts to read what will be asked for, in this order; returns at once."""
         with self._lock:
-            new = []
+            new = {}
             for wanted in ranges:
                 if wanted.key not in self._announced and wanted.key not in self._cache:
-                    new.append(wanted)
-            for group in coalesce(new):
-                first, last = group[0], group[-1]
-                size = max(part.stop for part in group) - first.start
-                content = self._pool.submit(last.file.read, first.start, size)
-                for part in group:
-                    self._announced[part.key] = (part, _Request(first.start, content))
-                    self._waiting_bytes += part.size
-            # What nobody has asked for makes room for what somebody may.
-            while self._waiting_bytes > _WAITING_BYTES:
-                _, (oldest, _) = self._announced.popitem(last=False)
-                self._waiting_bytes -= oldest.size
+                    new[wanted.key] = wanted
+            for group in coalesce(list(new.values())):
+                request = _Request(group)
+                self._planned.append(request)
+                self._announced.update({part.key: (part, request) for part in group})
+            self._start_planned()
 
     def read(self, wanted: Range) -> bytes:
         """The bytes of a range, fewer at the end of its file.
@@ -148,26 +180,91 @@ class RangeReader:
         if content is not None:
             return content
         with self._lock:
-            found = self._announced.pop(wanted.key, None)
-            if found is not None:
-                self._waiting_bytes -= found[0].size
-        if found is None or found[0].size != wanted.size:
-            content = wanted.file.read(wanted.start, wanted.size)
-        else:
-            _, request = found
-            offset = wanted.start - request.start
-            content = bytes(memoryview(request.content.result())[offset : offset + wanted.size])
-        self._cache.put(wanted, content)
+            announced, request = self._announced.get(wanted.key, (None, None))
+            if request is not None and not request.is_started:
+                # All the room is taken by what others have announced, or never asked for.
+                self._forget(wanted.key)
+                request = None
+                self._drop_oldest()
+                self._start_planned()
+        try:
+            if request is None or announced.size != wanted.size:
+                content = wanted.file.read(wanted.start, wanted.size)
+            else:
+                content = request.part(wanted)
+            self._cache.put(wanted, content)
+        finally:
+            # Not before it is in the cache: it would be announced and fetched again meanwhile.
+            with self._lock:
+                self._forget(wanted.key)
+                self._start_planned()
         return content
 
     def close(self) -> None:
-        """Ends its threads."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Ends its threads, when they have read what they are reading."""
+        with self._lock:
+            self._planned.clear()
+            self._announced.clear()
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    self._started.get_nowait().content.cancel()
+            for _ in self._threads:
+                self._started.put(None)
+            self._threads.clear()
         self._cache.close()
+
+    def _start_planned(self) -> None:
+        while self._planned:
+            request = self._planned[0]
+            is_room = self._held_bytes + request.size <= _WAITING_BYTES or not self._held_bytes
+            if request.unread and not is_room:
+                return
+            self._planned.popleft()
+            if not request.unread:
+                continue
+            request.is_started = True
+            self._held_bytes += request.size
+            self._started.put(request)
+            if len(self._threads) < self._connections:
+                # Not those of an executor: a program that ends would wait for all that was
+                # announced, and for a bucket that does not answer.
+                thread = threading.Thread(target=self._work, name="bucket-read", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+
+    def _work(self) -> None:
+        while True:
+            request = self._started.get()
+            if request is None:
+                return
+            request.run()
+            # Not held until the next one comes.
+            del request
+
+    def _drop_oldest(self) -> None:
+        """Forgets half of what has been read and not asked for."""
+        for _, request in list(self._announced.values()):
+            if self._held_bytes <= _WAITING_BYTES // 2:
+                return
+            if request.unread and request.content.done():
+                for key in request.keys:
+                    self._forget(key)
+
+    def _forget(self, key: tuple) -> None:
+        """What was announced has been read, or is read in another way."""
+        _, request = self._announced.pop(key, (None, None))
+        if request is not None:
+            request.unread -= 1
+            if request.is_started and not request.unread:
+                self._held_bytes -= request.size
 
 
 def coalesce(ranges: Sequence[Range]) -> list[list[Range]]:
-    """Groups of ranges that are read together, each sorted by where they start."""
+    """Groups of ranges that are read together, each sorted by where they start.
+
+    The groups are in the order in which the first of each stands in `ranges`.
+    """
+    places = {wanted.key: place for place, wanted in enumerate(ranges)}
     groups = []
     for wanted in sorted(ranges, key=lambda part: (part.file.key, part.start)):
         if groups:
@@ -177,56 +274,60 @@ def coalesce(ranges: Sequence[Range]) -> list[list[Range]]:
                 groups[-1].append(wanted)
                 continue
         groups.append([wanted])
-    return groups
+    return sorted(groups, key=lambda group: min(places[part.key] for part in group))
 
 
 class _DiskCache:
-    """Ranges on the local disk, each at its place in a file with holes. Thread-safe."""
+    """Ranges on the local disk, one after another in a file. Thread-safe."""
 
     def __init__(self, folder: Path, most_bytes: int):
         self._folder = folder
         self._lock = threading.Lock()
-        self._files: dict[tuple, int] = {}
-        self._sizes: dict[tuple, int] = {}
-        self._left = most_bytes
+        self._file: int | None = None
+        # Where each lies in the file, and its size.
+        self._places: dict[tuple, tuple[int, int]] = {}
+        self._end = 0
+        self._most = most_bytes
         if most_bytes:
             folder.mkdir(parents=True, exist_ok=True)
             disk = os.statvfs(folder)
             free = disk.f_bavail * disk.f_frsize - _RESERVED_BYTES
-            self._left = max(0, min(most_bytes, free))
+            self._most = max(0, min(most_bytes, free))
 
     def __contains__(self, key: tuple) -> bool:
-        return key in self._sizes
+        return key in self._places
 
     def get(self, wanted: Range) -> bytes | None:
-        size = self._sizes.get(wanted.key)
-        if size is None or size != wanted.size:
+        place, size = self._places.get(wanted.key, (0, None))
+        if size != wanted.size:
             return None
-        return os.pread(self._files[wanted.file.key], size, wanted.start)
+        return os.pread(self._file, size, place)
 
     def put(self, wanted: Range, content: bytes) -> None:
         with self._lock:
-            if wanted.key in self._sizes or len(content) > self._left:
+            is_new = wanted.key not in self._places and len(content) == wanted.size
+            if not is_new or self._end + len(content) > self._most:
                 return
-            self._left -= len(content)
-            file = self._files.get(wanted.file.key)
-            if file is None:
-                path = self._folder / f"{len(self._files)}"
-                file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-                self._files[wanted.file.key] = file
+            if self._file is None:
+                path = self._folder / "cache"
+                flags = os.O_CREAT | os.O_TRUNC | os.O_RDWR | os.O_CLOEXEC
+                self._file = os.open(path, flags, 0o600)
+            place = self._end
+            self._end += len(content)
         try:
-            os.pwrite(file, content, wanted.start)
+            written = os.pwrite(self._file, content, place)
         except OSError:
+            written = 0
+        if written < len(content):
             # The disk is full: what is there already still serves.
-            self._left = 0
+            self._most = 0
             return
-        if len(content) == wanted.size:
-            self._sizes[wanted.key] = wanted.size
+        self._places[wanted.key] = (place, wanted.size)
 
     def close(self) -> None:
         with self._lock:
-            self._sizes.clear()
-            while self._files:
-                _, file = self._files.popitem()
-                with contextlib.suppress(OSError):
-                    os.close(file)
+            self._places.clear()
+            self._most = 0
+            if self._file is not None:
+                os.close(self._file)
+                self._file = None

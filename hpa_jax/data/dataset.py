@@ -178,13 +178,12 @@ class ImageDataset:
 
     def announce(self, images: Iterable[int]) -> None:
         """Says which images are read next; of a dataset in a bucket they are asked for now."""
-        if self._records.is_remote:
-            self._records.announce(int(self._kept[i]) for i in images)
+        self._records.announce(int(self._kept[i]) for i in images)
 
     @property
-    def is_remote(self) -> bool:
-        """Whether the dataset lies in a bucket."""
-        return self._records.is_remote
+    def read_ahead(self) -> int:
+        """How many images are best announced before they are read; 0: it is on the local disk."""
+        return self._records.read_ahead
 
     def padding(self) -> dict:
         """What fills a batch that is not full: an example without an Id, of zeros."""
@@ -366,9 +365,9 @@ class ConcatDataset:
             self._sources[source].announce(numbers)
 
     @property
-    def is_remote(self) -> bool:
-        """Whether one of the datasets lies in a bucket."""
-        return any(source.is_remote for source in self._sources)
+    def read_ahead(self) -> int:
+        """As of `ImageDataset`."""
+        return max(source.read_ahead for source in self._sources)
 
     def add_values(self, name: str, values: np.ndarray) -> None:
         """From now on every image has `values[i]` under that name, as a task wants it in batches.

@@ -24,9 +24,6 @@ from hpa_jax.errors import InputError
 # Grain wants a length. No run reaches it: it is a million images for a million epochs.
 _ENDLESS = 2**40
 
-READ_AHEAD = 256
-"""Images of a dataset in a bucket that are asked for before they are read."""
-
 
 def train_batches(
     dataset: ImageDataset | ConcatDataset,
@@ -140,8 +137,8 @@ class _OrderedImages:
         self._dataset.announce(self._order[position] for position in positions)
 
     @property
-    def is_remote(self) -> bool:
-        return self._dataset.is_remote
+    def read_ahead(self) -> int:
+        return self._dataset.read_ahead
 
 
 class _PaddedImages:
@@ -164,8 +161,8 @@ class _PaddedImages:
         self._dataset.announce(i for i in positions if i < len(self._dataset))
 
     @property
-    def is_remote(self) -> bool:
-        return self._dataset.is_remote
+    def read_ahead(self) -> int:
+        return self._dataset.read_ahead
 
 
 class _ProcessRows:
@@ -187,6 +184,7 @@ class _ProcessRows:
         self._batch_size = batch_size
         self._local = local
         self._first = start + process_index * local
+        self._read_ahead = source.read_ahead
         self._announced = 0
         self._lock = threading.Lock()
 
@@ -194,7 +192,7 @@ class _ProcessRows:
         return len(self._source) // self._batch_size * self._local
 
     def __getitem__(self, i: int) -> dict:
-        if self._source.is_remote:
+        if self._read_ahead:
             self._announce_behind(i)
         return self._source[self._position(i)]
 
@@ -206,8 +204,8 @@ class _ProcessRows:
         """Announces what is read after row `i`, some rows at a time."""
         with self._lock:
             start = max(self._announced, i)
-            stop = min(i + READ_AHEAD, len(self))
-            is_due = start < stop and (i >= start or stop - start >= READ_AHEAD // 4)
+            stop = min(i + self._read_ahead, len(self))
+            is_due = start < stop and (i >= start or stop - start >= self._read_ahead // 4)
             if not is_due:
                 return
             self._announced = stop

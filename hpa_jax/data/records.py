@@ -160,9 +160,9 @@ class Records:
         mounts.range_reader().announce(ranges)
 
     @property
-    def is_remote(self) -> bool:
-        """Whether shards lie in a bucket."""
-        return bool(self._remote)
+    def read_ahead(self) -> int:
+        """How many records are best announced before they are read; 0: no shard is in a bucket."""
+        return mounts.range_reader().read_ahead if self._remote else 0
 
     def _pread(self, shard: int, size: int, offset: int) -> bytes:
         remote = self._remote.get(shard)

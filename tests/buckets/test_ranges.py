@@ -54,7 +54,7 @@ def test_what_was_not_announced_is_read_too(connected, shard, tmp_path):
 def test_far_ranges_are_requests_of_their_own(shard):
     near = [Range(shard, 0, 10), Range(shard, 100, 10)]
     far = Range(shard, 10**7, 10)
-    assert coalesce([far, *near]) == [near, [far]]
+    assert coalesce([far, *near]) == [[far], near]
 
 
 def test_a_range_that_ends_behind_the_file(shard, reader):
