@@ -1,7 +1,7 @@
 """A stand-in for Google Cloud Storage: a real web server that speaks enough of its JSON API.
 
-gcsfs, TensorStore's `gcs` driver and plain HTTP work against it, unchanged: `environment()` has the
-variables that point them here. Within a test:
+Google's client, TensorStore's `gcs` driver and plain HTTP work against it, unchanged:
+`environment()` has the variables that point them here. Within a test:
 
     with FakeGcs(buckets=["bucket"]) as gcs:
         gcs.put("bucket", "name", b"data")

@@ -117,7 +117,7 @@ def boundary_of(request: Request) -> str:
 
 
 def split_head(part: bytes) -> tuple[bytes, bytes]:
-    """A head and what follows the empty line behind it; gcsfs ends lines with LF alone."""
+    """A head and what follows the empty line behind it; some clients end lines with LF alone."""
     found = re.search(rb"\r?\n\r?\n", part)
     if found is None:
         return part, b""

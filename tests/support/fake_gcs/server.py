@@ -14,16 +14,10 @@ from support.fake_gcs.store import Store
 
 
 def environment_of(url: str) -> dict[str, str]:
-    """Variables with which gcsfs, TensorStore and Google's libraries find the server at a URL."""
+    """Variables with which TensorStore and Google's libraries find the server at a URL."""
     address = url.removeprefix("http://")
     return {
-        # gcsfs, google-cloud-storage
         "STORAGE_EMULATOR_HOST": url,
-        # Otherwise gcsfs asks by gRPC what kind of bucket it is, which nothing answers.
-        "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
-        # The token of gcsfs where its user gives none.
-        "FSSPEC_GCS_TOKEN": "anon",
-        "FSSPEC_GS_TOKEN": "anon",
         # TensorStore
         "TENSORSTORE_GCS_HTTP_URL": url,
         "GOOGLE_AUTH_TOKEN_FOR_TESTING": TOKEN,

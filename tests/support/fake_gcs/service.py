@@ -233,7 +233,7 @@ class Service:
         identifier = uuid.uuid4().hex
         self._uploads[identifier] = Upload(request.bucket, name, fields, request.query)
         query = {"uploadType": "resumable", "name": name, "upload_id": identifier}
-        # After the others, as gcsfs takes it out of the address again.
+        # After the others, as a client may take it out of the address again.
         query |= {key: value for key, value in request.query.items() if key.startswith("if")}
         path = f"/upload/storage/v1/b/{request.bucket}/o"
         location = f"{self.url}{path}?{urllib.parse.urlencode(query)}"
