@@ -1,7 +1,8 @@
 """A fake Cloud Storage, and this process's connection to it."""
 
 import pytest
-from support.fake_gcs import FakeGcs
+from support.bucket_runs import RUN_FLAGS, BucketRun, run_environment
+from support.fake_gcs import FakeGcs, FakeGcsProcess
 
 from hpa_jax.buckets import client, mounts, scratch
 from hpa_jax.buckets.mount import Mount
@@ -62,3 +63,37 @@ def mount(connected):
         return made
 
     return make
+
+
+@pytest.fixture(scope="module")
+def gcs_process():
+    """The service in a process of its own."""
+    with FakeGcsProcess(buckets=[BUCKET]) as started:
+        yield started
+
+
+@pytest.fixture
+def bucket_run(gcs_process, compilation_cache, small_run, tmp_path):
+    """A folder of the bucket, for real runs; see support.bucket_runs.BucketRun."""
+    environment = run_environment(compilation_cache, tmp_path)
+    made = []
+
+    def make(prefix="", *flags):
+        flags = (*small_run, *RUN_FLAGS, *flags)
+        made.append(BucketRun(gcs_process, prefix or tmp_path.name, flags, environment))
+        return made[-1]
+
+    yield make
+    gcs_process.faults.clear()
+    for run in made:
+        run.kill()
+
+
+@pytest.fixture(scope="module")
+def reference(gcs_process, compilation_cache, small_run, tmp_path_factory):
+    """A run in the bucket that nothing happened to."""
+    environment = run_environment(compilation_cache, tmp_path_factory.mktemp("scratch"))
+    run = BucketRun(gcs_process, "reference", (*small_run, *RUN_FLAGS), environment)
+    status, _, err = run.run()
+    assert status == 0 and err == "", err
+    return run
