@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 BUCKET = "bucket"
 
 # Of a log line: what no two runs have alike, and the checksum of that.
-_OF_TIME = ("per_sec", "data_wait", "mfu", "hbm", "crc")
+_OF_TIME = ("per_sec", "data_wait", "goodput", "mfu", "hbm", "crc")
 
 STEPS = 10
 RUN_FLAGS = (

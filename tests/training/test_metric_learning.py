@@ -102,7 +102,7 @@ def logged(workdir):
     kept = []
     for line in (workdir / "metrics.jsonl").read_text().splitlines():
         record = json.loads(line)
-        for name in ("images_per_sec", "data_wait", "crc"):
+        for name in ("images_per_sec", "data_wait", "goodput", "crc"):
             record.pop(name, None)
         kept.append(record)
     return kept

@@ -23,6 +23,7 @@ LEARNING = {
     "grad_norm": "Norm of the gradient",
     "images_per_sec": "Images a second",
     "data_wait": "Fraction of the time waiting for data",
+    "goodput": "Goodput: fraction of the time since the first start on steps that count",
     "mfu": "Fraction of the chips' peak arithmetic (MFU)",
     "hbm_fraction": "Fraction of the chips' memory bandwidth",
 }
