@@ -387,24 +387,28 @@ def _retry() -> Any:
     return DEFAULT_RETRY.with_timeout(seconds).with_delay(initial=0.5, maximum=30, multiplier=2)
 
 
+@functools.cache
 def _corruption() -> type[BaseException]:
     from google.cloud.storage.exceptions import DataCorruption
 
     return DataCorruption
 
 
+@functools.cache
 def _errors() -> Any:
     from google.api_core import exceptions
 
     return exceptions
 
 
+@functools.cache
 def _credential_errors() -> tuple[type[BaseException], ...]:
     from google.auth import exceptions
 
     return (exceptions.DefaultCredentialsError, exceptions.RefreshError)
 
 
+@functools.cache
 def _connection_errors() -> tuple[type[BaseException], ...]:
     import requests
     import urllib3
@@ -440,6 +444,9 @@ def _new_client() -> Any:
         ) from None
     import requests
 
+    # Now, and not by a thread that needs them: TFDS replaces Python's import for a while.
+    for load in (_errors, _corruption, _credential_errors, _connection_errors):
+        load()
     try:
         # No project is asked for: objects belong to buckets.
         client = storage.Client(project="none")

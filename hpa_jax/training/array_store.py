@@ -18,6 +18,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp_v0
 from orbax.checkpoint import v1 as ocp
+from orbax.checkpoint._src.handlers.composite_checkpoint_handler import CompositeOptions
 from orbax.checkpoint._src.serialization import tensorstore_utils
 
 from hpa_jax.buckets import mounts
@@ -58,9 +59,14 @@ class ArrayStore:
             options = ocp_v0.options.MultiprocessingOptions(
                 primary_host=0, active_processes={0}, barrier_sync_key_prefix="alone"
             )
-        self._checkpointer = ocp_v0.AsyncCheckpointer(
-            ocp_v0.CompositeCheckpointHandler(), multiprocessing_options=options
-        )
+        handler = ocp_v0.CompositeCheckpointHandler()
+        if is_alone and jax.process_count() > 1:
+            # Each of them would meet the processes that do not save.
+            handler = ocp_v0.CompositeCheckpointHandler(
+                composite_options=CompositeOptions(multiprocessing_options=options),
+                **{_ITEM: ocp_v0.StandardCheckpointHandler(multiprocessing_options=options)},
+            )
+        self._checkpointer = ocp_v0.AsyncCheckpointer(handler, multiprocessing_options=options)
 
     def save(self, folder: Path, tree: dict[str, Any], position: int) -> None:
         """Starts to save; returns as soon as the arrays are copied off the devices.

@@ -208,6 +208,9 @@ class Checkpoints(CheckpointReader):
             if not self._group.is_primary:
                 # Theirs have no arrays, and the first process removes the steps.
                 self._manifests.clear()
+                if self._in_bucket:
+                    # The step lies where that one works, and is to be known here too.
+                    self.path(unsigned.step).mkdir(parents=True, exist_ok=True)
             self._manifests[unsigned.step] = unsigned
             if self._group.is_primary:
                 self._prune()
