@@ -5,7 +5,7 @@ CellProfiling/HPA-competition-solutions; else as best_512.py.
 Assumed: what best_512.py assumes.
 Expected: not measured here; this row needs an accelerator and the full-size data (the builder's
 --config=kaggle_full --edge=1024).
-Cost: four times best_512.py; 16 images fill a GPU of 16 GiB (smaller: --config.data.batch_size=8
+Cost: four times best_512.py; 16 images fill a GPU of 24 GiB (smaller: --config.data.batch_size=8
 --config.optim.accumulate=4).
 Command: python -m hpa_jax.main --config=configs/best_1024.py --config.data.data_dir=DATA \\
   --workdir=RUN --config.model.pretrained=torchvision_densenet121

@@ -16,9 +16,8 @@ batch size, the moving average of the weights.
 Expected: not measured here on real data, which needs an accelerator; on synthetic data
 docs/results.md has this recipe, with another head and learning rate, beside the baseline's, and
 what each part of it brings.
-Cost: 92 GFLOP per image and step, 40 epochs of 22,400 images; about 14 GiB of activations for a
-batch of 64 on one GPU (with less memory: --config.data.batch_size=16
---config.optim.accumulate=4).
+Cost: 92 GFLOP per image and step, 40 epochs of 22,400 images; 15 GB for a batch of 64 on
+one GPU (with less memory: --config.data.batch_size=16 --config.optim.accumulate=4).
 Command: python -m hpa_jax.main --config=configs/best_512.py --config.data.data_dir=DATA \\
   --workdir=RUN --config.model.pretrained=torchvision_densenet121
 With the public Atlas as well, the largest known gain (build hpav18 --edge=512 first, then
