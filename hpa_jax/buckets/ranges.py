@@ -179,19 +179,29 @@ class RangeReader:
         content = self._cache.get(wanted)
         if content is not None:
             return content
+        is_own = False
         with self._lock:
-            announced, request = self._announced.get(wanted.key, (None, None))
+            announced, request = self._announced.get(wanted.key, (wanted, None))
             if request is not None and not request.is_started:
                 # All the room is taken by what others have announced, or never asked for.
                 self._forget(wanted.key)
                 request = None
                 self._drop_oldest()
                 self._start_planned()
+            if request is None:
+                # So that nobody announces, and fetches, what is being read here.
+                is_own = True
+                request = _Request([wanted])
+                request.is_started = True
+                self._held_bytes += request.size
+                self._announced[wanted.key] = (wanted, request)
         try:
-            if request is None or announced.size != wanted.size:
-                content = wanted.file.read(wanted.start, wanted.size)
-            else:
+            if is_own:
+                request.run()
+            if announced.size == wanted.size:
                 content = request.part(wanted)
+            else:
+                content = wanted.file.read(wanted.start, wanted.size)
             self._cache.put(wanted, content)
         finally:
             # Not before it is in the cache: it would be announced and fetched again meanwhile.

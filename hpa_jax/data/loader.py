@@ -209,7 +209,8 @@ class _ProcessRows:
             if not is_due:
                 return
             self._announced = stop
-        self._source.announce([self._position(row) for row in range(start, stop)])
+            # Within the lock: another thread would read its row, which comes with these.
+            self._source.announce([self._position(row) for row in range(start, stop)])
 
     # A lock is of one process.
     def __getstate__(self) -> dict:

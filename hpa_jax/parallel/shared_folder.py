@@ -68,13 +68,17 @@ def _is_in_bucket(group: ProcessGroup, workdir: Path) -> bool:
     The first process holds its lease by now, so the others read what it has found.
     """
     mount = mounts.mount_of(workdir)
-    places = group.gather("" if mount is None else str(mount.url))
-    if len(set(places)) > 1:
+    places = group.collect("--workdir", "" if mount is None else str(mount.url))
+    problem = ""
+    if places is not None and len(set(places)) > 1:
         named = ", ".join(sorted(place or "a local folder" for place in set(places)))
-        raise InputError(
+        problem = (
             f"--workdir has to be the same folder for all processes, and is {named}; give all of "
             "them the same"
         )
+    problem = group.broadcast(problem)
+    if problem:
+        raise InputError(problem)
     if mount is None:
         return False
     if not group.is_primary:

@@ -62,7 +62,7 @@ def test_out_is_home_too_and_not_for_training(workdir, tmp_path, monkeypatch, ca
     assert evaluate(workdir, "--out=x", mode="train") == 2
     assert "--out is for the other modes" in capsys.readouterr().err
     assert evaluate(workdir, "--out=s3://bucket/x") == 2
-    assert "--out=s3://bucket/x: not a local directory" in capsys.readouterr().err
+    assert "--out=s3://bucket/x: neither a local path nor gs://" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -112,7 +112,9 @@ def test_two_learn_what_one_learns_stop_when_the_second_is_asked_to_and_one_resu
     assert 3 <= saved < STEPS and len(losses(tmp_path)) == saved
     assert silent_err == ""
     verify(tmp_path)  # its manifest is of what two processes wrote
-    assert all(line.startswith("[Gloo]") for line in silent_out.splitlines()), silent_out
+    # Its threads write into each other's lines.
+    others = [line for line in silent_out.splitlines() if "peer ranks" not in line]
+    assert not others, silent_out
     ((status, _, err),) = job(tmp_path, 1, *MODEST).end()
     assert status == 0, err
     check_same_run(tmp_path, reference)
