@@ -47,7 +47,8 @@ def test_a_damaged_checkpoint_is_passed_over(finished, reference, tmp_path, dama
     if damage == "removed":
         run.gcs.delete(BUCKET, place)
     if damage == "short":
-        run.gcs.put(BUCKET, place, content[:-1])
+        # By half: behind the last values Orbax may have written what nobody reads.
+        run.gcs.put(BUCKET, place, content[: len(content) // 2])
     status, _, err = run.run("--config.evaluate.checkpoint=10", mode="evaluate")
     line = one_line(status, err, 2)
     assert f"{run.url}/checkpoints/10 is damaged" in line
