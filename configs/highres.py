@@ -9,8 +9,8 @@ Expected: not measured here; this row needs an accelerator and the challenge's f
 (--config=kaggle_full of the builder, with --edge=1024).
 Cost: four times lowres.py; the flatten head has 67 million parameters at 1024 px. Blocks are
 fused: the same numbers and parameters from fewer bytes (docs/results.md, by the TPU compiler's
-count; no TPU has run the kernels yet: --config.model.block=plain is the way back, in the middle
-of a run too).
+count; no TPU and no GPU has run the kernels yet: --config.model.block=plain is the way back, in
+the middle of a run too).
 A batch of 32 is sharded over up to 32 chips; on 64 and more, so is the height of each image.
 Command: python -m hpa_jax.main --config=configs/highres.py --config.data.data_dir=DATA \\
   --workdir=RUN --config.model.pretrained=keras_densenet121

@@ -5,7 +5,8 @@
 
     --config=FILE   a recipe, such as configs/lowres.py; without it the run in DIR, as it was
                     configured
-    --workdir=DIR   the run's folder; a second start with the same folder resumes the run
+    --workdir=DIR   the run's folder; a second start with the same folder resumes the run. It may be
+                    gs://BUCKET/FOLDER, as may --out and data_dir (docs/buckets.md)
     --out=DIR       where all modes but train put what they write, called DIR below too; without it
                     the workdir. They only read the workdir, also while it trains
     --mode=MODE     train     (the default) train, or resume training
