@@ -17,7 +17,7 @@ BUILDER = REPOSITORY / "tfds_builder"
 
 # A package or module imports from lower layers and from itself, never from its own layer or above.
 LAYERS = (
-    ("deprecations", "errors", "labels", "lazy"),
+    ("deprecations", "errors", "labels", "lazy", "process_owner"),
     ("buckets",),
     ("environment",),
     ("config", "files", "http_fetch", "images", "metrics", "models", "optim"),
@@ -45,6 +45,7 @@ USED_BY_BUILDER = {
     "http_fetch",
     "images",
     "labels",
+    "process_owner",
 }
 
 # Mathematics takes arrays and plain values: no files, and of the configuration one section at most.

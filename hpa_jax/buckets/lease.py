@@ -19,12 +19,13 @@ import dataclasses
 import json
 import os
 import secrets
-import socket
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hpa_jax import process_owner
 from hpa_jax.buckets.client import Bucket, Changed, Missing
 from hpa_jax.buckets.names import is_safe
 from hpa_jax.errors import InputError, RunStopped
@@ -139,12 +140,15 @@ def _check_name(name: str) -> None:
 
 
 class Lease:
-    """The right of this process to write a run's folder.
+    """The right of this process to write a run's folder. Safe to share between threads.
 
     Args:
       bucket: of the folder.
       name: of the object that says whose it is.
       shown: the folder, for messages.
+
+    Attributes:
+      contents: what `acquire` has found, then what `renew` has said.
     """
 
     def __init__(self, bucket: Bucket, name: str, shown: str):
@@ -153,16 +157,16 @@ class Lease:
         self._shown = shown
         self._owner = {
             "name": secrets.token_hex(4),
-            "host": socket.gethostname(),
-            "process": os.getpid(),
-            "process_space": _process_space(),
+            **process_owner.this_process(),
             "patience_s": patience_s(),
             "renewals": 0,
         }
+        self.contents = Contents()
+        self._lock = threading.Lock()
         self._generation = 0
 
-    def acquire(self, broken: str = "") -> Contents:
-        """Takes the folder; returns what it holds.
+    def acquire(self, broken: str = "") -> None:
+        """Takes the folder, and finds what it holds.
 
         Args:
           broken: the name of a lease that is taken over without waiting.
@@ -182,12 +186,13 @@ class Lease:
             except Changed:
                 # Another process was quicker.
                 continue
-            return contents
+            self.contents = contents
+            return
 
     def _wait_for_its_end(self, contents: Contents, generation: int) -> None:
         """Returns when the owner has not renewed its lease for long enough."""
         owner = _described(contents.owner)
-        if _is_dead_here(contents.owner):
+        if process_owner.is_gone(contents.owner):
             return
         seconds = _patience_of(contents.owner)
         print(
@@ -209,18 +214,28 @@ class Lease:
                 f"{found.owner.get('name')}"
             )
 
-    def renew(self, files: dict[str, dict[str, Any]] | None, unfinished: Sequence[str]) -> None:
-        """Says that this process is alive, and which files count.
+    def renew(
+        self, files: dict[str, dict[str, Any]] | None = None, unfinished: Sequence[str] = ()
+    ) -> None:
+        """Says that this process is alive, and what counts.
+
+        Args:
+          files: that count from now on; None: those of before.
+          unfinished: objects that are on their way there or away; only with `files`.
 
         Raises:
           RunStopped: the folder was taken over by another process.
         """
-        self._owner["renewals"] += 1
-        self._write_own(Contents(files, self._owner, list(unfinished)))
+        with self._lock:
+            if files is not None:
+                self.contents = Contents(files, None, list(unfinished))
+            self._owner["renewals"] += 1
+            self._write_own(dataclasses.replace(self.contents, owner=self._owner))
 
-    def release(self, files: dict[str, dict[str, Any]] | None, unfinished: Sequence[str]) -> None:
+    def release(self) -> None:
         """Gives the folder up."""
-        self._write_own(Contents(files, None, list(unfinished)))
+        with self._lock:
+            self._write_own(dataclasses.replace(self.contents, owner=None))
 
     def check(self) -> None:
         """Finds out whether the folder is still this process's.
@@ -228,9 +243,10 @@ class Lease:
         Raises:
           RunStopped: it was taken over by another process.
         """
-        info = self._bucket.stat(self._object)
-        if info is None or info.generation != self._generation:
-            raise self._lost()
+        with self._lock:
+            info = self._bucket.stat(self._object)
+            if info is None or info.generation != self._generation:
+                raise self._lost()
 
     def _write_own(self, contents: Contents) -> None:
         try:
@@ -272,28 +288,3 @@ def _patience_of(owner: dict[str, Any]) -> float:
 
 def _described(owner: dict[str, Any]) -> str:
     return f"process {owner.get('process')} on {owner.get('host')} (lease {owner.get('name')})"
-
-
-def _is_dead_here(owner: dict[str, Any]) -> bool:
-    """Whether the owner ran on this machine and is gone."""
-    process = owner.get("process")
-    here = (socket.gethostname(), _process_space())
-    if (owner.get("host"), owner.get("process_space")) != here:
-        return False
-    if type(process) is not int or process <= 0:
-        return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def _process_space() -> str:
-    """Tells containers with process numbers of their own apart; empty where there are none."""
-    try:
-        return os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return ""

@@ -34,6 +34,10 @@ class BucketUrl:
         """The name of the object that stands for a file of the folder."""
         return f"{self.prefix}/{relative}" if self.prefix else relative
 
+    def relative(self, object_name: str) -> str:
+        """The file of the folder that an object of that name stands for."""
+        return object_name[len(self.name_of("")) :]
+
 
 def is_bucket_url(text: str) -> bool:
     """Whether a path is meant as a place in a bucket."""

@@ -10,11 +10,12 @@ It is weaker than a lock: a process that was suspended for half a minute loses i
 import contextlib
 import json
 import os
-import socket
 import threading
 import time
 import uuid
 from pathlib import Path
+
+from hpa_jax import process_owner
 
 RENEW_S = 5.0
 """Between two renewals by the owner."""
@@ -48,7 +49,7 @@ class OwnerFile:
             if found is None:
                 # It was released just now.
                 continue
-            if not _is_gone(found) and self._is_renewed(found):
+            if not process_owner.is_gone(found) and self._is_renewed(found):
                 return False
             self._remove(found)
         self._thread = threading.Thread(target=self._keep_renewing, daemon=True)
@@ -79,13 +80,8 @@ class OwnerFile:
 
     def _content(self) -> str:
         self._renewals += 1
-        owner = {
-            "host": socket.gethostname(),
-            "process": os.getpid(),
-            "process_space": _process_space(),
-            "token": self._token,
-            "renewals": self._renewals,
-        }
+        owner = process_owner.this_process()
+        owner |= {"token": self._token, "renewals": self._renewals}
         return json.dumps(owner).ljust(_FILE_BYTES)
 
     def _keep_renewing(self) -> None:
@@ -136,24 +132,3 @@ class OwnerFile:
             with contextlib.suppress(FileExistsError):
                 os.link(aside, self.path)
         aside.unlink(missing_ok=True)
-
-
-def _is_gone(found: dict) -> bool:
-    """Whether the file names a process of this machine that does not run any more."""
-    if found.get("host") != socket.gethostname() or found.get("process_space") != _process_space():
-        return False
-    try:
-        os.kill(int(found["process"]), 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return False
-
-
-def _process_space() -> str:
-    """Tells containers with process numbers of their own apart; empty where there are none."""
-    try:
-        return os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return ""

@@ -27,12 +27,15 @@ def lease(bucket):
 
 def test_what_counts_goes_from_one_to_the_next(lease, bucket):
     first = lease()
-    assert first.acquire().files is None
+    first.acquire()
+    assert first.contents.files is None
     first.renew(FILES, ["checkpoints/4/manifest.json"])
     contents, _ = read_contents(bucket, NAME)
     assert contents.owner["renewals"] == 1
-    first.release(FILES, [])
-    assert lease().acquire() == Contents(FILES)
+    first.release()
+    second = lease()
+    second.acquire()
+    assert second.contents == Contents(FILES, None, ["checkpoints/4/manifest.json"])
 
 
 def test_a_second_one_is_told_whose_it_is(lease, capsys):
@@ -42,7 +45,7 @@ def test_a_second_one_is_told_whose_it_is(lease, capsys):
 
     def renew():
         while not stop.wait(0.1):
-            first.renew({}, [])
+            first.renew()
 
     thread = threading.Thread(target=renew)
     thread.start()
@@ -65,10 +68,10 @@ def test_one_that_is_not_renewed_is_taken_over(lease):
     second = lease()
     second.acquire()
     assert time.monotonic() - start > 0.5
-    for use in (first.check, lambda: first.renew({}, []), lambda: first.release({}, [])):
+    for use in (first.check, first.renew, first.release):
         with pytest.raises(RunStopped, match=f"was taken over by .*{second._owner['name']}"):
             use()
-    second.renew(FILES, [])
+    second.renew(FILES)
 
 
 def test_the_owner_says_how_long_it_may_be_silent(lease, monkeypatch):
@@ -87,7 +90,7 @@ def test_one_is_broken_by_name_at_once(lease, monkeypatch):
     second = lease()
     second.acquire(first._owner["name"])
     with pytest.raises(RunStopped, match="was taken over"):
-        first.renew({}, [])
+        first.renew()
 
 
 def test_one_of_a_process_that_died_here_is_taken_over_at_once(bucket, lease, monkeypatch):
@@ -113,7 +116,7 @@ def test_two_at_the_same_time(lease, connected):
         outcomes.append("owner")
         end = time.monotonic() + 1.5
         while time.monotonic() < end:
-            made.renew({}, [])
+            made.renew()
             time.sleep(0.1)
 
     threads = [threading.Thread(target=acquire) for _ in range(4)]
@@ -130,9 +133,9 @@ def test_lost_answers_lose_no_lease(lease, connected, bucket):
     made.acquire()
     for _ in range(2):
         connected.faults.lose_answers(1, method="POST")
-        made.renew(FILES, [])
+        made.renew(FILES)
     connected.faults.lose_answers(1, method="POST")
-    made.release(FILES, [])
+    made.release()
     assert read_contents(bucket, NAME)[0] == Contents(FILES)
 
 
@@ -174,10 +177,10 @@ def test_contents_that_go_or_break_under_a_run_stop_it(lease, connected):
     first.acquire()
     connected.put("bucket", NAME, b"?")
     with pytest.raises(RunStopped, match="is not as it was written"):
-        first.renew({}, [])
+        first.renew()
     connected.delete("bucket", NAME)
     with pytest.raises(RunStopped, match="contents.json was removed while"):
-        first.renew({}, [])
+        first.renew()
     assert connected.names("bucket") == []
 
 
