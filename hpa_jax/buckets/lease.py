@@ -163,6 +163,7 @@ class Lease:
         }
         self.contents = Contents()
         self._lock = threading.Lock()
+        self._renewed_s = 0.0
         self._generation = 0
 
     def acquire(self, broken: str = "") -> None:
@@ -237,6 +238,17 @@ class Lease:
         with self._lock:
             self._write_own(dataclasses.replace(self.contents, owner=None))
 
+    def renew_if_late(self) -> None:
+        """Renews it where another process may have taken the folder over meanwhile.
+
+        After a process or its machine was suspended, for instance: before it writes anything.
+
+        Raises:
+          RunStopped: the folder was taken over by another process.
+        """
+        if _clock_s() - self._renewed_s > self._owner["patience_s"]:
+            self.renew()
+
     def check(self) -> None:
         """Finds out whether the folder is still this process's.
 
@@ -256,8 +268,10 @@ class Lease:
 
     def _write(self, contents: Contents) -> None:
         """Replaces the object of the generation that is known."""
+        asked_s = _clock_s()
         info = self._bucket.write(self._object, contents.to_bytes(), self._generation)
         self._generation = info.generation
+        self._renewed_s = asked_s
 
     def _lost(self) -> RunStopped:
         try:
@@ -277,6 +291,11 @@ class Lease:
             f"({self._owner['name']}) for {self._owner['patience_s']:g} s or it was broken; "
             "nothing that this process wrote since counts"
         )
+
+
+def _clock_s() -> float:
+    """A clock that goes on while the machine is suspended, where there is one."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def _patience_of(owner: dict[str, Any]) -> float:

@@ -180,6 +180,8 @@ class Mount(FolderCopy):
           generation: of the object that is replaced, 0 for none.
         """
         object_name = self.url.name_of(place)
+        if self._lease is not None:
+            self._lease.renew_if_late()
         for _ in range(_ATTEMPTS):
             if self._lease is None:
                 generation = None

@@ -4,6 +4,8 @@ It is filled once, before the first step, since the parts never move. Images are
 evaluation, not augmented.
 """
 
+from collections.abc import Iterable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -48,13 +50,14 @@ def choose_images(targets: np.ndarray, count: int, seed: int) -> np.ndarray:
     return np.sort(drawn[first[:count]])
 
 
-class _Chosen:
+class ChosenImages:
     """Some images of a dataset, as the loader reads a dataset."""
 
     def __init__(self, dataset: ConcatDataset, places: np.ndarray):
         self.image_shape = dataset.image_shape
         self.num_labels = dataset.num_labels
         self.check_one_size = dataset.check_one_size
+        self.read_ahead = dataset.read_ahead
         self._dataset = dataset
         self._places = places
 
@@ -63,6 +66,10 @@ class _Chosen:
 
     def __getitem__(self, i: int) -> dict:
         return self._dataset[int(self._places[i])]
+
+    def announce(self, images: Iterable[int]) -> None:
+        """As of `ImageDataset`."""
+        self._dataset.announce(int(self._places[i]) for i in images)
 
 
 def fill_bank(
@@ -82,7 +89,7 @@ def fill_bank(
     """
     targets = dataset.targets()
     places = choose_images(targets, config.fusion.images, config.train.seed)
-    embeddings = _embed(config, model, variables, _Chosen(dataset, places), mesh)
+    embeddings = _embed(config, model, variables, ChosenImages(dataset, places), mesh)
     mean = embeddings.mean(axis=0)
     moved = embeddings - mean
     lengths = np.linalg.norm(moved, axis=1, keepdims=True)
@@ -97,7 +104,7 @@ def fill_bank(
 
 
 def _embed(
-    config: Config, model: FusionNet, variables: dict, images: _Chosen, mesh: Mesh
+    config: Config, model: FusionNet, variables: dict, images: ChosenImages, mesh: Mesh
 ) -> np.ndarray:
     """Embeddings of images, `float32 [N, F]`, in their order."""
     preparation = preparation_by_source(config.data)
@@ -114,7 +121,10 @@ def _embed(
     # Filled up with images that are there, which have a source.
     filled = np.resize(np.arange(len(images)), -(-len(images) // size) * size)
     batches = eval_batches(
-        _Chosen(images, filled), batch_size=size, threads=config.data.threads, **process_slice()
+        ChosenImages(images, filled),
+        batch_size=size,
+        threads=config.data.threads,
+        **process_slice(),
     )
     found = []
     program = None

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from hpa_jax.buckets import lease as lease_module
 from hpa_jax.buckets.lease import Contents, Lease, read_contents
 from hpa_jax.errors import InputError, RunStopped
 
@@ -72,6 +73,19 @@ def test_one_that_is_not_renewed_is_taken_over(lease):
         with pytest.raises(RunStopped, match=f"was taken over by .*{second._owner['name']}"):
             use()
     second.renew(FILES)
+
+
+def test_one_that_is_late_is_renewed_before_anything_is_written(lease, monkeypatch):
+    first = lease()
+    first.acquire()
+    first.renew_if_late()
+    lease().acquire(first._owner["name"])
+    # In time: it can only have been broken, and the next renewal will say so.
+    first.renew_if_late()
+    now = lease_module._clock_s()
+    monkeypatch.setattr(lease_module, "_clock_s", lambda: now + 0.7)
+    with pytest.raises(RunStopped, match="was taken over"):
+        first.renew_if_late()
 
 
 def test_the_owner_says_how_long_it_may_be_silent(lease, monkeypatch):

@@ -16,6 +16,7 @@ from hpa_jax.data.catalog import load_dataset
 from hpa_jax.data.dataset import ConcatDataset
 from hpa_jax.data.loader import eval_batches
 from hpa_jax.errors import InputError, RunStopped
+from hpa_jax.training.vote_bank import ChosenImages
 
 BUCKET = "bucket"
 URL = f"gs://{BUCKET}/data"
@@ -135,6 +136,19 @@ def test_several_datasets(gcs, local_dir):
     assert remote.read_ahead and not local.read_ahead
     expected = take(shuffled(local, batch_size=4, seed=5), 20)
     assert_same(take(shuffled(remote, batch_size=4, seed=5), 20), expected)
+
+
+def test_some_images_of_several_datasets(gcs, local_dir):
+    places = np.array([5, 2, 2, 0])
+
+    def some(opened):
+        return ChosenImages(ConcatDataset([opened], ["small"]), places)
+
+    local = some(load_dataset(local_dir, "small", split="train"))
+    remote = some(open_remote("small"))
+    assert remote.read_ahead and not local.read_ahead
+    expected = list(eval_batches(local, batch_size=4))
+    assert_same(list(eval_batches(remote, batch_size=4)), expected)
 
 
 @pytest.mark.parametrize("is_short", [False, True])

@@ -38,7 +38,7 @@ def test_a_run_that_was_killed_resumes_to_the_bit(bucket_run, reference):
 
 def test_two_starts_and_a_lease_that_is_broken_by_name(bucket_run, reference):
     run = bucket_run()
-    first = run.start(step_s=0.5)
+    first = run.start(step_s=3)
     run.until(lambda: run.steps(), first)
     status, _, err = run.run()
     line = one_line(status, err, 2)
