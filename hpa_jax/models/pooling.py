@@ -101,28 +101,39 @@ def _max_pool_backward(padding, x, g):
         return gradient
 
     def gather(x, g):
-        return _gather_gradient(x, g, padding)
+        first = _first_largest_tap(x, *g.shape[1:3], padding)
+        return _gather_gradient(first, g, x.shape, padding)
 
-    return (lax.platform_dependent(x, g, tpu=scatter, default=gather),)
+    def gather_once_computed(x, g):
+        # Fused with it, both would be computed for each of the nine taps, and without vectors: g is
+        # a sum over the layers of a block.
+        first = _first_largest_tap(x, *g.shape[1:3], padding)
+        first, g = lax.optimization_barrier((first, g))
+        return _gather_gradient(first, g, x.shape, padding)
+
+    gradient = lax.platform_dependent(x, g, tpu=scatter, cpu=gather_once_computed, default=gather)
+    return (gradient,)
 
 
 _max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
-def _gather_gradient(x: jax.Array, g: jax.Array, padding: int) -> jax.Array:
+def _gather_gradient(
+    first: jax.Array, g: jax.Array, shape: tuple[int, ...], padding: int
+) -> jax.Array:
     """The gradient of `_windowed_max`: each `g` at the first largest position of its window.
 
     Args:
-      x: `[B, H, W, C]`.
+      first: `int8 [B, h, w, C]`, of `_first_largest_tap`.
       g: `[B, h, w, C]`.
+      shape: of the result, `(B, H, W, C)`.
       padding: as in `max_pool`.
 
     Returns:
       `[B, H, W, C]`.
     """
-    batch, height, width, channels = x.shape
+    batch, height, width, channels = shape
     rows, columns = g.shape[1:3]
-    first = _first_largest_tap(x, rows, columns, padding)
 
     def sent(row: int, column: int) -> jax.Array:
         """What each window (r, c) sends to its tap, at `[2 r + row, 2 c + column]` once padded."""

@@ -20,9 +20,16 @@ from hpa_jax.files import check_writable
 MOST_CPU_DEVICES = 8
 """Each device holds the full state; and on two cores eight devices are no faster than one."""
 
-COMPILER_OPTIONS = {"cpu": {"xla_cpu_enable_concurrency_optimized_scheduler": True}}
-"""By JAX's name of the platform. On CPUs independent operations run side by side: a tenth faster on
-two cores, in no more memory."""
+COMPILER_OPTIONS = {
+    "cpu": {
+        # Independent operations run side by side: a tenth faster on two cores, in no more memory.
+        "xla_cpu_enable_concurrency_optimized_scheduler": True,
+        # The pass that removes lax.optimization_barrier: on CPUs it comes before fusions are made,
+        # so that a barrier keeps nothing from being computed again for each of its readers.
+        "xla_disable_hlo_passes": "cse_barrier_expander",
+    }
+}
+"""By JAX's name of the platform."""
 
 CACHE_BYTES = 2 * 10**9
 """Of compiled programs in a bucket, the newest, that a start downloads."""

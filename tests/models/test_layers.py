@@ -182,8 +182,7 @@ def test_a_step_on_a_gpu_has_the_gradients_of_one_elsewhere(monkeypatch):
     elsewhere = gradients()
     calls = []
 
-    def of_gpu(*arguments, cuda=None, tpu=None, default):
-        del tpu
+    def of_gpu(*arguments, cuda=None, default, **_):
         if cuda is None:
             return default(*arguments)
         calls.append(cuda)

@@ -174,3 +174,17 @@ def test_kernels_that_a_gpu_does_not_take_are_one_line():
         with pytest.raises(type(error)):
             with kernels_explained(device):
                 raise error
+
+
+def test_on_a_cpu_what_is_behind_a_barrier_is_computed_once():
+    def shifted_sum(a, b):
+        total = jax.lax.optimization_barrier(2 * a + b)
+        return total[1:] * total[:-1]
+
+    ones = np.ones((64, 64), np.float32)
+    program = compile_for("cpu", jax.jit(shifted_sum), ones, ones)
+    text = program.as_text()
+    # Without the barrier there is one fusion, which adds twice.
+    assert text.count(" fusion(") == 2, text
+    assert text.count(" add(") == 1, text
+    np.testing.assert_array_equal(program(ones, ones), np.full((63, 64), 9, np.float32))
