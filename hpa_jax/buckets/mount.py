@@ -18,6 +18,7 @@ is written and removed by its generation, so that neither touches what the other
 
 import base64
 import contextlib
+import importlib
 import os
 import sys
 import threading
@@ -35,6 +36,10 @@ from hpa_jax.buckets.url import BucketUrl
 from hpa_jax.errors import InputError, RunStopped
 
 _ATTEMPTS = 5
+
+_REPLACE_IMPORT = ("tensorflow_datasets.public_api", "grain")
+"""Packages that replace the interpreter's `import` while they are imported themselves (etils,
+lazy_imports): a relative one in another thread is an error meanwhile, such as urllib3's own."""
 
 
 class Mount(FolderCopy):
@@ -296,6 +301,10 @@ class Mount(FolderCopy):
           InputError: another process has it.
           RunStopped: another process has taken it over.
         """
+        # Before there is a thread that they could be in the way of.
+        for name in _REPLACE_IMPORT:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
         lease = Lease(self._bucket, self.url.name_of(FILE_NAME), str(self.url))
         lease.acquire(broken)
         self._lease = lease

@@ -1,8 +1,11 @@
 """Folders of runs that are killed, or that another process takes over."""
 
 import shutil
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from support.bucket_folders import (
@@ -17,6 +20,8 @@ from support.bucket_folders import (
 )
 
 from hpa_jax.errors import InputError, RunStopped
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -153,3 +158,25 @@ def test_a_failure_in_the_background_is_told_once(connected, mount):
             while time.monotonic() < end:
                 made.check()
                 time.sleep(0.02)
+
+
+def test_who_holds_a_folder_is_past_imports_that_are_in_the_way_of_threads():
+    code = (
+        "import builtins, sys\n"
+        "from etils import epy\n"
+        "from hpa_jax.buckets import mount\n"
+        "for name in mount._REPLACE_IMPORT:\n"
+        "    __import__(name)\n"
+        "def refuse(*_, **__):\n"
+        "    raise AssertionError\n"
+        "epy.lazy_imports = epy.lazy_imports_utils.lazy_imports = refuse\n"
+        "import hpa_jax.training.loop, tfds_builder.hpa.prepare\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
