@@ -120,7 +120,7 @@ def _gradient_computed_once(y: jax.Array) -> jax.Array:
     """`y`, whose gradient is in memory before it is read.
 
     XLA's CPU backend would compute it twice, with the norm before it, and once of that transposed,
-    number by number: a tenth of a DenseNet's step.
+    number by number.
     """
     return y
 
