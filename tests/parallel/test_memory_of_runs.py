@@ -27,7 +27,7 @@ def test_batches_that_do_not_fit_are_refused_before_anything_is_compiled(job, tm
 @pytest.mark.slow
 def test_a_step_that_does_not_fit_is_refused_before_it_runs(job, tmp_path):
     """The compiled program decides: there is room for the batches, not for the step."""
-    one = job(tmp_path, 1, "--config.data.image_size=2048", prefix=limited(6))
+    one = job(tmp_path, 1, "--config.data.image_size=3072", prefix=limited(6))
     ((status, _, err),) = one.end()
     line = refused(status, err)
     assert line.startswith("error: a training step"), line
