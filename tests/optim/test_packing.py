@@ -1,5 +1,6 @@
 """Stacked parameters: there and back, the updates of the plain tree, and fewer operations."""
 
+import re
 from functools import partial
 
 import flax.linen as nn
@@ -12,6 +13,7 @@ from hpa_jax.models.norm import BatchNorm
 from hpa_jax.optim import losses
 from hpa_jax.optim.optimizer import make_optimizer
 from hpa_jax.optim.packing import pack, unpack
+from hpa_jax.parallel.compile import compile_for
 from hpa_jax.training.state import new_state
 from hpa_jax.training.steps import make_train_step
 from hpa_jax.transforms.channel_mix import CHANNEL_MIXES
@@ -73,6 +75,20 @@ def test_what_is_packed_comes_back(left_out):
     back = unpack(pack(tree), tree)
     assert jax.tree.structure(back) == jax.tree.structure(tree)
     jax.tree.map(np.testing.assert_array_equal, back, tree)
+
+
+def test_on_a_cpu_arrays_of_one_shape_are_taken_apart_by_one_kernel():
+    shapes = [(4, 8)] * 5 + [(6, 8)] * 3
+    tree = {"backbone": {f"layer{n}": {"kernel": np.ones(s)} for n, s in enumerate(shapes)}}
+
+    def step(packed):
+        return unpack(jax.tree.map(lambda array: 2 * array, packed), tree)
+
+    text = compile_for("cpu", jax.jit(step), pack(tree)).as_text()
+    # What XLA compares to find kernels that are the same: all but the names.
+    kernels = re.findall(r"^%\S*fus\S* \(.*?{\n(.*?)^}", text, re.MULTILINE | re.DOTALL)
+    bodies = [re.sub(r"%[\w.-]+|, metadata={.*?}", "", kernel) for kernel in kernels]
+    assert len(bodies) == len(shapes) and len(set(bodies)) == 2, bodies
 
 
 @pytest.mark.parametrize(
