@@ -66,6 +66,7 @@ def unpack(packed: PackedTree, like: dict) -> dict:
 def _slices(
     packed: PackedTree, like: dict, slice_of: Callable[[jax.Array, int, int, int], jax.Array]
 ) -> dict:
+    """Each array of `like`, cut out by `slice_of(joined, start, size, axis)`."""
     # Trees are traversed in one order, so each array starts where the one before it ended.
     next_start: dict[tuple[str, str, str], int] = {}
 

@@ -2,8 +2,10 @@
 
 import os
 import signal
+import sys
 
 import pytest
+from support.fake_gcs import FakeGcs
 from support.tpu_cloud import PLACE, ROOT, SLICE
 
 STOCK_OUT = (
@@ -46,6 +48,22 @@ def test_words_of_the_command_arrive_as_they_were_given(cloud, tmp_path):
     assert "exit status 0" in found.stdout
     assert "costs money" in found.stderr
     assert "--delete" in found.stderr
+
+
+@pytest.mark.slow
+def test_a_run_whose_folders_are_in_a_bucket_needs_no_mount(cloud, small_run, compilation_cache):
+    with FakeGcs(buckets=["bucket"]) as gcs:
+        cloud.env |= gcs.environment() | {
+            "JAX_PLATFORMS": "cpu",
+            "JAX_COMPILATION_CACHE_DIR": str(compilation_cache),
+        }
+        steps = "--config.train.steps=2"
+        workdir = "--workdir=gs://bucket/runs/small"
+        command = [sys.executable, "-m", "hpa_jax.main", *small_run, steps, workdir]
+        found = cloud.run("--", *command)
+        assert found.returncode == 0, found.stderr
+        names = gcs.names("bucket")
+    assert "runs/small/checkpoints/2/manifest.json" in names, names
 
 
 def test_stock_outs_are_waited_out(cloud):
