@@ -8,7 +8,7 @@ Design:
   which differs silently;
 - in training a dense block has three forms, `BLOCKS`. The parameters are the same, and so are the
   numbers up to rounding; memory and traffic differ:
-    plain  concatenates before each layer; JAX derives the backward pass;
+    plain  concatenates before each layer; JAX derives the backward pass from those of its parts;
     remat  keeps what each layer adds and computes the layer's inside again;
     fused  one growing buffer and a backward pass of its own (fused/dense_block.py).
 

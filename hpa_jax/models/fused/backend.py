@@ -15,7 +15,8 @@ from typing import NamedTuple, Protocol
 import jax
 from jax.sharding import PartitionSpec
 
-from hpa_jax.models.fused.moments import Affine, MomentGradient
+from hpa_jax.models.fused.moments import Affine
+from hpa_jax.models.norm import MomentGradient
 
 
 class ConvGradients(NamedTuple):

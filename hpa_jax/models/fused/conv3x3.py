@@ -27,7 +27,6 @@ from hpa_jax.models.fused.conv1x1 import (
     normalized,
     taps_of_gradient,
 )
-from hpa_jax.models.fused.moments import MomentGradient
 from hpa_jax.models.fused.slabs import (
     TAPS,
     Slabs,
@@ -39,6 +38,7 @@ from hpa_jax.models.fused.slabs import (
     window_block,
     zero_outside,
 )
+from hpa_jax.models.norm import MomentGradient
 
 
 def _remaking(layer: Layer) -> tuple[list[jax.Array], list[pl.BlockSpec]]:

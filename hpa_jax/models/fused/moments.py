@@ -21,16 +21,6 @@ class Affine(NamedTuple):
     shift: jax.Array
 
 
-class MomentGradient(NamedTuple):
-    """What the gradients of a map's moments add to that of each value x: `slope * x + offset`.
-
-    `float32 [C]` each.
-    """
-
-    slope: jax.Array
-    offset: jax.Array
-
-
 def norm_as_affine(params: dict, moments: Moments, epsilon: float) -> Affine:
     """The affine map that a norm with `scale` and `bias` is, given the moments of its input."""
     factor = params["scale"] * lax.rsqrt(moments.var + epsilon)
@@ -46,17 +36,6 @@ def moments_from_sums(sums: jax.Array, count: int) -> Moments:
     """Moments from the sums of `count` values and of their squares, `[C, 2]`."""
     mean = sums[:, 0] / count
     return Moments(mean, jnp.maximum(sums[:, 1] / count - jnp.square(mean), 0))
-
-
-def moment_gradient(moments: Moments, gradients: Moments, count: int) -> MomentGradient:
-    """The gradient of each of `count` values, given the gradients of their mean and variance.
-
-    A variance of 0 was clipped (norm.batch_moments) and has no gradient.
-    """
-    grad_var = jnp.where(moments.var > 0, gradients.var, 0)
-    slope = 2 * grad_var / count
-    offset = (gradients.mean - 2 * moments.mean * grad_var) / count
-    return MomentGradient(slope, offset)
 
 
 def slice_channels(moments: Moments, channels: slice) -> Moments:

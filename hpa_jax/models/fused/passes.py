@@ -17,12 +17,11 @@ from jax import lax
 from hpa_jax.models.fused.backend import Backend, Layer, LayerBackward
 from hpa_jax.models.fused.moments import (
     affine_gradient,
-    moment_gradient,
     moments_from_sums,
     norm_as_affine,
     slice_channels,
 )
-from hpa_jax.models.norm import Moments, concat_moments
+from hpa_jax.models.norm import Moments, concat_moments, moment_gradient
 
 LayerParams = dict[str, dict[str, jax.Array]]
 """`norm1`, `norm2` (each `scale`, `bias`), `conv1` `[c, 4 g]` and `conv2` `[3, 3, 4 g, g]` (each

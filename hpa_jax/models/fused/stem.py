@@ -17,7 +17,6 @@ from jax.sharding import Mesh
 
 from hpa_jax.models.fused.moments import (
     affine_gradient,
-    moment_gradient,
     moments_from_sums,
     norm_as_affine,
 )
@@ -34,7 +33,7 @@ from hpa_jax.models.fused.stem_kernels import (
     stem_pool,
     to_cells,
 )
-from hpa_jax.models.norm import Moments
+from hpa_jax.models.norm import Moments, moment_gradient
 
 
 class StemParams(NamedTuple):

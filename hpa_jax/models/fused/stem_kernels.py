@@ -34,7 +34,7 @@ from hpa_jax.models.fused.blocks import (
     two_sums,
     zero_at_first_step,
 )
-from hpa_jax.models.fused.moments import Affine, MomentGradient
+from hpa_jax.models.fused.moments import Affine
 from hpa_jax.models.fused.slabs import (
     TAPS,
     Slabs,
@@ -46,6 +46,7 @@ from hpa_jax.models.fused.slabs import (
     slab_blocks_with_edges,
     zero_outside,
 )
+from hpa_jax.models.norm import MomentGradient
 
 CELL = 4
 """Pixels a side of the image for one of the result."""

@@ -20,7 +20,8 @@ from hpa_jax.models.fused.blocks import (
     two_sums,
     zero_at_first_step,
 )
-from hpa_jax.models.fused.moments import Affine, MomentGradient
+from hpa_jax.models.fused.moments import Affine
+from hpa_jax.models.norm import MomentGradient
 
 
 def pixels_per_transition_block(width: int) -> int:

@@ -17,7 +17,6 @@ from jax.experimental.pallas import triton as plt
 
 from hpa_jax.models.fused.backend import Layer
 from hpa_jax.models.fused.blocks import cost_estimate
-from hpa_jax.models.fused.moments import MomentGradient
 from hpa_jax.models.fused.triton_blocks import (
     EVERYTHING,
     LEAST_PIXELS,
@@ -32,6 +31,7 @@ from hpa_jax.models.fused.triton_blocks import (
     plan_span,
     store,
 )
+from hpa_jax.models.norm import MomentGradient
 
 
 @cache

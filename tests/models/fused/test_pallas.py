@@ -10,14 +10,14 @@ from support.compiling import compile_quickly, relative_errors
 
 from hpa_jax.models.fused.backend import Layer, LayerBackward
 from hpa_jax.models.fused.dense_block import dense_blocks
-from hpa_jax.models.fused.moments import Affine, MomentGradient
+from hpa_jax.models.fused.moments import Affine
 from hpa_jax.models.fused.pallas import PallasBackend
 from hpa_jax.models.fused.passes import TransitionParams
 from hpa_jax.models.fused.slabs import plan_slabs
 from hpa_jax.models.fused.stages import Stage
 from hpa_jax.models.fused.transition import pixels_per_transition_block
 from hpa_jax.models.fused.xla import XlaBackend
-from hpa_jax.models.norm import Moments
+from hpa_jax.models.norm import MomentGradient, Moments
 from hpa_jax.plan.pallas_traffic import pallas_kernels
 
 float32 = partial(jax.ShapeDtypeStruct, dtype=jnp.float32)

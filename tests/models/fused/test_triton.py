@@ -10,10 +10,11 @@ from support.compiling import compile_quickly, relative_errors
 
 from hpa_jax.models.fused import stages, triton_conv1x1, triton_conv3x3
 from hpa_jax.models.fused.backend import Layer, LayerBackward
-from hpa_jax.models.fused.moments import Affine, MomentGradient
+from hpa_jax.models.fused.moments import Affine
 from hpa_jax.models.fused.triton import TritonBackend
 from hpa_jax.models.fused.triton_blocks import LARGE_TILES, SMALL_TILES, Span, plan_span
 from hpa_jax.models.fused.xla import XlaBackend
+from hpa_jax.models.norm import MomentGradient
 
 
 def draw_layer(images, height, width, channels, growth, dtype):
