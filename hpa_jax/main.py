@@ -53,10 +53,12 @@ from hpa_jax.environment.early_signals import (
     mode_of,
     stop_training,
 )
+from hpa_jax.environment.garbage import pause_collection, resume_collection
 
 if __name__ == "__main__":
     # The imports below take a while.
     install_early(sys.argv[1:])
+    pause_collection()
     # The other modes compute little, or in processes of their own.
     if mode_of(sys.argv[1:]) in ("train", "evaluate", "predict", "synthesize", "probe"):
         huge_pages.restart("hpa_jax.main")
@@ -247,6 +249,9 @@ def _results(mode: str, config: Config, workdir: Path) -> list[str]:
 
 def _run(call: Call, group, traces: Path | None) -> int:
     mode, workdir, config, out, recipe = call
+    if mode != "train":
+        # Training does so once it has imported the rest.
+        resume_collection()
     advice = "move it away or give --out=DIR, another folder"
     if mode == "sweep":
         advice = "move it away or choose another --workdir"

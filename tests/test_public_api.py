@@ -1,5 +1,6 @@
 """The public API: lazy, complete whatever was imported before, enough for the README's main job."""
 
+import gc
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 import hpa_jax
+from hpa_jax.environment.garbage import pause_collection
 from hpa_jax.errors import EXIT_OK, InputError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -96,7 +98,9 @@ def test_the_main_job_from_python(small_data, tmp_path):
     workdir = tmp_path / "run"
     assert hpa_jax.train(config, str(workdir)) == EXIT_OK
     assert config == as_configured  # a configuration is read, never changed
+    pause_collection()  # as the command line does before its imports
     assert hpa_jax.train(hpa_jax.load_config(workdir), workdir) == EXIT_OK  # it is finished
+    assert gc.isenabled()
 
     dataset = hpa_jax.load_dataset(small_data, "synthetic_32", split="validation")
     images = np.stack([dataset[i]["image"] for i in range(len(dataset))])

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hpa_jax.environment.garbage import without_collection
+
 LAYER_SCALE = 1e-6
 """With which the blocks of a ConvNeXt start (section A.1 of its paper): nearly left out."""
 
@@ -38,7 +40,8 @@ def init_variables(model: nn.Module, image_shape: tuple[int, int, int], seed: in
     # Even the key is abstract: making one would compile a program.
     key = jax.eval_shape(lambda: jax.random.key(0))
     init = lambda key, image: model.init(key, image, train=False)  # noqa: E731
-    shapes = jax.eval_shape(init, key, image)
+    with without_collection():
+        shapes = jax.eval_shape(init, key, image)
 
     def draw(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
         names = [entry.key for entry in path]

@@ -1,7 +1,6 @@
 """How many CPU devices a process has, how a step that runs for hours is compiled, and kept."""
 
 import contextlib
-import gc
 import os
 import sys
 import warnings
@@ -14,6 +13,7 @@ from hpa_jax.buckets import mounts
 from hpa_jax.buckets.url import is_bucket_url
 from hpa_jax.environment.cache_folder import cache_folder
 from hpa_jax.environment.cores import available_cores
+from hpa_jax.environment.garbage import without_collection
 from hpa_jax.errors import InputError, RunStopped, one_line
 from hpa_jax.files import check_writable
 
@@ -165,7 +165,7 @@ def compile_for(platform: str, function, *arguments) -> jax.stages.Compiled:
       function: jitted.
       arguments: arrays, or their shapes, dtypes and shardings.
     """
-    with without_garbage_collection():
+    with without_collection():
         lowered = function.lower(*arguments)
     return lowered.compile(compiler_options=COMPILER_OPTIONS.get(platform))
 
@@ -198,15 +198,3 @@ def kernels_explained(device: jax.Device) -> Iterator[None]:
             f"({one_line(error, limit=200)}); XLA's operations do the same: "
             "--config.model.kernels=False"
         ) from error
-
-
-@contextlib.contextmanager
-def without_garbage_collection() -> Iterator[None]:
-    """For tracing, of which collecting garbage would take a quarter: most objects stay."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

@@ -25,9 +25,9 @@ from jax.sharding import Mesh
 
 from hpa_jax.config import Config, settings_of_steps
 from hpa_jax.data.dataset import ConcatDataset
+from hpa_jax.environment.garbage import without_collection
 from hpa_jax.environment.sources import source_digest
 from hpa_jax.files import write_atomically
-from hpa_jax.parallel.compile import without_garbage_collection
 from hpa_jax.parallel.mesh import replicated
 from hpa_jax.training.state import TrainState
 
@@ -106,7 +106,7 @@ def keep_traced(
 
         jitted = jax.jit(on_leaves, donate_argnums=0, out_shardings=(sharding, sharding))
         try:
-            with without_garbage_collection():
+            with without_collection():
                 exported = export.export(jitted, disabled_checks=_KNOWN)
                 content = exported(leaves, batch).serialize()
         except (ValueError, NotImplementedError):

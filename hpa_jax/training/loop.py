@@ -17,6 +17,7 @@ import jax
 
 from hpa_jax.config import Config, check, expand_paths
 from hpa_jax.data import pipeline
+from hpa_jax.environment.garbage import resume_collection
 from hpa_jax.environment.paths import local_path
 from hpa_jax.files import locked
 from hpa_jax.parallel.preemption import PreemptionSignal
@@ -72,6 +73,7 @@ def train_loop(
         config = with_aspect_of_run(_with_recorded_versions(config, workdir), workdir)
         config = with_parts_of_run(config, workdir)
         experiment = Experiment(config, group)
+        resume_collection()
         run = on_exit.enter_context(Run(experiment, workdir, group, preemption, traces))
         state, step = run.restore_or_init()
         while True:

@@ -315,9 +315,11 @@ class Run:
         self._logger.update_progress(step)
         is_last = step == self._num_steps
         if step % self._config.train.log_every == 0 or is_last:
+            # Traced at the first log line, while the devices are still at work.
+            learning_rate = self._experiment.learning_rate(step - 1)
             self._stop_if_not_finite(state)
             self._checkpoints.check()
-            self._log_steps(state, step)
+            self._log_steps(state, step, learning_rate)
         elif step == self._first_step + 1:
             # The first step is not timed: its batch was waited for before anything ran.
             jax.block_until_ready(step_metrics)
@@ -369,10 +371,9 @@ class Run:
         ids = self._experiment.batch_ids(self._position(failed_at))
         raise RunStopped(messages.not_finite(failed_at, self._checkpoints.latest(), ids))
 
-    def _log_steps(self, state: TrainState, step: int) -> None:
+    def _log_steps(self, state: TrainState, step: int, learning_rate: float) -> None:
         metrics = self._unlogged.mean()
-        scale = _learning_rate_scale(state)
-        metrics["lr"] = self._experiment.learning_rate(step - 1) * scale
+        metrics["lr"] = learning_rate * _learning_rate_scale(state)
         metrics["goodput"] = self._goodput.fraction()
         self._goodput.write()
         self._logger.log_metrics(step, "train", metrics | self._throughput())
