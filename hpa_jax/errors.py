@@ -31,11 +31,18 @@ NOT_FINITE = "the loss or its gradient was not finite"
 """Begins the text of the `RunStopped` that a run's own settings may cause: a sweep goes on."""
 
 
-class InputError(Exception):
+class _Printable(Exception):
+    """Its text is safe to print, whatever names a file or a host gave it."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
+
+class InputError(_Printable):
     """Something that the user can put right. Its text is one line: what, where, what to do."""
 
 
-class RunStopped(Exception):
+class RunStopped(_Printable):
     """The run stopped itself. Its text is one line: the cause, the step, where it can resume."""
 
 
@@ -57,6 +64,11 @@ def is_out_of_space(error: BaseException) -> bool:
 _OUT_OF_SPACE = ("No space left on device", "Disk quota exceeded")
 
 
+def printable(text: str) -> str:
+    """The text with "?" for what cannot be printed, line ends and terminal escapes among it."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
 def one_line(error: BaseException | str, limit: int | None = None) -> str:
     """The text of an error on one line that is safe to print.
 
@@ -74,7 +86,7 @@ def one_line(error: BaseException | str, limit: int | None = None) -> str:
     words = " ".join(text.split())
     if not words and isinstance(error, BaseException):
         words = type(error).__name__
-    printable = "".join(char if char.isprintable() else "?" for char in words)
-    if limit is None or len(printable) <= limit:
-        return printable
-    return printable[: limit - 3].rstrip() + "..."
+    line = printable(words)
+    if limit is None or len(line) <= limit:
+        return line
+    return line[: limit - 3].rstrip() + "..."

@@ -162,7 +162,7 @@ def test_scores(tmp_path):
 @slow
 def test_ensemble_json(tmp_path):
     path = tmp_path / "ensemble.json"
-    folders = [str(tmp_path / name) for name in ("a", "b")]
+    folders = ["/runs/a", "/runs/b"]
     models = []
     for number, folder in enumerate(folders):
         runs = [{"folder": folder, "checkpoint": 10 + number}]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hpa_jax.errors import one_line
+from hpa_jax.errors import InputError, RunStopped, one_line
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,9 @@ def test_an_error_on_one_line(error, line):
 def test_a_long_error_is_cut():
     assert one_line("x" * 20, limit=20) == "x" * 20
     assert one_line("x" * 21, limit=20) == "x" * 17 + "..."
+
+
+@pytest.mark.parametrize("kind", [InputError, RunStopped])
+def test_names_in_a_message_cannot_break_its_line_or_steer_a_terminal(kind):
+    # White space that can be printed is a path's own.
+    assert str(kind("of two\n\x1b[31mfolders\x7f: a  µ")) == "of two??[31mfolders?: a  µ"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from hpa_jax.errors import printable
 from hpa_jax.images.header import Description
 from hpa_jax.images.rule import Rule
 from hpa_jax.images.store import Refused
@@ -60,5 +61,5 @@ def listed(names: Sequence[str]) -> str:
         return ""
     shown = [name[:_LONGEST_NAME] or "?" for name in names[:_MOST_NAMES]]
     more = ", ..." if len(names) > _MOST_NAMES else ""
-    text = "".join(char if char.isprintable() else "?" for char in ", ".join(shown))
+    text = printable(", ".join(shown))
     return f" ({text}{more})"
