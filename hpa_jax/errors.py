@@ -65,7 +65,7 @@ _OUT_OF_SPACE = ("No space left on device", "Disk quota exceeded")
 
 
 def printable(text: str) -> str:
-    """The text with "?" for what cannot be printed, line ends and terminal escapes among it."""
+    """The text with "?" for what cannot be printed, line ends and terminal escapes among them."""
     return "".join(char if char.isprintable() else "?" for char in text)
 
 

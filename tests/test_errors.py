@@ -3,6 +3,7 @@
 import pytest
 
 from hpa_jax.errors import InputError, RunStopped, one_line
+from tfds_builder.hpa.sources import Fault
 
 
 @pytest.mark.parametrize(
@@ -30,3 +31,7 @@ def test_a_long_error_is_cut():
 def test_names_in_a_message_cannot_break_its_line_or_steer_a_terminal(kind):
     # White space that can be printed is a path's own.
     assert str(kind("of two\n\x1b[31mfolders\x7f: a  µ")) == "of two??[31mfolders?: a  µ"
+
+
+def test_a_faulty_image_cannot_either():
+    assert str(Fault("1", "a\x7f.png", "is empty")) == "Id 1: a?.png is empty"

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from hpa_jax.environment import causes
-from hpa_jax.errors import InputError, one_line
+from hpa_jax.errors import InputError, one_line, printable
 from hpa_jax.images import field, layouts
 from hpa_jax.images.channel_names import words_of
 from hpa_jax.images.disk_folder import Folder
@@ -42,7 +42,7 @@ class FaultyImage(Exception):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{self.id}: {self.file} {self.reason}"
+        return printable(f"{self.id}: {self.file} {self.reason}")
 
 
 @dataclass(frozen=True)
